@@ -1,0 +1,76 @@
+# GNU make 3.81 or later and any POSIX shell. `make` alone lists what there is to do.
+
+PYTHON   ?= python3
+LAB_ARGS ?=
+
+VENV := .venv
+BIN  := $(VENV)/bin
+
+# llama-cpp-python comes as source and is built once, without its vision tools. Options in
+# CMAKE_ARGS are added, and then pip must not take an earlier build without them from its cache.
+ifdef CMAKE_ARGS
+export PIP_NO_CACHE_DIR := 1
+endif
+override CMAKE_ARGS := -DLLAVA_BUILD=OFF $(CMAKE_ARGS)
+export CMAKE_ARGS
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help lab test check format bench clean
+
+help: ## List these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "PYTHON=python3.12 picks the interpreter (3.10 or later), LAB_ARGS=... goes to JupyterLab,"
+	@echo "CMAKE_ARGS=... to the build of llama.cpp: CMAKE_ARGS=-DGGML_CUDA=on for an NVIDIA GPU."
+
+lab: $(VENV)/lab.done ## Open the first notebook in JupyterLab
+	$(BIN)/jupyter lab $(LAB_ARGS) notebooks/01-quickstart.ipynb
+
+test: $(VENV)/test.done ## Run the tests, then every notebook against its saved outputs
+	$(BIN)/pytest tests
+	$(if $(wildcard notebooks/*.ipynb),$(BIN)/pytest --nbval --nbval-current-env notebooks)
+
+check: $(VENV)/dev.done ## Check format, style, types and layers
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: $(VENV)/dev.done ## Format the code and mend what can be mended
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(VENV)/test.done ## Measure against other ways to do the same
+	$(BIN)/python -m benchmarks
+
+clean: ## Remove caches and build products, and keep .venv
+	rm -rf build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name .venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -name .venv -prune -o -name .ipynb_checkpoints -type d -prune -exec rm -rf {} +
+
+# $(call require,command,what to say when it fails): neither may hold a comma.
+require = @$(1) >/dev/null 2>&1 || { echo "$(strip $(2))" >&2; exit 1; }
+
+$(VENV)/pyvenv.cfg:
+	$(call require,$(PYTHON) -c 'import sys; sys.exit(sys.hexversion < 0x30A0000)',\
+	  $(PYTHON) is missing or older than Python 3.10. Name another one: make PYTHON=python3.12 ...)
+	$(call require,$(PYTHON) -c 'import ensurepip; import venv',\
+	  $(PYTHON) cannot make virtual environments: its modules venv and ensurepip are missing. \
+	  On Debian and Ubuntu: apt install python3-venv)
+	$(call require,$${CXX:-c++} --version,\
+	  There is no C++ compiler and llama.cpp needs one. Debian and Ubuntu: apt install g++ - \
+	  Fedora: dnf install gcc-c++ - macOS: xcode-select --install)
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/lab.done:  EXTRAS := lab,demo
+$(VENV)/test.done: EXTRAS := lab,demo,test
+$(VENV)/dev.done:  EXTRAS := dev
+
+$(VENV)/%.done: pyproject.toml $(VENV)/pyvenv.cfg
+	@echo "Installing mullama_nb with $(EXTRAS) into $(VENV)."
+	$(if $(wildcard $(VENV)/*.done),,@echo "This first time builds llama.cpp: 4 to 6 minutes.")
+	@$(BIN)/python tools/progress.py $(VENV)/llama-build.log \
+	  $(BIN)/python -m pip install -v -e '.[$(EXTRAS)]'
+	@touch $@

@@ -1,0 +1,162 @@
+"""Every exception and warning that the package raises, in one tree.
+
+```
+MullamaError
+├── ParameterError            a value or a combination of values cannot work
+├── ModelError
+│   ├── ModelNotFoundError    no GGUF file under that name
+│   ├── ModelFormatError      the file is no GGUF file that can generate text
+│   └── ChatTemplateError     no chat template, or one that refuses the messages
+├── ContextError
+│   ├── ContextFullError      more tokens than cells are left
+│   ├── ContextClosedError    the context was closed, or belongs to another process
+│   └── DecodeError           llama.cpp could not evaluate a batch
+├── HistoryError              something about a checkpoint tree
+│   └── RefError              no checkpoint under that name, or more than one
+├── GrammarError              a grammar that cannot be read, or that nothing can match
+└── SessionError
+    ├── SessionNotFoundError  no session under that path or name
+    ├── SessionFormatError    the file is damaged, or no session file
+    ├── SessionMismatchError  a sound file that does not fit this context
+    └── SessionWriteError     the file could not be written; the old one is intact
+
+MullamaWarning
+├── InexactWarning            the continuation may differ in its last bits
+├── UnverifiedWarning         a file without our trailer: the model is not known
+├── ParameterWarning          a value that works and is probably not meant
+└── PromptWarning             a prompt that is probably not what was meant
+```
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ChatTemplateError",
+    "ContextClosedError",
+    "ContextError",
+    "ContextFullError",
+    "DecodeError",
+    "GrammarError",
+    "HistoryError",
+    "InexactWarning",
+    "ModelError",
+    "ModelFormatError",
+    "ModelNotFoundError",
+    "MullamaError",
+    "MullamaWarning",
+    "ParameterError",
+    "ParameterWarning",
+    "PromptWarning",
+    "RefError",
+    "SessionError",
+    "SessionFormatError",
+    "SessionMismatchError",
+    "SessionNotFoundError",
+    "SessionWriteError",
+    "UnverifiedWarning",
+]
+
+
+class MullamaError(Exception):
+    """The root: ``except MullamaError`` catches whatever the package raises."""
+
+
+class ParameterError(MullamaError, ValueError):
+    """A value, or a combination of values, cannot work."""
+
+
+class ModelError(MullamaError):
+    """Something about the model's file or its vocabulary."""
+
+
+class ModelNotFoundError(ModelError, FileNotFoundError):
+    """No GGUF file was found under the name; the message lists what there is."""
+
+
+class ModelFormatError(ModelError):
+    """The file is not a GGUF file that can generate text."""
+
+
+class ChatTemplateError(ModelError):
+    """The model has no chat template, or its template refuses the messages."""
+
+
+class ContextError(MullamaError):
+    """Something about a live context."""
+
+
+class ContextFullError(ContextError):
+    """More tokens than the context has cells left.
+
+    Attributes
+    ----------
+    needed : int
+        Tokens that should have been evaluated.
+    free : int
+        Cells that were free.
+    """
+
+    def __init__(self, message: str, *, needed: int, free: int) -> None:
+        super().__init__(message)
+        self.needed = needed
+        self.free = free
+
+
+class ContextClosedError(ContextError):
+    """The context was closed, or this process inherited it by ``fork()``."""
+
+
+class DecodeError(ContextError):
+    """llama.cpp could not evaluate a batch; the context is as it was before."""
+
+
+class HistoryError(MullamaError):
+    """Something about a checkpoint tree; the tree is as it was."""
+
+
+class RefError(HistoryError, LookupError):
+    """No checkpoint goes by that name, or more than one; the message names candidates."""
+
+
+class GrammarError(MullamaError, ValueError):
+    """A grammar that cannot be read, or that no token can continue."""
+
+
+class SessionError(MullamaError):
+    """Something about a saved session; the live context is as it was."""
+
+
+class SessionNotFoundError(SessionError, FileNotFoundError):
+    """There is no session under that path or name."""
+
+
+class SessionFormatError(SessionError):
+    """The file is damaged, or is no session file."""
+
+
+class SessionMismatchError(SessionError):
+    """A sound session that does not fit this context."""
+
+
+class SessionWriteError(SessionError, OSError):
+    """The session could not be written; what was there before is intact."""
+
+
+class MullamaWarning(UserWarning):
+    """The root of the package's warnings."""
+
+
+class InexactWarning(MullamaWarning):
+    """What follows may differ in its last bits from the uninterrupted run."""
+
+
+class UnverifiedWarning(MullamaWarning):
+    """A session file that does not say which model it was made with."""
+
+
+class ParameterWarning(MullamaWarning):
+    """A value that works, and is probably not what was meant."""
+
+
+class PromptWarning(MullamaWarning):
+    """A prompt that is probably not what was meant."""
