@@ -1,0 +1,151 @@
+"""One block of a sequence state, read with every length checked before it is used."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from .shape import BlockKind, Structure, Tensor
+
+__all__ = ["Block", "ByteArray", "LayoutError", "Reader", "parse_kv", "parse_recurrent"]
+
+ByteArray: TypeAlias = npt.NDArray[np.uint8]
+
+_MAX_LAYERS = 1 << 12
+
+
+class LayoutError(ValueError):
+    """The bytes are no sequence state of this structure."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """One parsed block; offsets point into the state's buffer."""
+
+    kind: BlockKind
+    n_cells: int
+    cells: int  # offset of the first cell's description
+    positions: npt.NDArray[np.int32]
+    n_layer: int = 0
+    tensors: tuple[Tensor, ...] = ()
+    offsets: tuple[int, ...] = ()  # of each tensor's rows
+    transposed: bool = False
+
+
+class Reader:
+    """Bounds-checked reads.
+
+    Parameters
+    ----------
+    data : ndarray of uint8
+    """
+
+    def __init__(self, data: ByteArray) -> None:
+        self.data = data
+        self.offset = 0
+
+    def take(self, n_bytes: int, what: str) -> int:
+        """Step over so many bytes and return where they begin."""
+        left = self.data.size - self.offset
+        if n_bytes > left:
+            raise LayoutError(f"{what} needs {n_bytes} bytes at {self.offset}, {left} are left")
+        start = self.offset
+        self.offset += n_bytes
+        return start
+
+    def unpack(self, layout: str, what: str) -> tuple[int, ...]:
+        """Read numbers."""
+        start = self.take(struct.calcsize(layout), what)
+        values: tuple[int, ...] = struct.unpack_from(layout, self.data.data, start)
+        return values
+
+    def u32(self, what: str) -> int:
+        """Read one unsigned number."""
+        return self.unpack("<I", what)[0]
+
+
+def _row(reader: Reader, what: str) -> Tensor:
+    ggml_type, row_bytes = reader.unpack("<iQ", what)
+    return Tensor(ggml_type, row_bytes)
+
+
+def _turned_row(reader: Reader, what: str) -> Tensor:
+    ggml_type, element, n_embd = reader.unpack("<iII", what)
+    if n_embd == 0:
+        raise LayoutError(f"{what} claims rows of no elements")
+    return Tensor(ggml_type, element * n_embd, n_embd)
+
+
+def parse_kv(reader: Reader, structure: Structure) -> Block:
+    """Read a ``kv`` block.
+
+    Raises
+    ------
+    LayoutError
+        When the bytes are no such block.
+    """
+    n_stream = reader.u32("stream count")
+    if n_stream != 1:
+        raise LayoutError(f"{n_stream} streams; a sequence has 1")
+    n_cells = reader.u32("cell count")
+    if n_cells == 0:
+        return Block("kv", 0, reader.offset, np.zeros(0, np.int32))
+    width = structure.cell_bytes
+    cells = reader.take(n_cells * width, f"{n_cells} cells")
+    table = reader.data[cells : cells + n_cells * width].reshape(n_cells, width)
+    positions = table[:, 0:4].copy().view("<i4").reshape(-1)
+    n_seq = table[:, 4:8].copy().view("<u4").reshape(-1)
+    if (n_seq != 1).any():
+        raise LayoutError(f"a cell in {int(n_seq[n_seq != 1][0])} sequences; each must be in 1")
+    v_trans, n_layer = reader.unpack("<II", "layer header")
+    if v_trans > 1 or n_layer > _MAX_LAYERS:
+        raise LayoutError(f"a layer header of {v_trans}, {n_layer}")
+    tensors: list[Tensor] = []
+    offsets: list[int] = []
+    for part in ("K", "V"):
+        # Memory of latent attention (MLA) keeps no V: the block then ends here.
+        if part == "V" and reader.offset == reader.data.size:
+            break
+        for layer in range(n_layer):
+            what = f"{part} of layer {layer}"
+            read = _turned_row if part == "V" and v_trans else _row
+            tensors.append(read(reader, what))
+            offsets.append(reader.take(tensors[-1].row_bytes * n_cells, f"{what}: rows"))
+    return Block(
+        "kv", n_cells, cells, positions, n_layer, tuple(tensors), tuple(offsets), bool(v_trans)
+    )
+
+
+def parse_recurrent(reader: Reader, structure: Structure) -> Block:
+    """Read a ``recurrent`` block.
+
+    Raises
+    ------
+    LayoutError
+        When the bytes are no such block.
+    """
+    n_cells = reader.u32("recurrent cell count")
+    if n_cells > 1:  # two or more abort the process in llama.cpp
+        raise LayoutError(f"{n_cells} recurrent cells; a sequence has at most 1")
+    cells = reader.take(8 * n_cells, "recurrent cell")
+    positions = np.zeros(n_cells, np.int32)
+    if n_cells:
+        position, n_seq = struct.unpack_from("<iI", reader.data.data, cells)
+        if n_seq != 0:
+            raise LayoutError(f"a recurrent cell that names {n_seq} sequences; it must name none")
+        positions[0] = position
+    s_trans, n_layer = reader.unpack("<II", "recurrent layer header")
+    if s_trans != 0 or n_layer > _MAX_LAYERS:
+        raise LayoutError(f"a recurrent layer header of {s_trans}, {n_layer}")
+    tensors: list[Tensor] = []
+    offsets: list[int] = []
+    for part in ("R", "S"):
+        for layer in range(structure.n_recurrent):
+            what = f"{part} of recurrent layer {layer}"
+            tensors.append(_row(reader, what))
+            offsets.append(reader.take(tensors[-1].row_bytes * n_cells, f"{what}: row"))
+    return Block("recurrent", n_cells, cells, positions, n_layer, tuple(tensors), tuple(offsets))

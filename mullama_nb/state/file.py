@@ -1,0 +1,291 @@
+"""The session file: a complete ``ggsq`` file of llama.cpp, and a trailer that it ignores.
+
+What lies where is in :mod:`.format`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import io
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from blake3 import blake3
+
+from ..errors import SessionFormatError, SessionNotFoundError
+from .atomic import write_atomically
+from .buffer import empty_bytes
+from .format import (
+    CELL_MARK,
+    DIGEST_AND_END,
+    END,
+    PREFIX_BYTES,
+    Trailer,
+    damaged,
+    is_marked,
+    metadata_bytes,
+    packed_prefix,
+    parse_metadata,
+    state_start,
+    unpacked_tokens,
+)
+from .layout import HEADER, ByteArray
+from .reading import fill, open_regular
+
+__all__ = [
+    "CELL_MARK",
+    "SessionFile",
+    "SessionOutline",
+    "now",
+    "read_outline",
+    "read_session",
+    "session_bytes",
+    "write_session",
+]
+
+_LARGE = 1 << 20  # below this a thread costs more than it saves
+_CHUNK = 8 << 20
+_BEGINNING_OF_STATE = 32
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SessionFile:
+    """What a session file holds.
+
+    Attributes
+    ----------
+    tokens : tuple of int
+    state : ndarray of uint8
+        llama.cpp's sequence state with its header; checked against the checksum, not yet against
+        a model's shapes.
+    metadata : mapping
+        Empty for a file without a trailer.
+    logits : ndarray of float32, optional
+        Of the next token.
+    n_bytes : int
+        The file's size.
+    """
+
+    tokens: tuple[int, ...]
+    state: ByteArray
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    logits: npt.NDArray[np.float32] | None = None
+    n_bytes: int = 0
+
+    @property
+    def is_verified(self) -> bool:
+        """Whether the file has our trailer, and with it a checksum that held."""
+        return bool(self.metadata)
+
+
+def session_bytes(
+    n_tokens: int, state_bytes: int, metadata: Mapping[str, Any], n_logits: int
+) -> int:
+    """The size of a session file before it is written.
+
+    Parameters
+    ----------
+    n_tokens : int
+    state_bytes : int
+        Of the sequence state with its header.
+    metadata : mapping
+        As it will be written; only lengths count.
+    n_logits : int
+    """
+    state_end = PREFIX_BYTES + 4 * n_tokens + state_bytes - len(HEADER)
+    return state_end + len(metadata_bytes(metadata)) + 4 * n_logits + Trailer.N_BYTES
+
+
+def now() -> str:
+    """The time of creation as it stands in a file: always of the same length."""
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def write_session(path: Path, session: SessionFile) -> int:
+    """Write a session file atomically.
+
+    Parameters
+    ----------
+    path : Path
+    session : SessionFile
+        With metadata, and :data:`CELL_MARK` in the cells of its state.
+
+    Returns
+    -------
+    int
+        Bytes written.
+
+    Raises
+    ------
+    SessionWriteError
+        When that fails; what was there is intact.
+    """
+    tokens = np.asarray(session.tokens, "<i4")
+    prefix = packed_prefix(tokens.size) + tokens.tobytes()
+    state = session.state[len(HEADER) :].data
+    metadata = metadata_bytes(session.metadata)
+    logits = b"" if session.logits is None else np.asarray(session.logits, "<f4").tobytes()
+    state_end = len(prefix) + len(state)
+    metadata_end = state_end + len(metadata)
+    footer = Trailer(state_end, metadata_end, metadata_end + len(logits)).packed()
+    pieces: list[bytes | memoryview] = [prefix, state, metadata, logits, footer]
+    hasher = _hasher(metadata_end)
+    for piece in pieces:
+        hasher.update(piece)
+    return write_atomically(path, [*pieces, hasher.digest(), END])
+
+
+def read_session(path: Path) -> SessionFile:
+    """Read and check a session file; nothing of it has been near native code.
+
+    Parameters
+    ----------
+    path : Path
+
+    Raises
+    ------
+    SessionNotFoundError
+        When there is no such file.
+    SessionFormatError
+        When it is damaged, or no session file.
+    """
+    name = path.name
+    with _open(path) as file:
+        n_bytes = os.fstat(file.fileno()).st_size
+        beginning = file.read(PREFIX_BYTES)
+        start = state_start(beginning, n_bytes, name)  # before so much memory is taken
+        file.seek(0)
+        data, digest = _read_and_hash(file, n_bytes, name)
+    state_end, metadata, logits = n_bytes, {}, None
+    if data[-len(END) :].tobytes() == END:
+        if digest != data[-DIGEST_AND_END : -len(END)].tobytes():
+            raise damaged(name, "its checksum does not match its contents")
+        trailer = Trailer.parse(data[-Trailer.N_BYTES :].tobytes(), n_bytes, start, name)
+        state_end = trailer.state_end
+        metadata = parse_metadata(data[state_end : trailer.metadata_end].tobytes(), name)
+        stored = data[trailer.metadata_end : trailer.logits_end]
+        logits = stored.copy().view("<f4") if stored.size else None
+    else:
+        _check_unmarked(data[start : start + _BEGINNING_OF_STATE].tobytes(), name)
+    tokens = unpacked_tokens(data[PREFIX_BYTES:start].view("<i4").tolist(), name)
+    # The header takes the place of the last tokens: the state is used where it was read.
+    begin = start - len(HEADER)
+    data[begin:start] = np.frombuffer(HEADER, np.uint8)
+    return SessionFile(tuple(tokens), data[begin:state_end], metadata, logits, n_bytes)
+
+
+@dataclass(frozen=True)
+class SessionOutline:
+    """A session file without its rows.
+
+    Attributes
+    ----------
+    n_tokens, n_bytes : int
+    metadata : mapping
+        Empty for a file without a trailer.
+    has_logits : bool
+    """
+
+    n_tokens: int
+    n_bytes: int
+    metadata: Mapping[str, Any]
+    has_logits: bool
+
+
+def read_outline(path: Path) -> SessionOutline:
+    """Read what a session file says about itself; the checksum is not checked.
+
+    Raises
+    ------
+    SessionNotFoundError
+        When there is no such file.
+    SessionFormatError
+        When it is no session, or its trailer is damaged.
+    """
+    name = path.name
+    with _open(path) as file:
+        n_bytes = os.fstat(file.fileno()).st_size
+        start = state_start(file.read(PREFIX_BYTES), n_bytes, name)
+        numbers = np.frombuffer(file.read(start - PREFIX_BYTES), "<i4")
+        n_tokens = len(unpacked_tokens(numbers.tolist(), name))
+        beginning = file.read(_BEGINNING_OF_STATE)
+        file.seek(max(0, n_bytes - Trailer.N_BYTES))
+        footer = file.read(Trailer.N_BYTES)
+        if not footer.endswith(END):
+            _check_unmarked(beginning, name)
+            return SessionOutline(n_tokens, n_bytes, {}, has_logits=False)
+        trailer = Trailer.parse(footer, n_bytes, start, name)
+        file.seek(trailer.state_end)
+        metadata = parse_metadata(file.read(trailer.metadata_end - trailer.state_end), name)
+    has_logits = trailer.logits_end > trailer.metadata_end
+    return SessionOutline(n_tokens, n_bytes, metadata, has_logits)
+
+
+def _check_unmarked(beginning_of_state: bytes, name: str) -> None:
+    if is_marked(beginning_of_state):
+        raise damaged(
+            name,
+            "mullama_nb wrote it, and it does not end as it should; it was probably cut short",
+        )
+
+
+def _hasher(n_bytes: int) -> blake3:
+    return blake3(max_threads=blake3.AUTO if n_bytes >= _LARGE else 1)
+
+
+def _read_and_hash(file: io.FileIO, n_bytes: int, name: str) -> tuple[ByteArray, bytes]:
+    """The file's bytes, and the checksum that would have to stand at their end."""
+    try:
+        data = empty_bytes(n_bytes)
+    except MemoryError:
+        raise SessionFormatError(
+            f"{name} is {n_bytes:,} bytes long, and there is not so much memory"
+        ) from None
+    n_hashed = max(0, n_bytes - DIGEST_AND_END)
+    hasher = _hasher(n_bytes)
+    if n_bytes < _LARGE:
+        fill(data, file, name)
+        hasher.update(data[:n_hashed].data)
+        return data, hasher.digest()
+    # One thread reads while another hashes what has been read.
+    with ThreadPoolExecutor(1) as pool:
+        for at in range(0, n_bytes, _CHUNK):
+            fill(data[at : at + _CHUNK], file, name)
+            hashing = pool.submit(hasher.update, data[at : min(at + _CHUNK, n_hashed)].data)
+        hashing.result()
+    return data, hasher.digest()
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[io.FileIO]:
+    try:
+        file = open_regular(path)
+    except FileNotFoundError:
+        raise SessionNotFoundError(_missing(path)) from None
+    except ValueError as error:  # a path with a NUL character
+        raise SessionNotFoundError(f"there is no session {str(path)!r}: {error}") from None
+    with file:
+        try:
+            yield file
+        except OSError as error:
+            raise SessionFormatError(f"{path.name} cannot be read: {error.strerror}") from error
+
+
+def _missing(path: Path) -> str:
+    folder, names = path.parent, []
+    with contextlib.suppress(OSError):
+        names = sorted(p.name for p in folder.iterdir() if p.is_file())
+    close = difflib.get_close_matches(path.name, names, n=3)
+    if close:
+        return f"there is no session {path.name!r}; close to it: {', '.join(close)}"
+    if not folder.is_dir():
+        return f"there is no session {path.name!r}, nor the folder {folder.name!r}"
+    return f"there is no session {path.name!r} in the folder {folder.name!r}"

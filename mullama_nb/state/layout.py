@@ -1,0 +1,297 @@
+"""The structure of llama.cpp's sequence state: parse, check, sort, slice, join.
+
+A sequence state, as ``llama_state_seq_get_data`` writes it, is ``magic u32, seq_id i32`` and a run
+of little-endian blocks without padding, one block per cache that the model's memory has (read in
+``llama-kv-cache.cpp`` and ``llama-memory-recurrent.cpp``):
+
+``kv`` block
+    ``n_stream u32`` (1), ``n_cells u32``; if there are cells, per cell ``pos i32, n_seq u32 (1)``,
+    12 more bytes where positions have several dimensions (M-RoPE), ``seq_id i32`` (written, never
+    read); ``v_trans u32, n_layer u32``; per layer ``type i32, row_bytes u64`` and the K rows; then
+    the same for V, or with ``v_trans`` ``type i32, element_bytes u32, n_embd u32`` and V turned.
+``recurrent`` block
+    ``n_cells u32`` (0 or 1); per cell ``pos i32, n_seq u32 (0)``; ``s_trans u32, n_layer u32``; per
+    recurrent layer ``type i32, row_bytes u64`` and the R row; then the same for S.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from .blocks import Block, ByteArray, LayoutError, Reader, parse_kv, parse_recurrent
+from .shape import Shape, Structure, Tensor, state_bytes
+
+__all__ = [
+    "HEADER",
+    "ByteArray",
+    "LayoutError",
+    "SequenceState",
+    "Shape",
+    "Structure",
+    "Tensor",
+    "join",
+    "state_bytes",
+]
+
+Buffer: TypeAlias = bytes | bytearray | memoryview | ByteArray
+
+HEADER = struct.pack("<Ii", 0xAF143CD8, 0)
+"""What stands in front of a state in memory; in a file it is left out. The id is never read."""
+
+
+class SequenceState:
+    """A parsed sequence state: a view of its bytes and where everything in them lies.
+
+    Parameters
+    ----------
+    data : bytes-like
+        The state with its header.
+    structure : Structure
+        What the model's memory writes.
+
+    Raises
+    ------
+    LayoutError
+        When the bytes are not exactly one state of that structure.
+    """
+
+    def __init__(self, data: Buffer, structure: Structure) -> None:
+        self.data = np.frombuffer(data, np.uint8)
+        self.structure = structure
+        reader = Reader(self.data)
+        magic = reader.unpack("<Ii", "header")[0]
+        if magic != struct.unpack_from("<I", HEADER)[0]:
+            raise LayoutError(f"magic {magic:#010x} is not that of a sequence state")
+        blocks: list[Block] = []
+        for kind in structure.blocks:
+            parse = parse_kv if kind == "kv" else parse_recurrent
+            blocks.append(parse(reader, structure))
+        if reader.offset != self.data.size:
+            raise LayoutError(f"{self.data.size - reader.offset} bytes too many after the state")
+        if len({block.transposed for block in blocks if block.kind == "kv" and block.n_cells}) > 1:
+            raise LayoutError("V is transposed in one block and not in another")
+        self.blocks = tuple(blocks)
+
+    @classmethod
+    def infer(cls, data: Buffer, candidates: Iterable[Structure]) -> SequenceState | None:
+        """Parse a state that llama.cpp wrote itself by the first structure that fits exactly."""
+        for structure in candidates:
+            try:
+                return cls(data, structure)
+            except LayoutError:
+                continue
+        return None
+
+    @property
+    def shape(self) -> Shape:
+        """The tensors of each block, for comparing with what a context has."""
+        return Shape(
+            tuple(block.tensors for block in self.blocks),
+            any(block.transposed for block in self.blocks),
+            tuple(block.n_layer for block in self.blocks),
+        )
+
+    @property
+    def n_cells(self) -> int:
+        """Cells of the first block that lists tokens, 0 for recurrent memory alone."""
+        return next((block.n_cells for block in self.blocks if block.kind == "kv"), 0)
+
+    def check_positions(self, start: int, stop: int, window: int = 0) -> None:
+        """Check that the cells are those of the positions ``start`` to ``stop - 1``.
+
+        Parameters
+        ----------
+        start, stop : int
+            The token range.
+        window : int
+            Positions that a sliding-window cache must hold at least; 0 where there is none.
+
+        Raises
+        ------
+        LayoutError
+            When a position is missing, doubled or out of range.
+        """
+        caches = 0
+        for block in self.blocks:
+            if block.kind == "recurrent":
+                if block.positions.tolist() != [stop - 1]:
+                    raise LayoutError(
+                        f"recurrent state at {block.positions.tolist()}, not at {stop - 1}"
+                    )
+                continue
+            caches += 1
+            first = max(start, stop - window) if caches > 1 else start
+            ordered = np.sort(block.positions)
+            if caches > 1 and ordered.size:
+                first = min(first, max(start, int(ordered[0])))
+            if not np.array_equal(ordered, np.arange(first, stop, dtype=np.int32)):
+                low, high = (int(ordered[0]), int(ordered[-1])) if ordered.size else (None, None)
+                raise LayoutError(
+                    f"{ordered.size} cells from position {low} to {high}, "
+                    f"not one each for {first} to {stop - 1}"
+                )
+
+    def is_sorted(self) -> bool:
+        """Whether the cells of every block are in order of position."""
+        return all(bool((np.diff(block.positions) > 0).all()) for block in self.blocks)
+
+    def covers(self, start: int, stop: int) -> bool:
+        """Whether every cache holds a cell for each position, sliding windows included."""
+        return all(
+            block.kind == "kv" and np.array_equal(np.sort(block.positions), np.arange(start, stop))
+            for block in self.blocks
+        )
+
+    def slice(self, start: int, stop: int) -> ByteArray:
+        """The state of the positions ``start`` to ``stop - 1`` alone, in order of position."""
+        return join([self], start, stop)
+
+    def check_extensions(self, tokens: Sequence[int]) -> None:
+        """Check what cells say beyond their position, where they say more: of text, its tokens.
+
+        Parameters
+        ----------
+        tokens : sequence of int
+            By position; cells of other positions must not exist.
+
+        Raises
+        ------
+        LayoutError
+            When a cell names another token, or a place in an image.
+        """
+        if not self.structure.extended_cells:
+            return
+        expected = np.asarray(tokens, np.int32)
+        for block in self.blocks:
+            x, y, token = self._cells(block)[:, 8:20].copy().view("<i4").reshape(-1, 3).T
+            place = block.positions
+            wrong = (token != expected[place]) | (x != y) | ((x != place) & (x != 0))
+            if wrong.any():
+                at = int(wrong.argmax())
+                raise LayoutError(
+                    f"the cell of position {place[at]} holds token {token[at]} at {x[at]}, {y[at]}"
+                )
+
+    def mark_cells(self, mark: int) -> None:
+        """Write ``mark`` where each cell names its sequence; llama.cpp reads past it."""
+        for block in self.blocks:
+            self._cells(block)[:, -4:] = np.frombuffer(struct.pack("<i", mark), np.uint8)
+
+    def cell_marks(self) -> set[int]:
+        """The sequence ids that the cells name."""
+        marks: set[int] = set()
+        for block in self.blocks:
+            marks.update(np.unique(self._cells(block)[:, -4:].copy().view("<i4")).tolist())
+        return marks
+
+    def _cells(self, block: Block) -> ByteArray:
+        """What a block says of its cells, a row each; a view. None for recurrent memory."""
+        width = self.structure.cell_bytes
+        n_cells = block.n_cells if block.kind == "kv" else 0
+        return self.data[block.cells : block.cells + n_cells * width].reshape(n_cells, width)
+
+
+def join(
+    states: Sequence[SequenceState], start: int | None = None, stop: int | None = None
+) -> ByteArray:
+    """Put the cells of several states into one, in order of position.
+
+    Parameters
+    ----------
+    states : sequence of SequenceState
+        Of one structure and shape, with cells of distinct positions.
+    start, stop : int, optional
+        Keep only the positions ``start`` to ``stop - 1``.
+
+    Returns
+    -------
+    ndarray of uint8
+        One sequence state.
+
+    Raises
+    ------
+    LayoutError
+        When the shapes differ or the memory has recurrent state, which belongs to no range.
+    """
+    structure = states[0].structure
+    if any(state.structure != structure for state in states):
+        raise LayoutError("states of different structures cannot be joined")
+    if "recurrent" in structure.blocks:
+        raise LayoutError("recurrent state belongs to one position and cannot be cut or joined")
+    pieces: list[ByteArray] = [np.frombuffer(HEADER, np.uint8)]
+    for index in range(len(structure.blocks)):
+        filled = [s for s in states if s.blocks[index].n_cells]
+        pieces.extend(_join_block(filled, index, start, stop))
+    return np.concatenate(pieces)
+
+
+def _join_block(
+    states: Sequence[SequenceState], index: int, start: int | None, stop: int | None
+) -> list[ByteArray]:
+    if not states:
+        return [_packed("<II", 1, 0)]
+    blocks = [state.blocks[index] for state in states]
+    first = blocks[0]
+    if any(b.tensors != first.tensors or b.transposed != first.transposed for b in blocks):
+        raise LayoutError("states of different shapes cannot be joined")
+    positions = np.concatenate([b.positions for b in blocks])
+    order = np.argsort(positions, kind="stable")
+    ordered = positions[order]
+    keep = np.ones(ordered.size, bool)
+    if start is not None:
+        keep &= ordered >= start
+    if stop is not None:
+        keep &= ordered < stop
+    order = order[keep]
+    if order.size == 0:
+        return [_packed("<II", 1, 0)]
+    if (np.diff(ordered[keep]) == 0).any():
+        raise LayoutError("two cells have the same position")
+    # A run of consecutive cells is a view, so nothing is copied twice.
+    take: slice | npt.NDArray[np.intp] = order
+    if (np.diff(order) == 1).all():
+        take = slice(int(order[0]), int(order[-1]) + 1)
+
+    def rows(offsets: Sequence[int], width: int) -> ByteArray:
+        tables = [
+            state.data[offset : offset + block.n_cells * width].reshape(block.n_cells, width)
+            for state, block, offset in zip(states, blocks, offsets, strict=True)
+        ]
+        table = tables[0] if len(tables) == 1 else np.concatenate(tables)
+        return table[take].reshape(-1)
+
+    def columns(offsets: Sequence[int], tensor: Tensor) -> ByteArray:
+        element = tensor.row_bytes // tensor.n_embd
+        tables = [
+            state.data[offset : offset + block.n_cells * tensor.row_bytes].reshape(
+                tensor.n_embd, block.n_cells, element
+            )
+            for state, block, offset in zip(states, blocks, offsets, strict=True)
+        ]
+        table = tables[0] if len(tables) == 1 else np.concatenate(tables, axis=1)
+        return table[:, take].reshape(-1)
+
+    pieces = [
+        _packed("<II", 1, order.size),
+        rows([b.cells for b in blocks], states[0].structure.cell_bytes),
+        _packed("<II", int(first.transposed), first.n_layer),
+    ]
+    for t, tensor in enumerate(first.tensors):
+        offsets = [b.offsets[t] for b in blocks]
+        if tensor.n_embd:
+            element = tensor.row_bytes // tensor.n_embd
+            pieces.append(_packed("<iII", tensor.ggml_type, element, tensor.n_embd))
+            pieces.append(columns(offsets, tensor))
+        else:
+            pieces.append(_packed("<iQ", tensor.ggml_type, tensor.row_bytes))
+            pieces.append(rows(offsets, tensor.row_bytes))
+    return pieces
+
+
+def _packed(layout: str, *values: int) -> ByteArray:
+    return np.frombuffer(struct.pack(layout, *values), np.uint8)

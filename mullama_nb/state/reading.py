@@ -1,0 +1,59 @@
+"""Reading files whose contents nobody vouches for."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from pathlib import Path
+
+from ..errors import SessionFormatError
+from .layout import ByteArray
+
+__all__ = ["fill", "open_regular"]
+
+
+def open_regular(path: Path) -> io.FileIO:
+    """Open a file for reading that is one, and no folder, pipe or device.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is nothing under that path.
+    SessionFormatError
+        When it is something else, or cannot be read.
+    """
+    try:
+        file = io.FileIO(path, opener=_open_at_once)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise SessionFormatError(f"{path.name} cannot be read: {error.strerror}") from error
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise SessionFormatError(f"{path.name} is not a file that can hold a session")
+    return file
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open without waiting: a pipe under this name must not block us."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def fill(array: ByteArray, file: io.FileIO, name: str) -> None:
+    """Fill an array with the file's next bytes.
+
+    Raises
+    ------
+    SessionFormatError
+        When the file ends before, or cannot be read.
+    """
+    filled = 0
+    while filled < array.size:
+        try:
+            n = file.readinto(array[filled:].data)
+        except OSError as error:
+            raise SessionFormatError(f"{name} cannot be read: {error.strerror}") from error
+        if not n:
+            raise SessionFormatError(f"{name} became shorter while it was read")
+        filled += n

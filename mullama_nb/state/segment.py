@@ -1,0 +1,109 @@
+"""Segments: the KV rows of a token range, the piece that checkpoints and stores are made of."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+from blake3 import blake3
+
+from .layout import ByteArray, SequenceState, Structure
+
+__all__ = ["Segment"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Segment:
+    """The rows of some tokens, and what they follow on.
+
+    Attributes
+    ----------
+    start : int
+        Tokens in front of the first one.
+    tokens : tuple of int
+    data : ndarray of uint8
+        llama.cpp's state of these cells, in order of position. Where ``whole``, the state of the
+        complete path.
+    settings : str
+        Digest of the weights and of the settings that the rows depend on.
+    parent : str, optional
+        Address of the segment in front; None at the root.
+    whole : bool
+        Whether the memory cannot be cut: the data then stands for all tokens so far.
+    logits : ndarray of float32, optional
+        Of the token after the last; a cache, except where ``whole``.
+    """
+
+    start: int
+    tokens: tuple[int, ...]
+    data: ByteArray
+    settings: str
+    parent: str | None = None
+    whole: bool = False
+    logits: npt.NDArray[np.float32] | None = None
+
+    @property
+    def stop(self) -> int:
+        """Tokens up to and with the last one."""
+        return self.start + len(self.tokens)
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the rows and, where they are kept, the logits."""
+        return self.data.nbytes + (0 if self.logits is None else self.logits.nbytes)
+
+    @cached_property
+    def address(self) -> str:
+        """The content's address: a hash of parent, settings, tokens and rows.
+
+        Equal tokens alone do not make equal segments: other batch sizes give other rows.
+        """
+        digest = blake3(b"mullama-segment-1")
+        for text in (self.parent or "", self.settings):
+            digest.update(struct.pack("<Q", len(text)) + text.encode())
+        digest.update(struct.pack("<QQ?", self.start, len(self.tokens), self.whole))
+        digest.update(np.asarray(self.tokens, "<i4").tobytes())
+        digest.update(self.data.data)
+        return digest.hexdigest(length=16)
+
+    def split(self, n_tokens: int, structure: Structure) -> tuple[Segment, Segment]:
+        """Cut into the first ``n_tokens`` and the rest; the rows stay the same bytes.
+
+        Parameters
+        ----------
+        n_tokens : int
+            At least 1 and fewer than all.
+        structure : Structure
+            Of the memory that the rows came from.
+
+        Raises
+        ------
+        ValueError
+            When the cut lies outside, or the rows cannot be cut.
+        """
+        if not 0 < n_tokens < len(self.tokens):
+            raise ValueError(f"a segment of {len(self.tokens)} tokens cannot be cut at {n_tokens}")
+        if self.whole:
+            raise ValueError("this memory keeps one state for all tokens; it cannot be cut")
+        state = SequenceState(self.data, structure)
+        cut = self.start + n_tokens
+        head = replace(
+            self,
+            tokens=self.tokens[:n_tokens],
+            data=state.slice(self.start, cut),
+            logits=None,
+        )
+        tail = replace(
+            self,
+            start=cut,
+            tokens=self.tokens[n_tokens:],
+            data=state.slice(cut, self.stop),
+            parent=head.address,
+        )
+        return head, tail
+
+    def __repr__(self) -> str:
+        return f"Segment({self.start}..{self.stop}, {self.n_bytes:,} bytes, {self.address[:8]})"

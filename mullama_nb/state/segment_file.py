@@ -1,0 +1,156 @@
+r"""The segment file: the rows of some tokens alone, which llama.cpp must not take for more.
+
+===========  =======================================================================================
+part         contents, little-endian
+===========  =======================================================================================
+header       ``b"MULLSEG\n", version u32, flags u32, start u64, n_tokens u64, data_bytes u64,``
+             ``n_logits u64, settings_bytes u32, parent_bytes u32``
+names        the digest of the settings and the parent's address, as text
+tokens       ``i32`` each
+data         the rows
+logits       ``f32`` each, or nothing
+checksum     32 bytes of BLAKE3 over everything in front of them
+===========  =======================================================================================
+
+A root has an empty parent. Flag 1 is set where the data stands for all tokens so far.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+
+import numpy as np
+from blake3 import blake3
+
+from ..errors import SessionFormatError, SessionNotFoundError
+from .atomic import write_atomically
+from .layout import ByteArray
+from .reading import fill, open_regular
+from .segment import Segment
+
+__all__ = ["read_segment", "write_segment"]
+
+_HEADER = struct.Struct("<8sIIQQQQII")
+_MAGIC = b"MULLSEG\n"
+_VERSION = 1
+_WHOLE = 1
+_DIGEST = 32
+
+
+def write_segment(path: Path, segment: Segment) -> int:
+    """Write a segment atomically, for its owner alone to read.
+
+    Parameters
+    ----------
+    path : Path
+    segment : Segment
+
+    Returns
+    -------
+    int
+        Bytes written.
+
+    Raises
+    ------
+    SessionWriteError
+        When that fails; what was there is intact.
+    """
+    settings, parent = segment.settings.encode(), (segment.parent or "").encode()
+    tokens = np.asarray(segment.tokens, "<i4").tobytes()
+    logits = b"" if segment.logits is None else np.asarray(segment.logits, "<f4").tobytes()
+    header = _HEADER.pack(
+        _MAGIC,
+        _VERSION,
+        _WHOLE if segment.whole else 0,
+        segment.start,
+        len(segment.tokens),
+        segment.data.nbytes,
+        len(logits) // 4,
+        len(settings),
+        len(parent),
+    )
+    rows = segment.data.data
+    pieces: list[bytes | memoryview] = [header, settings, parent, tokens, rows, logits]
+    hasher = blake3()
+    for piece in pieces:
+        hasher.update(piece)
+    return write_atomically(path, [*pieces, hasher.digest()])
+
+
+def read_segment(path: Path) -> Segment:
+    """Read a segment and check every byte of it.
+
+    That it is the segment which was meant, only its address can tell.
+
+    Parameters
+    ----------
+    path : Path
+
+    Raises
+    ------
+    SessionNotFoundError
+        When there is no such file.
+    SessionFormatError
+        When it is damaged, or no segment file.
+    """
+    name = path.name
+    try:
+        file = open_regular(path)
+    except FileNotFoundError:
+        raise SessionNotFoundError(f"there is no segment file {name}") from None
+    hasher = blake3()
+
+    def take(n_bytes: int) -> ByteArray:
+        part = np.empty(n_bytes, np.uint8)
+        fill(part, file, name)
+        hasher.update(part.data)
+        return part
+
+    with file:
+        n_bytes = os.fstat(file.fileno()).st_size
+        header = take(min(n_bytes, _HEADER.size)).tobytes()
+        flags, start, *sizes = _parse(header, n_bytes, name)
+        settings, parent, tokens, data, logits = map(take, sizes)
+        expected = hasher.digest()
+        if take(_DIGEST).tobytes() != expected:
+            raise _damaged(name, "its checksum does not match its contents")
+    try:
+        names = settings.tobytes().decode(), parent.tobytes().decode()
+    except UnicodeDecodeError:
+        raise _damaged(name, "its names are no text") from None
+    return Segment(
+        start,
+        tuple(tokens.view("<i4").tolist()),
+        data,
+        names[0],
+        names[1] or None,
+        bool(flags & _WHOLE),
+        logits.view("<f4") if logits.size else None,
+    )
+
+
+def _parse(header: bytes, n_bytes: int, name: str) -> tuple[int, ...]:
+    """Flags, start, and the bytes of each part, before memory is taken for them."""
+    if not header.startswith(_MAGIC):
+        raise SessionFormatError(
+            f"{name} is no segment: it begins with {header[:8]!r} where {_MAGIC!r} should stand"
+        )
+    if len(header) < _HEADER.size:
+        raise _damaged(name, f"it ends after {len(header)} bytes")
+    _, version, flags, start, n_tokens, data, n_logits, settings, parent = _HEADER.unpack(header)
+    if version != _VERSION or flags & ~_WHOLE:
+        raise SessionFormatError(
+            f"{name} is a segment of version {version} with flags {flags:#x}, and this mullama_nb "
+            f"reads version {_VERSION}: it is damaged, or from a newer one"
+        )
+    sizes = settings, parent, 4 * n_tokens, data, 4 * n_logits
+    claimed = _HEADER.size + sum(sizes) + _DIGEST
+    if claimed != n_bytes:
+        raise _damaged(name, f"it claims {claimed:,} bytes and has {n_bytes:,}")
+    return (flags, start, *sizes)
+
+
+def _damaged(name: str, what: str) -> SessionFormatError:
+    return SessionFormatError(f"{name} is damaged: {what}. Its tokens must be evaluated again")

@@ -1,0 +1,138 @@
+"""What a session file says about itself, read without a model."""
+
+from __future__ import annotations
+
+import html
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+from .file import read_outline
+
+__all__ = ["SessionInfo", "inspect_session"]
+
+_MOST_CHARACTERS = 100
+
+
+@dataclass(frozen=True, repr=False)
+class SessionInfo:
+    """A session file's own account.
+
+    Attributes
+    ----------
+    name : str
+        The file's name.
+    n_tokens : int
+    n_bytes : int
+        The file's size.
+    model : str, optional
+        The model's name; None for a file of llama.cpp, which does not say.
+    settings : mapping
+        What a loading context must have the same; empty when the file does not say.
+    environment : mapping
+        What only the last bits depend on.
+    n_ctx : int, optional
+        Cells of the context that saved it.
+    created : datetime, optional
+        UTC.
+    has_logits : bool
+        Whether the next token's logits are in the file.
+    """
+
+    name: str
+    n_tokens: int
+    n_bytes: int
+    model: str | None
+    settings: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    n_ctx: int | None
+    created: datetime | None
+    has_logits: bool
+
+    @property
+    def is_verified(self) -> bool:
+        """Whether the file names its model; it does when this package wrote it."""
+        return bool(self.settings)
+
+    @property
+    def kv_cache_type(self) -> str | None:
+        """The type of K and V, or ``"K/V"`` where they differ."""
+        k, v = _plain(self.settings.get("type_k")), _plain(self.settings.get("type_v"))
+        return k if k == v else f"{k}/{v}"
+
+    @property
+    def age(self) -> timedelta | None:
+        """Time since the file was made."""
+        return None if self.created is None else datetime.now(timezone.utc) - self.created
+
+    def __repr__(self) -> str:
+        return (
+            f"SessionInfo({self.name!r}, {self.model or 'model unknown'}, "
+            f"{self.n_tokens:,} tokens, {self.kv_cache_type or 'KV type unknown'}, "
+            f"{self.n_bytes:,} bytes)"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = {
+            "model": self.model or "unknown: written by llama.cpp",
+            "tokens": f"{self.n_tokens:,}",
+            "KV cache": self.kv_cache_type or "unknown",
+            "size": f"{self.n_bytes:,} bytes",
+        }
+        cells = "".join(
+            f'<tr><th style="text-align:left">{html.escape(k)}</th>'
+            f'<td style="text-align:left">{html.escape(v)}</td></tr>'
+            for k, v in rows.items()
+        )
+        return f"<table><caption>{html.escape(self.name)}</caption>{cells}</table>"
+
+
+def inspect_session(path: str | os.PathLike[str]) -> SessionInfo:
+    """Read what a session file says about itself; its rows are not read, nor its checksum checked.
+
+    Parameters
+    ----------
+    path : str or path
+
+    Raises
+    ------
+    SessionNotFoundError
+        When there is no such file.
+    SessionFormatError
+        When it is no session, or its trailer is damaged.
+    """
+    path = Path(path).expanduser()
+    outline = read_outline(path)
+    values = outline.metadata
+    settings, environment = values.get("settings"), values.get("environment")
+    n_ctx = values.get("n_ctx")
+    return SessionInfo(
+        name=path.name,
+        n_tokens=outline.n_tokens,
+        n_bytes=outline.n_bytes,
+        model=_plain(values.get("model")),
+        settings=settings if isinstance(settings, dict) else {},
+        environment=environment if isinstance(environment, dict) else {},
+        n_ctx=n_ctx if type(n_ctx) is int and n_ctx > 0 else None,
+        created=_parse_time(values.get("created")),
+        has_logits=outline.has_logits,
+    )
+
+
+def _plain(text: object) -> str | None:
+    """A file's text as it may be shown: nobody vouches for what it says."""
+    if not isinstance(text, str):
+        return None
+    short = text if len(text) <= _MOST_CHARACTERS else text[:_MOST_CHARACTERS] + "..."
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in short)
+
+
+def _parse_time(text: object) -> datetime | None:
+    try:
+        time = datetime.strptime(str(text), "%Y-%m-%dT%H:%M:%SZ")
+    except ValueError:
+        return None
+    return time.replace(tzinfo=timezone.utc)

@@ -1,0 +1,374 @@
+"""SegmentStore: segments by content address, in memory and, where that gets scarce, in files."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from ..errors import ParameterError, SessionError, SessionFormatError, SessionWriteError
+from .atomic import make_private_folder
+from .segment import Segment
+from .segment_file import read_segment, write_segment
+
+__all__ = ["SegmentStore"]
+
+_SHARE = 4  # of the free memory, one part
+_MEMORY_WHERE_UNKNOWN = 4 << 30
+_NEVER_HERE = "it was not put into the store, or was released"
+_INTERRUPTED = "an interrupt came while it was put into the store or released"
+
+
+class _Record(NamedTuple):
+    """What is known of an address; replaced as a whole, never changed.
+
+    The rows are in memory, or else in a file if ``file_bytes`` is not 0, or else lost.
+    """
+
+    references: int = 0
+    n_bytes: int = 0
+    file_bytes: int = 0
+    reason: str = _INTERRUPTED  # if they are lost
+
+
+_NOTHING = _Record()
+
+
+class SegmentStore:
+    """Segments by content address, the least recently used ones in files.
+
+    A file is checked to the last byte before it is used, and what it holds is what was put. Rows
+    that could not be written or read are lost: ``get`` gives None, and their tokens are to be
+    evaluated again.
+
+    Parameters
+    ----------
+    max_bytes : int, optional
+        Memory for rows and logits. None: a quarter of what is free.
+    folder : Path, optional
+        Where the store makes a folder of its own when it first needs one, for its owner alone.
+        None: the system's folder for temporary files.
+
+    Attributes
+    ----------
+    max_bytes : int
+    on_spill : callable, optional
+        Called with each address whose rows were moved to a file or lost, after that happened, on
+        the thread that caused it. It may use the store.
+
+    Notes
+    -----
+    Threads may share a store; while one waits for the disk, others get what is in memory. At
+    whatever point an interrupt ends a call, the store stays consistent, but it cannot say whether
+    that ``put`` or ``release`` counted: hold interrupts where that matters.
+    """
+
+    # `_disk` is held for files and taken first, `_lock` for the books and never for long. A record
+    # is made before its rows get into `_memory` and dropped after they leave: whatever an interrupt
+    # cuts short, there are no rows without a record.
+
+    def __init__(self, max_bytes: int | None = None, folder: Path | None = None) -> None:
+        if max_bytes is not None and max_bytes < 0:
+            raise ParameterError(f"max_bytes={max_bytes} must be 0 or more, or None for a share")
+        self.max_bytes = _free_memory() // _SHARE if max_bytes is None else max_bytes
+        self.on_spill: Callable[[str], None] | None = None
+        self._parent_folder = folder
+        self._folder: Path | None = None
+        self._remove_folder: Callable[[], object] = lambda: None
+        self._disk = threading.Lock()
+        self._lock = threading.Lock()
+        self._records: dict[str, _Record] = {}
+        self._memory: OrderedDict[str, Segment] = OrderedDict()  # least recently used first
+        self._pins: dict[object, frozenset[str]] = {}
+
+    # -- put, get, release -------------------------------------------------------------------
+
+    def put(self, segment: Segment) -> str:
+        """Keep a segment, or one more reference to an equal one.
+
+        Of equal segments with and without logits the one with them is kept.
+
+        Parameters
+        ----------
+        segment : Segment
+            Its arrays are not copied and must not change.
+
+        Returns
+        -------
+        str
+            Its address.
+        """
+        address = segment.address
+        n_bytes = segment.n_bytes
+        with self._lock:
+            record = self._records.get(address, _NOTHING)
+            is_new = not self._has_rows(address) or n_bytes > record.n_bytes
+            if is_new:
+                record = record._replace(n_bytes=n_bytes, file_bytes=0, reason=_INTERRUPTED)
+            self._records[address] = record._replace(references=record.references + 1)
+            if is_new:
+                self._memory[address] = segment
+            if address in self._memory:
+                self._memory.move_to_end(address)
+        self._keep_to_budget()
+        return address
+
+    def get(self, address: str) -> Segment | None:
+        """The segment at an address, read back from its file if need be.
+
+        Parameters
+        ----------
+        address : str
+
+        Returns
+        -------
+        Segment or None
+            None when its rows are lost; ``why_lost`` says why.
+        """
+        with self._lock:
+            segment = self._memory.get(address)
+            if segment is not None:
+                self._memory.move_to_end(address)
+                return segment
+        return self._get_from_disk(address)
+
+    def release(self, address: str) -> None:
+        """Drop one reference; with the last one the rows are forgotten, and their file removed.
+
+        Raises
+        ------
+        KeyError
+            When there is no reference to drop.
+        """
+        with self._disk:
+            with self._lock:
+                record = self._records[address]
+                if record.references > 1:
+                    references = record.references - 1
+                    self._records[address] = record._replace(references=references)
+                    return
+                self._memory.pop(address, None)
+                del self._records[address]
+            self._remove_file(address)
+
+    # -- look --------------------------------------------------------------------------------
+
+    def place(self, address: str) -> Literal["memory", "disk", "lost"]:
+        """Where the rows of an address are."""
+        with self._lock:
+            if address in self._memory:
+                return "memory"
+            return "disk" if self._has_rows(address) else "lost"
+
+    def why_lost(self, address: str) -> str | None:
+        """Why the rows of an address are lost, in words; None when they are not."""
+        with self._lock:
+            if self._has_rows(address):
+                return None
+            record = self._records.get(address)
+            return _NEVER_HERE if record is None else record.reason
+
+    def bytes_of(self, address: str) -> int:
+        """Bytes of a segment's rows and logits, in memory or not; 0 when they are lost."""
+        with self._lock:
+            return self._records[address].n_bytes if self._has_rows(address) else 0
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of the rows and logits in memory."""
+        with self._lock:
+            return self._sum_memory()
+
+    @property
+    def disk_bytes(self) -> int:
+        """Bytes of all files, also of those whose rows are in memory again."""
+        with self._lock:
+            return sum(record.file_bytes for record in self._records.values())
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __contains__(self, address: object) -> bool:
+        return address in self._records
+
+    def __repr__(self) -> str:
+        return (
+            f"SegmentStore({len(self)} segments, {self.memory_bytes:,} bytes in memory, "
+            f"{self.disk_bytes:,} bytes in files)"
+        )
+
+    # -- move --------------------------------------------------------------------------------
+
+    def spill(self, address: str) -> None:
+        """Move rows from memory to a file; those that are pinned, or not in memory, stay.
+
+        Raises
+        ------
+        KeyError
+            When nothing was put under that address.
+        """
+        if address not in self._records:
+            raise KeyError(address)
+        self._spill(address)
+
+    @contextlib.contextmanager
+    def pinned(self, addresses: Iterable[str]) -> Iterator[None]:
+        """Keep rows in memory that are there, or are got there, even beyond ``max_bytes``.
+
+        Parameters
+        ----------
+        addresses : iterable of str
+        """
+        pin, pinned = object(), frozenset(addresses)
+        try:
+            self._pins[pin] = pinned
+            yield
+        finally:
+            self._pins.pop(pin, None)  # takes no lock, as an interrupt could end that
+            self._keep_to_budget()
+
+    def close(self) -> None:
+        """Forget everything and remove all files; the store is then empty, and can be used."""
+        with self._disk, self._lock:
+            self._memory.clear()
+            self._records.clear()
+            self._folder = None
+            self._remove_folder()
+
+    def _has_rows(self, address: str) -> bool:
+        return address in self._memory or self._records.get(address, _NOTHING).file_bytes > 0
+
+    def _is_pinned(self, address: str) -> bool:
+        return any(address in pinned for pinned in tuple(self._pins.values()))
+
+    def _keep_to_budget(self) -> None:
+        while surplus := self._surplus():
+            for address in surplus:
+                self._spill(address)
+
+    def _surplus(self) -> list[str]:
+        """What has to leave the memory, least recently used first."""
+        with self._lock:
+            excess = self._sum_memory() - self.max_bytes
+            surplus = []
+            for address in self._memory:
+                if excess <= 0:
+                    break
+                if not self._is_pinned(address):
+                    surplus.append(address)
+                    excess -= self._records[address].n_bytes
+            return surplus
+
+    def _sum_memory(self) -> int:
+        """Summed each time: a running total would not survive an interrupt."""
+        return sum(self._records[address].n_bytes for address in self._memory)
+
+    def _spill(self, address: str) -> None:
+        with self._disk:
+            with self._lock:
+                segment = self._memory.get(address)
+                if segment is None or self._is_pinned(address):
+                    return
+                file_bytes, reason = self._records[address].file_bytes, ""
+            if not file_bytes:
+                try:
+                    file_bytes = write_segment(self._path(address), segment)
+                except SessionWriteError as error:
+                    reason = str(error)
+            with self._lock:
+                if self._memory.get(address) is not segment:
+                    return  # meanwhile an equal one with logits took its place
+                record = self._records[address]
+                self._records[address] = record._replace(file_bytes=file_bytes, reason=reason)
+                if self._is_pinned(address):
+                    return
+                del self._memory[address]
+        self._tell(address)
+
+    def _get_from_disk(self, address: str) -> Segment | None:
+        with self._disk:
+            with self._lock:
+                segment = self._memory.get(address)
+                if segment is not None or not self._has_rows(address):
+                    return segment
+            reason = ""
+            try:
+                segment = read_segment(self._path(address))
+                if segment.address != address:
+                    raise SessionFormatError(
+                        f"the file of segment {address} holds {segment.address}: it was exchanged. "
+                        "Its tokens must be evaluated again"
+                    )
+            except SessionError as error:
+                segment, reason = None, str(error)
+                self._remove_file(address)
+            with self._lock:
+                if reason:
+                    record = self._records[address]
+                    self._records[address] = record._replace(file_bytes=0, reason=reason)
+                elif segment is not None and address not in self._memory:
+                    self._memory[address] = segment
+                segment = self._memory.get(address)  # an equal one may have been put meanwhile
+        if segment is None:
+            self._tell(address)
+        else:
+            self._keep_to_budget()
+        return segment
+
+    def _tell(self, address: str) -> None:
+        if self.on_spill is not None:
+            self.on_spill(address)
+
+    # -- files, with `_disk` held ------------------------------------------------------------
+
+    def _path(self, address: str) -> Path:
+        """The file of an address, in a folder that exists."""
+        if self._folder is None:
+            if self._parent_folder is not None:
+                make_private_folder(self._parent_folder)
+            try:
+                folder = Path(tempfile.mkdtemp(prefix="mullama-", dir=self._parent_folder))
+            except OSError as error:
+                raise SessionWriteError(
+                    f"a folder for rows cannot be made: {error.strerror or error}"
+                ) from error
+            self._remove_folder = weakref.finalize(self, _remove, folder, os.getpid())
+            self._folder = folder
+        make_private_folder(self._folder)  # whoever cleans up temporary files may have been here
+        return self._folder / f"{address}.segment"
+
+    def _remove_file(self, address: str) -> None:
+        if self._folder is not None:
+            with contextlib.suppress(OSError):
+                self._path(address).unlink()
+
+
+def _remove(folder: Path, owner: int) -> None:
+    """Remove a store's folder, but not from a process that only inherited the store."""
+    if os.getpid() == owner:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _free_memory() -> int:
+    """Bytes of memory that can be taken, as far as the system says."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = next(
+            1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable")
+        )
+    except (OSError, StopIteration):
+        try:
+            free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+        except (AttributeError, OSError, ValueError):
+            free = _MEMORY_WHERE_UNKNOWN
+    try:  # a container's limit is none of the machine's numbers
+        return min(free, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    except (OSError, ValueError):  # "max"
+        return free
