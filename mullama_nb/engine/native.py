@@ -1,0 +1,115 @@
+"""The process-wide side of llama.cpp: its log, its start-up, and a flag that stops a decode."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import ctypes.util
+import os
+import sys
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Iterator
+from typing import IO, Any
+
+import llama_cpp
+
+__all__ = ["StopFlag", "build", "captured_log", "captured_stderr", "start", "system_info"]
+
+_ERROR_LEVELS = (3, 4)  # GGML_LOG_LEVEL_WARN, GGML_LOG_LEVEL_ERROR
+_recent: deque[str] = deque(maxlen=20)
+_verbose = 0
+_started = False
+
+
+@llama_cpp.llama_log_callback  # type: ignore[untyped-decorator, unused-ignore]
+def _log(level: int, text: bytes, _user_data: Any) -> None:
+    line = text.decode("utf-8", "replace")
+    if _verbose:
+        sys.stderr.write(line)
+    elif level in _ERROR_LEVELS and line.strip():
+        _recent.append(line.strip())
+
+
+def start() -> None:
+    """Start llama.cpp once per process, with its log under our control."""
+    global _started
+    if not _started:
+        llama_cpp.llama_log_set(_log, ctypes.c_void_p(0))
+        llama_cpp.llama_backend_init()
+        _started = True
+
+
+@contextlib.contextmanager
+def captured_log(*, verbose: bool) -> Iterator[deque[str]]:
+    """Run native code; show its log when ``verbose``, else collect its last complaints."""
+    global _verbose
+    start()
+    _recent.clear()
+    _verbose += verbose
+    try:
+        yield _recent
+    finally:
+        _verbose -= verbose
+
+
+_redirecting = threading.Lock()
+
+
+@contextlib.contextmanager
+def captured_stderr() -> Iterator[list[str]]:
+    """Run native code that writes past the log; yields a list that gets its lines afterwards."""
+    lines: list[str] = []
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_redirecting)
+        with contextlib.suppress(OSError):  # a process may have no standard error
+            kept = os.dup(2)
+            stack.callback(os.close, kept)
+            file = stack.enter_context(tempfile.TemporaryFile())
+            os.dup2(file.fileno(), 2)
+            stack.callback(lambda: lines.extend(_read_lines(file)))
+            stack.callback(os.dup2, kept, 2)
+        yield lines
+
+
+def _read_lines(file: IO[bytes]) -> list[str]:
+    file.seek(0)
+    return file.read().decode("utf-8", "replace").splitlines()
+
+
+def build() -> str:
+    """The llama.cpp that runs here, as far as results may depend on it."""
+    return f"llama-cpp-python {llama_cpp.__version__}"
+
+
+def system_info() -> str:
+    """The CPU features and backends that llama.cpp was built with and found."""
+    start()
+    return " ".join(llama_cpp.llama_print_system_info().decode("utf-8", "replace").split())
+
+
+class StopFlag:
+    r"""A byte that llama.cpp polls between the nodes of a graph, without taking the GIL.
+
+    llama.cpp wants a C function that takes a pointer and returns a boolean. libc's ``strlen`` over
+    a two-byte buffer is that function: 0 for ``"\0"``, 1 for ``"\1\0"``.
+    """
+
+    def __init__(self) -> None:
+        self._byte = ctypes.create_string_buffer(2)
+        libc = ctypes.CDLL("msvcrt" if sys.platform == "win32" else None)
+        self.callback = ctypes.cast(libc.strlen, llama_cpp.ggml_abort_callback)
+        self.data = ctypes.cast(self._byte, ctypes.c_void_p)
+
+    def set(self) -> None:
+        """Make the running decode return soon, and every later one at once."""
+        self._byte[0] = b"\x01"
+
+    def clear(self) -> None:
+        """Let decodes run again."""
+        self._byte[0] = b"\x00"
+
+    def is_set(self) -> bool:
+        """Whether the flag is set."""
+        return bool(self._byte[0] != b"\x00")

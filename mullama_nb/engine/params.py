@@ -1,0 +1,375 @@
+"""How a context is made and how a token is chosen: frozen values, checked when they are made."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import json
+import math
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from ..errors import GrammarError, ParameterError
+
+__all__ = ["KV_CACHE_TYPES", "ContextParams", "KVCacheType", "SamplingParams", "check_grammar"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class KVCacheType:
+    """A ggml type that K or V can be kept in.
+
+    Attributes
+    ----------
+    name : str
+    ggml_type : int
+        The number that ggml knows it by (``ggml.h``).
+    block : int
+        Values that are stored together; the head size must be a multiple.
+    block_bytes : int
+        Bytes of one block.
+    """
+
+    name: str
+    ggml_type: int
+    block: int
+    block_bytes: int
+
+    def row_bytes(self, n_embd: int) -> int:
+        """Bytes of one cell's row of ``n_embd`` values."""
+        return n_embd // self.block * self.block_bytes
+
+
+KV_CACHE_TYPES: Mapping[str, KVCacheType] = {
+    kv.name: kv
+    for kv in (
+        KVCacheType("f32", 0, 1, 4),
+        KVCacheType("f16", 1, 1, 2),
+        KVCacheType("bf16", 30, 1, 2),
+        KVCacheType("q8_0", 8, 32, 34),
+        KVCacheType("q5_1", 7, 32, 24),
+        KVCacheType("q5_0", 6, 32, 22),
+        KVCacheType("q4_1", 3, 32, 20),
+        KVCacheType("q4_0", 2, 32, 18),
+        KVCacheType("iq4_nl", 20, 32, 18),
+    )
+}
+
+_ROPE_SCALING = {"none": 0, "linear": 1, "yarn": 2, "longrope": 3}
+_MAX_PARALLEL = 255  # llama.cpp's LLAMA_MAX_SEQ is 256, and one is the active path
+_MAX_GRAMMAR_DEPTH = 256
+_MAX_GRAMMAR_RULES = 10_000  # each may refer to the next one
+_GRAMMAR_TEXT = re.compile(r'"(?:\\.|[^"\\])*"|\[(?:\\.|[^\]\\])*\]|#[^\n]*', re.DOTALL)
+
+
+def _check_range(owner: object, name: str, low: float, high: float) -> None:
+    value = getattr(owner, name)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ParameterError(f"{name} must be a number, not {value!r}")
+    if not low <= value <= high:
+        raise ParameterError(f"{name}={value!r} is out of range: it must lie in {low} to {high}")
+
+
+def _check_integer(owner: object, name: str, low: int, high: int, *, optional: bool) -> None:
+    value = getattr(owner, name)
+    if value is None and optional:
+        return
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ParameterError(f"{name} must be an integer, not {value!r}")
+    if not low <= value <= high:
+        raise ParameterError(f"{name}={value} is out of range: it must lie in {low} to {high}")
+
+
+def _unknown_names(given: Mapping[str, Any], known: list[str], what: str) -> TypeError:
+    hints = []
+    for name in given:
+        close = difflib.get_close_matches(name, known, n=1)
+        hints.append(f"{name!r}" + (f" (did you mean {close[0]!r}?)" if close else ""))
+    return TypeError(f"{what} has no {', '.join(hints)}; it has {', '.join(known)}")
+
+
+def _hinting(cls: type[T]) -> type[T]:
+    """Let the class say which names there are when it is given one that it does not know."""
+    known = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    make = cls.__init__
+
+    @functools.wraps(make)
+    def init(self: T, *values: Any, **named: Any) -> None:
+        unknown = {name: value for name, value in named.items() if name not in known}
+        if unknown:
+            raise _unknown_names(unknown, known, cls.__name__)
+        make(self, *values, **named)
+
+    cls.__init__ = init  # type: ignore[method-assign, assignment]
+    return cls
+
+
+def _usable_threads() -> int:
+    """The CPUs that this process may use; half of them where there are many.
+
+    Two hyper-threads of one core slow each other down in matrix products.
+    """
+    affinity = getattr(os, "sched_getaffinity", None)
+    n_cpus = len(affinity(0)) if affinity else (os.cpu_count() or 1)
+    return n_cpus if n_cpus <= 4 else n_cpus // 2
+
+
+@_hinting
+@dataclass(frozen=True, kw_only=True)
+class ContextParams:
+    """How a context is made.
+
+    Parameters
+    ----------
+    n_ctx : int, optional
+        Cells of the KV cache, the tokens that the context can hold. None: what the model was
+        trained with.
+    kv_cache_type : str or (str, str)
+        The type of K and V, or one for each: f32 f16 bf16 q8_0 q5_1 q5_0 q4_1 q4_0 iq4_nl.
+    n_batch, n_ubatch : int
+        Tokens that are given to llama.cpp at once, and that it computes at once. Other sizes give
+        other last bits.
+    n_threads, n_threads_batch : int, optional
+        Threads for one token, and for many. None: the CPUs that this process may use.
+    flash_attention : bool
+        Needed for quantised V.
+    n_parallel : int
+        Scratch sequences, the branches that can be decoded in one batch.
+    rope_scaling : {"none", "linear", "yarn", "longrope"}, optional
+    rope_freq_base, rope_freq_scale : float, optional
+        None: the model's own.
+    yarn_orig_ctx : int, optional
+        The context size before YaRN scaling. None: the model's own.
+
+    Raises
+    ------
+    ParameterError
+        When a value is out of range or two cannot go together.
+    """
+
+    n_ctx: int | None = None
+    kv_cache_type: str | tuple[str, str] = "f16"
+    n_batch: int = 2048
+    n_ubatch: int = 512
+    n_threads: int | None = None
+    n_threads_batch: int | None = None
+    flash_attention: bool = True
+    n_parallel: int = 8
+    rope_scaling: str | None = None
+    rope_freq_base: float | None = None
+    rope_freq_scale: float | None = None
+    yarn_orig_ctx: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_integer(self, "n_ctx", 1, 2**31 - 1, optional=True)
+        _check_integer(self, "n_batch", 1, 2**20, optional=False)
+        _check_integer(self, "n_ubatch", 1, 2**20, optional=False)
+        _check_integer(self, "n_threads", 1, 512, optional=True)
+        _check_integer(self, "n_threads_batch", 1, 512, optional=True)
+        _check_integer(self, "n_parallel", 1, _MAX_PARALLEL, optional=False)
+        _check_integer(self, "yarn_orig_ctx", 1, 2**31 - 1, optional=True)
+        if self.n_ubatch > self.n_batch:
+            raise ParameterError(
+                f"n_ubatch={self.n_ubatch} is larger than n_batch={self.n_batch}: "
+                "a batch is computed in pieces of n_ubatch tokens"
+            )
+        if not isinstance(self.flash_attention, bool):
+            raise ParameterError(f"flash_attention must be a bool, not {self.flash_attention!r}")
+        for name in ("rope_freq_base", "rope_freq_scale"):
+            if getattr(self, name) is not None:
+                _check_range(self, name, 1e-9, 1e12)
+        if self.rope_scaling is not None and self.rope_scaling not in _ROPE_SCALING:
+            raise ParameterError(
+                f"rope_scaling={self.rope_scaling!r} is unknown; "
+                f"there is {', '.join(_ROPE_SCALING)}"
+            )
+        pair = self.kv_cache_type
+        if isinstance(pair, list):
+            pair = tuple(pair)
+            object.__setattr__(self, "kv_cache_type", pair)
+        if not isinstance(pair, (str, tuple)) or (isinstance(pair, tuple) and len(pair) != 2):
+            raise ParameterError(
+                f"kv_cache_type={pair!r} must be one name, or a pair of names for K and V"
+            )
+        for name in (pair,) if isinstance(pair, str) else pair:
+            if not isinstance(name, str) or name not in KV_CACHE_TYPES:
+                close = difflib.get_close_matches(str(name).lower(), KV_CACHE_TYPES, n=1)
+                hint = f" Did you mean {close[0]!r}?" if close else ""
+                raise ParameterError(
+                    f"kv_cache_type {name!r} is unknown; "
+                    f"there is {', '.join(KV_CACHE_TYPES)}.{hint}"
+                )
+        if self.type_v.block > 1 and not self.flash_attention:
+            raise ParameterError(
+                f"a quantised V cache ({self.type_v.name}) needs flash attention: "
+                "pass flash_attention=True, or f16 for V"
+            )
+
+    @property
+    def type_k(self) -> KVCacheType:
+        """The type that K is kept in."""
+        pair = self.kv_cache_type
+        return KV_CACHE_TYPES[pair if isinstance(pair, str) else pair[0]]
+
+    @property
+    def type_v(self) -> KVCacheType:
+        """The type that V is kept in."""
+        pair = self.kv_cache_type
+        return KV_CACHE_TYPES[pair if isinstance(pair, str) else pair[1]]
+
+    @property
+    def threads(self) -> tuple[int, int]:
+        """Threads for one token and for many, with the defaults filled in."""
+        one = self.n_threads or _usable_threads()
+        return one, self.n_threads_batch or one
+
+    @property
+    def rope_scaling_type(self) -> int:
+        """llama.cpp's number for ``rope_scaling``, -1 for the model's own."""
+        return -1 if self.rope_scaling is None else _ROPE_SCALING[self.rope_scaling]
+
+    def with_changes(self, **changes: Any) -> ContextParams:
+        """A copy with some values changed; unknown names raise ``TypeError``."""
+        known = [f.name for f in dataclasses.fields(self)]
+        unknown = {name: value for name, value in changes.items() if name not in known}
+        if unknown:
+            raise _unknown_names(unknown, known, "ContextParams")
+        return dataclasses.replace(self, **changes)
+
+
+@_hinting
+@dataclass(frozen=True, kw_only=True)
+class SamplingParams:
+    """How the next token is chosen, on llama.cpp's sampler chain.
+
+    The order is logit bias, penalties, top-k, typical, top-p, min-p, temperature, draw; a grammar
+    is applied to the drawn token first and to all tokens when that one does not fit.
+
+    Parameters
+    ----------
+    temperature : float
+        0 takes the likeliest token.
+    top_k : int
+        Keep the k likeliest; 0 keeps all.
+    top_p, min_p, typical_p : float
+        1, 0 and 1 keep all.
+    repetition_penalty, frequency_penalty, presence_penalty : float
+        1, 0 and 0 do nothing.
+    penalty_window : int
+        Tokens that the penalties look back on; 0 none, -1 the whole context.
+    seed : int, optional
+        A draw is a function of (seed, sibling ordinal, position). None draws a seed and records
+        it in the ``Completion``.
+    logit_bias : mapping of int to float
+        Added to the logits of single tokens; ``-inf`` forbids one.
+    grammar : str, optional
+        A GBNF grammar.
+    json_schema : mapping or str, optional
+        A JSON schema, turned into a grammar.
+
+    Raises
+    ------
+    ParameterError
+        When a value is out of range.
+    GrammarError
+        When the schema cannot be turned into a grammar.
+    """
+
+    temperature: float = 0.8
+    top_k: int = 40
+    top_p: float = 0.95
+    min_p: float = 0.05
+    typical_p: float = 1.0
+    repetition_penalty: float = 1.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    penalty_window: int = 64
+    seed: int | None = 0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    grammar: str | None = None
+    json_schema: Mapping[str, Any] | str | None = None
+
+    def __post_init__(self) -> None:
+        _check_range(self, "temperature", 0.0, 1e4)
+        _check_integer(self, "top_k", 0, 2**31 - 1, optional=False)
+        for name in ("top_p", "min_p", "typical_p"):
+            _check_range(self, name, 0.0, 1.0)
+        _check_range(self, "repetition_penalty", 1e-3, 1e3)
+        _check_range(self, "frequency_penalty", -1e3, 1e3)
+        _check_range(self, "presence_penalty", -1e3, 1e3)
+        _check_integer(self, "penalty_window", -1, 2**31 - 1, optional=False)
+        _check_integer(self, "seed", 0, 2**64 - 1, optional=True)
+        if not isinstance(self.logit_bias, Mapping):
+            raise ParameterError(
+                f"logit_bias must map token ids to numbers, not {self.logit_bias!r}"
+            )
+        for token, bias in self.logit_bias.items():
+            if isinstance(token, bool) or not isinstance(token, int) or token < 0:
+                raise ParameterError(f"logit_bias has the key {token!r}; keys are token ids")
+            if not isinstance(bias, (int, float)) or math.isnan(bias) or bias == math.inf:
+                raise ParameterError(f"logit_bias of token {token} is {bias!r}; give a number")
+        if self.grammar is not None and self.json_schema is not None:
+            raise ParameterError("grammar and json_schema exclude each other; give one of them")
+        if self.grammar is not None:
+            check_grammar(self.grammar)
+        if self.json_schema is not None:
+            _check_schema(self.json_schema)
+
+    def changed(self) -> dict[str, Any]:
+        """The values that are not the defaults, as JSON can hold them."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        default = SamplingParams()
+        changed = {k: v for k, v in values.items() if v != getattr(default, k)}
+        if "logit_bias" in changed:
+            changed["logit_bias"] = {str(k): v for k, v in self.logit_bias.items()}
+        return changed
+
+    def with_changes(self, **changes: Any) -> SamplingParams:
+        """A copy with some values changed; unknown names raise ``TypeError``."""
+        known = [f.name for f in dataclasses.fields(self)]
+        unknown = {name: value for name, value in changes.items() if name not in known}
+        if unknown:
+            raise _unknown_names(unknown, known, "SamplingParams")
+        return dataclasses.replace(self, **changes) if changes else self
+
+
+def check_grammar(grammar: str) -> None:
+    """Check what llama.cpp, which reads grammars by recursion, would end the process at.
+
+    Raises
+    ------
+    GrammarError
+        When it nests too deeply, has too many rules or is no text.
+    """
+    if not isinstance(grammar, str) or not grammar.strip():
+        raise GrammarError("the grammar is empty; give GBNF text with a rule named root")
+    if "\0" in grammar:
+        raise GrammarError("the grammar holds a NUL character")
+    depth = deepest = 0
+    structure = _GRAMMAR_TEXT.sub("", grammar)
+    n_rules = structure.count("::=")
+    if n_rules > _MAX_GRAMMAR_RULES:
+        raise GrammarError(
+            f"the grammar has {n_rules:,} rules; at most {_MAX_GRAMMAR_RULES:,} are allowed"
+        )
+    for character in structure:
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        deepest = max(deepest, depth)
+    if deepest > _MAX_GRAMMAR_DEPTH:
+        raise GrammarError(
+            f"the grammar nests {deepest} levels deep; at most {_MAX_GRAMMAR_DEPTH} are allowed"
+        )
+
+
+def _check_schema(schema: Mapping[str, Any] | str) -> None:
+    try:
+        json.loads(schema) if isinstance(schema, str) else json.dumps(schema)
+    except RecursionError:
+        raise GrammarError("json_schema nests too deeply to be turned into a grammar") from None
+    except (TypeError, ValueError) as error:
+        raise GrammarError(f"json_schema is no JSON: {error}") from None

@@ -1,0 +1,407 @@
+"""The active path: its tokens with their rows in the cells, and the logits of the next token.
+
+Everything here runs under the context's lock, one call at a time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from ..errors import ContextError, ContextFullError, ParameterError
+from ..state.layout import ByteArray
+from ..state.segment import Segment
+from .memory import Logits, Memory, Snapshot
+
+__all__ = ["ActivePath", "PathState", "Progress"]
+
+Progress: TypeAlias = Callable[[int, int], object]
+"""Called with tokens evaluated so far and tokens to evaluate."""
+
+_MOST_SNAPSHOTS = 32
+
+
+@dataclass(frozen=True, eq=False)
+class PathState:
+    """A whole path, as it is copied, saved and loaded.
+
+    Attributes
+    ----------
+    tokens : tuple of int
+    data : ndarray of uint8
+        llama.cpp's sequence state.
+    logits : ndarray of float32, optional
+        Of the next token.
+    floor : int
+        Below this position a sliding window has no rows to go back to.
+    """
+
+    tokens: tuple[int, ...]
+    data: ByteArray
+    logits: Logits | None
+    floor: int = 0
+
+
+class ActivePath:
+    """Tokens, their rows, and the next token's logits, kept in step.
+
+    Evaluations are *sealed*: their last token is decoded alone, in a batch of one. Decoded again
+    over the same rows it gives the same row and the same logits, to the bit; so tokens and rows
+    are the whole state, and the logits can be dropped at any time.
+
+    Parameters
+    ----------
+    memory : Memory
+    n_ctx : int
+        Cells.
+    n_chunk : int
+        Tokens that are decoded in one call.
+    """
+
+    def __init__(self, memory: Memory, n_ctx: int, n_chunk: int) -> None:
+        self.memory = memory
+        self.n_ctx = n_ctx
+        self.tokens: list[int] = []
+        # How many leading tokens have kept their rows since mark(): a tree's way to notice that
+        # somebody moved the path.
+        self.watermark = 0
+        self._n_chunk = n_chunk
+        self._logits: Logits | None = None
+        # For memory that cannot be cut: states at the ends of evaluations, and what was evaluated
+        # in batches, so that replaying repeats the same computation.
+        self._snapshots: list[Snapshot] = []
+        self._batches: list[tuple[int, int]] = []
+        self._origin = 0  # tokens that came as a state: how they were evaluated is not known
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens that have been evaluated."""
+        return len(self.tokens)
+
+    @property
+    def logits(self) -> Logits:
+        """Logits of the next token; a view that the next evaluation overwrites.
+
+        Raises
+        ------
+        ContextError
+            When nothing has been evaluated.
+        """
+        if self._logits is None:
+            if not self.tokens:
+                raise ContextError(
+                    "the context is empty, so there is no next token to speak of; "
+                    "evaluate some text first"
+                )
+            if self.memory.kind == "snapshot":
+                self._go_back(self.n_tokens)
+                assert self._logits is not None
+            else:
+                self._logits = self.memory.logits_of_last(self.tokens[-1], self.n_tokens)
+        return self._logits
+
+    def hold_logits(self) -> Logits:
+        """The next token's logits in an array that no later evaluation overwrites."""
+        self._logits = np.array(self.logits)
+        return self._logits
+
+    def logits_at(self, n_tokens: int) -> Logits:
+        """The logits after the first ``n_tokens``, in an array of their own; the path stays.
+
+        Memory that can be cut puts the rows behind aside and decodes one token. Other memory goes
+        back as far as :meth:`rewind` would, and takes its present state again.
+
+        Raises
+        ------
+        ParameterError
+            When there are not so many tokens, or none.
+        """
+        if not 0 < n_tokens <= self.n_tokens:
+            raise ParameterError(
+                f"there are no logits at {n_tokens} tokens: the context holds {self.n_tokens}"
+            )
+        if n_tokens == self.n_tokens:
+            return np.array(self.logits)
+        if self._logits is not None:
+            self.hold_logits()
+        if self.memory.kind != "snapshot" and self.memory.can_cut(n_tokens - 1):
+            token = self.tokens[n_tokens - 1]
+            return self.memory.logits_of_last(token, n_tokens, self.n_tokens)
+        before = dataclasses.replace(self.whole_state(include_logits=False), logits=self._logits)
+        kept = self._snapshots, self._batches, self._origin, self.watermark
+        try:
+            self._go_back(n_tokens)
+            return np.array(self.logits)
+        finally:
+            self._take(before)
+            self._snapshots, self._batches, self._origin, self.watermark = kept
+
+    def looks_back_exactly(self, n_tokens: int) -> bool:
+        """Whether :meth:`logits_at` is exact there, and leaves the path so."""
+        if n_tokens == self.n_tokens or self.memory.kind == "cuttable":
+            return True
+        if self.memory.kind == "windowed":
+            return n_tokens > self.memory.floor
+        # A window beside recurrent memory is put back elsewhere.
+        return self.repeats(n_tokens) and not 0 < self.memory.window < self.n_tokens
+
+    def mark(self) -> None:
+        """Let the watermark count from here."""
+        self.watermark = self.n_tokens
+
+    def room(self, n_tokens: int) -> None:
+        """Check that so many more tokens fit.
+
+        Raises
+        ------
+        ContextFullError
+            When they do not.
+        """
+        free = self.n_ctx - self.n_tokens
+        if n_tokens > free:
+            raise ContextFullError(
+                f"{n_tokens:,} tokens do not fit: {self.n_tokens:,} of {self.n_ctx:,} cells are "
+                f"taken, {n_tokens - free:,} are missing. Nothing was evaluated. Use a larger "
+                "n_ctx, rewind, or shorten the text",
+                needed=n_tokens,
+                free=free,
+            )
+
+    def evaluate(self, tokens: Sequence[int], progress: Progress | None = None) -> None:
+        """Evaluate tokens behind the path, the last one alone; all of them or none.
+
+        Raises
+        ------
+        Aborted
+            When the stop flag was set.
+        ContextFullError, DecodeError
+            Nothing was evaluated.
+        """
+        if not tokens:
+            return
+        self.room(len(tokens))
+        start = self.n_tokens
+        self._keep_snapshot()
+        try:
+            self._decode_sealed(list(tokens), progress, stoppable=True)
+        except BaseException:  # a callback may raise anything
+            self._forget(start)
+            raise
+        self._keep_snapshot()
+
+    def switch(self, keep: int, tokens: Sequence[int], progress: Progress | None = None) -> None:
+        """Keep ``keep`` tokens and evaluate others behind them; all of it or nothing.
+
+        Raises
+        ------
+        Aborted, ContextFullError, DecodeError
+            The path is as it was, what lay behind ``keep`` included.
+        """
+        dropped, watermark = self.n_tokens - keep, self.watermark
+        kept = self._snapshots, self._batches, self._origin
+        if dropped == 0:
+            return self.evaluate(tokens, progress)
+        self.room(len(tokens) - dropped)
+        tail = self.capture(keep, "", None)
+        try:
+            self.rewind(keep)
+            self.evaluate(tokens, progress)
+        except BaseException:
+            self.restore([tail], keep)
+            self.watermark = watermark
+            self._snapshots, self._batches, self._origin = kept
+            raise
+
+    def append(self, token: int) -> None:
+        """Evaluate one sampled token."""
+        start = self.n_tokens
+        try:
+            self._logits = self.memory.decode([token], start)
+        except BaseException:
+            self._forget(start)
+            raise
+        self.tokens.append(token)
+
+    def _decode_sealed(
+        self, tokens: list[int], progress: Progress | None, *, stoppable: bool
+    ) -> None:
+        start, last = self.n_tokens, len(tokens) - 1
+        if last > 0 and self.memory.kind == "snapshot":
+            self._batches.append((start, start + len(tokens)))
+        for at in [*range(0, last, self._n_chunk), last]:
+            chunk = tokens[at : min(at + self._n_chunk, last)] if at < last else tokens[last:]
+            self._logits = self.memory.decode(chunk, start + at, stoppable=stoppable)
+            self.tokens += chunk
+            if progress is not None:
+                progress(at + len(chunk), len(tokens))
+
+    def _forget(self, n_tokens: int) -> None:
+        """Drop what a failed evaluation left behind ``n_tokens``."""
+        self._logits = None
+        if self.memory.can_cut(n_tokens):
+            self.memory.cut(n_tokens)
+            del self.tokens[n_tokens:]
+            self._forget_beyond(n_tokens)
+        else:
+            self._go_back(n_tokens)
+
+    # -- going back --------------------------------------------------------------------------
+
+    def repeats(self, n_tokens: int) -> bool:
+        """Whether rewinding there brings back the very rows and logits, to the bit."""
+        if n_tokens == self.n_tokens or self.memory.can_cut(n_tokens):
+            return True
+        kept = max((s.n_tokens for s in self._snapshots if s.n_tokens <= n_tokens), default=0)
+        if self.memory.kind != "snapshot" or kept < min(n_tokens, self._origin):
+            return False
+        # A window that was loaded whole lies elsewhere, which a long prefill notices.
+        return not self.memory.window or n_tokens <= self.memory.window
+
+    def rewind(self, n_tokens: int, progress: Progress | None = None) -> int:
+        """Keep the first ``n_tokens``.
+
+        Returns
+        -------
+        int
+            Tokens that had to be evaluated again: 0 for memory that can be cut.
+        """
+        if not 0 <= n_tokens <= self.n_tokens:
+            raise ParameterError(
+                f"cannot rewind to {n_tokens} tokens: the context holds {self.n_tokens}"
+            )
+        if n_tokens == self.n_tokens:
+            return 0
+        self.watermark = min(self.watermark, n_tokens)
+        if self.memory.can_cut(n_tokens):
+            self.memory.cut(n_tokens)
+            del self.tokens[n_tokens:]
+            self._logits = None
+            self._forget_beyond(n_tokens)
+            return 0
+        return self._go_back(n_tokens, progress)
+
+    def _go_back(self, n_tokens: int, progress: Progress | None = None) -> int:
+        """Return to the nearest snapshot and repeat from there what was evaluated."""
+        wanted = self.tokens[:n_tokens]
+        self._forget_beyond(n_tokens)
+        batches = self._batches
+        if self._snapshots:
+            snapshot = self._snapshots[-1]
+            self.memory.roll_back(snapshot)
+            self.tokens = wanted[: snapshot.n_tokens]
+            self._logits = snapshot.logits
+        else:
+            self.memory.clear()
+            self.tokens, self._logits = [], None
+        start = self.n_tokens
+        self._batches = [b for b in batches if b[1] <= start]
+        failure: BaseException | None = None
+        while self.n_tokens < n_tokens:
+            at = self.n_tokens
+            stop = next((min(b, n_tokens) for a, b in batches if a <= at < b), at + 1)
+            self._decode_sealed(wanted[at:stop], None, stoppable=False)
+            if progress is not None and failure is None:
+                try:
+                    progress(self.n_tokens - start, n_tokens - start)
+                except BaseException as error:  # there is no way back: first arrive
+                    failure = error
+        self._origin = min(self._origin, start)
+        self._keep_snapshot()
+        if failure is not None:
+            raise failure
+        return n_tokens - start
+
+    def _keep_snapshot(self) -> None:
+        if self.memory.kind != "snapshot" or not self.tokens or self._logits is None:
+            return
+        if not self._snapshots or self._snapshots[-1].n_tokens < self.n_tokens:
+            self._snapshots.append(self.memory.snapshot(self.n_tokens, self._logits))
+            del self._snapshots[:-_MOST_SNAPSHOTS]
+
+    def _forget_beyond(self, n_tokens: int) -> None:
+        self._snapshots = [s for s in self._snapshots if s.n_tokens <= n_tokens]
+        self._batches = [b for b in self._batches if b[0] < n_tokens]
+        self._origin = min(self._origin, n_tokens)
+
+    def clear(self) -> None:
+        """Drop everything."""
+        self.memory.clear()
+        self.watermark = 0
+        self.tokens, self._logits = [], None
+        self._snapshots, self._batches, self._origin = [], [], 0
+
+    # -- states ------------------------------------------------------------------------------
+
+    def capture(self, start: int, settings: str, parent: str | None) -> Segment:
+        """The rows of the tokens from ``start`` to the end as one segment."""
+        if self.memory.kind == "snapshot":
+            data, whole = self.memory.whole(self.n_tokens), True
+        else:
+            data, whole = self.memory.rows(start, self.n_tokens), False
+        # Rows can work their logits out again; a recurrent state cannot.
+        logits = np.array(self.logits) if whole else None
+        return Segment(start, tuple(self.tokens[start:]), data, settings, parent, whole, logits)
+
+    def restore(self, segments: Sequence[Segment], keep: int) -> None:
+        """Keep ``keep`` tokens and put the rows of segments behind them."""
+        self._logits = None
+        if segments and segments[-1].whole:
+            last = segments[-1]
+            tokens = self.tokens[: segments[0].start]
+            for segment in segments:
+                tokens[segment.start :] = segment.tokens
+            self.replace(PathState(tuple(tokens), last.data, last.logits))
+            return
+        self.rewind(keep)
+        for segment in segments:
+            self.memory.append(segment.data)
+            self.tokens += segment.tokens
+        if segments and segments[-1].logits is not None:
+            self._logits = segments[-1].logits
+
+    def replace(self, state: PathState) -> None:
+        """Make a whole state the path's; should llama.cpp refuse it, the old one is put back."""
+        before = self.whole_state(include_logits=False) if self.tokens else None
+        if before is not None and self._logits is not None:
+            before = dataclasses.replace(before, logits=np.array(self._logits))
+        kept = self._snapshots, self._batches, self._origin, self.watermark
+        try:
+            self._take(state)
+        except BaseException:
+            self.clear()
+            if before is not None:
+                self._take(before)
+                self._snapshots, self._batches, self._origin, self.watermark = kept
+            raise
+        self._snapshots, self._batches, self._origin = [], [], self.n_tokens
+        self._keep_snapshot()
+
+    def _take(self, state: PathState) -> None:
+        self.watermark = 0
+        self.memory.replace(state.data)
+        self.memory.floor = state.floor
+        self.tokens, self._logits = list(state.tokens), state.logits
+
+    def whole_state(self, *, include_logits: bool = True) -> PathState:
+        """The whole state of the path.
+
+        Parameters
+        ----------
+        include_logits : bool
+            Memory that cannot be cut has them in any case: it could not work them out again.
+
+        Raises
+        ------
+        ContextError
+            When the path is empty.
+        """
+        if not self.tokens:
+            raise ContextError("the context is empty: there is nothing to save")
+        include_logits = include_logits or self.memory.kind == "snapshot"
+        logits = np.array(self.logits) if include_logits else None
+        data = self.memory.whole(self.n_tokens)
+        return PathState(tuple(self.tokens), data, logits, self.memory.floor)

@@ -1,0 +1,94 @@
+"""What a prompt means for a path: how much of it is kept, and what is evaluated behind that."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from ..errors import ParameterError, PromptWarning
+from .chat_template import ChatPrompt, Message
+from .model import Model
+from .warn import warn
+
+__all__ = ["Plan", "Prompt", "plan_prompt", "warn_of_history"]
+
+Prompt: TypeAlias = str | Sequence[int]
+
+_HISTORY_CHARACTERS = 16  # a shorter beginning may be a coincidence
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Keep the first ``keep`` tokens of the path and evaluate ``tokens`` behind them."""
+
+    keep: int
+    tokens: tuple[int, ...]
+
+
+def plan_prompt(
+    model: Model,
+    held: Sequence[int],
+    prompt: Prompt | None,
+    messages: Sequence[Message] | None,
+    *,
+    special: bool,
+) -> Plan:
+    """Work out what a prompt means here.
+
+    Parameters
+    ----------
+    model : Model
+    held : sequence of int
+        The path's tokens.
+    prompt : str, ChatPrompt or sequence of int, optional
+        More text or tokens; a ``ChatPrompt`` is the whole conversation.
+    messages : sequence of mapping, optional
+        The whole conversation.
+    special : bool
+        Whether control tokens in more text count as such.
+    """
+    if prompt is not None and messages is not None:
+        raise ParameterError("prompt and messages exclude each other; give one of them")
+    if messages is not None:
+        prompt = model.apply_chat_template(messages)
+    if prompt is None:
+        return Plan(len(held), ())
+    if isinstance(prompt, ChatPrompt):
+        keep, used = model.vocabulary.common_prefix(held, prompt.tokens)
+        return Plan(keep, prompt.tokens[used:])
+    if isinstance(prompt, str):
+        return Plan(len(held), tuple(model.tokenize(prompt, add_bos=not held, special=special)))
+    return Plan(len(held), _checked_tokens(model, prompt))
+
+
+def warn_of_history(model: Model, held: Sequence[int], text: Prompt | None) -> None:
+    """Warn when more text begins with all that there is: that is hardly ever meant."""
+    if not isinstance(text, str) or isinstance(text, ChatPrompt):
+        return
+    if len(text) < _HISTORY_CHARACTERS or not held:
+        return
+    history = model.detokenize(held, special=True)
+    if len(history) >= _HISTORY_CHARACTERS and text.startswith(history):
+        warn(
+            "this text begins with all that the context already holds, and text is appended: the "
+            "model will read it twice. For a whole conversation give messages=[...] or what "
+            "apply_chat_template() returns; for a fresh start call clear() first",
+            PromptWarning,
+        )
+
+
+def _checked_tokens(model: Model, tokens: object) -> tuple[int, ...]:
+    if not isinstance(tokens, Iterable) or isinstance(tokens, (bytes, bytearray, Mapping)):
+        raise ParameterError(f"a prompt is a text or a list of tokens, not {type(tokens).__name__}")
+    try:
+        values = tuple(operator.index(token) for token in tokens)
+    except TypeError:
+        raise ParameterError("a list of tokens must hold whole numbers only") from None
+    for token in values:
+        if not 0 <= token < model.n_vocab:
+            raise ParameterError(
+                f"token {token} is not in the vocabulary of {model.n_vocab} tokens"
+            )
+    return values

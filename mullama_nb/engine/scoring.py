@@ -1,0 +1,77 @@
+"""Scoring: how likely the model finds a text that somebody else wrote."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .memory import MOST_OUTPUTS
+from .path import ActivePath
+from .sampler import log_probability
+
+__all__ = ["Score", "score"]
+
+
+@dataclass(frozen=True)
+class Score:
+    """How likely the model finds a continuation.
+
+    Attributes
+    ----------
+    tokens : tuple of int
+    logprobs : tuple of float
+        Natural logarithm of each token's probability behind those in front of it, before any
+        sampler.
+    """
+
+    tokens: tuple[int, ...]
+    logprobs: tuple[float, ...]
+
+    @property
+    def total(self) -> float:
+        """Natural logarithm of the probability of all tokens together."""
+        return math.fsum(self.logprobs)
+
+
+def score(path: ActivePath, tokens: Sequence[int]) -> Score:
+    """Score tokens behind a path, in a sequence beside it that shares its cells.
+
+    The path stays as it is, its cells and logits to the bit.
+
+    Parameters
+    ----------
+    path : ActivePath
+        With at least one token.
+    tokens : sequence of int
+
+    Raises
+    ------
+    Aborted
+        When the stop flag was set.
+    ContextError
+        When the path is empty.
+    ContextFullError
+        When there are fewer free cells than tokens.
+    """
+    path.room(len(tokens))
+    logits, memory, start = path.hold_logits(), path.memory, path.n_tokens
+    logprobs = [log_probability(logits, tokens[0])] if tokens else []
+    last, size = len(tokens) - 1, min(MOST_OUTPUTS, memory.n_batch)
+    sequence = memory.branch_sequences[0]
+    memory.share(sequence)
+    try:
+        for at in range(0, last, size):
+            stop = min(at + size, last)
+            rows = memory.decode_rows(
+                tokens[at:stop],
+                range(start + at, start + stop),
+                [sequence] * (stop - at),
+                n_outputs=stop - at,
+                stoppable=True,
+            )
+            following = tokens[at + 1 : stop + 1]
+            logprobs += map(log_probability, rows, following)
+    finally:
+        memory.drop(sequence)
+    return Score(tuple(tokens), tuple(logprobs))

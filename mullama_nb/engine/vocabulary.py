@@ -1,0 +1,219 @@
+"""Text to tokens and back, by the model's own vocabulary."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import llama_cpp
+
+__all__ = ["Vocabulary"]
+
+_LSTRIP = 1 << 7  # LLAMA_TOKEN_ATTR_LSTRIP
+_RSTRIP = 1 << 8  # LLAMA_TOKEN_ATTR_RSTRIP
+
+
+class Vocabulary:
+    """A model's tokens.
+
+    Parameters
+    ----------
+    handle : llama_vocab pointer
+        Lives as long as the model that it came from.
+    """
+
+    def __init__(self, handle: Any) -> None:
+        self.handle = handle
+        self.n_tokens = int(llama_cpp.llama_vocab_n_tokens(handle))
+        self.bos = self._or_none(llama_cpp.llama_vocab_bos(handle))
+        self.eos = self._or_none(llama_cpp.llama_vocab_eos(handle))
+        self.adds_bos = bool(llama_cpp.llama_vocab_get_add_bos(handle)) and self.bos is not None
+        self._pieces: dict[tuple[int, bool], bytes] = {}
+
+    def _or_none(self, token: int) -> int | None:
+        return int(token) if 0 <= token < self.n_tokens else None
+
+    def tokenize(self, text: str, *, special: bool = False) -> list[int]:
+        """Tokens of ``text``, without BOS.
+
+        Parameters
+        ----------
+        text : str
+            Surrogates, which no UTF-8 text holds: pairs become characters, others U+FFFD.
+        special : bool
+            Whether ``<|im_end|>`` and its like are the control tokens, or just text.
+        """
+        if not text:
+            return []
+        data = _encoded(text)
+        capacity = len(data) + 16
+        buffer = (llama_cpp.llama_token * capacity)()
+        n = llama_cpp.llama_tokenize(self.handle, data, len(data), buffer, capacity, False, special)
+        if n < 0:  # a normaliser may make text longer; -n is what it needs
+            capacity = -n
+            buffer = (llama_cpp.llama_token * capacity)()
+            n = llama_cpp.llama_tokenize(
+                self.handle, data, len(data), buffer, capacity, False, special
+            )
+        return buffer[:n]
+
+    def tokenize_escaped(self, text: str, escape: str) -> list[int]:
+        """Tokens of a text in which control tokens count, except those that hold ``escape``.
+
+        Parameters
+        ----------
+        text : str
+            For instance a rendered chat template, its message contents passed through ``escaped``.
+        escape : str
+            The character that was put into control tokens which are to stay text.
+        """
+        tokens: list[int] = []
+        strip_next = False
+        for part in self._control_pattern.split(text) if self._control else [text]:
+            control = self._control.get(part)
+            if control is None:
+                fragment = part.replace(escape, "")
+                if strip_next:
+                    fragment = fragment.lstrip()
+                tokens += self.tokenize(fragment)
+                strip_next = strip_next and not fragment
+            else:
+                attributes = llama_cpp.llama_vocab_get_attr(self.handle, control)
+                if attributes & _LSTRIP:
+                    tokens = self._without_trailing_space(tokens)
+                tokens.append(control)
+                strip_next = bool(attributes & _RSTRIP)
+        return tokens
+
+    def _without_trailing_space(self, tokens: list[int]) -> list[int]:
+        while tokens and not self.is_control(tokens[-1]) and not self.piece(tokens[-1]).strip():
+            tokens = tokens[:-1]
+        return tokens
+
+    def escaped(self, text: str, escape: str) -> str:
+        """``text`` with every control token in it broken by ``escape``."""
+        if not self._control:
+            return text
+        return self._control_pattern.sub(lambda m: m[0][0] + escape + m[0][1:], text)
+
+    @cached_property
+    def _control(self) -> dict[str, int]:
+        """The texts of the control tokens, longest first."""
+        texts = {}
+        for token in range(self.n_tokens):
+            if self.is_control(token):
+                text = llama_cpp.llama_vocab_get_text(self.handle, token).decode("utf-8", "replace")
+                if len(text) > 1:
+                    texts[text] = token
+        return dict(sorted(texts.items(), key=lambda item: -len(item[0])))
+
+    @cached_property
+    def _control_pattern(self) -> re.Pattern[str]:
+        return re.compile("(" + "|".join(map(re.escape, self._control)) + ")")
+
+    def detokenize(self, tokens: Sequence[int], *, special: bool = False) -> str:
+        """Text of ``tokens``; bytes that are not UTF-8 become U+FFFD.
+
+        Parameters
+        ----------
+        tokens : sequence of int
+        special : bool
+            Whether control tokens are written out.
+        """
+        if not tokens:
+            return ""
+        n_tokens = len(tokens)
+        array = (llama_cpp.llama_token * n_tokens)(*tokens)
+        capacity = 8 * n_tokens + 64
+        while True:
+            buffer = ctypes.create_string_buffer(capacity)
+            n = llama_cpp.llama_detokenize(
+                self.handle, array, n_tokens, buffer, capacity, False, special
+            )
+            if n >= 0:
+                return buffer.raw[:n].decode("utf-8", "replace")
+            capacity = -n
+
+    def piece(self, token: int, *, special: bool = False) -> bytes:
+        """The bytes that one token adds to a text; they may be half a character."""
+        key = (token, special)
+        found = self._pieces.get(key)
+        if found is None:
+            buffer = ctypes.create_string_buffer(512)
+            n = llama_cpp.llama_token_to_piece(self.handle, token, buffer, 512, 0, special)
+            if n < 0:
+                buffer = ctypes.create_string_buffer(-n)
+                n = llama_cpp.llama_token_to_piece(self.handle, token, buffer, -n, 0, special)
+            found = self._pieces[key] = buffer.raw[:n]
+        return found
+
+    def text(self, token: int | None) -> str:
+        """A token as the vocabulary spells it, empty for none."""
+        if token is None:
+            return ""
+        return str(llama_cpp.llama_vocab_get_text(self.handle, token).decode("utf-8", "replace"))
+
+    def is_control(self, token: int) -> bool:
+        """Whether the token steers the model and is no text."""
+        return bool(llama_cpp.llama_vocab_is_control(self.handle, token))
+
+    def is_end(self, token: int) -> bool:
+        """Whether the token ends a generation."""
+        return bool(llama_cpp.llama_vocab_is_eog(self.handle, token))
+
+    def common_prefix(self, held: Sequence[int], wanted: Sequence[int]) -> tuple[int, int]:
+        """How far two token lists spell the same, control tokens apart from text.
+
+        A sampled answer, tokenised again, often gives other tokens of the same text. What counts
+        is the last point where both lists have a token boundary after the same text.
+
+        Parameters
+        ----------
+        held, wanted : sequence of int
+
+        Returns
+        -------
+        (int, int)
+            Tokens of ``held`` to keep, tokens of ``wanted`` that they stand for.
+        """
+        same = next((i for i, (a, b) in enumerate(zip(held, wanted, strict=False)) if a != b), None)
+        best = min(len(held), len(wanted)) if same is None else same
+        i = j = best
+        kept = (best, best)
+        left, right = b"", b""  # text of held[:i] and wanted[:j] after the last common boundary
+        while True:
+            if left == right:
+                kept = (i, j)
+                left = right = b""
+                if i == len(held) or j == len(wanted):
+                    return kept
+                if self._is_symbol(held[i]) or self._is_symbol(wanted[j]):
+                    if held[i] != wanted[j]:
+                        return kept
+                    i, j = i + 1, j + 1
+                    continue
+            if not (left.startswith(right) or right.startswith(left)):
+                return kept
+            if len(left) <= len(right):
+                if i == len(held) or self._is_symbol(held[i]):
+                    return kept
+                left += self.piece(held[i])
+                i += 1
+            else:
+                if j == len(wanted) or self._is_symbol(wanted[j]):
+                    return kept
+                right += self.piece(wanted[j])
+                j += 1
+
+    def _is_symbol(self, token: int) -> bool:
+        return self.is_control(token) or not self.piece(token)
+
+
+def _encoded(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()

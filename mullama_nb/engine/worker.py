@@ -1,0 +1,169 @@
+"""Threads: one that decodes, a lock that starves nobody, and interrupts kept out of half-done work.
+
+A ``KeyboardInterrupt`` arrives between any two bytecodes of the main thread. Decoding therefore
+runs on a worker thread while the main thread only waits, and the short changes that run on the
+caller's thread hold interrupts back until they are complete.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from types import FrameType
+from typing import TypeVar
+
+from ..errors import ContextError
+
+__all__ = ["WAIT_SECONDS", "FairLock", "Worker", "interrupts_held"]
+
+T = TypeVar("T")
+
+WAIT_SECONDS = 0.1
+"""Waits are cut into pieces: on Windows an interrupt does not end a wait."""
+
+
+@contextlib.contextmanager
+def interrupts_held() -> Iterator[list[int]]:
+    """Hold back SIGINT until the block is left; yields the list of those that came.
+
+    Only the main thread receives interrupts, so elsewhere this does nothing.
+    """
+    pending: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield pending
+        return
+    last_frame: list[FrameType | None] = [None]
+
+    def hold(number: int, frame: FrameType | None) -> None:
+        if previous != signal.SIG_IGN:
+            last_frame[0] = frame
+            pending.append(number)
+
+    previous = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, hold)
+    try:
+        yield pending
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL if previous is None else previous)
+        if pending:
+            if callable(previous):
+                previous(signal.SIGINT, last_frame[0])
+            else:
+                signal.raise_signal(signal.SIGINT)
+
+
+class FairLock:
+    """A re-entrant lock that is handed to whoever waits.
+
+    Python's own lock can be taken again and again by a loop that releases it in between, as a
+    generation does at each token. Here a waiter holds the turnstile that the loop must pass.
+    """
+
+    def __init__(self) -> None:
+        self._turnstile = threading.Lock()
+        self._lock = threading.RLock()
+        self._owner: int | None = None
+        self._depth = 0
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the lock, with interrupts held back while it is held."""
+        with interrupts_held() as pending:
+            me = threading.get_ident()
+            if self._owner != me:
+                self._enter(pending)
+                self._owner = me
+            self._depth += 1
+            try:
+                yield
+            finally:
+                self._depth -= 1
+                if self._depth == 0:
+                    self._owner = None
+                    self._lock.release()
+
+    def is_mine(self) -> bool:
+        """Whether the calling thread holds it."""
+        return self._owner == threading.get_ident()
+
+    def _enter(self, pending: list[int]) -> None:
+        for lock in (self._turnstile, self._lock):
+            while not lock.acquire(timeout=WAIT_SECONDS):
+                if pending:
+                    if lock is self._lock:
+                        self._turnstile.release()
+                    raise KeyboardInterrupt
+        self._turnstile.release()
+
+
+class Worker:
+    """One thread that runs native calls in order, released from the GIL.
+
+    Parameters
+    ----------
+    name : str
+        Shown by debuggers.
+    """
+
+    def __init__(self, name: str) -> None:
+        # The thread keeps its initializer: one that knew this object would keep both for ever.
+        idents: list[int] = []
+        self._idents = idents
+        self._executor = ThreadPoolExecutor(1, name, lambda: idents.append(threading.get_ident()))
+
+    def submit(self, job: Callable[[], T]) -> Future[T]:
+        """Queue a job.
+
+        Raises
+        ------
+        ContextError
+            When called from a callback that the worker itself runs: it would wait for itself.
+        """
+        if self.is_current():
+            raise ContextError(
+                "a callback of a running evaluation cannot evaluate on the same context; "
+                "do it after the call has returned"
+            )
+        return self._executor.submit(job)
+
+    def is_current(self) -> bool:
+        """Whether this is called on the worker's thread."""
+        return threading.get_ident() in self._idents
+
+    def wait(self, future: Future[T], stop: Callable[[], object]) -> T:
+        """The result of a job; an interrupt stops the job and is raised once it has ended.
+
+        Parameters
+        ----------
+        future : Future
+        stop : callable
+            Makes the job end soon.
+        """
+        interrupt: KeyboardInterrupt | None = None
+        while True:
+            try:
+                try:
+                    result = future.result(WAIT_SECONDS)
+                except FutureTimeoutError as error:
+                    if future.done() and future.exception() is error:  # the job's own
+                        raise
+                    continue
+                break
+            except KeyboardInterrupt as error:
+                interrupt = error
+                stop()
+            except CancelledError:
+                if interrupt is None:
+                    raise
+                break
+        if interrupt is not None:
+            raise interrupt
+        return result
+
+    def close(self) -> None:
+        """End the thread once its jobs are done."""
+        self._executor.shutdown(wait=False)

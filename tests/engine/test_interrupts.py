@@ -1,0 +1,183 @@
+"""Ctrl-C at any moment leaves a context that is whole and goes on exactly."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ModelMaker
+from engine.helpers import PARAMS, assert_twins, context_of, words
+from tiny_models import CHATML
+
+from mullama_nb import Context, Model
+
+pytestmark = [
+    pytest.mark.usefixtures("no_deadlock"),
+    pytest.mark.skipif(os.name == "nt", reason="signals are another thing there"),
+]
+
+ROUNDS = 7
+
+
+@pytest.fixture(autouse=True)
+def default_handler() -> Iterator[None]:
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    signal.signal(signal.SIGINT, previous)
+
+
+def interrupt_after(seconds: float, job: Callable[[], object]) -> None:
+    """Repeat a job until an interrupt, which a timer sends, ends it."""
+    timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012 - it may come at any line
+        timer.start()
+        ends = time.monotonic() + 20
+        while time.monotonic() < ends:
+            job()
+    timer.join()
+
+
+def check(context: Context, tmp_path: Path) -> None:
+    """Check that rows, tokens and logits belong together, and that nobody holds a lock."""
+    tokens = list(context.tokens)
+    assert context.token_count() == len(tokens)
+    if not tokens:
+        context.evaluate(words(3))
+        return
+    fresh = context_of(context.model, tokens)
+    np.testing.assert_allclose(context.logits, fresh.logits, atol=0.1)
+    context.save_session(tmp_path / "check")
+    fresh.load_session(tmp_path / "check")
+    assert_twins(context, fresh, 5)
+
+
+def prefill(context: Context, _: Path) -> None:
+    context.clear()
+    context.evaluate(words(300))
+
+
+def generation(context: Context, _: Path) -> None:
+    context.rewind(0)
+    context.generate(words(20), 60, seed=1)
+
+
+def stream(context: Context, _: Path) -> None:
+    context.clear()
+    for token in context.stream(words(20), 60, seed=1):
+        assert context.tokens[-1] == token.id
+
+
+def conversation(context: Context, _: Path) -> None:
+    for text in ("Hello there", "Hello you"):
+        context.generate(messages=[{"role": "user", "content": text}], max_tokens=10)
+
+
+def rewind(context: Context, _: Path) -> None:
+    context.evaluate(words(9))
+    context.generate(None, 3)
+    context.rewind(-5)
+    context.rewind(-7)
+    if context.token_count() > 300:
+        context.clear()
+
+
+def restore(context: Context, _: Path) -> None:
+    context.clear()
+    context.evaluate(words(30))
+    first = context.capture()
+    context.evaluate(words(7, 1))
+    second = context.capture(30, parent=first.address)
+    for _ in range(10):
+        context.restore([first, second])
+        if not first.whole:
+            context.restore(second, keep=30)
+
+
+def save_and_load(context: Context, folder: Path) -> None:
+    if context.token_count() > 100:
+        context.clear()
+    context.evaluate(words(20))
+    context.save_session(folder / "s")
+    context.load_session(folder / "s")
+
+
+@pytest.mark.parametrize("architecture", ["llama", "lfm2"])
+@pytest.mark.parametrize(
+    "job", [prefill, generation, stream, conversation, rewind, restore, save_and_load]
+)
+@pytest.mark.filterwarnings("ignore:.*were evaluated again:mullama_nb.errors.InexactWarning")
+def test_an_interrupt_leaves_an_exact_context(
+    tiny: ModelMaker,
+    tmp_path: Path,
+    architecture: str,
+    job: Callable[[Context, Path], None],
+) -> None:
+    model = tiny(architecture, chat_template=CHATML)
+    context = Context(model, PARAMS.with_changes(n_batch=32, n_ubatch=32))
+    rng = random.Random(job.__name__)
+    for _ in range(ROUNDS):
+        interrupt_after(rng.uniform(0.001, 0.03), lambda: job(context, tmp_path))
+        check(context, tmp_path)
+
+
+def test_interrupts_while_a_real_model_works(smollm2: Model, tmp_path: Path) -> None:
+    context = Context(smollm2, PARAMS.with_changes(n_ctx=1024))
+    text = "It was a bright cold day in April, and the clocks were striking thirteen. " * 6
+    n_tokens = len(smollm2.tokenize(text))
+
+    def job() -> None:
+        context.clear()
+        context.generate(text, 40, seed=1)
+
+    for seconds in (0.05, 0.3, 0.6):
+        interrupt_after(seconds, job)
+        assert context.token_count() in (0, *range(n_tokens, n_tokens + 41))
+    context.evaluate("The end.")
+    context.save_session(tmp_path / "s")
+    other = Context(smollm2, context.params)
+    other.load_session(tmp_path / "s")
+    assert_twins(context, other, 8)
+
+
+def test_an_interrupt_is_for_the_request_that_waits(tiny: ModelMaker) -> None:
+    context = context_of(tiny(), words(20))
+    running, results = threading.Event(), []
+    gate = threading.Event()
+
+    def listen(_token: object) -> None:
+        running.set()
+        gate.wait(5)
+
+    thread = threading.Thread(
+        target=lambda: results.append(context.generate(None, 6, on_token=listen))
+    )
+    thread.start()
+    running.wait(5)
+    # Queued behind the other thread's request, it is given up at once and that one goes on.
+    began = time.monotonic()
+    interrupt_after(0.05, lambda: context.generate(None, 400))
+    assert time.monotonic() - began < 3
+    assert not results
+    gate.set()
+    thread.join()
+    assert len(results[0].tokens) == 6
+    assert results[0].finish_reason == "length"
+    assert context.token_count() == 26
+
+
+def test_an_interrupt_while_loading_frees_what_was_loaded(smollm2_path: Path) -> None:
+    def interrupt(fraction: float) -> None:
+        if fraction > 0.2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        Model.load(smollm2_path, progress=interrupt, n_gpu_layers=0)
+    assert Model.load(smollm2_path, n_gpu_layers=0).n_vocab == 49152

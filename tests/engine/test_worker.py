@@ -1,0 +1,213 @@
+"""The lock, the worker thread, and interrupts that wait."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Iterator
+from types import FrameType
+
+import pytest
+
+from mullama_nb.engine.worker import FairLock, Worker, interrupts_held
+from mullama_nb.errors import ContextError
+
+pytestmark = pytest.mark.usefixtures("no_deadlock")
+
+posix = pytest.mark.skipif(os.name == "nt", reason="signals are another thing there")
+
+
+@pytest.fixture
+def handled() -> Iterator[list[int]]:
+    """Interrupts that a handler of the user's got."""
+    numbers: list[int] = []
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        numbers.append(number)
+
+    previous = signal.signal(signal.SIGINT, handle)
+    yield numbers
+    signal.signal(signal.SIGINT, previous)
+
+
+@posix
+def test_an_interrupt_waits_for_the_end_of_the_block() -> None:
+    done = []
+    with pytest.raises(KeyboardInterrupt), interrupts_held() as pending:  # noqa: PT012
+        signal.raise_signal(signal.SIGINT)
+        done.append(len(pending))
+    assert done == [1]
+
+
+@posix
+def test_blocks_nest_and_an_error_inside_is_kept() -> None:
+    with pytest.raises(KeyboardInterrupt) as caught, interrupts_held():  # noqa: PT012, SIM117
+        with interrupts_held():
+            signal.raise_signal(signal.SIGINT)
+            raise ValueError("inside")
+    assert isinstance(caught.value.__context__, ValueError)
+
+
+@posix
+def test_the_users_own_handler_gets_it(handled: list[int]) -> None:
+    with interrupts_held():
+        signal.raise_signal(signal.SIGINT)
+        assert not handled
+    assert handled == [signal.SIGINT]
+    signal.raise_signal(signal.SIGINT)
+    assert len(handled) == 2
+
+
+@posix
+def test_what_is_ignored_stays_ignored() -> None:
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with interrupts_held() as pending:
+            signal.raise_signal(signal.SIGINT)
+            assert not pending
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+@posix
+def test_a_process_that_would_die_of_it_still_does() -> None:
+    script = """
+        import signal
+        from mullama_nb.engine.worker import interrupts_held
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        with interrupts_held():
+            signal.raise_signal(signal.SIGINT)
+            print("held", flush=True)
+        print("alive")
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (-signal.SIGINT, "held\n")
+
+
+def test_other_threads_do_not_touch_handlers(handled: list[int]) -> None:
+    before = signal.getsignal(signal.SIGINT)
+
+    def hold() -> None:
+        with interrupts_held():
+            assert signal.getsignal(signal.SIGINT) is before
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    thread.join()
+    assert not handled
+
+
+def test_a_loop_cannot_keep_the_lock_to_itself() -> None:
+    lock, stop = FairLock(), threading.Event()
+    waits: list[float] = []
+
+    def loop() -> None:
+        while not stop.is_set():
+            with lock.held():
+                time.sleep(0.001)
+
+    thread = threading.Thread(target=loop)
+    thread.start()
+    for _ in range(20):
+        began = time.perf_counter()
+        with lock.held():
+            waits.append(time.perf_counter() - began)
+    stop.set()
+    thread.join()
+    assert sorted(waits)[10] < 0.05
+
+
+def test_the_lock_can_be_taken_again_by_whoever_has_it() -> None:
+    lock = FairLock()
+    with lock.held(), lock.held():
+        assert lock.is_mine()
+    assert not lock.is_mine()
+    with pytest.raises(ValueError, match="inside"), lock.held():
+        raise ValueError("inside")
+    seen = []
+    thread = threading.Thread(target=lambda: seen.append(lock.is_mine()))
+    with lock.held():
+        thread.start()
+        thread.join()
+    assert seen == [False]
+
+
+@posix
+def test_waiting_for_the_lock_can_be_interrupted() -> None:
+    lock, release = FairLock(), threading.Event()
+
+    def keep() -> None:
+        with lock.held():
+            release.wait(10)
+
+    thread = threading.Thread(target=keep)
+    thread.start()
+    time.sleep(0.05)
+    threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt), lock.held():
+        pytest.fail("nobody gave it up")
+    release.set()
+    thread.join()
+    with lock.held():
+        assert lock.is_mine()
+
+
+def test_jobs_run_in_order_and_their_errors_come_back() -> None:
+    worker = Worker("test")
+    order: list[int] = []
+    futures = [worker.submit(lambda i=i: order.append(i)) for i in range(5)]
+
+    def fail() -> None:
+        raise TimeoutError("the job's own")
+
+    with pytest.raises(TimeoutError, match="the job's own"):
+        worker.wait(worker.submit(fail), lambda: None)
+    assert order == [0, 1, 2, 3, 4]
+    assert all(future.done() for future in futures)
+    assert worker.wait(worker.submit(worker.is_current), lambda: None)
+    assert not worker.is_current()
+    worker.close()
+
+
+def test_a_job_cannot_wait_for_another_one() -> None:
+    worker = Worker("test")
+    with pytest.raises(ContextError, match="do it after the call has returned"):
+        worker.wait(worker.submit(lambda: worker.submit(lambda: 1)), lambda: None)
+    worker.close()
+
+
+@posix
+def test_an_interrupt_stops_the_job_and_comes_after_it() -> None:
+    worker, stop = Worker("test"), threading.Event()
+    ended = []
+
+    def job() -> None:
+        stop.wait(10)
+        ended.append(True)
+
+    threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        worker.wait(worker.submit(job), stop.set)
+    assert ended == [True]
+    worker.close()
+
+
+def test_a_worker_that_is_dropped_ends_its_thread() -> None:
+    worker = Worker("dropped")
+    worker.wait(worker.submit(lambda: 1), lambda: None)
+    names = [thread.name for thread in threading.enumerate()]
+    assert any(name.startswith("dropped") for name in names)
+    del worker
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        if not any(t.name.startswith("dropped") for t in threading.enumerate()):
+            return
+        time.sleep(0.01)
+    pytest.fail("the thread is still there")
