@@ -1,0 +1,1 @@
+"""States in a tree, and the chat on it."""

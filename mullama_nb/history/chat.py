@@ -1,0 +1,543 @@
+"""A chat on a tree: ask, regenerate, edit, resume, undo, redo, explore."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..engine.chat_template import Message
+from ..engine.context import Context, TokenProbability
+from ..engine.generation import Token
+from ..engine.model import Model
+from ..engine.params import ContextParams, SamplingParams
+from ..errors import HistoryError, ParameterError
+from .answering import Answering, answer_notes
+from .checkpoint import Checkpoint
+from .compare import Difference
+from .conversation import Conversation
+from .events import TokenAdded
+from .transcript import export
+from .tree import CheckpointTree
+from .turn import Answers, Turn, message_parts, turns_on_path
+
+__all__ = ["Chat"]
+
+T = TypeVar("T")
+
+_N_CTX = 4096
+
+
+class Chat:
+    """A conversation whose every message is a checkpoint.
+
+    Parameters
+    ----------
+    model : str, path, Model or Context
+        A name as ``Model.load`` takes it, or what it has made. A context must be empty.
+    system : str, optional
+        The system message.
+    tools : sequence of mapping, optional
+        Passed to the chat template.
+    max_bytes : int, optional
+        Memory for the rows of the tree; see ``CheckpointTree``.
+    **options
+        Fields of ``ContextParams`` and ``SamplingParams``, such as ``n_ctx=2048, temperature=0``.
+        Without ``n_ctx``: 4,096 tokens, or as many as the model was trained with.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | Model | Context,
+        system: str | None = None,
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        max_bytes: int | None = None,
+        **options: Any,
+    ) -> None:
+        names = {field.name for field in dataclasses.fields(ContextParams)}
+        context_options = {k: v for k, v in options.items() if k in names}
+        others = {k: v for k, v in options.items() if k not in names}
+        self.sampling = SamplingParams().with_changes(**others)
+        self.context = _make_context(model, context_options)
+        self.tree = CheckpointTree(self.context, max_bytes=max_bytes)
+        self._conversation = Conversation(self.tree, system, tools)
+
+    @classmethod
+    def from_messages(
+        cls,
+        model: str | os.PathLike[str] | Model | Context,
+        messages: Sequence[Message],
+        **options: Any,
+    ) -> Chat:
+        """A chat that holds a conversation from elsewhere, each message a checkpoint.
+
+        Parameters
+        ----------
+        model
+            As for the class.
+        messages : sequence of mapping
+            Each with ``role`` and ``content``; a system message may come first.
+        **options
+            As for the class.
+        """
+        rest = [dict(message) for message in messages]
+        if rest and rest[0].get("role") == "system":
+            options.setdefault("system", rest.pop(0)["content"])
+        chat = cls(model, **options)
+        for message in rest:
+            if message.get("role") == "assistant":
+                tokens = chat.model.tokenize(str(message.get("content") or ""))
+                chat.context.evaluate(tokens)
+                chat.tree.commit(role="assistant", finish_reason="stop", message=message)
+            else:
+                chat._conversation.say([message])
+        return chat
+
+    # -- look --------------------------------------------------------------------------------
+
+    @property
+    def model(self) -> Model:
+        """The model that answers."""
+        return self.context.model
+
+    @property
+    def head(self) -> Checkpoint:
+        """The checkpoint that the chat stands on."""
+        return self.tree.head
+
+    @property
+    def turns(self) -> list[Turn]:
+        """The messages up to the head."""
+        return [Turn(self, checkpoint) for checkpoint in turns_on_path(self.tree.path())]
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """The messages up to the head, as chat templates take them."""
+        return self._conversation.messages_at(self.tree.head)
+
+    @property
+    def system(self) -> str | None:
+        """The system message."""
+        return self._conversation.system
+
+    @property
+    def undo_steps(self) -> int:
+        """How many turns ``undo`` can go back."""
+        return sum(_begins_turn(checkpoint) for checkpoint in self.tree.path())
+
+    @property
+    def redo_steps(self) -> int:
+        """How many turns ``redo`` can follow."""
+        return sum(_begins_turn(checkpoint) for checkpoint in self.tree.redo_path)
+
+    # -- say ---------------------------------------------------------------------------------
+
+    def ask(
+        self,
+        message: str | Message | Sequence[Message],
+        **options: Any,
+    ) -> Turn:
+        """Say something and get an answer.
+
+        Parameters
+        ----------
+        message : str or mapping or sequence of mapping
+            What the user says; or messages of any role that the template supports.
+        **options
+            ``max_tokens``, ``stop`` and ``stop_tokens`` as for ``Context.generate``; sampling
+            parameters that differ for this answer; ``on_token``, called with each token; ``echo``,
+            whether to print the answer as it comes, which None does on IPython's main thread.
+
+        Returns
+        -------
+        Turn
+            The answer.
+
+        Raises
+        ------
+        ContextFullError
+            Before anything is evaluated, when the message does not fit.
+        KeyboardInterrupt
+            After an interrupt; what had been said is a checkpoint, and ``resume`` goes on.
+        """
+        answering = Answering(self, options)
+        with self.tree.turn():
+            said = self._conversation.say(_as_messages(message))
+            return dataclasses.replace(
+                answering.answer(self.tree.head),
+                reused=said.reused,
+                evaluated=said.evaluated,
+                evaluated_again=said.evaluated_again,
+            )
+
+    def regenerate(self, turn: Turn | None = None, **options: Any) -> Turn:
+        """Another answer to the same question, beside the ones there are.
+
+        Parameters
+        ----------
+        turn : Turn, optional
+            An answer, or None for the last one.
+        **options
+            As for :meth:`ask`.
+
+        Returns
+        -------
+        Turn
+            At temperature 0 it says the same again: nothing is drawn.
+        """
+        answering = Answering(self, options)
+        with self.tree.turn():
+            checkpoint = self._last("assistant") if turn is None else turn.checkpoint
+            question = message_parts(checkpoint)[0].parent
+            if checkpoint.metadata.get("role") != "assistant" or question is None:
+                raise HistoryError(f"{checkpoint!r} is no answer, so there is no other one")
+            self.tree.checkout(question)
+            return answering.answer(question)
+
+    def edit(self, text: str, turn: Turn | None = None, **options: Any) -> Turn:
+        """Say something else instead: a sibling of a question, or of the model's own answer.
+
+        Parameters
+        ----------
+        text : str
+        turn : Turn, optional
+            The message to say otherwise; None for the last question. Another wording of an answer
+            is taken as if the model had said it.
+        **options
+            As for :meth:`ask`.
+
+        Returns
+        -------
+        Turn
+            The answer to the edited question, or the edited answer.
+        """
+        with self.tree.turn():
+            checkpoint = self._last("user") if turn is None else turn.checkpoint
+            before = message_parts(checkpoint)[0].parent
+            assert before is not None
+            if checkpoint.metadata.get("role") == "assistant":
+                self.tree.checkout(before)
+                self.context.evaluate(self.model.tokenize(text))
+                self.tree.commit(role="assistant", finish_reason="stop", edited=True)
+                return Turn(self, self.tree.head)
+            self.tree.checkout(before)
+            return self.ask(text, **options)
+
+    def resume(self, **options: Any) -> Turn:
+        """Go on with an answer that was stopped or ran into ``max_tokens``.
+
+        Parameters
+        ----------
+        **options
+            As for :meth:`ask`.
+        """
+        answering = Answering(self, options)
+        with self.tree.turn():
+            head = self.tree.head
+            role = head.metadata.get("role")
+            if role == "assistant" and head.metadata.get("finish_reason") == "stop":
+                raise HistoryError("the last answer is complete: ask something, or regenerate()")
+            if role is None:
+                raise HistoryError("there is no answer to go on with; ask() something first")
+            return answering.answer(head)
+
+    def fork(
+        self, turn: Turn, *, token: int, choose: str | int | None = None, **options: Any
+    ) -> Turn:
+        """Go another way from inside an answer, beside the one it took.
+
+        Parameters
+        ----------
+        turn : Turn
+        token : int
+            Counted from the message's first token, 0; -1 is its last.
+        choose : str or int, optional
+            The text or token to go on with; None lets the model draw again.
+        **options
+            As for :meth:`ask`.
+        """
+        answering = Answering(self, options)
+        with self.tree.turn():
+            part, index = _token_place(turn, token)
+            begins = part is message_parts(turn.checkpoint)[0] and index == 0
+            notes = {} if begins else {"continues": True}
+            point = self.tree.fork(part, token=index)
+            if choose is not None:
+                point = self.tree.fork(
+                    point, choose=choose, role=turn.role, finish_reason="length", **notes
+                )
+            return answering.answer(point)
+
+    def explore(
+        self,
+        message: str | Message | Sequence[Message] | None = None,
+        n: int = 8,
+        *,
+        max_tokens: int | None = None,
+        on_token: Callable[[int, Token], object] | None = None,
+        **options: Any,
+    ) -> Answers:
+        """Several answers to one question, decoded together; none becomes the head by itself.
+
+        They share the rows of all that came before. Decoded in one batch they differ in the last
+        bits from what ``ask`` would say; from then on each is as exact as any other checkpoint.
+
+        Parameters
+        ----------
+        message : str or mapping or sequence of mapping, optional
+            As for :meth:`ask`; None explores answers to the question that is the head.
+        n : int
+        max_tokens : int, optional
+        on_token : callable, optional
+            Called with the number of the answer and the token, on another thread.
+        **options
+            As for :meth:`ask`.
+        """
+        stop = {k: options.pop(k) for k in ("stop", "stop_tokens") if k in options}
+        sampling = self.sampling.with_changes(**options)
+        with self.tree.turn():
+            if message is not None:
+                self._conversation.say(_as_messages(message))
+            elif self.tree.head.metadata.get("role") == "assistant":
+                question = message_parts(self.tree.head)[0].parent
+                assert question is not None
+                self.tree.checkout(question)
+
+            def tell(branch: int, token: Token) -> None:
+                self.tree.tell(TokenAdded(token.id, token.text, token.logprob, branch))
+                if on_token is not None:
+                    on_token(branch, token)
+
+            run = self.context.exploration(
+                n,
+                max_tokens,
+                sampling=sampling,
+                first_sibling=self.tree.next_ordinal(),
+                on_token=tell,
+                **stop,
+            )
+            try:
+                run.run()
+            finally:
+                answers = [
+                    Turn(
+                        self,
+                        self.tree.adopt(
+                            branch.segment,
+                            logprobs=[token.logprob for token in branch.completion.tokens],
+                            **answer_notes(self.model, branch.completion, branch.sibling),
+                        ),
+                        seconds=branch.completion.seconds,
+                    )
+                    for branch in run.branches
+                ]
+            return Answers(self, answers)
+
+    def stop(self) -> None:
+        """End the answer that is being generated; ``resume`` goes on with it."""
+        self.context.stop()
+
+    # -- move --------------------------------------------------------------------------------
+
+    def undo(self, n: int = 1) -> Turn | None:
+        """Take back the last ``n`` questions with their answers; stops an answer under way.
+
+        Returns
+        -------
+        Turn or None
+            The last message that is left.
+        """
+        self.context.stop()
+        with self.tree.turn():
+            for _ in range(n):
+                path = self.tree.path()
+                begin = next((i for i in reversed(range(len(path))) if _begins_turn(path[i])), None)
+                if begin is None:
+                    break
+                self.tree.undo(len(path) - begin)
+            return self._here()
+
+    def redo(self, n: int = 1) -> Turn | None:
+        """Say again what ``undo`` took back.
+
+        Returns
+        -------
+        Turn or None
+            The last message.
+        """
+        with self.tree.turn():
+            for _ in range(n):
+                way = self.tree.redo_path
+                if not way:
+                    break
+                end = next((i for i in range(1, len(way)) if _begins_turn(way[i])), len(way))
+                self.tree.redo(end)
+            return self._here()
+
+    def checkout(self, ref: Checkpoint | Turn | str) -> Turn | None:
+        """Stand on a checkpoint; stops an answer under way."""
+        self.context.stop()
+        with self.tree.turn():
+            self.tree.checkout(ref.checkpoint if isinstance(ref, Turn) else ref)
+            return self._here()
+
+    @contextmanager
+    def at(self, ref: Checkpoint | Turn | str) -> Iterator[Chat]:
+        """Stand on a checkpoint for the length of a ``with`` block, then again where one was."""
+        with self.tree.visit(ref.checkpoint if isinstance(ref, Turn) else ref):
+            yield self
+
+    def tag(self, name: str, ref: Checkpoint | Turn | str = "HEAD") -> Checkpoint:
+        """Name a checkpoint."""
+        return self.tree.tag(name, ref.checkpoint if isinstance(ref, Turn) else ref)
+
+    def _here(self) -> Turn | None:
+        turns = self.turns
+        return turns[-1] if turns else None
+
+    def trim(self, keep: int | None = None) -> int:
+        """Make room: go on from a new root that holds the latest turns only.
+
+        The conversation as it was stays in the tree.
+
+        Parameters
+        ----------
+        keep : int, optional
+            Questions to keep, with their answers. None: as many as fill half of the context.
+
+        Returns
+        -------
+        int
+            Tokens that became free.
+        """
+        with self.tree.turn():
+            return self._conversation.trim(keep)
+
+    # -- ask about ---------------------------------------------------------------------------
+
+    def alternatives(self, turn: Turn, token: int, k: int = 10) -> list[TokenProbability]:
+        """What could have stood in a token's place, with the probabilities that it had.
+
+        Parameters
+        ----------
+        turn : Turn
+        token : int
+            Counted from the message's first token, 0; -1 is its last.
+        k : int
+        """
+        with self.tree.turn():
+            part, index = _token_place(turn, token)
+            position = part.start + index
+            if part.is_ancestor_of(self.tree.head):
+                return self.context.top_tokens(k, at=position)
+            with self.tree.visit(part):
+                return self.context.top_tokens(k, at=position)
+
+    def compare(self, a: Turn | Checkpoint | str, b: Turn | Checkpoint | str) -> Difference:
+        """Where two messages part, what each says from there, and how likely that was."""
+        a, b = (ref.checkpoint if isinstance(ref, Turn) else ref for ref in (a, b))
+        return self.tree.diff(a, b)
+
+    def score(self, text: str) -> float:
+        """Natural log-probability of a text as the way on from here; nothing of it is kept."""
+        with self.tree.turn():
+            return self.context.score(text).total
+
+    def kv_bytes(self) -> int:
+        """Bytes of the rows up to the head."""
+        return self.context.kv_bytes()
+
+    def export(self, path: str | os.PathLike[str]) -> None:
+        """Write the messages as Markdown (``.md``) or the tree's transcript as JSON (``.json``)."""
+        export(self, Path(path).expanduser())
+
+    # -- async forms -------------------------------------------------------------------------
+
+    async def aask(self, message: str | Message | Sequence[Message], **options: Any) -> Turn:
+        """:meth:`ask` for asyncio; cancelling it stops the answer, which stays a checkpoint."""
+        return await self._in_thread(lambda: self.ask(message, **options))
+
+    async def aexplore(
+        self, message: str | Message | Sequence[Message] | None = None, n: int = 8, **options: Any
+    ) -> Answers:
+        """:meth:`explore` for asyncio."""
+        return await self._in_thread(lambda: self.explore(message, n, **options))
+
+    async def astream(
+        self, message: str | Message | Sequence[Message], **options: Any
+    ) -> AsyncIterator[Token]:
+        """:meth:`ask` for ``async for``, token by token; the answer is the head afterwards."""
+        loop = asyncio.get_running_loop()
+        tokens: asyncio.Queue[Token | None] = asyncio.Queue()
+
+        def tell(token: Token | None) -> None:
+            loop.call_soon_threadsafe(tokens.put_nowait, token)
+
+        asking = asyncio.ensure_future(self.aask(message, on_token=tell, **options))
+        asking.add_done_callback(lambda _: tokens.put_nowait(None))
+        try:
+            while (token := await tokens.get()) is not None:
+                yield token
+        finally:
+            if not asking.done():
+                self.stop()
+            await asking
+
+    async def _in_thread(self, job: Callable[[], T]) -> T:
+        task = asyncio.ensure_future(asyncio.to_thread(job))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            self.stop()
+            await asyncio.wait([task])
+            raise
+
+    def _last(self, role: str) -> Checkpoint:
+        for turn in reversed(self.turns):
+            if turn.role == role:
+                return turn.checkpoint
+        raise HistoryError(f"there is no {role} message yet; ask() something first")
+
+
+def _begins_turn(checkpoint: Checkpoint) -> bool:
+    notes = checkpoint.metadata
+    return notes.get("role") not in (None, "system", "assistant") and not notes.get("continues")
+
+
+def _token_place(turn: Turn, token: int) -> tuple[Checkpoint, int]:
+    """The checkpoint of a message's token, and its number in there."""
+    parts = message_parts(turn.checkpoint)
+    n = sum(len(part.tokens) for part in parts)
+    index = token + n if token < 0 else token
+    if not 0 <= index < n:
+        raise ParameterError(f"token={token} is not in the message, which has {n} tokens")
+    for part in parts:
+        if index < len(part.tokens):
+            return part, index
+        index -= len(part.tokens)
+    raise AssertionError("unreachable")
+
+
+def _as_messages(message: str | Message | Sequence[Message]) -> list[dict[str, Any]]:
+    if isinstance(message, str):
+        return [{"role": "user", "content": message}]
+    if isinstance(message, Mapping):
+        return [dict(message)]
+    return [dict(m) for m in message]
+
+
+def _make_context(
+    model: str | os.PathLike[str] | Model | Context, options: dict[str, Any]
+) -> Context:
+    if isinstance(model, Context):
+        if options:
+            raise ParameterError(f"a context is made already; {', '.join(options)} come too late")
+        return model
+    loaded = model if isinstance(model, Model) else Model.load(model)
+    options.setdefault("n_ctx", min(_N_CTX, loaded.n_ctx_train))
+    return Context(loaded, ContextParams(**options))

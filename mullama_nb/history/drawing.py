@@ -1,0 +1,197 @@
+"""How a tree is drawn: one layout, as text and as SVG, for everything that shows trees.
+
+One row per checkpoint, one lane per branch. The first child goes on in its parent's lane; the
+others come before it, each a lane further in, so that a lane's line is never crossed. What the
+head does changes no row and no lane.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .checkpoint import Checkpoint
+from .turn import message_text
+
+if TYPE_CHECKING:
+    from .view import TreeView
+
+__all__ = ["Row", "draw_svg", "draw_text", "lay_out"]
+
+_LABEL_CHARACTERS = 56
+_MOST_ROWS = 200
+_ROW, _LANE, _LEFT, _RADIUS = 24, 16, 14, 5
+
+
+@dataclass(frozen=True)
+class Row:
+    """One checkpoint in its place.
+
+    Attributes
+    ----------
+    checkpoint : Checkpoint
+    lane : int
+        0 for the first branch.
+    parent_row : int or None
+        None for the root.
+    lines : tuple of int
+        Lanes whose line goes past this row to one further down.
+    branches_off : bool
+        Whether the checkpoint begins a lane of its own.
+    """
+
+    checkpoint: Checkpoint
+    lane: int
+    parent_row: int | None
+    lines: tuple[int, ...]
+    branches_off: bool
+
+
+def lay_out(tree: TreeView) -> list[Row]:
+    """Give every checkpoint, the root included, its row and lane.
+
+    Returns
+    -------
+    list of Row
+        From top to bottom; parents come before their children.
+    """
+    rows: list[Row] = []
+    # Each entry: checkpoint, lane, row of the parent, lanes with a line, whether it branches off.
+    stack: list[tuple[Checkpoint, int, int | None, tuple[int, ...], bool]] = [
+        (tree.root, 0, None, (), False)
+    ]
+    while stack:
+        checkpoint, lane, parent_row, lines, branches_off = stack.pop()
+        index = len(rows)
+        rows.append(Row(checkpoint, lane, parent_row, lines, branches_off))
+        children = checkpoint.children
+        if children:
+            stack.append((children[0], lane, index, lines, False))
+            stack += [
+                (child, lane + 1, index, (*lines, lane), True) for child in reversed(children[1:])
+            ]
+    return rows
+
+
+def label(checkpoint: Checkpoint, n_characters: int = _LABEL_CHARACTERS) -> str:
+    """The beginning of what a checkpoint says, in one line."""
+    if checkpoint.is_root:
+        return "empty"
+    own = "role" not in checkpoint.metadata or checkpoint.metadata.get("continues")
+    text = checkpoint.text if own else message_text(checkpoint)
+    line = " ".join(text.split())
+    return line if len(line) <= n_characters else line[: n_characters - 1].rstrip() + "…"
+
+
+def _marks(tree: TreeView, checkpoint: Checkpoint) -> list[str]:
+    marks = [f"[{name}]" for name in checkpoint.tags]
+    if checkpoint.is_unfinished:
+        marks.append("(unfinished)")
+    if checkpoint.tokens and checkpoint.place != "memory":
+        marks.append(f"({checkpoint.place})")
+    if not checkpoint.rows_exact:
+        marks.append("(evaluated again)")
+    if checkpoint is tree.head:
+        marks.append("← HEAD")
+    return marks
+
+
+def draw_text(tree: TreeView) -> str:
+    """The tree as text, at most 200 rows of it."""
+    active = set(tree.head.lineage())
+    rows = lay_out(tree)
+    out = []
+    for row in rows[:_MOST_ROWS]:
+        checkpoint = row.checkpoint
+        graph = "".join("│ " if lane in row.lines else "  " for lane in range(row.lane))
+        if row.branches_off:
+            graph = graph[:-2] + "├─"
+        dot = "●" if checkpoint in active else "○"
+        words = ["root"]
+        if not checkpoint.is_root:
+            words = [checkpoint.short_id, checkpoint.metadata.get("role", ""), label(checkpoint)]
+        words += _marks(tree, checkpoint)
+        out.append(f"{graph}{dot} {' '.join(filter(None, words))}")
+    if len(rows) > _MOST_ROWS:
+        out.append(f"… {len(rows) - _MOST_ROWS} more checkpoints")
+    return "\n".join(out)
+
+
+def draw_svg(tree: TreeView) -> str:
+    """The tree as SVG, in the theme's colours where it is shown in JupyterLab.
+
+    The same tree gives the same text; everything that a model or a person wrote is escaped.
+    """
+    rows = lay_out(tree)
+    shown = rows[:_MOST_ROWS]
+    active = set(tree.head.lineage())
+    lanes = 1 + max(row.lane for row in shown)
+    text_x = _LEFT + lanes * _LANE + 4
+    height = _ROW * (len(shown) + (len(rows) > len(shown)))
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="720" height="{height}" '
+        f'viewBox="0 0 720 {height}" role="img" aria-label="Tree of {len(tree)} checkpoints" '
+        'font-family="var(--jp-ui-font-family, system-ui, sans-serif)" font-size="13">'
+    ]
+    # Lines of the active path last, so that they lie on top.
+    numbered = sorted(enumerate(shown), key=lambda item: item[1].checkpoint in active)
+    parts += [_edge(row, shown, i, row.checkpoint in active) for i, row in numbered]
+    parts += [_node(tree, row, i, text_x, row.checkpoint in active) for i, row in enumerate(shown)]
+    if len(rows) > len(shown):
+        y = _ROW * len(shown) + _ROW / 2 + 4
+        parts.append(
+            f'<text x="{text_x}" y="{y:g}" fill="{_MUTED}">'
+            f"… {len(rows) - len(shown)} more checkpoints</text>"
+        )
+    return "".join(parts) + "</svg>"
+
+
+_BRAND = "var(--jp-brand-color1, #1976d2)"
+_MUTED = "var(--jp-ui-font-color2, #757575)"
+_FAINT = "var(--jp-border-color1, #bdbdbd)"
+_INK = "var(--jp-ui-font-color1, #212121)"
+_PAPER = "var(--jp-layout-color1, #ffffff)"
+
+
+def _x(lane: int) -> int:
+    return _LEFT + lane * _LANE
+
+
+def _y(row: int) -> float:
+    return _ROW * row + _ROW / 2
+
+
+def _edge(row: Row, rows: Sequence[Row], index: int, active: bool) -> str:
+    if row.parent_row is None:
+        return ""
+    x0, y0 = _x(rows[row.parent_row].lane), _y(row.parent_row)
+    x1, y1 = _x(row.lane), _y(index)
+    bend = f"V{y1 - _ROW / 2:g}Q{x0} {y1:g} {x1} {y1:g}" if x0 != x1 else f"V{y1:g}"
+    colour, width = (_BRAND, 2) if active else (_FAINT, 1.5)
+    return f'<path d="M{x0} {y0:g}{bend}" fill="none" stroke="{colour}" stroke-width="{width}"/>'
+
+
+def _node(tree: TreeView, row: Row, index: int, text_x: int, active: bool) -> str:
+    checkpoint, y = row.checkpoint, _y(index)
+    head = checkpoint is tree.head
+    stroke = _BRAND if active else _FAINT
+    fill = _BRAND if head else _PAPER
+    ink = _INK if active else _MUTED
+    role = str(checkpoint.metadata.get("role", ""))
+    marks = _marks(tree, checkpoint)
+    shown = label(checkpoint, _LABEL_CHARACTERS - sum(map(len, marks)) // 2)
+    figures = f"{len(checkpoint.tokens)} tokens" if checkpoint.tokens else ""
+    return (
+        f'<circle cx="{_x(row.lane)}" cy="{y:g}" r="{_RADIUS}" fill="{fill}" stroke="{stroke}" '
+        f'stroke-width="2"/><text x="{text_x}" y="{y + 4:g}" fill="{ink}">'
+        f'<tspan fill="{_MUTED}">{html.escape(role)}</tspan> '
+        f"<tspan{_bold(head)}>{html.escape(shown)}</tspan> "
+        f'<tspan fill="{_BRAND}">{html.escape(" ".join(marks))}</tspan></text>'
+        f'<text x="712" y="{y + 4:g}" text-anchor="end" fill="{_MUTED}">{figures}</text>'
+    )
+
+
+def _bold(head: bool) -> str:
+    return ' font-weight="600"' if head else ""

@@ -1,0 +1,204 @@
+"""What happens to a tree, one small value per change, told in order on a thread of its own."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+__all__ = [
+    "Committed",
+    "Event",
+    "Moved",
+    "Observers",
+    "Progress",
+    "Pruned",
+    "Spilled",
+    "Split",
+    "Subscription",
+    "Tagged",
+    "TokenAdded",
+]
+
+_log = logging.getLogger("mullama_nb")
+
+
+@dataclass(frozen=True)
+class Committed:
+    """A checkpoint was added.
+
+    Attributes
+    ----------
+    checkpoint, parent : str
+        Their ids.
+    is_head : bool
+        Whether the head moved there; it does not where an exploration's answer came in.
+    """
+
+    checkpoint: str
+    parent: str
+    is_head: bool = True
+
+
+@dataclass(frozen=True)
+class Split:
+    """A checkpoint was cut in two: ``checkpoint`` keeps the end, ``first`` is its new parent."""
+
+    checkpoint: str
+    first: str
+
+
+@dataclass(frozen=True)
+class Moved:
+    """The head moved."""
+
+    head: str
+    before: str
+
+
+@dataclass(frozen=True)
+class Tagged:
+    """A tag was set on a checkpoint, or taken away where that is None."""
+
+    tag: str
+    checkpoint: str | None
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """Checkpoints were removed."""
+
+    checkpoints: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Spilled:
+    """Rows of a checkpoint moved out of memory."""
+
+    checkpoint: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Tokens of a prompt that have been evaluated, and that have to be."""
+
+    evaluated: int
+    total: int
+
+
+@dataclass(frozen=True)
+class TokenAdded:
+    """A token was generated; ``branch`` counts the answers of an exploration."""
+
+    token: int
+    text: str
+    logprob: float
+    branch: int = 0
+
+
+Event: TypeAlias = Committed | Split | Moved | Tagged | Pruned | Spilled | Progress | TokenAdded
+
+
+class Subscription:
+    """An observer's place among the observers; ``cancel`` gives it up."""
+
+    def __init__(self, observers: Observers, callback: Callable[[Event], object]) -> None:
+        self._observers = weakref.ref(observers)
+        self._callback = callback
+        self._is_cancelled = False
+
+    def cancel(self) -> None:
+        """Hear no more events, not even those that happened already."""
+        self._is_cancelled = True
+        observers = self._observers()
+        if observers is not None:
+            observers.remove(self)
+
+    def deliver(self, event: Event) -> None:
+        """Call the observer; one that fails is logged and breaks nothing."""
+        if self._is_cancelled:
+            return
+        try:
+            self._callback(event)
+        except BaseException:  # even SystemExit ends no more than this call
+            _log.exception("an observer failed on %s", event)
+
+
+_Told: TypeAlias = tuple[Event, Sequence[Subscription]]
+_Queue: TypeAlias = "queue.SimpleQueue[_Told | threading.Event | None]"
+
+
+class Observers:
+    """Tells events to callbacks, in order, on one thread that lives while there are observers."""
+
+    def __init__(self) -> None:
+        self._subscriptions: tuple[Subscription, ...] = ()
+        self._queue: _Queue = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    def add(self, callback: Callable[[Event], object]) -> Subscription:
+        """Tell all later events to a callback."""
+        subscription = Subscription(self, callback)
+        with self._lock:
+            if self._thread is None:
+                self._queue = queue.SimpleQueue()
+                # It knows the queue alone, so that it keeps nothing alive.
+                self._thread = threading.Thread(
+                    target=_tell, args=(self._queue,), name="mullama-observers", daemon=True
+                )
+                self._thread.start()
+            self._subscriptions = (*self._subscriptions, subscription)
+        return subscription
+
+    def remove(self, subscription: Subscription) -> None:
+        """Tell a callback nothing more."""
+        with self._lock:
+            self._subscriptions = tuple(s for s in self._subscriptions if s is not subscription)
+            if not self._subscriptions and self._thread is not None:
+                self._thread = None
+                self._queue.put(None)
+
+    @property
+    def has_any(self) -> bool:
+        """Whether anybody listens."""
+        return bool(self._subscriptions)
+
+    def tell(self, event: Event) -> None:
+        """Queue an event for those who listen now; costs a microsecond."""
+        subscriptions = self._subscriptions
+        if subscriptions:
+            self._queue.put((event, subscriptions))
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Wait until every event so far has been told; False when that took too long."""
+        with self._lock:
+            thread = self._thread
+            if thread is None or thread is threading.current_thread():
+                return True
+            told = threading.Event()
+            self._queue.put(told)
+        return told.wait(timeout)
+
+    def __del__(self) -> None:
+        self._queue.put(None)
+
+
+def _tell(events: _Queue) -> None:
+    while _tell_next(events):  # a call of its own, so that waiting keeps nothing alive
+        pass
+
+
+def _tell_next(events: _Queue) -> bool:
+    item = events.get()
+    if isinstance(item, threading.Event):
+        item.set()
+    elif item is not None:
+        event, subscriptions = item
+        for subscription in subscriptions:
+            subscription.deliver(event)
+    return item is not None

@@ -1,0 +1,203 @@
+"""Whose turn it is: one thread changes a tree at a time, and an interrupt ends what runs, tidily.
+
+An operation that a ``KeyboardInterrupt`` broke off between two lines would leave tokens in the
+context that nobody wrote down. So an interrupt stops what is being evaluated, the operation
+completes with what there is, and only then the interrupt is raised.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from ..engine.context import Context
+from ..engine.worker import WAIT_SECONDS, interrupts_held
+from ..errors import HistoryError
+
+__all__ = ["Job", "Order"]
+
+
+class Job:
+    """One operation, from its call to its end; it can be stopped at any time in between.
+
+    Parameters
+    ----------
+    context : Context
+
+    Attributes
+    ----------
+    is_stopped : bool
+    is_running : bool
+    left_nothing : bool
+        Whether it was stopped before it had added anything to the tree.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self.is_stopped = False
+        self.is_running = False
+        self.left_nothing = False
+
+    def stop(self) -> None:
+        """Have it end soon with what it has; takes no lock, so a signal handler may call it."""
+        self.is_stopped = True
+        if self.is_running:
+            self._context.stop()
+
+
+class Order:
+    """A lock for operations, handed to whoever waited; re-entrant, and closed to callbacks.
+
+    Parameters
+    ----------
+    context : Context
+        What operations evaluate on.
+
+    Attributes
+    ----------
+    running : Job or None
+        The operation that holds the lock.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self.running: Job | None = None
+        self._context = context
+        self._turnstile = threading.Lock()
+        self._lock = threading.Lock()
+        self._owner: int | None = None
+        self._depth = 0
+        self._in_callback = False
+
+    @property
+    def is_mine(self) -> bool:
+        """Whether the calling thread holds the lock."""
+        return self._owner == threading.get_ident()
+
+    def check_callback(self) -> None:
+        """Refuse what a callback must not do: it would wait for the operation that calls it.
+
+        Raises
+        ------
+        HistoryError
+            When a callback of a running operation calls this.
+        """
+        if self._context.in_callback() or (self._in_callback and self.is_mine):
+            raise HistoryError(
+                "a callback of a running generation cannot move or change the tree, which waits "
+                "for that generation; do it after the call has returned"
+            )
+
+    # -- hold --------------------------------------------------------------------------------
+
+    @contextmanager
+    def operation(self, job: Job | None = None) -> Iterator[Job]:
+        """Hold the lock; an interrupt stops the job and is raised when the block is left.
+
+        Within another operation of the same thread this is a part of that one.
+        """
+        self.check_callback()
+        if self.running is not None and self.is_mine:
+            yield self.running
+            return
+        job = Job(self._context) if job is None else job
+        with self._interrupts_stop(job) as pending:
+            self._enter(pending)
+            self.running, job.is_running = job, True
+            try:
+                yield job
+            finally:
+                self.running, job.is_running = None, False
+                self._leave()
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Hold the lock for several operations; an interrupt between them is raised at once."""
+        self.check_callback()
+        if self.running is not None and self.is_mine:
+            yield
+            return
+        entered = False
+        try:
+            with interrupts_held() as pending:
+                self._enter(pending)
+                entered = True
+            yield
+        finally:
+            if entered:
+                self._leave()
+
+    @contextmanager
+    def free(self) -> Iterator[bool]:
+        """Hold the lock if no other thread does; yields whether that is so."""
+        with interrupts_held():
+            entered = self.is_mine or self._lock.acquire(blocking=False)
+            if entered:
+                self._owner = threading.get_ident()
+                self._depth += 1
+            try:
+                yield entered
+            finally:
+                if entered:
+                    self._leave()
+
+    @contextmanager
+    def callback(self) -> Iterator[None]:
+        """Run somebody's code within an operation: interrupts reach it, and the tree is closed."""
+        self._in_callback = True
+        try:
+            yield
+        finally:
+            self._in_callback = False
+
+    def _enter(self, pending: list[int]) -> None:
+        if not self.is_mine:
+            for lock in (self._turnstile, self._lock):
+                while not lock.acquire(timeout=WAIT_SECONDS):
+                    if pending:
+                        if lock is self._lock:
+                            self._turnstile.release()
+                        raise KeyboardInterrupt
+            self._turnstile.release()
+            self._owner = threading.get_ident()
+        self._depth += 1
+
+    def _leave(self) -> None:
+        self._depth -= 1
+        if not self._depth:
+            self._owner = None
+            self._lock.release()
+
+    @contextmanager
+    def _interrupts_stop(self, job: Job) -> Iterator[list[int]]:
+        """Have interrupts stop a job, and raise them afterwards; yields those that came.
+
+        Only the main thread receives interrupts, so elsewhere this does nothing.
+        """
+        pending: list[int] = []
+        if threading.current_thread() is not threading.main_thread():
+            yield pending
+            return
+        before, last_frame = signal.getsignal(signal.SIGINT), None
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            nonlocal last_frame
+            if self._in_callback and self.is_mine and callable(before):
+                before(number, frame)
+            elif before != signal.SIG_IGN:
+                last_frame = frame
+                pending.append(number)
+                job.stop()
+
+        signal.signal(signal.SIGINT, stop)
+        try:
+            yield pending
+        finally:
+            signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
+            if pending:
+                if callable(before):
+                    before(signal.SIGINT, last_frame)
+                else:
+                    signal.raise_signal(signal.SIGINT)

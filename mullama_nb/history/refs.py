@@ -1,0 +1,93 @@
+"""Finding a checkpoint by what people call it."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import TYPE_CHECKING
+
+from ..errors import ParameterError, RefError
+from .checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    from .view import TreeView
+
+__all__ = ["check_tag", "resolve"]
+
+_STEPS_BACK = re.compile(r"(?P<name>.*?)~(?P<steps>[0-9]{0,9})", re.DOTALL)
+_LIKE_AN_ID = re.compile(r"[0-9a-f]{7,20}")
+_MOST_CANDIDATES = 6
+
+
+def resolve(tree: TreeView, ref: Checkpoint | str) -> Checkpoint:
+    """The checkpoint that a ref means.
+
+    Parameters
+    ----------
+    tree : TreeView
+    ref : Checkpoint or str
+        ``HEAD``, ``ROOT``, a tag, an id or the beginning of one; ``~2`` behind it goes back two.
+
+    Raises
+    ------
+    RefError
+        When nothing goes by that name, or more than one checkpoint does.
+    """
+    if isinstance(ref, Checkpoint):
+        if ref not in tree:
+            raise RefError(f"{ref!r} was pruned, or belongs to another tree")
+        return ref
+    if not isinstance(ref, str) or not ref:
+        raise RefError(f"a ref is a checkpoint, an id, a tag or HEAD~2, not {ref!r}")
+    back = _STEPS_BACK.fullmatch(ref)
+    if back is None or ref in tree.tags:
+        return _named(tree, ref)
+    at = _named(tree, back["name"] or "HEAD")
+    for _ in range(int(back["steps"] or 1)):
+        if at.parent is None:
+            raise RefError(f"{ref!r} goes back further than the tree does")
+        at = at.parent
+    return at
+
+
+def _named(tree: TreeView, name: str) -> Checkpoint:
+    if name == "HEAD":
+        return tree.head
+    if name == "ROOT":
+        return tree.root
+    if name in tree.tags:
+        return tree.tags[name]
+    everything: list[Checkpoint] = [tree.root, *tree]
+    found = [checkpoint for checkpoint in everything if checkpoint.id.startswith(name)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise RefError(f"{name!r} is ambiguous: it begins {_list([c.short_id for c in found])}")
+    names = [*tree.tags, *(checkpoint.short_id for checkpoint in tree)]
+    close = difflib.get_close_matches(name, names, n=3) or [*tree.tags, "HEAD", "ROOT"]
+    raise RefError(f"no checkpoint is called {name!r}; there is {_list(close)}")
+
+
+def _list(names: list[str]) -> str:
+    shown = ", ".join(names[:_MOST_CANDIDATES])
+    more = len(names) - _MOST_CANDIDATES
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def check_tag(name: str) -> str:
+    """Check that a name can be a tag: it must not read as another ref.
+
+    Short words such as ``a`` or ``beef`` may be tags: a tag goes before the beginning of an id.
+
+    Raises
+    ------
+    ParameterError
+        When it does.
+    """
+    if not isinstance(name, str) or not name or name != name.strip() or not name.isprintable():
+        raise ParameterError(f"a tag is a text that can be read and typed, not {name!r}")
+    if name in ("HEAD", "ROOT") or _STEPS_BACK.fullmatch(name):
+        raise ParameterError(f"{name!r} cannot be a tag: it reads as a place in the tree")
+    if _LIKE_AN_ID.fullmatch(name):
+        raise ParameterError(f"{name!r} cannot be a tag: it reads as a checkpoint's id")
+    return name

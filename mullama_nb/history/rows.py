@@ -1,0 +1,222 @@
+"""The rows of a tree's checkpoints: kept in a store, put back into the context."""
+
+from __future__ import annotations
+
+import dataclasses
+import weakref
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from ..engine.context import Context
+from ..engine.path import Progress
+from ..errors import HistoryError
+from ..state.segment import Segment
+from ..state.store import SegmentStore
+from .order import Order
+
+if TYPE_CHECKING:
+    from .checkpoint import Checkpoint
+
+__all__ = ["Rows"]
+
+
+class Rows:
+    """Keeps what each checkpoint added, and makes the context stand where it stood.
+
+    Whatever moves the context is to be called within an operation of ``order``.
+
+    Parameters
+    ----------
+    context : Context
+    order : Order
+    max_bytes : int, optional
+        Memory for rows; None for a share of what is free.
+
+    Attributes
+    ----------
+    said : list of str
+        What has to be said of rows that were evaluated again and came out differently.
+    """
+
+    def __init__(self, context: Context, order: Order, max_bytes: int | None) -> None:
+        self._context = context
+        self._order = order
+        self._store = SegmentStore(max_bytes)
+        self.are_whole = context.memory_kind == "snapshot"
+        self.said: list[str] = []
+
+    @property
+    def max_bytes(self) -> int:
+        """What may stay in memory."""
+        return self._store.max_bytes
+
+    def on_spill(self, callback: Callable[[str], None]) -> None:
+        """Have a method told the addresses whose rows left memory; it does not keep its owner."""
+        weak = weakref.WeakMethod(callback)
+
+        def tell(address: str) -> None:
+            method = weak()
+            if method is not None:
+                method(address)
+
+        self._store.on_spill = tell
+
+    def n_bytes(self, checkpoint: Checkpoint) -> int:
+        """Bytes of a checkpoint's rows, wherever they are."""
+        return 0 if checkpoint.address is None else self._store.bytes_of(checkpoint.address)
+
+    def place(self, checkpoint: Checkpoint) -> str:
+        """Where a checkpoint's rows are."""
+        if not checkpoint.tokens:
+            return "memory"
+        return "lost" if checkpoint.address is None else self._store.place(checkpoint.address)
+
+    def spill(self, checkpoint: Checkpoint) -> None:
+        """Move a checkpoint's rows out of memory."""
+        if checkpoint.address is not None:
+            self._store.spill(checkpoint.address)
+
+    def capture(self, parent: Checkpoint) -> Segment:
+        """The rows that the context holds behind a checkpoint."""
+        return self._context.capture(parent.stop, parent=parent.address)
+
+    def keep_state(self, checkpoint: Checkpoint) -> None:
+        """Keep the whole state of where the context stands, if that checkpoint has none."""
+        if checkpoint.tokens and checkpoint.address is None:
+            assert checkpoint.parent is not None
+            checkpoint.address = self.keep(self.capture(checkpoint.parent))
+
+    def keep(self, segment: Segment) -> str:
+        """Keep rows; the address finds them again."""
+        return self._store.put(segment)
+
+    def drop(self, checkpoint: Checkpoint) -> None:
+        """Forget a checkpoint's rows."""
+        if checkpoint.address is not None:
+            self._store.release(checkpoint.address)
+
+    def get(self, checkpoint: Checkpoint) -> Segment | None:
+        """A checkpoint's rows; None where it has none, or they are lost."""
+        return None if checkpoint.address is None else self._store.get(checkpoint.address)
+
+    def split(self, checkpoint: Checkpoint, n_tokens: int) -> tuple[str | None, str | None]:
+        """Cut a checkpoint's rows in two, and give the addresses of both parts.
+
+        A state that cannot be cut belongs to the end; the beginning is evaluated when needed.
+        """
+        if self.are_whole:
+            return None, checkpoint.address
+        segment = self.get(checkpoint)
+        parts: tuple[Segment, ...] = ()
+        if segment is not None:
+            structure, _ = self._context.layout
+            parts = segment.split(n_tokens, structure)
+        first, rest = map(self.keep, parts) if parts else (None, None)
+        self.drop(checkpoint)
+        return first, rest
+
+    def evaluate(self, tokens: Sequence[int], progress: Progress | None = None) -> None:
+        """Evaluate tokens behind what the context holds; all of them or none.
+
+        Raises
+        ------
+        HistoryError
+            When the operation was stopped.
+        """
+        job = self._order.running
+        if not tokens:
+            return
+        if (job and job.is_stopped) or self._context.evaluate(tokens, progress=progress) == 0:
+            raise HistoryError(
+                f"it was stopped while {len(tokens)} tokens were to be evaluated; none of them was "
+                "added"
+            )
+
+    def stand_on(
+        self,
+        target: Checkpoint,
+        common: Checkpoint,
+        ahead: Sequence[Checkpoint],
+        reached: Callable[[Checkpoint], None],
+    ) -> None:
+        """Make the context stand on a checkpoint, exactly as it did.
+
+        Parameters
+        ----------
+        target : Checkpoint
+        common : Checkpoint
+            The last one that lies on the present path, too.
+        ahead : sequence of Checkpoint
+            From behind ``common`` to ``target``.
+        reached : callable
+            Called with checkpoints that the context stands on, the target last.
+        """
+        if self.are_whole:
+            self._stand_on_whole(target, reached)
+        elif not ahead:
+            self._context.rewind(common.stop)
+            reached(target)
+        else:
+            with self._store.pinned([c.address for c in ahead if c.address is not None]):
+                self._put_back(common, ahead, reached)
+
+    def _put_back(
+        self,
+        common: Checkpoint,
+        ahead: Sequence[Checkpoint],
+        reached: Callable[[Checkpoint], None],
+    ) -> None:
+        """Memory that can be cut: stored rows in one go, tokens again only where rows are lost."""
+        begin, before = common, common
+        segments: list[Segment] = []
+        for checkpoint in ahead:
+            segment = self.get(checkpoint)
+            if segment is not None:
+                segments.append(segment)
+            elif checkpoint.tokens:
+                self._context.restore(segments, keep=begin.stop)
+                reached(before)
+                self._evaluate_again(checkpoint)
+                begin, segments = checkpoint, []
+                reached(begin)
+            before = checkpoint
+        if segments or begin is common:
+            self._context.restore(segments, keep=begin.stop)
+        reached(before)
+
+    def _stand_on_whole(self, target: Checkpoint, reached: Callable[[Checkpoint], None]) -> None:
+        """Memory that cannot be cut: the nearest ancestor with a state, then tokens again."""
+        again, at, segment = [], target, self.get(target)
+        while segment is None and at.parent is not None:
+            again.append(at)
+            at = at.parent
+            segment = self.get(at)
+        if segment is None:
+            self._context.clear()
+        else:
+            path = reversed(list(at.lineage()))
+            tokens = tuple(token for checkpoint in path for token in checkpoint.tokens)
+            self._context.restore(dataclasses.replace(segment, start=0, tokens=tokens))
+        reached(at)
+        for checkpoint in reversed(again):
+            if checkpoint.tokens:
+                self._evaluate_again(checkpoint)
+            reached(checkpoint)
+
+    def _evaluate_again(self, checkpoint: Checkpoint) -> None:
+        """Work lost rows out from their tokens, in the steps in which it was done before."""
+        why = None if checkpoint.address is None else self._store.why_lost(checkpoint.address)
+        alone = bool(checkpoint.logprobs)  # generated, one token at a time
+        for tokens in [[t] for t in checkpoint.tokens] if alone else [checkpoint.tokens]:
+            self.evaluate(tokens)
+        assert checkpoint.parent is not None
+        address = self.keep(self.capture(checkpoint.parent))
+        never_had_any = self.are_whole and checkpoint.address is None  # a cut inside its tokens
+        if address != checkpoint.address and not never_had_any:  # the address is the rows' hash
+            checkpoint.rows_exact = False
+            self.said.append(
+                f"{len(checkpoint.tokens)} tokens of checkpoint {checkpoint.short_id} were "
+                f"evaluated again{f', as {why}' if why else ''}"
+            )
+        self.drop(checkpoint)
+        checkpoint.address = address

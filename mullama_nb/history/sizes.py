@@ -1,0 +1,108 @@
+"""What a tree's rows take, and where they are."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    from .view import TreeView
+
+__all__ = ["KVBytes", "MemoryReport", "count_bytes", "report_memory"]
+
+
+@dataclass(frozen=True)
+class KVBytes:
+    """Bytes of the KV rows of a tree.
+
+    Attributes
+    ----------
+    own : int
+        Rows that lie on one branch only.
+    shared : int
+        Rows that several branches have in common, counted once.
+    total : int
+        All rows, as they are kept.
+    snapshots : int
+        What a full snapshot at every checkpoint would have taken.
+    """
+
+    own: int
+    shared: int
+    total: int
+    snapshots: int
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f'<tr><th style="text-align:left">{name}</th>'
+            f'<td style="text-align:right">{value:,} bytes</td></tr>'
+            for name, value in (
+                ("on one branch", self.own),
+                ("shared by branches", self.shared),
+                ("total", self.total),
+                ("as full snapshots", self.snapshots),
+            )
+        )
+        return f"<table>{rows}</table>"
+
+
+def count_bytes(tree: TreeView) -> KVBytes:
+    """Add up the rows of all checkpoints."""
+    leaves: dict[str, int] = {}
+    # Bytes and leaves by address, which equal siblings share.
+    rows: dict[str | None, tuple[int, int]] = {}
+    for checkpoint in reversed(list(tree)):  # children before their parents
+        n = sum(leaves[child.id] for child in checkpoint.children) or 1
+        leaves[checkpoint.id] = n
+        rows[checkpoint.address] = (checkpoint.n_bytes, n + rows.get(checkpoint.address, (0, 0))[1])
+    shared = sum(n_bytes for n_bytes, n in rows.values() if n > 1)
+    own = sum(n_bytes for n_bytes, n in rows.values() if n == 1)
+    snapshots, so_far = 0, {tree.root.id: 0}
+    for checkpoint in tree:
+        assert checkpoint.parent is not None
+        before = 0 if tree.keeps_snapshots else so_far[checkpoint.parent.id]
+        so_far[checkpoint.id] = before + checkpoint.n_bytes
+        snapshots += so_far[checkpoint.id]
+    return KVBytes(own, shared, own + shared, snapshots)
+
+
+@dataclass(frozen=True, repr=False)
+class MemoryReport:
+    """Where the rows of each checkpoint are.
+
+    Attributes
+    ----------
+    places : tuple of (Checkpoint, str, int)
+        Each checkpoint with ``"memory"``, ``"disk"`` or ``"lost"``, and its bytes.
+    max_bytes : int
+        What may stay in memory.
+    """
+
+    places: tuple[tuple[Checkpoint, str, int], ...]
+    max_bytes: int
+
+    def total(self, place: str) -> int:
+        """Bytes in one place; rows that equal siblings share are there once."""
+        return sum({c.address: n for c, where, n in self.places if where == place}.values())
+
+    def __repr__(self) -> str:
+        return (
+            f"MemoryReport({self.total('memory'):,} bytes in memory, "
+            f"{self.total('disk'):,} on disk, {len(self.places)} checkpoints)"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{html.escape(checkpoint.short_id)}</td><td>{place}</td>"
+            f'<td style="text-align:right">{n:,} bytes</td></tr>'
+            for checkpoint, place, n in self.places
+        )
+        return f"<table>{rows}</table>"
+
+
+def report_memory(tree: TreeView, max_bytes: int) -> MemoryReport:
+    """Look where the rows of each checkpoint are."""
+    return MemoryReport(tuple((c, c.place, c.n_bytes) for c in tree), max_bytes)

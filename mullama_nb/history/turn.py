@@ -1,0 +1,204 @@
+"""Turns: a message with the checkpoints that hold it."""
+
+from __future__ import annotations
+
+import codecs
+import html
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, overload
+
+from ..errors import HistoryError
+from .checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    from ..engine.context import TokenProbability
+    from ..engine.vocabulary import Vocabulary
+    from .chat import Chat
+
+__all__ = ["Answers", "Turn", "decoded", "message_parts", "message_text", "turns_on_path"]
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Turn:
+    """One message of a chat; what ``ask`` returns is its answer's.
+
+    Attributes
+    ----------
+    checkpoint : Checkpoint
+        Where the message ends.
+    reused, evaluated : int
+        Tokens of the prompt that the context held already, and that had to be evaluated.
+    evaluated_again : int
+        How many of those had been evaluated before: the chat template rewrote earlier text.
+    seconds : float
+        For the prompt and the answer; 0 for turns that were looked up.
+    """
+
+    chat: Chat
+    checkpoint: Checkpoint
+    reused: int = 0
+    evaluated: int = 0
+    evaluated_again: int = 0
+    seconds: float = 0.0
+
+    @property
+    def role(self) -> str:
+        """Who speaks."""
+        return str(self.checkpoint.metadata.get("role", ""))
+
+    @property
+    def text(self) -> str:
+        """What the message says."""
+        return message_text(self.checkpoint)
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        """The tokens of the message, with those of the template around it."""
+        return tuple(token for part in message_parts(self.checkpoint) for token in part.tokens)
+
+    @property
+    def logprobs(self) -> tuple[float, ...]:
+        """Of the tokens, where they were generated; empty otherwise."""
+        return tuple(value for part in message_parts(self.checkpoint) for value in part.logprobs)
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Why the answer ended; None for messages that were not generated."""
+        return self.checkpoint.metadata.get("finish_reason")
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the model came to an end by itself."""
+        return self.finish_reason in (None, "stop")
+
+    def alternatives(self, token: int, k: int = 10) -> list[TokenProbability]:
+        """What could have stood in a token's place, with the probabilities that it had."""
+        return self.chat.alternatives(self, token, k)
+
+    def keep(self) -> Turn:
+        """Make this the head."""
+        self.chat.checkout(self.checkpoint)
+        return self
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        notes = [self.role, _count(self)]
+        if self.finish_reason is not None:
+            notes.append(self.finish_reason)
+        if self.evaluated_again:
+            notes.append(f"{self.evaluated_again} tokens evaluated again")
+        return f"Turn({', '.join(notes)})"
+
+    def _repr_html_(self) -> str:
+        return f"<code>{html.escape(repr(self))}</code>"
+
+
+class Answers(Sequence[Turn]):
+    """The answers of an exploration: siblings, none of them the head yet.
+
+    Parameters
+    ----------
+    chat : Chat
+    turns : sequence of Turn
+    """
+
+    def __init__(self, chat: Chat, turns: Sequence[Turn]) -> None:
+        self._chat = chat
+        self._turns = tuple(turns)
+
+    @overload
+    def __getitem__(self, index: int) -> Turn: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Turn, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> Turn | tuple[Turn, ...]:
+        return self._turns[index]
+
+    def __len__(self) -> int:
+        return len(self._turns)
+
+    def drop_others(self, kept: Turn | int, *, force: bool = False) -> Turn:
+        """Keep one answer as the head and prune the others.
+
+        Parameters
+        ----------
+        kept : Turn or int
+        force : bool
+            Needed where tags would go with them.
+        """
+        turn = self._turns[kept] if isinstance(kept, int) else kept
+        if not any(turn.checkpoint is other.checkpoint for other in self._turns):
+            raise HistoryError(f"{turn!r} is none of these answers")
+        tree = self._chat.tree
+        with tree.turn():
+            turn.keep()
+            begins = [message_parts(other.checkpoint)[0] for other in self._turns]
+            others = [c for c in begins if c in tree and not c.is_ancestor_of(turn.checkpoint)]
+            tags = [n for n, c in tree.tags.items() if any(o.is_ancestor_of(c) for o in others)]
+            if tags and not force:
+                raise HistoryError(
+                    f"pruning the others would remove the tag{'s' * (len(tags) > 1)} "
+                    f"{', '.join(map(repr, tags))}; give force=True"
+                )
+            for other in others:
+                tree.prune(other, force=True)
+        return turn
+
+    def __repr__(self) -> str:
+        return f"Answers({', '.join(f'{_count(turn)} {turn.finish_reason}' for turn in self)})"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{i}</td><td style='text-align:left;white-space:pre-wrap'>"
+            f"{html.escape(turn.text)}</td></tr>"
+            for i, turn in enumerate(self._turns)
+        )
+        return f"<table>{rows}</table>"
+
+
+def _count(turn: Turn) -> str:
+    n = len(turn.tokens)
+    return f"{n} token{'s' * (n != 1)}"
+
+
+def message_parts(checkpoint: Checkpoint) -> list[Checkpoint]:
+    """The checkpoints of one message, in order: more than one where it was resumed or forked."""
+    parts = [checkpoint]
+    while parts[-1].metadata.get("continues") and parts[-1].parent is not None:
+        parts.append(parts[-1].parent)
+    return parts[::-1]
+
+
+def message_text(checkpoint: Checkpoint) -> str:
+    """What a message says, without the template around it."""
+    message = checkpoint.metadata.get("message")
+    if message is not None:
+        content = message.get("content")
+        return content if isinstance(content, str) else ""
+    tokens = [token for part in message_parts(checkpoint) for token in part.tokens]
+    text = decoded(checkpoint.tree.context.model.vocabulary, tokens)
+    return text[: len(text) - checkpoint.metadata.get("hidden", 0)]
+
+
+def decoded(vocabulary: Vocabulary, tokens: Sequence[int]) -> str:
+    """Text of tokens as it streams: a character that is not complete yet stays out."""
+    data = b"".join(map(vocabulary.piece, tokens))
+    return codecs.getincrementaldecoder("utf-8")("replace").decode(data)
+
+
+def turns_on_path(path: Sequence[Checkpoint]) -> Iterator[Checkpoint]:
+    """The checkpoints on a path where messages end."""
+    for index, checkpoint in enumerate(path):
+        notes = checkpoint.metadata
+        following = path[index + 1].metadata if index + 1 < len(path) else {}
+        if "role" not in notes or following.get("continues"):
+            continue
+        # Of a message that was cut only the beginning of an answer is one, unless what comes next
+        # says by itself what was said before it.
+        if notes.get("cut") and (notes["role"] != "assistant" or "history" in following):
+            continue
+        yield checkpoint

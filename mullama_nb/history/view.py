@@ -1,0 +1,168 @@
+"""Looking at a tree: finding checkpoints, counting, drawing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+
+from ..engine.context import Context
+from ..state.segment import Segment
+from .checkpoint import ROOT_ID, Checkpoint
+from .drawing import draw_svg, draw_text
+from .order import Order
+from .refs import resolve
+from .rows import Rows
+from .sizes import KVBytes, MemoryReport, count_bytes, report_memory
+
+__all__ = ["TreeView"]
+
+
+class TreeView:
+    """What can be seen of a tree; ``CheckpointTree`` adds what changes it.
+
+    Iterating gives its checkpoints, parents first and without the root, which holds no tokens.
+
+    Parameters
+    ----------
+    context : Context
+    max_bytes : int, optional
+        Memory for rows.
+
+    Attributes
+    ----------
+    context : Context
+    order : Order
+        Whose turn it is to change the tree.
+    root : Checkpoint
+    n_made : int
+        Checkpoints that were committed so far, pruned ones included.
+    """
+
+    def __init__(self, context: Context, max_bytes: int | None) -> None:
+        self.context = context
+        self.root = Checkpoint(self, ROOT_ID, None, (), 0, {}, None)
+        self.n_made = 0
+        self.order = Order(context)
+        self._rows = Rows(context, self.order, max_bytes)
+        self._head = self.root
+        self._by_id: dict[str, Checkpoint] = {self.root.id: self.root}
+        self._tags: dict[str, Checkpoint] = {}
+        self._redo: list[Checkpoint] = []
+        self._made: dict[str, int] = {}
+
+    @property
+    def head(self) -> Checkpoint:
+        """The checkpoint that the context stands on, or behind it with uncommitted tokens."""
+        return self._head
+
+    @property
+    def tags(self) -> Mapping[str, Checkpoint]:
+        """Checkpoints by their tags."""
+        return MappingProxyType(self._tags)
+
+    @property
+    def uncommitted(self) -> int:
+        """Tokens that the context holds behind the head."""
+        head = self.head
+        return max(0, self.context.token_count() - head.stop)
+
+    @property
+    def keeps_snapshots(self) -> bool:
+        """Whether rows cannot be cut, so that each checkpoint keeps the whole state."""
+        return self._rows.are_whole
+
+    @property
+    def undo_steps(self) -> int:
+        """How many times ``undo`` can be called."""
+        return sum(1 for _ in self.head.lineage()) - 1
+
+    @property
+    def redo_path(self) -> tuple[Checkpoint, ...]:
+        """The checkpoints that ``redo`` would go to, one after the other."""
+        return tuple(reversed(self._redo))
+
+    def __getitem__(self, ref: Checkpoint | str) -> Checkpoint:
+        return resolve(self, ref)
+
+    def __contains__(self, item: object) -> bool:
+        """Whether a checkpoint, or the one with that id, is in this tree and was not pruned."""
+        if isinstance(item, Checkpoint):  # every tree gives out the same ids
+            return self._by_id.get(item.id) is item
+        return item in self._by_id
+
+    def __iter__(self) -> Iterator[Checkpoint]:
+        return self.root.descendants()
+
+    def __len__(self) -> int:
+        return len(self._by_id) - 1
+
+    def __bool__(self) -> bool:
+        return True
+
+    def path(self, ref: Checkpoint | str = "HEAD") -> list[Checkpoint]:
+        """The checkpoints from the root, which is left out, to a ref."""
+        return list(resolve(self, ref).lineage())[-2::-1]
+
+    def log(self, ref: Checkpoint | str = "HEAD") -> list[Checkpoint]:
+        """The path, newest first."""
+        return self.path(ref)[::-1]
+
+    def children(self, ref: Checkpoint | str = "HEAD") -> tuple[Checkpoint, ...]:
+        """The checkpoints that follow a ref."""
+        return resolve(self, ref).children
+
+    def siblings(self, ref: Checkpoint | str = "HEAD") -> tuple[Checkpoint, ...]:
+        """The checkpoints that follow from the same point, the ref included."""
+        return resolve(self, ref).siblings
+
+    def leaves(self) -> list[Checkpoint]:
+        """The ends of all branches."""
+        return [checkpoint for checkpoint in self if not checkpoint.children]
+
+    def find(self, text: str) -> list[Checkpoint]:
+        """The checkpoints that say a text, upper and lower case alike."""
+        wanted = text.casefold()
+        return [checkpoint for checkpoint in self if wanted in checkpoint.text.casefold()]
+
+    def tokens(self, ref: Checkpoint | str = "HEAD") -> tuple[int, ...]:
+        """All tokens up to a ref."""
+        return tuple(token for checkpoint in self.path(ref) for token in checkpoint.tokens)
+
+    def bytes_of(self, checkpoint: Checkpoint) -> int:
+        """Bytes of a checkpoint's own rows, wherever they are."""
+        return self._rows.n_bytes(checkpoint)
+
+    def segment(self, ref: Checkpoint | str) -> Segment | None:
+        """A checkpoint's rows; None where it has no tokens, or they are lost."""
+        return self._rows.get(resolve(self, ref))
+
+    def place_of(self, checkpoint: Checkpoint) -> str:
+        """Where a checkpoint's rows are: ``"memory"``, ``"disk"`` or ``"lost"``."""
+        return self._rows.place(checkpoint)
+
+    def kv_bytes(self) -> KVBytes:
+        """What the rows of all checkpoints take, and what full snapshots would have taken."""
+        return count_bytes(self)
+
+    @property
+    def memory(self) -> MemoryReport:
+        """Where the rows of each checkpoint are."""
+        return report_memory(self, self._rows.max_bytes)
+
+    def next_ordinal(self, ref: Checkpoint | str = "HEAD") -> int:
+        """The ordinal that the next child of a checkpoint gets."""
+        return self._made.get(resolve(self, ref).id, 0)
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return [*self._tags, "HEAD", "ROOT", *(checkpoint.short_id for checkpoint in self)]
+
+    def _repr_html_(self) -> str:
+        return f'<div style="overflow-x:auto">{draw_svg(self)}</div>'
+
+    def __str__(self) -> str:
+        return draw_text(self)
+
+    def __repr__(self) -> str:
+        names = ((len(self), "checkpoint", "checkpoints"), (len(self.leaves()), "leaf", "leaves"))
+        counts = ", ".join(f"{n} {one if n == 1 else more}" for n, one, more in names)
+        return f"CheckpointTree({counts})"

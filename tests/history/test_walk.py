@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tiny_models import CHATML, make_model
+from tree_walk import Walk
+
+from mullama_nb import Model
+from mullama_nb.history.chat import Chat
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_random_walk_of_200_steps_loses_nothing(tmp_path: Path, seed: int) -> None:
+    model = Model.load(make_model(tmp_path / "m.gguf", "llama", chat_template=CHATML))
+    chat = Chat(model, n_ctx=1024, n_threads=1, n_parallel=4, seed=seed, max_bytes=200_000)
+    walk = Walk(chat, seed)
+    for _ in range(200):
+        walk.step()
