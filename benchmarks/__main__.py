@@ -1,0 +1,51 @@
+"""``python -m benchmarks [name ...]``: measure, print, and write results down if asked."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from .report import Effort, Table, write_results
+
+_HAS_FUZZ = importlib.util.find_spec(f"{__package__}.fuzz") is not None
+_NAMES = ("generation", "sessions", "resume", "exactness", *(["fuzz"] if _HAS_FUZZ else []))
+_QUICK = Effort(rounds=3, fraction=0.25)
+_CASES = 1000
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(_NAMES)}")
+    parser.add_argument("--quick", action="store_true", help="a first look, in minutes")
+    parser.add_argument("--rounds", type=int, help="turns of each way")
+    parser.add_argument("--write", action="store_true", help="write results.md and results.json")
+    options = parser.parse_args(arguments)
+    if unknown := set(options.names) - set(_NAMES):
+        parser.error(f"there is no {', '.join(sorted(unknown))}; there is {', '.join(_NAMES)}")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run what is named, or everything."""
+    options = _options(arguments)
+    effort = _QUICK if options.quick else Effort()
+    if options.rounds is not None:
+        effort = replace(effort, rounds=options.rounds)
+    for name in options.names or _NAMES:
+        subject = importlib.import_module(f"{__package__}.{name}")
+        if name == "fuzz":
+            subject.main(effort.scaled(_CASES))
+            continue
+        tables: Sequence[Table] = subject.run(effort)
+        for table in tables:
+            print(table.text(), flush=True)
+        if options.write:
+            write_results(Path(__file__).parent, name, tables)
+
+
+if __name__ == "__main__":
+    main()

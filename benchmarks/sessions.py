@@ -1,0 +1,110 @@
+"""Saving and loading sessions: what atomic writes and checking every byte cost.
+
+``Context.save_session`` and ``load_session`` take turns with llama.cpp's own
+``llama_state_seq_save_file`` and ``llama_state_seq_load_file``, on contexts with the same
+parameters and the same tokens. Both write a new file and end when it is on disk: theirs by an fsync
+of the file after the call, ours by an fsync of file and folder around a rename. Our file also holds
+metadata, logits and a checksum. Both read from a warm page cache into an empty context; ours checks
+the checksum and the structure of the whole file before llama.cpp sees it. The target is 0.8 of
+llama.cpp's throughput.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from mullama_nb import Context, ContextParams, Model
+
+from .bare import BareContext, prompt_tokens
+from .pairing import Stopwatch, race
+from .report import Effort, Row, Table, compared
+
+__all__ = ["run"]
+
+_LENGTHS = (256, 1024, 2048)
+_KV_CACHE_TYPES = ("f16", "q8_0")
+_TARGET = 0.8
+
+
+def _save_ours(context: Context, path: Path) -> float:
+    path.unlink(missing_ok=True)
+    with Stopwatch() as watch:
+        context.save_session(path)
+    return watch.seconds
+
+
+def _save_theirs(context: BareContext, path: Path, tokens: Sequence[int]) -> float:
+    path.unlink(missing_ok=True)
+    with Stopwatch() as watch:
+        context.save(path, tokens)
+        descriptor = os.open(path, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+    return watch.seconds
+
+
+def _load_ours(context: Context, path: Path) -> float:
+    context.clear()
+    with Stopwatch() as watch:
+        context.load_session(path)
+    return watch.seconds
+
+
+def _load_theirs(context: BareContext, path: Path, n_tokens: int) -> float:
+    context.cut(0)
+    with Stopwatch() as watch:
+        tokens = context.load(path, n_tokens)
+    assert len(tokens) == n_tokens
+    return watch.seconds
+
+
+def _rows(model: Model, kv_cache_type: str, n_tokens: int, rounds: int) -> Iterator[Row]:
+    params = ContextParams(n_ctx=n_tokens, kv_cache_type=kv_cache_type)
+    tokens = prompt_tokens(model, n_tokens)
+    ours, theirs = "save_session", "llama_state_seq_save_file"
+    case = f"{n_tokens:,} tokens {kv_cache_type}"
+    with (
+        tempfile.TemporaryDirectory() as name,
+        Context(model, params) as context,
+        contextlib.closing(BareContext(model, params)) as bare,
+    ):
+        folder = Path(name)
+        a, b = folder / "ours.session", folder / "theirs.session"
+        context.evaluate(tokens)
+        n_bytes = context.save_session(a).n_bytes
+        bare.load(a, n_tokens)
+        result = race(
+            {
+                ours: lambda: _save_ours(context, a),
+                theirs: lambda: _save_theirs(bare, b, tokens),
+            },
+            rounds,
+        )
+        megabytes = n_bytes / 1e6
+        yield compared(result, f"save {case}", ours, theirs, per_second=megabytes, target=_TARGET)
+        ours, theirs = "load_session", "llama_state_seq_load_file"
+        result = race(
+            {
+                ours: lambda: _load_ours(context, a),
+                theirs: lambda: _load_theirs(bare, b, n_tokens),
+            },
+            rounds,
+        )
+        yield compared(result, f"load {case}", ours, theirs, per_second=megabytes, target=_TARGET)
+
+
+def run(effort: Effort) -> Sequence[Table]:
+    """Measure all cases."""
+    table = Table(
+        "Sessions, MB a second", "SmolLM2-135M Q4_1; save ends on disk, load begins in memory"
+    )
+    model = Model.load("smollm2")
+    for kv_cache_type in _KV_CACHE_TYPES:
+        for n_tokens in map(effort.scaled, _LENGTHS):
+            for row in _rows(model, kv_cache_type, n_tokens, 2 * effort.rounds):
+                table.add(row)
+    return [table]
