@@ -105,9 +105,9 @@ def _check_identity(file: SessionFile, host: Host, name: str) -> list[str]:
     refused = compatibility.differences(settings, here)
     if refused:
         theirs, ours = file.metadata.get("model"), host.model.name
-        here = "this context" if theirs == ours else f"this context of {ours!r}"
+        where = "this context" if theirs == ours else f"this context of {ours!r}"
         raise SessionMismatchError(
-            f"{name} was saved from {theirs!r} and does not fit {here}. They differ in "
+            f"{name} was saved from {theirs!r} and does not fit {where}. They differ in "
             f"{'; '.join(refused)}. Load it with the same model and settings, or evaluate its "
             "conversation again here"
         )

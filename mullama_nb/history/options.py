@@ -9,7 +9,14 @@ from typing import Any
 
 from ..engine.params import ContextParams, SamplingParams
 
-__all__ = ["CONTEXT_OPTIONS", "LIMIT_OPTIONS", "SAMPLING_OPTIONS", "check_names", "pick", "recalled"]
+__all__ = [
+    "CONTEXT_OPTIONS",
+    "LIMIT_OPTIONS",
+    "SAMPLING_OPTIONS",
+    "check_names",
+    "pick",
+    "recalled",
+]
 
 CONTEXT_OPTIONS = tuple(field.name for field in dataclasses.fields(ContextParams))
 SAMPLING_OPTIONS = tuple(field.name for field in dataclasses.fields(SamplingParams))
