@@ -9,7 +9,7 @@ import contextlib
 import difflib
 import io
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -52,7 +52,7 @@ __all__ = [
 ]
 
 _LARGE = 1 << 20  # below this a thread costs more than it saves
-_CHUNK = 8 << 20
+_CHUNK = 1 << 20  # still in a cache when it is hashed
 _BEGINNING_OF_STATE = 32
 
 
@@ -137,10 +137,26 @@ def write_session(path: Path, session: SessionFile) -> int:
     metadata_end = state_end + len(metadata)
     footer = Trailer(state_end, metadata_end, metadata_end + len(logits)).packed()
     pieces: list[bytes | memoryview] = [prefix, state, metadata, logits, footer]
-    hasher = _hasher(metadata_end)
-    for piece in pieces:
-        hasher.update(piece)
-    return write_atomically(path, [*pieces, hasher.digest(), END])
+    return write_atomically(path, _with_checksum(pieces, metadata_end))
+
+
+def _with_checksum(
+    pieces: Sequence[bytes | memoryview], n_bytes: int
+) -> Iterator[bytes | memoryview]:
+    """The pieces, hashed by one thread while another writes them, and what ends the file."""
+    hasher = blake3()
+    if n_bytes < _LARGE:
+        for piece in pieces:
+            hasher.update(piece)
+            yield piece
+    else:
+        with ThreadPoolExecutor(1) as pool:
+            hashing = [pool.submit(hasher.update, piece) for piece in pieces]
+            yield from pieces
+            for each in hashing:
+                each.result()
+    yield hasher.digest()
+    yield END
 
 
 def read_session(path: Path) -> SessionFile:
@@ -237,10 +253,6 @@ def _check_unmarked(beginning_of_state: bytes, name: str) -> None:
         )
 
 
-def _hasher(n_bytes: int) -> blake3:
-    return blake3(max_threads=blake3.AUTO if n_bytes >= _LARGE else 1)
-
-
 def _read_and_hash(file: io.FileIO, n_bytes: int, name: str) -> tuple[ByteArray, bytes]:
     """The file's bytes, and the checksum that would have to stand at their end."""
     try:
@@ -250,7 +262,7 @@ def _read_and_hash(file: io.FileIO, n_bytes: int, name: str) -> tuple[ByteArray,
             f"{name} is {n_bytes:,} bytes long, and there is not so much memory"
         ) from None
     n_hashed = max(0, n_bytes - DIGEST_AND_END)
-    hasher = _hasher(n_bytes)
+    hasher = blake3()
     if n_bytes < _LARGE:
         fill(data, file, name)
         hasher.update(data[:n_hashed].data)
