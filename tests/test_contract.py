@@ -256,7 +256,7 @@ def test_the_documentations_examples(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    model = tiny(head_dim=32, n_ctx=8192, chat_template=CHATML)
+    model = tiny(head_dim=32, n_ctx=4096, chat_template=CHATML, ends=True)
     examples = dict(documented(model.path))
     assert list(examples) == SECTIONS
     names: dict[str, Any] = {"__name__": "__main__"}
