@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import ContextError, InexactWarning, ParameterError, UnverifiedWarning
 from ..state.atomic import make_private_folder
-from ..state.file import read_session, write_session
+from ..state.file import SessionFile, read_session, write_session
 from ..state.layout import Shape, Structure
 from ..state.segment import Segment
 from ..state.session_info import SessionInfo, inspect_session
@@ -36,7 +36,7 @@ from .request import Request, Ticket
 from .runner import Runner, Stream
 from .sampler import log_probabilities
 from .scoring import Score, score
-from .session import Host, fitted, packed
+from .session import Host, fitted, packed, session_metadata
 from .warn import warn
 from .worker import interrupts_held
 
@@ -648,19 +648,35 @@ class Context:
             When llama.cpp wrote it: it does not say which model it belongs to.
         """
         path = Path(path).expanduser()
+        self.take_session(read_session(path), path.name)
+        return inspect_session(path)
+
+    def take_session(self, session: SessionFile, name: str) -> None:
+        """Continue where a session was that was read already; as :meth:`load_session` otherwise.
+
+        Parameters
+        ----------
+        session : SessionFile
+        name : str
+            What errors and warnings call it.
+        """
         structure, shape = self.layout
-        fit = fitted(read_session(path), self._host, structure, shape, path.name)
+        fit = fitted(session, self._host, structure, shape, name)
         with self._runner.moving() as moved:
             moved.replace(fit.state)
         if fit.unverified:
             warn(
-                f"{path.name} was not written by mullama_nb: that it belongs to "
+                f"{name} was not written by mullama_nb: that it belongs to "
                 f"{self.model.name!r} could not be verified",
                 UnverifiedWarning,
             )
         if fit.inexact:
-            _warn_inexact(f"{path.name} was saved elsewhere: {'; '.join(fit.inexact)}")
-        return inspect_session(path)
+            _warn_inexact(f"{name} was saved elsewhere: {'; '.join(fit.inexact)}")
+
+    @property
+    def session_metadata(self) -> dict[str, Any]:
+        """What a session of this context says about itself."""
+        return session_metadata(self._host)
 
     # -- async forms -------------------------------------------------------------------------
 

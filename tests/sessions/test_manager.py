@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import stat
 import unicodedata
 from collections.abc import Callable
@@ -41,7 +42,8 @@ def test_its_folder_is_made_for_its_owner_alone(tiny: ModelMaker, tmp_path: Path
     manager = SessionManager(tiny(), tmp_path / "a" / "b", PARAMS)
     assert stat.S_IMODE(manager.session_dir.stat().st_mode) == 0o700
     made(manager, "one")
-    assert stat.S_IMODE((tmp_path / "a" / "b" / "one.session").stat().st_mode) == 0o600
+    for path in (tmp_path / "a" / "b").rglob("*"):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600)
     assert [*SessionManager(tiny(), str(tmp_path / "a" / "b"))] == ["one"]
 
 
@@ -97,7 +99,8 @@ def test_a_session_is_made_once_and_then_loaded(manager: SessionManager) -> None
 def test_paths_are_those_of_the_documentation(manager: SessionManager) -> None:
     assert manager.session_path("user-1") == manager.session_dir / "user-1.session"
     made(manager, "user-1")
-    assert manager.session_path("user-1").is_file()
+    assert manager.export("user-1", manager.session_path("user-1")).name == "user-1.session"
+    assert [*manager] == ["user-1"]
 
 
 # -- listed --------------------------------------------------------------------------------------
@@ -119,6 +122,8 @@ def test_what_there_is(manager: SessionManager) -> None:
 def test_other_files_are_no_sessions(manager: SessionManager) -> None:
     made(manager, "a")
     folder = manager.session_dir
+    manager.export("a", folder / "a.session")
+    manager.delete("a")
     (folder / "notes.session").write_text("some notes, long enough to be read")
     (folder / "folder.session").mkdir()
     for name in (
@@ -206,28 +211,40 @@ def test_sessions_that_are_not_there(manager: SessionManager) -> None:
         manager.delete("alice")
 
 
-def test_a_damaged_session_is_not_replaced(manager: SessionManager) -> None:
-    made(manager, "alice")
-    path = manager.session_path("alice")
+def segment_files(manager: SessionManager) -> list[Path]:
+    return sorted((manager.session_dir / "segments").iterdir())
+
+
+def flip(path: Path) -> bytes:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
+    return bytes(data)
+
+
+def test_a_damaged_session_is_not_replaced(manager: SessionManager) -> None:
+    made(manager, "alice")
+    (path,) = segment_files(manager)
+    data = flip(path)
     for use in (manager.load, lambda name: manager.load_or_create(name, "Anew.")):
-        with pytest.raises(SessionFormatError, match=r"alice\.session is damaged"):
+        with pytest.raises(SessionFormatError, match="damaged"):
             use("alice")
     assert path.read_bytes() == data
+    (damage,) = manager.verify()
+    assert damage.names == ("alice",)
+    assert damage.what == path.stem
 
 
 def test_a_session_of_another_model_is_not_replaced(
     manager: SessionManager, tiny: ModelMaker
 ) -> None:
     made(manager, "alice")
-    data = manager.session_path("alice").read_bytes()
     other = SessionManager(tiny(seed=1), manager.session_dir, PARAMS)
     assert [*other] == ["alice"]
     with pytest.raises(SessionMismatchError, match="the weights"):
         other.load_or_create("alice", "Anew.")
-    assert manager.session_path("alice").read_bytes() == data
+    with manager.load("alice") as context:
+        assert context.text() == "You are alice."
 
 
 def test_contexts_are_closed_when_a_session_fails(
@@ -241,8 +258,8 @@ def test_contexts_are_closed_when_a_session_fails(
         close(self)
 
     monkeypatch.setattr(Context, "close", noted)
-    manager.session_path("alice").mkdir()
-    with pytest.raises(SessionError, match="Is a directory"):
+    (manager.session_dir / "segments").write_bytes(b"in the way")
+    with pytest.raises(SessionError, match="cannot be made"):
         manager.create_session("alice", "Hello")
     assert len(closed) == 1
     manager.session_path("bob").write_bytes(b"no session, but long enough")
@@ -254,7 +271,8 @@ def test_contexts_are_closed_when_a_session_fails(
 def test_a_session_that_cannot_be_deleted(
     manager: SessionManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made(manager, "alice")
+    made(manager, "bob")
+    manager.export("bob", manager.session_path("alice"))
 
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
@@ -269,7 +287,7 @@ def test_a_session_that_cannot_be_deleted(
 def test_a_folder_that_was_removed_holds_nothing(manager: SessionManager) -> None:
     made(manager, "alice")
     manager.delete("alice")
-    manager.session_dir.rmdir()
+    shutil.rmtree(manager.session_dir)
     assert [*manager] == []
     assert "alice" not in manager
     made(manager, "bob")

@@ -1,0 +1,121 @@
+"""Between a context and the segments of a store: cut where others share, joined and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..engine.compatibility import differences
+from ..engine.context import Context
+from ..errors import MullamaError, SessionError, SessionFormatError, SessionMismatchError
+from ..state.file import SessionFile
+from ..state.layout import LayoutError, SequenceState, Structure, join
+from ..state.segment import Segment
+from .store import SessionStore, chain_problem, family
+
+__all__ = ["check_settings", "resume", "reuse", "segments_of"]
+
+_LEAST_WORTH_SHARING = 32  # tokens; each segment is a file
+
+
+def check_settings(metadata: Any, context: Context, name: str) -> None:
+    """Check that a session was made with this context's weights and settings.
+
+    Raises
+    ------
+    SessionMismatchError
+        When it was not.
+    """
+    here = context.session_metadata
+    refused = differences(metadata["settings"], here["settings"])
+    if refused:
+        raise SessionMismatchError(
+            f"{name!r} was saved from {metadata['model']!r} and does not fit this context of "
+            f"{here['model']!r}. They differ in {'; '.join(refused)}. Load it with the same model "
+            'and settings, or evaluate it again here: on_mismatch="replay"'
+        )
+
+
+def segments_of(context: Context, store: SessionStore) -> list[Segment]:
+    """The rows of a context, cut where stored segments end that say the same tokens.
+
+    Where the rows are the same, too, so are the segments' addresses, and they are stored once.
+    """
+    rest = context.capture()
+    if rest.whole:
+        return [rest]
+    structure, _ = context.layout
+    if not SequenceState(rest.data, structure).covers(0, rest.stop):
+        raise SessionError(
+            "this context was loaded with the last rows of a sliding window only, which belong to "
+            "no segment; keep it with save_session()"
+        )
+    pieces = []
+    for _, n in store.prefix(family(context.session_metadata), rest.tokens):
+        if n < min(_LEAST_WORTH_SHARING, len(rest.tokens)):
+            break
+        if n == len(rest.tokens):
+            break
+        first, rest = rest.split(n, structure)
+        pieces.append(first)
+    return [*pieces, rest]
+
+
+def resume(
+    context: Context, segments: Sequence[Segment], metadata: dict[str, Any], name: str
+) -> None:
+    """Make a context stand behind segments, with all checks that a session file gets.
+
+    Raises
+    ------
+    SessionFormatError, SessionMismatchError
+        The context is as it was.
+    """
+    structure, _ = context.layout
+    problem = chain_problem(segments)
+    if problem is not None or not segments:
+        raise SessionFormatError(f"{name} is damaged: {problem or 'it has no rows'}")
+    tokens = tuple(token for segment in segments for token in segment.tokens)
+    try:
+        data = _joined(segments, structure)
+    except LayoutError as error:
+        raise SessionFormatError(
+            f"{name} does not hold rows that this context could take: {error}"
+        ) from None
+    context.take_session(SessionFile(tokens, data, metadata, segments[-1].logits), name)
+
+
+def _joined(segments: Sequence[Segment], structure: Structure) -> Any:
+    if len(segments) == 1:
+        return segments[0].data
+    return join([SequenceState(segment.data, structure) for segment in segments])
+
+
+def reuse(context: Context, store: SessionStore, tokens: Sequence[int]) -> int:
+    """Put the longest stored beginning of some tokens into an empty context.
+
+    Returns
+    -------
+    int
+        Tokens that need not be evaluated.
+    """
+    metadata = context.session_metadata
+    structure, _ = context.layout
+    segments: list[Segment] = []
+    try:
+        for address, n in store.prefix(family(metadata), tokens):
+            segment = store.segment(address)
+            if n < len(segment.tokens):
+                segment, _ = segment.split(n, structure)
+            segments.append(segment)
+        wanted = [token for segment in segments for token in segment.tokens]
+        is_ours = wanted == list(tokens[: len(wanted)])
+        if not segments or not is_ours or any(s.settings != segments[0].settings for s in segments):
+            return 0
+        if segments[0].settings != context.settings_digest:
+            return 0
+        resume(context, segments, metadata, "the stored beginning")
+    except (MullamaError, LayoutError, ValueError):
+        context.clear()  # damaged or gone: evaluating is always right
+        return 0
+    return len(wanted)
