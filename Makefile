@@ -17,10 +17,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help lab test check format bench clean
+.PHONY: help lab test check format bench screenshots clean
 
 help: ## List these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "PYTHON=python3.12 picks the interpreter (3.10 or later), LAB_ARGS=... goes to JupyterLab,"
 	@echo "CMAKE_ARGS=... to the build of llama.cpp: CMAKE_ARGS=-DGGML_CUDA=on for an NVIDIA GPU."
@@ -28,7 +28,7 @@ help: ## List these commands
 lab: $(VENV)/lab.done ## Open the first notebook in JupyterLab
 	$(BIN)/jupyter lab $(LAB_ARGS) notebooks/01-quickstart.ipynb
 
-test: $(VENV)/test.done ## Run the tests, then every notebook against its saved outputs
+test: $(VENV)/test.done $(VENV)/browser.done ## Run the tests, then every notebook against its saved outputs
 	$(BIN)/pytest tests
 	$(if $(wildcard notebooks/*.ipynb),$(BIN)/pytest --nbval --nbval-current-env notebooks)
 
@@ -44,6 +44,9 @@ format: $(VENV)/dev.done ## Format the code and mend what can be mended
 
 bench: $(VENV)/test.done ## Measure against other ways to do the same
 	$(BIN)/python -m benchmarks
+
+screenshots: $(VENV)/test.done $(VENV)/browser.done ## Picture the widgets into build/screenshots
+	$(BIN)/python tools/screenshots.py
 
 clean: ## Remove caches and build products, and keep .venv
 	rm -rf build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
@@ -73,4 +76,11 @@ $(VENV)/%.done: pyproject.toml $(VENV)/pyvenv.cfg
 	$(if $(wildcard $(VENV)/*.done),,@echo "This first time builds llama.cpp: 4 to 6 minutes.")
 	@$(BIN)/python tools/progress.py $(VENV)/llama-build.log \
 	  $(BIN)/python -m pip install -v -e '.[$(EXTRAS)]'
+	@touch $@
+
+# What the browser tests need besides: a chromium, and an ipykernel that handles messages otherwise.
+$(VENV)/browser.done: tools/chromium.py | $(VENV)/test.done
+	@$(BIN)/python tools/chromium.py
+	@test -d $(VENV)/ipykernel-7.3 || $(BIN)/python -m pip install -q --no-deps \
+	  --target $(VENV)/ipykernel-7.3 'ipykernel>=7.3,<7.4'
 	@touch $@

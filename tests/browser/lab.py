@@ -1,0 +1,345 @@
+"""A JupyterLab server of our own and a chromium that shows it: for tests, screenshots, figures.
+
+Nothing is read from or written to the user's Jupyter folders, and no request leaves the machine.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import nbformat
+from playwright.sync_api import BrowserContext, Locator, Page, Route, sync_playwright
+
+__all__ = ["IPYKERNEL_7_3", "LabServer", "Notebook", "Opener", "chromium_path", "open_browser"]
+
+ROOT = Path(__file__).parents[2]
+IPYKERNEL_7_3 = ROOT / ".venv" / "ipykernel-7.3"
+
+_SETTINGS = {
+    "@jupyterlab/apputils-extension:notification": {
+        "checkForUpdates": False,
+        "fetchNews": "false",
+        "doNotDisturbMode": True,
+    },
+}
+_CHROMIUM_OPTIONS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+def chromium_path() -> Path | None:
+    """The machine's chromium or Chrome, if there is one."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if found := shutil.which(name):
+            return Path(found)
+    return None
+
+
+class LabServer:
+    """One JupyterLab, with a folder for notebooks and a kernel for each ipykernel."""
+
+    def __init__(self, folder: Path, *, theme: str = "JupyterLab Light") -> None:
+        self.root = folder / "notebooks"
+        self.token = secrets.token_hex(16)
+        self._home = folder / "home"
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        self.root.mkdir(parents=True)
+        self._write_settings(theme)
+        self._write_kernel("python3", {})
+        self._write_kernel("ipykernel-7.3", {"PYTHONPATH": str(IPYKERNEL_7_3)})
+        self._log = (folder / "server.log").open("w+", encoding="utf-8")
+        self._process = subprocess.Popen(
+            self._command(),
+            cwd=self.root,
+            env=self._environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+        )
+        self._wait_until_it_answers()
+
+    def url(self, name: str) -> str:
+        """Where a notebook of the root opens in a fresh workspace."""
+        return f"http://127.0.0.1:{self.port}/lab/tree/{name}?token={self.token}&reset"
+
+    def close(self) -> None:
+        """End the server and its kernels."""
+        self._process.terminate()
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._log.close()
+
+    def _command(self) -> list[str]:
+        return [
+            *(sys.executable, "-m", "jupyterlab"),
+            "--no-browser",
+            "--allow-root",
+            "--ServerApp.ip=127.0.0.1",
+            f"--ServerApp.port={self.port}",
+            "--ServerApp.port_retries=0",
+            f"--ServerApp.root_dir={self.root}",
+            f"--IdentityProvider.token={self.token}",
+            "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+            "--LabApp.extension_manager=readonly",
+            "--LabApp.expose_app_in_browser=True",
+        ]
+
+    def _environment(self) -> dict[str, str]:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("JUPYTER", "IPYTHON"))}
+        folders = {
+            "HOME": "",
+            "JUPYTER_CONFIG_DIR": "config",
+            "JUPYTER_DATA_DIR": "data",
+            "JUPYTER_RUNTIME_DIR": "runtime",
+            "JUPYTERLAB_SETTINGS_DIR": "settings",
+            "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
+            "IPYTHONDIR": "ipython",
+            "MPLCONFIGDIR": "matplotlib",
+        }
+        return kept | {name: str(self._home / folder) for name, folder in folders.items()}
+
+    def _write_settings(self, theme: str) -> None:
+        themes = {"@jupyterlab/apputils-extension:themes": {"theme": theme}}
+        for plugin, values in (_SETTINGS | themes).items():
+            package, name = plugin.split(":")
+            path = self._home / "settings" / package / f"{name}.jupyterlab-settings"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(values), encoding="utf-8")
+
+    def _write_kernel(self, name: str, environment: dict[str, str]) -> None:
+        path = self._home / "data" / "kernels" / name / "kernel.json"
+        path.parent.mkdir(parents=True)
+        kernel = {
+            "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+            "display_name": name,
+            "language": "python",
+            "env": environment,
+        }
+        path.write_text(json.dumps(kernel), encoding="utf-8")
+
+    def _wait_until_it_answers(self) -> None:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and self._process.poll() is None:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api", timeout=5).close()
+            except OSError:
+                time.sleep(0.1)
+            else:
+                return
+        self._process.kill()
+        self._log.seek(0)
+        raise RuntimeError(f"JupyterLab did not start:\n{self._log.read()[-4000:]}")
+
+
+@contextmanager
+def open_browser(
+    chromium: Path, *, width: int = 1280, height: int = 900, outside: list[str] | None = None
+) -> Iterator[BrowserContext]:
+    """A chromium on a fresh profile; what it asks of other machines is refused and noted."""
+    refused = [] if outside is None else outside
+
+    def refuse_outside(route: Route) -> None:
+        url = urlsplit(route.request.url)
+        if url.scheme in ("data", "blob", "file") or url.hostname == "127.0.0.1":
+            route.continue_()
+        else:
+            refused.append(route.request.url)
+            route.abort()
+
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as profile:
+        context = playwright.chromium.launch_persistent_context(
+            profile,
+            executable_path=chromium,
+            headless=True,
+            args=list(_CHROMIUM_OPTIONS),
+            viewport={"width": width, "height": height},
+        )
+        context.route("**/*", refuse_outside)
+        try:
+            yield context
+        finally:
+            context.close()
+
+
+class Notebook:
+    """A notebook in a page: run its cells, read its outputs, ask its kernel."""
+
+    def __init__(self, page: Page, server: LabServer, name: str) -> None:
+        self.page = page
+        self.name = name
+        self._server = server
+
+    @classmethod
+    def write(
+        cls,
+        page: Page,
+        server: LabServer,
+        cells: Sequence[str],
+        *,
+        name: str = "test.ipynb",
+        kernel: str = "python3",
+    ) -> Notebook:
+        """Make a notebook of these cells in the server's root, and open it."""
+        notebook = nbformat.v4.new_notebook(
+            cells=[nbformat.v4.new_code_cell(source) for source in cells],
+            metadata={"kernelspec": {"name": kernel, "display_name": kernel}},
+        )
+        nbformat.write(notebook, server.root / name)
+        opened = cls(page, server, name)
+        opened.open()
+        return opened
+
+    def open(self, *, with_kernel: bool = True) -> None:
+        """Go to the notebook and wait until it, and its kernel, are ready."""
+        self.page.goto(self._server.url(self.name))
+        self.page.wait_for_function(
+            """name => {
+              const panel = window.jupyterapp?.shell?.currentWidget;
+              return panel?.context?.path === name && panel.context.isReady;
+            }""",
+            arg=self.name,
+            timeout=60_000,
+        )
+        if with_kernel:
+            self.wait_for_kernel()
+
+    def wait_for_kernel(self) -> None:
+        """Wait until the kernel is connected and idle."""
+        self.page.wait_for_function(
+            """() => {
+              const kernel =
+                window.jupyterapp.shell.currentWidget.context.sessionContext.session?.kernel;
+              return kernel?.connectionStatus === 'connected' && kernel.status === 'idle';
+            }""",
+            timeout=60_000,
+        )
+
+    def save(self) -> None:
+        """Write the notebook with its outputs."""
+        self.page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+
+    def shut_down(self) -> None:
+        """End the kernel."""
+        self.page.evaluate(
+            """async () => {
+              const context = window.jupyterapp?.shell?.currentWidget?.context?.sessionContext;
+              await context?.shutdown();
+            }"""
+        )
+
+    def start(self, index: int) -> None:
+        """Start a cell, and do not wait for it."""
+        self.page.evaluate(
+            """index => {
+              const app = window.jupyterapp;
+              app.shell.currentWidget.content.activeCellIndex = index;
+              window.ended ??= {};
+              window.ended[index] = false;
+              app.commands.execute('notebook:run-cell').finally(
+                () => { window.ended[index] = true; });
+            }""",
+            index,
+        )
+
+    def wait(self, index: int, timeout: float = 60) -> None:
+        """Wait until a started cell has ended."""
+        self.page.wait_for_function(
+            "index => window.ended?.[index]", arg=index, timeout=1000 * timeout
+        )
+
+    def run(self, *indices: int, timeout: float = 60) -> None:
+        """Run cells, or all of them, one after the other; none may raise."""
+        for index in indices or range(self.n_cells):
+            self.start(index)
+            self.wait(index, timeout)
+            for output in self.outputs(index):
+                if output["output_type"] == "error":
+                    raise AssertionError("\n".join(output["traceback"]))
+
+    @property
+    def n_cells(self) -> int:
+        """How many cells there are."""
+        return int(
+            self.page.evaluate("() => window.jupyterapp.shell.currentWidget.content.widgets.length")
+        )
+
+    def outputs(self, index: int) -> list[dict[str, Any]]:
+        """The outputs of a cell, as the file would hold them; a Markdown cell has none."""
+        outputs: list[dict[str, Any]] = self.page.evaluate(
+            """index => window.jupyterapp.shell.currentWidget.content
+              .widgets[index].model.outputs?.toJSON() ?? []""",
+            index,
+        )
+        return outputs
+
+    def text(self, index: int) -> str:
+        """What a cell has printed."""
+        return "".join(
+            "".join(output["text"])
+            for output in self.outputs(index)
+            if output["output_type"] == "stream"
+        )
+
+    def area(self, index: int) -> Locator:
+        """The place below a cell where its outputs are shown."""
+        return (
+            self.page.locator(".jp-Notebook .jp-Cell")
+            .nth(index)
+            .locator(".jp-OutputArea:not(.jp-OutputArea .jp-OutputArea)")
+        )
+
+    def evaluate(self, expression: str) -> Any:
+        """The value of an expression in the kernel, where it is a literal."""
+        reply: dict[str, Any] = self.page.evaluate(
+            """async expression => {
+              const kernel =
+                window.jupyterapp.shell.currentWidget.context.sessionContext.session.kernel;
+              const future = kernel.requestExecute({
+                code: '', silent: true, store_history: false,
+                user_expressions: { value: expression },
+              });
+              return (await future.done).content;
+            }""",
+            expression,
+        )
+        value = reply["user_expressions"]["value"]
+        if value["status"] != "ok":
+            raise AssertionError(f"{value['ename']}: {value['evalue']}")
+        return ast.literal_eval(value["data"]["text/plain"])
+
+    def wait_until(self, expression: str, timeout: float = 30) -> None:
+        """Wait until an expression is true in the kernel."""
+        deadline = time.monotonic() + timeout
+        while not self.evaluate(f"bool({expression})"):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"never true in the kernel: {expression}")
+            self.page.wait_for_timeout(50)
+
+
+Opener = Callable[..., Notebook]
