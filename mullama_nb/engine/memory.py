@@ -277,7 +277,9 @@ class Memory:
 
     def clear(self) -> None:
         """Drop all cells."""
-        llama_cpp.llama_memory_clear(self._memory, False)
+        # Recurrent memory begins anew by multiplying what is left in a cell by zero, which an
+        # infinity outlives: there the bytes are zeroed, too.
+        llama_cpp.llama_memory_clear(self._memory, self.kind == "snapshot")
         self.floor = 0
 
     def rows(self, start: int, stop: int, sequence: int = _PATH) -> ByteArray:

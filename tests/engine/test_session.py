@@ -22,8 +22,10 @@ from mullama_nb.errors import (
     MullamaError,
     SessionFormatError,
     SessionMismatchError,
+    SessionWriteError,
 )
 from mullama_nb.state.file import read_session
+from mullama_nb.state.layout import HEADER, SequenceState
 
 ROOT = Path(__file__).parents[2]
 N_TOKENS = 50
@@ -275,6 +277,32 @@ def test_what_llama_cpp_refuses_leaves_an_empty_context_empty(
         assert going_on(context) == going_on(twin)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a limit of POSIX")
+@pytest.mark.parametrize("architecture", ["llama", "mamba"])
+def test_a_save_that_finds_no_room_leaves_the_old_session(
+    tiny: ModelMaker, tmp_path: Path, architecture: str
+) -> None:
+    import resource
+
+    path = saved(context_of(tiny(architecture)), tmp_path / "a.session")
+    before = path.read_bytes()
+    with context_of(tiny(architecture)) as context, context_of(tiny(architecture)) as twin:
+        for each in (context, twin):
+            each.evaluate(some_tokens(80))
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, hard))
+        try:
+            with pytest.raises(SessionWriteError, match=r"File too large.*intact; free some space"):
+                context.save_session(path)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert [file.name for file in tmp_path.iterdir()] == ["a.session"]
+        assert path.read_bytes() == before
+        assert going_on(context) == going_on(twin)
+        context.load_session(path)
+        assert context.token_count() == N_TOKENS
+
+
 # -- numbers that are none -----------------------------------------------------------------------
 
 
@@ -297,6 +325,33 @@ def test_a_valid_checksum_over_no_numbers_is_refused(
     path.write_bytes(put_together(replace(parts, logits=logits + parts.logits[4:])))
     pair.refused(path, SessionFormatError, "not finite")
     pair.check_and_close()
+
+
+@pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
+@pytest.mark.parametrize("architecture", ["llama", "gemma3", "lfm2", "jamba", "mamba", "mamba2"])
+def test_numbers_that_overflow_later_end_with_the_session(
+    tiny: ModelMaker, tmp_path: Path, architecture: str
+) -> None:
+    """A forged file may hold what is finite and too large to go on with; it is harmless, too."""
+    path = saved(context_of(tiny(architecture)), tmp_path / "a.session")
+    parts = take_apart(path.read_bytes())
+    data = np.frombuffer(HEADER + parts.state, np.uint8).copy()
+    for block in SequenceState(data, STRUCTURES[architecture]).blocks:
+        for tensor, offset in zip(block.tensors, block.offsets, strict=True):
+            rows = data[offset : offset + tensor.row_bytes * block.n_cells]
+            if block.kind == "kv":
+                rows.view(np.float16)[:] = 65504
+            else:
+                rows.view(np.float32)[:] = 3e38
+    path.write_bytes(put_together(replace(parts, state=data[len(HEADER) :].tobytes())))
+    with context_of(tiny(architecture)) as context, context_of(tiny(architecture)) as twin:
+        context.load_session(path)
+        context.generate(max_tokens=4, temperature=0)
+        assert not np.isfinite(context.logits).all()
+        context.clear()
+        for each in (context, twin):
+            each.evaluate(some_tokens(80))
+        assert going_on(context) == going_on(twin)
 
 
 @pytest.mark.parametrize("architecture", ["mamba", "lfm2"])
