@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from .report import Effort, Table, write_results
 
-_HAS_FUZZ = importlib.util.find_spec(f"{__package__}.fuzz") is not None
-_NAMES = ("generation", "sessions", "resume", "exactness", *(["fuzz"] if _HAS_FUZZ else []))
+_NAMES = ("generation", "sessions", "resume", "exactness", "fuzz")
 _QUICK = Effort(rounds=3, fraction=0.25)
-_CASES = 1000
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -37,9 +34,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         effort = replace(effort, rounds=options.rounds)
     for name in options.names or _NAMES:
         subject = importlib.import_module(f"{__package__}.{name}")
-        if name == "fuzz":
-            subject.main(effort.scaled(_CASES))
-            continue
         tables: Sequence[Table] = subject.run(effort)
         for table in tables:
             print(table.text(), flush=True)

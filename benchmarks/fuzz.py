@@ -27,7 +27,7 @@ import sys
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,9 +38,9 @@ from mullama_nb import Context, ContextParams, Model
 from mullama_nb.errors import MullamaError, SessionError
 from mullama_nb.state.layout import HEADER, LayoutError, SequenceState, Structure
 
-from .report import Row, Table
+from .report import Effort, Row, Table
 
-__all__ = ["main"]
+__all__ = ["main", "run"]
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
@@ -356,14 +356,8 @@ def _lines(process: subprocess.Popen[bytes]) -> Iterator[bytes]:
         yield from lines
 
 
-def main(cases: int = CASES, seed: int = 0) -> None:
-    """Run so many cases and print what came of them.
-
-    Raises
-    ------
-    SystemExit
-        When a process crashed, or a file was accepted that must not be.
-    """
+def fuzzed(cases: int, seed: int) -> tuple[Table, list[str]]:
+    """Run so many cases: what came of them, and what must not have come."""
     counts: dict[tuple[str, str], Counter[str]] = {}
     reasons: dict[tuple[str, str], set[str]] = {}
     problems = []
@@ -383,6 +377,24 @@ def main(cases: int = CASES, seed: int = 0) -> None:
             cells[outcome] = f"{count[outcome]:,}"
         why = "; ".join(sorted(reasons.get((family, change), ())))
         table.add(Row({**cells, "harmless because": why}, dict(count)))
+    return table, problems
+
+
+def run(effort: Effort) -> Sequence[Table]:
+    """Count what comes of all cases; a problem is in the table."""
+    table, _ = fuzzed(effort.scaled(CASES), seed=0)
+    return [table]
+
+
+def main(cases: int = CASES, seed: int = 0) -> None:
+    """Run so many cases and print what came of them.
+
+    Raises
+    ------
+    SystemExit
+        When a process crashed, or a file was accepted that must not be.
+    """
+    table, problems = fuzzed(cases, seed)
     print(table.text())
     if problems:
         print("\n".join(problems))
