@@ -94,6 +94,34 @@ class TreeBooks(TreeView):
         self._observers.tell(Committed(checkpoint.id, parent.id, is_head))
         return checkpoint
 
+    # -- keep elsewhere ----------------------------------------------------------------------
+
+    def segment_at(self, address: str) -> Segment | None:
+        """The rows of an address; None when they are lost."""
+        return self._rows.at(address)
+
+    def place_of_address(self, address: str) -> str:
+        """Where the rows of an address are."""
+        return self._rows.place_of(address)
+
+    def counters(self) -> dict[str, Any]:
+        """What ids and ordinals depend on, besides the checkpoints."""
+        return {"made": dict(self._made), "n_made": self.n_made}
+
+    def state(self) -> object:
+        """A value that differs after whatever changes the tree."""
+        checkpoints = tuple((c.id, c.address, repr(c.metadata)) for c in self._by_id.values())
+        tags = tuple((name, c.id) for name, c in self._tags.items())
+        return checkpoints, tags, self._head.id, tuple(c.id for c in self._redo), self.uncommitted
+
+    def take(self, checkpoint: Checkpoint, n_bytes: int, read: Callable[[str], Segment]) -> None:
+        """Take a checkpoint in that was saved, behind those that came before; rows stay there."""
+        assert checkpoint.parent is not None
+        checkpoint.parent._children.append(checkpoint)
+        self._by_id[checkpoint.id] = checkpoint
+        if checkpoint.address is not None:
+            self._rows.lend(checkpoint.address, n_bytes, read)
+
     def _count(self, key: str) -> int:
         """How often a place was counted before: ids must not depend on what was pruned."""
         n = self._made.get(key, 0)

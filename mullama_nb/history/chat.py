@@ -8,7 +8,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from ..engine.chat_template import Message
 from ..engine.context import Context, TokenProbability
@@ -16,13 +16,15 @@ from ..engine.generation import Token
 from ..engine.model import Model
 from ..engine.params import ContextParams, SamplingParams
 from ..errors import HistoryError, ParameterError
+from ..sessions.store import SessionStore
 from .answering import Answering, answer_notes
 from .checkpoint import Checkpoint
 from .compare import Difference
 from .conversation import Conversation
 from .events import TokenAdded
+from .persistence import Autosave, open_chat, save_chat
 from .transcript import export
-from .tree import CheckpointTree
+from .tree import CheckpointTree, check_steps
 from .turn import Answers, Turn, message_parts, turns_on_path
 
 __all__ = ["Chat"]
@@ -89,14 +91,75 @@ class Chat:
         if rest and rest[0].get("role") == "system":
             options.setdefault("system", rest.pop(0)["content"])
         chat = cls(model, **options)
-        for message in rest:
-            if message.get("role") == "assistant":
-                tokens = chat.model.tokenize(str(message.get("content") or ""))
-                chat.context.evaluate(tokens)
-                chat.tree.commit(role="assistant", finish_reason="stop", message=message)
-            else:
-                chat._conversation.say([message])
+        chat.replay(rest)
         return chat
+
+    def replay(self, messages: Sequence[Message]) -> None:
+        """Take messages as if they had been said here, each a checkpoint; none is generated."""
+        for message in map(dict, messages):
+            if message.get("role") == "assistant":
+                self._conversation.answer_with(message)
+            else:
+                self._conversation.say([message])
+
+    # -- keep --------------------------------------------------------------------------------
+
+    def save(self, name: str, folder: str | os.PathLike[str] | None = None) -> None:
+        """Save the whole tree under a name; what it named before is replaced.
+
+        Parameters
+        ----------
+        name : str
+        folder : str or path, optional
+            None: in the user's data folder. Rows that are there already are not written again.
+        """
+        save_chat(self, name, SessionStore(folder))
+
+    @classmethod
+    def open(
+        cls,
+        name: str,
+        model: str | os.PathLike[str] | Model | None = None,
+        folder: str | os.PathLike[str] | None = None,
+        *,
+        on_mismatch: Literal["error", "replay"] = "error",
+        **options: Any,
+    ) -> Chat:
+        """A chat that stands where the saved one stood, with every checkpoint and tag.
+
+        Rows are read when they are needed.
+
+        Parameters
+        ----------
+        name : str
+        model : str, path or Model, optional
+            None: the file that it was made with.
+        folder : str or path, optional
+            None: the user's data folder.
+        on_mismatch : {"error", "replay"}
+            What to do when model or settings differ: raise, or evaluate its tokens, or with other
+            weights the messages up to its head, again.
+        **options
+            What shall differ from the saved context and sampling parameters.
+
+        Raises
+        ------
+        SessionNotFoundError, SessionFormatError, SessionMismatchError
+        """
+        return open_chat(cls, name, model, SessionStore(folder), on_mismatch, options)
+
+    def autosave(self, name: str | None, folder: str | os.PathLike[str] | None = None) -> None:
+        """Save under a name now and after each turn, so that a crash loses none; None ends that.
+
+        Parameters
+        ----------
+        name : str or None
+        folder : str or path, optional
+            None: the user's data folder.
+        """
+        self.tree.after_turn = None
+        if name is not None:
+            self.tree.after_turn = Autosave(self, name, SessionStore(folder)).after_turn
 
     # -- look --------------------------------------------------------------------------------
 
@@ -126,9 +189,17 @@ class Chat:
         return self._conversation.system
 
     @property
+    def tools(self) -> list[dict[str, Any]] | None:
+        """What the chat template is told of tools."""
+        return self._conversation.tools
+
+    @property
     def undo_steps(self) -> int:
         """How many turns ``undo`` can go back."""
-        return sum(_begins_turn(checkpoint) for checkpoint in self.tree.path())
+        n, at = 0, self.tree.head
+        while (begin := next(filter(_begins_turn, at.lineage()), None)) is not None:
+            n, at = n + 1, self._conversation.point_before(begin)
+        return n
 
     @property
     def redo_steps(self) -> int:
@@ -218,14 +289,10 @@ class Chat:
         """
         with self.tree.turn():
             checkpoint = self._last("user") if turn is None else turn.checkpoint
-            before = message_parts(checkpoint)[0].parent
-            assert before is not None
+            self.tree.checkout(self._conversation.point_before(checkpoint))
             if checkpoint.metadata.get("role") == "assistant":
-                self.tree.checkout(before)
-                self.context.evaluate(self.model.tokenize(text))
-                self.tree.commit(role="assistant", finish_reason="stop", edited=True)
-                return Turn(self, self.tree.head)
-            self.tree.checkout(before)
+                message = {"role": "assistant", "content": text}
+                return Turn(self, self._conversation.answer_with(message, edited=True))
             return self.ask(text, **options)
 
     def resume(self, **options: Any) -> Turn:
@@ -352,6 +419,7 @@ class Chat:
         Turn or None
             The last message that is left.
         """
+        check_steps(n)
         self.context.stop()
         with self.tree.turn():
             for _ in range(n):
@@ -359,7 +427,8 @@ class Chat:
                 begin = next((i for i in reversed(range(len(path))) if _begins_turn(path[i])), None)
                 if begin is None:
                     break
-                self.tree.undo(len(path) - begin)
+                before = self._conversation.point_before(path[begin])
+                self.tree.undo(len(path) - begin, to=before)
             return self._here()
 
     def redo(self, n: int = 1) -> Turn | None:
@@ -370,6 +439,7 @@ class Chat:
         Turn or None
             The last message.
         """
+        check_steps(n)
         with self.tree.turn():
             for _ in range(n):
                 way = self.tree.redo_path
@@ -394,7 +464,8 @@ class Chat:
 
     def tag(self, name: str, ref: Checkpoint | Turn | str = "HEAD") -> Checkpoint:
         """Name a checkpoint."""
-        return self.tree.tag(name, ref.checkpoint if isinstance(ref, Turn) else ref)
+        with self.tree.turn():
+            return self.tree.tag(name, ref.checkpoint if isinstance(ref, Turn) else ref)
 
     def _here(self) -> Turn | None:
         turns = self.turns

@@ -91,6 +91,11 @@ class Conversation:
                 stacklevel=5,
             )
 
+    @property
+    def tools(self) -> list[dict[str, Any]] | None:
+        """What the template is told of tools."""
+        return None if self._tools is None else [dict(tool) for tool in self._tools]
+
     # -- look --------------------------------------------------------------------------------
 
     def messages_at(self, checkpoint: Checkpoint) -> list[dict[str, Any]]:
@@ -186,7 +191,7 @@ class Conversation:
 
     def answer_with(self, message: Message, **notes: Any) -> Checkpoint:
         """Take an answer as if the model had given it, behind a question."""
-        tree, tokens = self._tree, self._model.tokenize(str(message["content"]))
+        tree, tokens = self._tree, self._model.tokenize(str(message.get("content") or ""))
         self._check_room(self._context.token_count(), len(tokens))
         tree.evaluate(tokens)
         return tree.commit(

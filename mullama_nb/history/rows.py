@@ -90,6 +90,18 @@ class Rows:
         """Keep rows; the address finds them again."""
         return self._store.put(segment)
 
+    def at(self, address: str) -> Segment | None:
+        """The rows of an address; None when they are lost."""
+        return self._store.get(address)
+
+    def place_of(self, address: str) -> str:
+        """Where the rows of an address are."""
+        return self._store.place(address)
+
+    def lend(self, address: str, n_bytes: int, read: Callable[[str], Segment]) -> None:
+        """Refer to rows that lie elsewhere; see ``SegmentStore.lend``."""
+        self._store.lend(address, n_bytes, read)
+
     def drop(self, checkpoint: Checkpoint) -> None:
         """Forget a checkpoint's rows."""
         if checkpoint.address is not None:

@@ -7,8 +7,8 @@ ancestor and puts the target's behind them, so that whatever was, is again, to t
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from ..engine.context import Context
@@ -40,6 +40,11 @@ class CheckpointTree(TreeBooks):
     HistoryError
         When another tree owns the context.
 
+    Attributes
+    ----------
+    after_turn : callable, optional
+        Called when ``turn`` is left, on the thread that had it and still holding the tree.
+
     Notes
     -----
     Whoever works on the context directly is understood at the tree's next operation: appended
@@ -56,6 +61,7 @@ class CheckpointTree(TreeBooks):
         except ContextError as error:
             raise HistoryError(str(error)) from None
         super().__init__(context, max_bytes)
+        self.after_turn: Callable[[], object] | None = None
         context.mark()
         with self.operation():
             self.settle()
@@ -71,9 +77,16 @@ class CheckpointTree(TreeBooks):
 
     # -- order -------------------------------------------------------------------------------
 
-    def turn(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def turn(self) -> Iterator[None]:
         """Hold the tree for several operations in a row; other threads wait."""
-        return self.order.turn()
+        is_outermost = not self.order.is_mine
+        with self.order.turn():
+            try:
+                yield
+            finally:
+                if is_outermost and self.after_turn is not None:
+                    self.after_turn()
 
     @contextmanager
     def operation(self, job: Job | None = None) -> Iterator[None]:
@@ -255,6 +268,23 @@ class CheckpointTree(TreeBooks):
             assert at.parent is not None
             at = at.parent
         self._rows.stand_on(target, common, ahead[::-1], self._set_head)
+
+    def take_places(
+        self,
+        *,
+        head: Checkpoint,
+        redo: Sequence[Checkpoint],
+        tags: Mapping[str, Checkpoint],
+        made: Mapping[str, int],
+        n_made: int,
+    ) -> None:
+        """Stand where a saved tree stood, once its checkpoints were taken in."""
+        self._tags = dict(tags)
+        self._made = dict(made)
+        self.n_made = n_made
+        with self.operation():
+            self._go(head)
+            self._redo = list(redo)
 
     # -- fork --------------------------------------------------------------------------------
 

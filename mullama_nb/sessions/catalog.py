@@ -208,12 +208,14 @@ class Catalog:
         self, connection: sqlite3.Connection, segment: Segment, family: str, n_bytes: int
     ) -> None:
         """Note a segment whose file is complete."""
+        # What follows an empty checkpoint, or a cut, names no parent; it is no beginning.
+        is_way = segment.start == 0 or (segment.parent is not None and not segment.whole)
         tokens = np.asarray(segment.tokens, "<i4").tobytes()
         connection.execute(
             "INSERT OR REPLACE INTO segments VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
                 segment.address,
-                family,
+                family if is_way else "",
                 "" if segment.whole else segment.parent or "",
                 segment.tokens[0],
                 segment.whole,

@@ -163,6 +163,10 @@ class SessionManager:
         record, body = self.store.open(name)
         check_settings(record.metadata, context, name)
         record, body, segments = self.store.open_whole(name)
+        if (
+            segments and segments[-1].whole
+        ):  # of a chat: the state of all tokens, kept with the last
+            segments = [replace(segments[-1], start=0, tokens=tuple(body["tokens"]))]
         resume(context, segments, dict(record.metadata), repr(name))
         if list(context.tokens) != body.get("tokens"):
             raise SessionFormatError(f"the session {name!r} is damaged: its rows are of other text")

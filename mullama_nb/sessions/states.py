@@ -9,11 +9,12 @@ from ..engine.compatibility import differences
 from ..engine.context import Context
 from ..errors import MullamaError, SessionError, SessionFormatError, SessionMismatchError
 from ..state.file import SessionFile
+from ..state.finite import is_finite
 from ..state.layout import LayoutError, SequenceState, Structure, join
 from ..state.segment import Segment
 from .store import SessionStore, chain_problem, family
 
-__all__ = ["check_settings", "resume", "reuse", "segments_of"]
+__all__ = ["check_rows", "check_settings", "resume", "reuse", "segments_of"]
 
 _LEAST_WORTH_SHARING = 32  # tokens; each segment is a file
 
@@ -34,6 +35,31 @@ def check_settings(metadata: Any, context: Context, name: str) -> None:
             f"{here['model']!r}. They differ in {'; '.join(refused)}. Load it with the same model "
             'and settings, or evaluate it again here: on_mismatch="replay"'
         )
+
+
+def check_rows(segment: Segment, context: Context) -> Segment:
+    """Check that a segment's rows are what this context's memory holds for its tokens.
+
+    Raises
+    ------
+    SessionFormatError
+        When llama.cpp should not see them.
+    """
+    structure, shape = context.layout
+    try:
+        state = SequenceState(segment.data, structure)
+        problem = state.shape.disagreement(shape)
+        if segment.settings != context.settings_digest:
+            problem = "it belongs to other settings"
+        if problem is None and not segment.whole:
+            state.check_positions(segment.start, segment.stop, 0)
+        if problem is None and not is_finite(state):
+            problem = "it holds numbers that are not finite"
+    except LayoutError as error:
+        problem = str(error)
+    if problem is not None:
+        raise SessionFormatError(f"the segment {segment.address} is damaged: {problem}")
+    return segment
 
 
 def segments_of(context: Context, store: SessionStore) -> list[Segment]:

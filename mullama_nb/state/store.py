@@ -29,13 +29,15 @@ _INTERRUPTED = "an interrupt came while it was put into the store or released"
 class _Record(NamedTuple):
     """What is known of an address; replaced as a whole, never changed.
 
-    The rows are in memory, or else in a file if ``file_bytes`` is not 0, or else lost.
+    The rows are in memory, or else in a file if ``file_bytes`` is not 0, or else elsewhere if they
+    were lent, or else lost.
     """
 
     references: int = 0
     n_bytes: int = 0
     file_bytes: int = 0
     reason: str = _INTERRUPTED  # if they are lost
+    read: Callable[[str], Segment] | None = None  # if they were lent
 
 
 _NOTHING = _Record()
@@ -111,7 +113,9 @@ class SegmentStore:
             record = self._records.get(address, _NOTHING)
             is_new = not self._has_rows(address) or n_bytes > record.n_bytes
             if is_new:
-                record = record._replace(n_bytes=n_bytes, file_bytes=0, reason=_INTERRUPTED)
+                record = record._replace(
+                    n_bytes=n_bytes, file_bytes=0, reason=_INTERRUPTED, read=None
+                )
             self._records[address] = record._replace(references=record.references + 1)
             if is_new:
                 self._memory[address] = segment
@@ -119,6 +123,23 @@ class SegmentStore:
                 self._memory.move_to_end(address)
         self._keep_to_budget()
         return address
+
+    def lend(self, address: str, n_bytes: int, read: Callable[[str], Segment]) -> None:
+        """Keep a reference to rows that lie elsewhere, and are read when they are needed.
+
+        Parameters
+        ----------
+        address : str
+        n_bytes : int
+            Of rows and logits.
+        read : callable
+            Gives the segment of an address, checked; a ``SessionError`` means that it is lost.
+        """
+        with self._lock:
+            record = self._records.get(address, _NOTHING)
+            if not self._has_rows(address):
+                record = record._replace(n_bytes=n_bytes, read=read)
+            self._records[address] = record._replace(references=record.references + 1)
 
     def get(self, address: str) -> Segment | None:
         """The segment at an address, read back from its file if need be.
@@ -243,7 +264,8 @@ class SegmentStore:
             self._remove_folder()
 
     def _has_rows(self, address: str) -> bool:
-        return address in self._memory or self._records.get(address, _NOTHING).file_bytes > 0
+        record = self._records.get(address, _NOTHING)
+        return address in self._memory or record.file_bytes > 0 or record.read is not None
 
     def _is_pinned(self, address: str) -> bool:
         return any(address in pinned for pinned in tuple(self._pins.values()))
@@ -276,8 +298,9 @@ class SegmentStore:
                 segment = self._memory.get(address)
                 if segment is None or self._is_pinned(address):
                     return
-                file_bytes, reason = self._records[address].file_bytes, ""
-            if not file_bytes:
+                before = self._records[address]
+                file_bytes, reason = before.file_bytes, ""
+            if not file_bytes and before.read is None:
                 try:
                     file_bytes = write_segment(self._path(address), segment)
                 except SessionWriteError as error:
@@ -298,9 +321,10 @@ class SegmentStore:
                 segment = self._memory.get(address)
                 if segment is not None or not self._has_rows(address):
                     return segment
+                read = self._records[address].read
             reason = ""
             try:
-                segment = read_segment(self._path(address))
+                segment = read_segment(self._path(address)) if read is None else read(address)
                 if segment.address != address:
                     raise SessionFormatError(
                         f"the file of segment {address} holds {segment.address}: it was exchanged. "
@@ -312,7 +336,7 @@ class SegmentStore:
             with self._lock:
                 if reason:
                     record = self._records[address]
-                    self._records[address] = record._replace(file_bytes=0, reason=reason)
+                    self._records[address] = record._replace(file_bytes=0, reason=reason, read=None)
                 elif segment is not None and address not in self._memory:
                     self._memory[address] = segment
                 segment = self._memory.get(address)  # an equal one may have been put meanwhile
