@@ -48,7 +48,8 @@ class Walk:
         return name
 
     def _some_checkpoint(self) -> Checkpoint:
-        return self.random.choice(list(self.chat.tree))
+        tree = self.chat.tree
+        return self.random.choice([tree.root, *tree])
 
     def _n(self) -> int:
         return self.random.randint(1, 6)

@@ -1,0 +1,74 @@
+"""Several answers at once, each as exact afterwards as any other checkpoint."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from mullama_nb import Chat
+from mullama_nb.engine.generation import Token
+from mullama_nb.errors import HistoryError
+
+from .conftest import ChatMaker
+from .test_order import check_every_checkpoint
+
+
+def test_answers_are_siblings_with_draws_of_their_own(chat: Chat) -> None:
+    answers = chat.explore("why?", n=4, max_tokens=5, temperature=1.5)
+    question = chat.head
+    assert [a.checkpoint.parent for a in answers] == [question] * 4
+    assert [a.checkpoint.metadata["sibling"] for a in answers] == [0, 1, 2, 3]
+    assert len({a.tokens for a in answers}) > 1
+    answers[2].keep()
+    assert chat.head is answers[2].checkpoint
+    check_every_checkpoint(chat)
+
+
+def test_more_answers_than_sequences_come_in_waves(new_chat: ChatMaker) -> None:
+    chat = new_chat(n_parallel=2)
+    heard: dict[int, int] = {}
+
+    def count(branch: int, _token: Token) -> None:
+        heard[branch] = heard.get(branch, 0) + 1
+
+    answers = chat.explore("why?", n=5, max_tokens=3, on_token=count)
+    assert [len(a.tokens) for a in answers] == [3] * 5
+    assert heard == dict.fromkeys(range(5), 3)
+
+
+def test_the_others_can_be_dropped(chat: Chat) -> None:
+    answers = chat.explore("why?", n=3, max_tokens=2, temperature=1.5)
+    chat.tag("good", answers[1])
+    with pytest.raises(HistoryError, match="'good'"):
+        answers.drop_others(0)
+    kept = answers.drop_others(1)
+    assert [c.id for c in kept.checkpoint.siblings] == [kept.checkpoint.id]
+    assert len(chat.tree) == 2
+
+
+def test_exploring_again_adds_to_the_siblings(chat: Chat) -> None:
+    chat.ask("why?", max_tokens=3, temperature=1.5)
+    more = chat.explore(n=2, max_tokens=3, temperature=1.5)
+    assert [a.checkpoint.metadata["sibling"] for a in more] == [1, 2]
+    assert len(chat.tree.root.children) == 1
+
+
+@pytest.mark.usefixtures("no_deadlock")
+def test_a_stop_keeps_what_each_branch_has(new_chat: ChatMaker) -> None:
+    chat = new_chat(n_ctx=2048)
+    begun = threading.Event()
+
+    def stop() -> None:
+        begun.wait(30)
+        time.sleep(0.02)
+        chat.stop()
+
+    stopper = threading.Thread(target=stop)
+    stopper.start()
+    answers = chat.explore("why?", n=3, max_tokens=400, on_token=lambda *_: begun.set())
+    stopper.join()
+    assert {a.finish_reason for a in answers} == {"stopped"}
+    assert all(a.tokens for a in answers)
+    check_every_checkpoint(chat)

@@ -1,0 +1,123 @@
+"""One operation at a time, whoever asks, and none that is left half done."""
+
+from __future__ import annotations
+
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from mullama_nb import Chat, Context
+from mullama_nb.errors import HistoryError, MullamaError
+
+from .conftest import ChatMaker
+
+
+def check_every_checkpoint(chat: Chat) -> None:
+    """Each can be checked out, with the logits that a fresh context has behind its rows."""
+    twin = Context(chat.model, chat.context.params)
+    for checkpoint in chat.tree:
+        chat.tree.checkout(checkpoint)
+        assert chat.context.tokens == chat.tree.tokens(checkpoint)
+        segments = [chat.tree.segment(c) for c in chat.tree.path(checkpoint) if c.tokens]
+        twin.clear()
+        twin.restore([segment for segment in segments if segment is not None])
+        assert np.array_equal(twin.logits, chat.context.logits)
+
+
+@pytest.mark.usefixtures("no_deadlock")
+def test_eight_threads_give_an_order_and_never_a_mixture(new_chat: ChatMaker) -> None:
+    chat = new_chat(n_ctx=2048)
+    chat.ask("begin?", max_tokens=2)
+    chat.tag("begin")
+    errors: list[BaseException] = []
+
+    def work(seed: int) -> None:
+        chance = random.Random(seed)
+        ways: list[Callable[[], object]] = [
+            lambda: chat.ask(f"question {seed}?", max_tokens=3),
+            chat.undo,
+            lambda: chat.checkout("begin"),
+        ]
+        for _ in range(6):
+            try:
+                chance.choice(ways)()
+            except MullamaError:
+                continue  # another thread ended it, and it says so
+            except BaseException as error:
+                errors.append(error)
+                raise
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    for checkpoint in chat.tree:
+        if checkpoint.metadata.get("role") == "assistant":
+            assert checkpoint.parent is not None
+            assert checkpoint.parent.metadata["role"] in ("user", "assistant")
+    check_every_checkpoint(chat)
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.02, 0.1])
+def test_an_interrupt_keeps_what_was_said(new_chat: ChatMaker, delay: float) -> None:
+    chat = new_chat(n_ctx=2048)
+    chat.ask("begin?", max_tokens=2)
+    main = threading.main_thread().ident
+    assert main is not None
+    timer = threading.Timer(delay, lambda: signal.pthread_kill(main, signal.SIGINT))
+
+    def go_on() -> None:
+        timer.start()
+        while True:
+            chat.ask("on and on?", max_tokens=100)
+            chat.undo()
+
+    with pytest.raises(KeyboardInterrupt):
+        go_on()
+    timer.join()
+    check_every_checkpoint(chat)
+
+
+def test_a_callback_that_raises_leaves_what_was_said(chat: Chat) -> None:
+    def fail(_token: object) -> None:
+        if chat.context.token_count() > 20:
+            raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match="enough"):
+        chat.ask("why?", max_tokens=50, on_token=fail)
+    assert chat.head.is_unfinished
+    check_every_checkpoint(chat)
+    chat.resume(max_tokens=2)
+
+
+def test_a_callback_cannot_move_the_tree(chat: Chat) -> None:
+    said: list[HistoryError] = []
+
+    def move(_token: object) -> None:
+        with pytest.raises(HistoryError, match="after the call has returned") as caught:
+            chat.tree.undo()
+        said.append(caught.value)
+
+    chat.ask("why?", max_tokens=2, on_token=move)
+    assert len(said) == 2
+
+
+@pytest.mark.usefixtures("no_deadlock")
+def test_undo_while_streaming_stops_the_stream_first(new_chat: ChatMaker) -> None:
+    chat = new_chat(n_ctx=2048)
+    thread = threading.Thread(target=lambda: chat.ask("why?", max_tokens=2000))
+    thread.start()
+    while chat.context.token_count() < 40:
+        time.sleep(0.005)
+    chat.undo()
+    thread.join()
+    assert chat.context.token_count() == 0
+    answer = next(c for c in chat.tree if c.metadata["role"] == "assistant")
+    assert answer.metadata["finish_reason"] == "stopped"
