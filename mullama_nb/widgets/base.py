@@ -1,0 +1,250 @@
+"""What all widgets share: they observe one tree, publish on one thread and act on another."""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import traitlets
+
+from ..errors import MullamaError, ParameterError
+from ..history.chat import Chat
+from ..history.events import Event, Subscription
+from ..history.tree import CheckpointTree
+
+__all__ = ["TreeWidget", "front_end"]
+
+_SECONDS_BETWEEN_MESSAGES = 1 / 25
+_VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+def front_end(name: str) -> tuple[str, str]:
+    """The script and the style sheet of a widget, each behind the part that all share."""
+    folder = Path(__file__).parent
+    script, style = (
+        "\n".join((folder / f"{part}.{kind}").read_text("utf-8") for part in ("shared", name))
+        for kind in ("js", "css")
+    )
+    return script, style
+
+
+class _Publisher:
+    """The one thread that writes traits and sends messages, at most 25 times a second."""
+
+    def __init__(self) -> None:
+        self._waiting: list[weakref.ref[TreeWidget]] = []
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def add(self, widget: weakref.ref[TreeWidget]) -> None:
+        """Have a widget publish what it has gathered."""
+        with self._changed:
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._run, name="mullama-widgets", daemon=True
+                )
+                self._thread.start()
+            if widget not in self._waiting:
+                self._waiting.append(widget)
+                self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting)
+                waiting, self._waiting = self._waiting, []
+            for reference in waiting:
+                widget = reference()
+                if widget is not None:
+                    widget.publish()
+                del widget  # waiting keeps no widget alive
+            time.sleep(_SECONDS_BETWEEN_MESSAGES)
+
+
+class _Actions:
+    """Runs jobs one after the other, on a thread that lives while there are any."""
+
+    def __init__(self) -> None:
+        self._jobs: deque[Callable[[], None]] = deque()
+        self._lock = threading.Lock()
+        self._is_running = False
+
+    def add(self, job: Callable[[], None]) -> None:
+        with self._lock:
+            self._jobs.append(job)
+            if not self._is_running:
+                self._is_running = True
+                threading.Thread(target=self._run, name="mullama-actions", daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                if not self._jobs:
+                    self._is_running = False
+                    return
+                job = self._jobs.popleft()
+            job()
+
+
+_publisher = _Publisher()
+_actions: weakref.WeakKeyDictionary[CheckpointTree, _Actions] = weakref.WeakKeyDictionary()
+
+
+class TreeWidget(anywidget.AnyWidget):
+    """A widget on one tree.
+
+    Parameters
+    ----------
+    source : Chat or CheckpointTree
+        What to show.
+
+    Attributes
+    ----------
+    chat : Chat or None
+    tree : CheckpointTree
+    error : str
+        What the last action that failed said; empty after one that went well.
+    snapshot : dict
+        Everything a new view has to know. It is computed when it is asked for; in between, views
+        hear of single changes, which may repeat what a snapshot said already.
+    """
+
+    error = traitlets.Unicode("").tag(sync=True)
+    snapshot = traitlets.Dict().tag(sync=True)
+
+    _subscription: Subscription | None = None
+
+    def __init__(self, source: Chat | CheckpointTree, **traits: Any) -> None:
+        if isinstance(source, Chat):
+            self.chat: Chat | None = source
+            self.tree: CheckpointTree = source.tree
+        elif isinstance(source, CheckpointTree):
+            self.chat, self.tree = None, source
+        else:
+            raise ParameterError(
+                f"{type(self).__name__} shows a Chat or a CheckpointTree, not a "
+                f"{type(source).__name__}. Pass the chat, or its tree."
+            )
+        self._number = 0
+        self._lock = threading.Lock()
+        self._events: list[Event] = []
+        self._said: str | None = None
+        self._is_asked = False
+        super().__init__(**traits)
+        self.on_msg(TreeWidget._receive)
+        self._reference = weakref.ref(self)
+        subscription = self.tree.on_change(_observer(self._reference))
+        weakref.finalize(self, subscription.cancel)
+        self._subscription = subscription
+
+    def take_snapshot(self) -> dict[str, Any]:
+        """Everything a new view has to know."""
+        return {}
+
+    def changes(self, events: Sequence[Event]) -> Iterable[dict[str, Any]]:  # noqa: ARG002 - for subclasses
+        """What views have to hear of some events; called on the publishing thread."""
+        return ()
+
+    def handle(self, action: str, arguments: dict[str, Any]) -> None:  # noqa: ARG002 - for subclasses
+        """Do what a view asks for; called on the tree's thread for actions."""
+        raise ParameterError(f"{type(self).__name__} knows no action {action!r}.")
+
+    def draw_html(self) -> str:
+        """What a reader without a kernel sees; the same state gives the same text."""
+        return ""
+
+    def to_html(self) -> str:
+        """A piece of HTML that needs no kernel and no script, for reports."""
+        return f'<div class="mullama">{self.draw_html()}</div>'
+
+    def gather(self, event: Event) -> None:
+        """Keep an event until the next message."""
+        with self._lock:
+            self._events.append(event)
+        _publisher.add(self._reference)
+
+    def publish(self) -> None:
+        """Send what has been gathered; called on the publishing thread alone."""
+        with self._lock:
+            events, self._events = self._events, []
+            said, self._said = self._said, None
+            is_asked, self._is_asked = self._is_asked, False
+        try:
+            if is_asked:
+                self.send({"kind": "snapshot", "snapshot": self._numbered_snapshot()})
+            for change in self.changes(events) if events else ():
+                self._number += 1
+                self.send({"kind": "change", "number": self._number, **change})
+        except Exception as error:  # an error here is seen nowhere else
+            said = _words(error)
+        if said is not None:
+            self.error = said
+
+    def get_state(self, key: Any = None, drop_defaults: bool = False) -> dict[str, Any]:
+        """The traits, with a snapshot made now."""
+        state: dict[str, Any] = super().get_state(key=key, drop_defaults=drop_defaults)
+        if "snapshot" in state or key is None:
+            state["snapshot"] = self._numbered_snapshot()
+        return state
+
+    def close(self) -> None:
+        """Observe no longer, and vanish from every page."""
+        if self._subscription is not None:
+            self._subscription.cancel()
+        super().close()
+
+    def _numbered_snapshot(self) -> dict[str, Any]:
+        number = self._number  # first, so that no change is missed
+        return {"number": number, **self.take_snapshot()}
+
+    def _receive(self, content: Any, _buffers: object) -> None:
+        kind = content.get("kind") if isinstance(content, dict) else None
+        if kind == "stop":
+            if self.chat is not None:
+                self.chat.stop()
+        elif kind == "resync":
+            with self._lock:
+                self._is_asked = True
+            _publisher.add(self._reference)
+        elif kind == "do":
+            arguments = {k: v for k, v in content.items() if k not in ("kind", "action")}
+            action = str(content.get("action"))
+            _actions.setdefault(self.tree, _Actions()).add(lambda: self._do(action, arguments))
+
+    def _do(self, action: str, arguments: dict[str, Any]) -> None:
+        said = ""
+        try:
+            self.handle(action, arguments)
+        except BaseException as error:  # nobody else would see it, and the thread goes on
+            said = _words(error)
+        with self._lock:
+            self._said = said
+        _publisher.add(self._reference)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self.tree)} checkpoints)"
+
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[Any, Any], dict[Any, Any]]:
+        bundle: dict[str, Any] = {"text/plain": repr(self), "text/html": self.to_html()}
+        if self.comm is not None:
+            bundle[_VIEW] = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
+        return bundle, {}
+
+
+def _observer(reference: weakref.ref[TreeWidget]) -> Callable[[Event], None]:
+    def observe(event: Event) -> None:
+        widget = reference()
+        if widget is not None:
+            widget.gather(event)
+
+    return observe
+
+
+def _words(error: BaseException) -> str:
+    return str(error) if isinstance(error, MullamaError) else f"{type(error).__name__}: {error}"

@@ -1,0 +1,81 @@
+/** Make an element; text is text, never markup. Attributes named on* are listeners. */
+function element(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+    else if (value === true) made.setAttribute(name, "");
+    else if (value !== false && value != null) made.setAttribute(name, String(value));
+  }
+  for (const child of children.flat()) {
+    if (child != null) made.append(child instanceof Node ? child : String(child));
+  }
+  return made;
+}
+
+/** Ask the kernel for an action; TreeWidget.handle gets it. */
+function send(model, action, args = {}) {
+  model.send({ ...args, kind: "do", action });
+}
+
+/** Stop generation. A running cell may keep the message waiting, so interrupt that cell too. */
+function stop(model) {
+  model.send({ kind: "stop" });
+  const kernel = model.widget_manager?.kernel; // undocumented, so it may be missing
+  if (kernel?.status === "busy") kernel.interrupt?.()?.catch?.(() => {});
+}
+
+/**
+ * A front end with one state a model and any number of views drawn from it.
+ *
+ * start(snapshot) gives the state; apply(state, change) changes it and may return a new one;
+ * draw(body, {model, state(): state}) gives {update(change | null), destroy()?}.
+ * Use it as `export default define({start, apply, draw})`.
+ */
+function define({ start, apply, draw }) {
+  return () => {
+    let state;
+    let number = 0;
+    const views = new Set();
+    const update = (change) => views.forEach((view) => view.update(change));
+    const load = (snapshot) => {
+      number = snapshot.number ?? 0;
+      state = start(snapshot);
+      update(null);
+    };
+    return {
+      initialize({ model }) {
+        load(model.get("snapshot") ?? {});
+        const receive = (message) => {
+          if (message.kind === "snapshot") return load(message.snapshot);
+          if (message.kind !== "change" || message.number <= number) return;
+          if (message.number > number + 1) return model.send({ kind: "resync" }); // one was lost
+          number = message.number;
+          state = apply(state, message) ?? state;
+          update(message);
+        };
+        model.on("msg:custom", receive);
+        return () => model.off("msg:custom", receive);
+      },
+      render({ model, el }) {
+        const banner = element("div", { class: "mullama-error", role: "alert", hidden: true });
+        const body = element("div", { class: "mullama-body" });
+        el.classList.add("mullama");
+        el.replaceChildren(banner, body);
+        const warn = () => {
+          banner.textContent = model.get("error");
+          banner.hidden = !banner.textContent;
+        };
+        const view = draw(body, { model, state: () => state });
+        views.add(view);
+        view.update(null);
+        warn();
+        model.on("change:error", warn);
+        return () => {
+          views.delete(view);
+          model.off("change:error", warn);
+          view.destroy?.();
+        };
+      },
+    };
+  };
+}
