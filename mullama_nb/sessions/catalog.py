@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from blake3 import blake3
 
-from ..errors import SessionFormatError, SessionWriteError
+from ..errors import SessionError, SessionFormatError, SessionWriteError
 from ..state.segment import Segment
 
 __all__ = ["Catalog", "Record"]
@@ -108,9 +108,9 @@ class Catalog:
             connection.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
             yield connection
             connection.execute("COMMIT")
+        except SessionError:  # some are OSErrors, too
+            raise
         except (sqlite3.Error, UnicodeDecodeError, OSError) as error:
-            if isinstance(error, (SessionFormatError, SessionWriteError)):
-                raise
             if isinstance(error, (sqlite3.OperationalError, OSError)):
                 raise SessionWriteError(
                     f"the catalog {self.path.name} cannot be used: {error}"
