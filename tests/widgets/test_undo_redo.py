@@ -1,0 +1,46 @@
+"""The buttons move the kernel's head and know how many steps are left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tiny_models import CHATML
+
+from mullama_nb import Chat
+from mullama_nb.widgets.undo_redo import UndoRedo
+
+
+@pytest.fixture
+def chat(tiny: Callable[..., Any]) -> Chat:
+    return Chat(tiny("llama", chat_template=CHATML), n_ctx=512, n_threads=1)
+
+
+def test_nothing_can_be_done_in_an_empty_chat(chat: Chat) -> None:
+    state = UndoRedo(chat).take_snapshot()
+    assert (state["undo"], state["redo"], state["siblings"]) == (0, 0, 1)
+    assert not state["answered"]
+
+
+def test_undo_and_redo_move_the_head(chat: Chat) -> None:
+    widget = UndoRedo(chat)
+    chat.ask("a", max_tokens=3)
+    head = chat.head
+    widget.handle("undo", {})
+    assert chat.turns == []
+    assert widget.take_snapshot()["redo"] == 1
+    widget.handle("redo", {})
+    assert chat.head is head
+
+
+def test_siblings_are_counted_and_reached(chat: Chat) -> None:
+    widget = UndoRedo(chat)
+    first = chat.ask("a", max_tokens=3, temperature=2.0, seed=1).checkpoint
+    second = chat.regenerate(max_tokens=3, temperature=2.0, seed=2).checkpoint
+    assert second is not first
+    assert widget.take_snapshot()["sibling"] == widget.take_snapshot()["siblings"] == 2
+    widget.handle("sibling", {"step": -1})
+    assert chat.head is first
+    widget.handle("sibling", {"step": -1})
+    assert chat.head is first
