@@ -1,0 +1,117 @@
+"""The tree as a version-control graph to click."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ..history.chat import Chat
+from ..history.checkpoint import Checkpoint
+from ..history.drawing import draw_svg, label, lay_out
+from ..history.events import Committed, Event, Moved, Pruned, Spilled, Split, Tagged, TokenAdded
+from ..history.tree import CheckpointTree
+from .base import TreeWidget, front_end
+
+__all__ = ["Timeline"]
+
+_LIVE_CHARACTERS = 60
+
+
+class Timeline(TreeWidget):
+    """One row per checkpoint, one lane per branch, the active path in the brand colour.
+
+    Parameters
+    ----------
+    source : Chat or CheckpointTree
+    """
+
+    _esm, _css = front_end("timeline")
+
+    def __init__(self, source: Chat | CheckpointTree) -> None:
+        self._labels: dict[tuple[str, int], str] = {}  # text has to be detokenized
+        self._lanes: dict[str, int] = {}
+        super().__init__(source)
+
+    def take_snapshot(self) -> dict[str, Any]:
+        """All rows from top to bottom, the head and the tags."""
+        rows = lay_out(self.tree)
+        self._lanes = {row.checkpoint.id: row.lane for row in rows}
+        return {
+            "rows": [self._row(row.checkpoint, row.lane) for row in rows],
+            "head": self.tree.head.id,
+            "tags": {name: checkpoint.id for name, checkpoint in self.tree.tags.items()},
+        }
+
+    def changes(self, events: Sequence[Event]) -> Iterable[dict[str, Any]]:
+        """One small message for all events, or all rows where rows changed their place."""
+        if any(isinstance(event, Pruned | Split) for event in events):
+            yield {"all": self.take_snapshot()}
+            return
+        rows: dict[str, Checkpoint] = {}
+        tags: dict[str, str | None] = {}
+        change: dict[str, Any] = {}
+        live = [event.text for event in events if isinstance(event, TokenAdded)]
+        for event in events:
+            if isinstance(event, Committed):
+                rows |= {i: self.tree[i] for i in (event.parent, event.checkpoint)}
+            elif isinstance(event, Spilled):
+                rows[event.checkpoint] = self.tree[event.checkpoint]
+            elif isinstance(event, Tagged):
+                tags[event.tag] = event.checkpoint
+        if rows:
+            change["rows"] = [self._row(c, self._lane(c)) for c in rows.values()]
+        if any(isinstance(event, Committed | Moved) for event in events):
+            change["head"] = self.tree.head.id
+        if tags:
+            change["tags"] = tags
+        if live:
+            change["live"] = ["".join(live)[-_LIVE_CHARACTERS:], len(live)]
+        if change:
+            yield change
+
+    def handle(self, action: str, arguments: dict[str, Any]) -> None:
+        """Move the head, or change the tree."""
+        target: Chat | CheckpointTree = self.tree if self.chat is None else self.chat
+        if action == "undo":
+            target.undo()
+        elif action == "redo":
+            target.redo()
+        elif action == "checkout":
+            target.checkout(arguments["id"])
+        elif action == "tag":
+            self.tree.tag(arguments["name"], arguments["id"])
+        elif action == "prune":
+            self.tree.prune(arguments["id"], force=bool(arguments.get("force")))
+        else:
+            super().handle(action, arguments)
+
+    def draw_html(self) -> str:
+        """The tree as SVG."""
+        return draw_svg(self.tree)
+
+    def _repr_mimebundle_(self, **options: Any) -> tuple[dict[Any, Any], dict[Any, Any]]:
+        bundle, metadata = super()._repr_mimebundle_(**options)
+        return {**bundle, "image/svg+xml": draw_svg(self.tree)}, metadata
+
+    def _lane(self, checkpoint: Checkpoint) -> int:
+        parent = checkpoint.parent
+        if checkpoint.id not in self._lanes and parent is not None:
+            side = checkpoint is not parent.children[0]
+            self._lanes[checkpoint.id] = self._lanes.get(parent.id, 0) + side
+        return self._lanes.get(checkpoint.id, 0)
+
+    def _row(self, checkpoint: Checkpoint, lane: int) -> list[Any]:
+        key = (checkpoint.id, len(checkpoint.tokens))
+        if key not in self._labels:
+            self._labels[key] = label(checkpoint)
+        spilled = bool(checkpoint.tokens) and checkpoint.place != "memory"
+        return [
+            checkpoint.id,
+            checkpoint.parent.id if checkpoint.parent else "",
+            lane,
+            str(checkpoint.metadata.get("role", "")),
+            self._labels[key],
+            len(checkpoint.tokens),
+            checkpoint.n_bytes,
+            checkpoint.is_unfinished + 2 * spilled,
+        ]

@@ -1,0 +1,64 @@
+"""The timeline sends the layout once and small changes after that."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tiny_models import CHATML
+
+from mullama_nb import Chat
+from mullama_nb.history.drawing import lay_out
+from mullama_nb.history.events import Committed, Moved, Pruned, Tagged, TokenAdded
+from mullama_nb.widgets.timeline import Timeline
+
+
+@pytest.fixture
+def chat(tiny: Callable[..., Any]) -> Chat:
+    chat = Chat(tiny("llama", chat_template=CHATML), n_ctx=512, n_threads=1)
+    chat.ask("a", max_tokens=3, temperature=2.0, seed=1)
+    chat.regenerate(max_tokens=3, temperature=2.0, seed=2)
+    return chat
+
+
+def test_a_snapshot_has_the_layout_of_the_drawing(chat: Chat) -> None:
+    snapshot = Timeline(chat).take_snapshot()
+    rows = lay_out(chat.tree)
+    assert [(r[0], r[2]) for r in snapshot["rows"]] == [(r.checkpoint.id, r.lane) for r in rows]
+    assert snapshot["head"] == chat.head.id
+    json.dumps(snapshot)
+
+
+def test_changes_are_small(chat: Chat) -> None:
+    widget = Timeline(chat)
+    head = chat.head
+    assert head.parent is not None
+    assert list(widget.changes([Moved(head.id, head.parent.id)])) == [{"head": head.id}]
+    assert list(widget.changes([Tagged("t", head.id)])) == [{"tags": {"t": head.id}}]
+    (change,) = widget.changes([TokenAdded(1, "x" * 400, -1.0)] * 9)
+    assert len(json.dumps(change)) < 200
+    widget.take_snapshot()
+    (change,) = widget.changes([Committed(head.id, head.parent.id)])
+    assert [row[0] for row in change["rows"]] == [head.parent.id, head.id]
+    (change,) = widget.changes([Pruned(("gone",))])
+    assert len(change["all"]["rows"]) == len(lay_out(chat.tree))
+
+
+def test_actions_move_the_head_tag_and_prune(chat: Chat) -> None:
+    widget = Timeline(chat)
+    first, second = chat.head.siblings
+    widget.handle("checkout", {"id": first.id})
+    assert chat.head is first
+    widget.handle("tag", {"id": first.id, "name": "good"})
+    assert chat.tree.tags["good"] is first
+    widget.handle("prune", {"id": second.id})
+    assert second.id not in chat.tree
+    widget.handle("undo", {})
+    assert chat.turns == []
+
+
+def test_the_bundle_holds_the_drawing(chat: Chat) -> None:
+    bundle, _ = Timeline(chat)._repr_mimebundle_()
+    assert bundle["image/svg+xml"] in bundle["text/html"]
