@@ -1,0 +1,108 @@
+"""What the command line says beside the answer: notes, warnings and progress, all on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ..errors import MullamaError, MullamaWarning
+from ..history.chat import Chat
+from ..history.events import Event
+from ..history.events import Progress as Evaluated
+
+__all__ = ["evaluating_shown", "loading_shown", "note", "size", "speaking_plainly", "stderr"]
+
+_PATIENCE = 1.0  # seconds without a sign of life
+
+stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def note(text: str) -> None:
+    """Say something that is not the answer."""
+    click.echo(text, err=True)
+
+
+def size(n_bytes: int) -> str:
+    """Bytes as people read them."""
+    value = float(n_bytes)
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:,.1f} GB"
+
+
+@contextmanager
+def speaking_plainly() -> Iterator[None]:
+    """Have errors and warnings of the package said in a line, without a traceback."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", MullamaWarning)
+        show = warnings.showwarning
+
+        def say(
+            message: Warning | str, category: type[Warning], *place: object, **_: object
+        ) -> None:
+            if issubclass(category, MullamaWarning):
+                note(f"warning: {message}")
+            else:
+                show(message, category, *place)  # type: ignore[arg-type]
+
+        warnings.showwarning = say
+        try:
+            yield
+        except MullamaError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@contextmanager
+def loading_shown(what: str) -> Iterator[Callable[[float], object]]:
+    """A bar for loading, once that takes more than a second and somebody looks."""
+    with _bar(what) as update:
+        yield lambda fraction: update(fraction, 1.0)
+
+
+@contextmanager
+def evaluating_shown(chat: Chat) -> Iterator[None]:
+    """A bar for long prompts, once that takes more than a second and somebody looks."""
+    with _bar("evaluating") as update:
+
+        def tell(event: Event) -> None:
+            if isinstance(event, Evaluated):
+                update(event.evaluated, event.total)
+
+        subscription = chat.tree.on_change(tell)
+        try:
+            yield
+        finally:
+            subscription.cancel()
+
+
+@contextmanager
+def _bar(what: str) -> Iterator[Callable[[float, float], None]]:
+    began = time.monotonic()
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    progress = Progress(*columns, console=stderr, transient=True)
+    task = progress.add_task(what, total=1.0)
+    is_shown = False
+
+    def update(done: float, total: float) -> None:
+        nonlocal is_shown
+        if not is_shown and time.monotonic() - began > _PATIENCE and sys.stderr.isatty():
+            progress.start()
+            is_shown = True
+        progress.update(task, completed=done, total=total)
+        if is_shown and done >= total:
+            progress.stop()
+
+    try:
+        yield update
+    finally:
+        if is_shown:
+            progress.stop()

@@ -1,0 +1,276 @@
+"""A conversation at the terminal: messages, and commands that begin with a slash."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+from platformdirs import user_state_path
+from prompt_toolkit import PromptSession
+from prompt_toolkit.completion import Completer, Completion
+from prompt_toolkit.document import Document
+from prompt_toolkit.history import FileHistory
+
+from ..errors import MullamaError, ParameterError
+from ..history.chat import Chat
+from ..sessions.store import SessionStore
+from ..state.atomic import make_private_folder
+from .console import evaluating_shown, note, size
+from .listing import print_sessions
+
+__all__ = ["Conversation"]
+
+Command = Callable[..., None]
+
+
+class Conversation:
+    """Reads what a person says, and shows what comes of it.
+
+    Parameters
+    ----------
+    chat : Chat
+    max_tokens : int, optional
+        Tokens an answer may have.
+    checkpoint_dir : Path, optional
+        Where a session file is written every so many turns.
+    checkpoint_interval : int
+    """
+
+    def __init__(
+        self,
+        chat: Chat,
+        max_tokens: int | None,
+        checkpoint_dir: Path | None = None,
+        checkpoint_interval: int = 5,
+    ) -> None:
+        self.chat = chat
+        self.is_over = False
+        self._max_tokens = max_tokens
+        self._checkpoint_dir = checkpoint_dir
+        self._checkpoint_interval = checkpoint_interval
+
+    def hold(self, first: str | None = None) -> None:
+        """Talk until /quit or the end of the input."""
+        read = self._reader()
+        if sys.stdin.isatty():
+            note(f"{self.chat.model.name}. /help lists the commands, Ctrl-D ends.")
+        line = first
+        while not self.is_over:
+            try:
+                line = read() if line is None else line
+            except EOFError:
+                break
+            except KeyboardInterrupt:
+                continue
+            with contextlib.suppress(
+                KeyboardInterrupt
+            ):  # it ends what was asked for, not the program
+                self._take(line.strip())
+            line = None
+
+    def _reader(self) -> Callable[[], str]:
+        if not sys.stdin.isatty():
+            return _next_line
+        folder = user_state_path("mullama_nb")
+        make_private_folder(folder)
+        os.close(os.open(folder / "history", os.O_CREAT | os.O_WRONLY, 0o600))
+        session: PromptSession[str] = PromptSession(
+            history=FileHistory(str(folder / "history")), completer=_Completer(self)
+        )
+        return lambda: session.prompt("> ")
+
+    def _take(self, line: str) -> None:
+        try:
+            if line.startswith("/"):
+                self._obey(line)
+            elif line:
+                self._answer(lambda **options: self.chat.ask(line, **options))
+                self._checkpoint()
+        except MullamaError as error:
+            note(f"error: {error}")
+
+    def _obey(self, line: str) -> None:
+        name, _, rest = line[1:].partition(" ")
+        if name not in COMMANDS:
+            close = difflib.get_close_matches(name, COMMANDS, n=1)
+            note(
+                f"there is no /{name}; " + (f"did you mean /{close[0]}?" if close else "see /help")
+            )
+            return
+        command, usage, _ = COMMANDS[name]
+        try:
+            words = [rest.strip()] if name == "edit" else shlex.split(rest)
+        except ValueError as error:
+            note(f"error: {error}")
+            return
+        words = [word for word in words if word]
+        if not usage.count("<") <= len(words) <= len(usage.split()):
+            note(f"usage: /{name} {usage}".rstrip())
+            return
+        command(self, *words)
+
+    def _answer(self, ask: Callable[..., Any]) -> None:
+        """Stream an answer; Ctrl-C stops it and not the program."""
+        try:
+            with evaluating_shown(self.chat):
+                ask(max_tokens=self._max_tokens, echo=False, on_token=_write)
+        except KeyboardInterrupt:
+            click.echo()
+            note("stopped; /resume goes on")
+        else:
+            click.echo()
+
+    def _checkpoint(self) -> None:
+        n_turns = self.chat.undo_steps
+        if self._checkpoint_dir is not None and n_turns % self._checkpoint_interval == 0:
+            path = self._checkpoint_dir / f"turn-{n_turns}.session"
+            info = self.chat.context.save_session(path)
+            note(f"turn {n_turns} saved to {path.name}, {size(info.n_bytes)}")
+
+    # -- commands ----------------------------------------------------------------------------
+
+    def undo(self, n: str = "1") -> None:
+        """Take back turns."""
+        self.chat.undo(_number(n))
+        self._say_where()
+
+    def redo(self, n: str = "1") -> None:
+        """Say again what /undo took back."""
+        self.chat.redo(_number(n))
+        self._say_where()
+
+    def regenerate(self) -> None:
+        """Another answer beside the last one."""
+        self._answer(self.chat.regenerate)
+
+    def resume(self) -> None:
+        """Go on with an answer that was stopped."""
+        self._answer(self.chat.resume)
+
+    def edit(self, text: str) -> None:
+        """Ask something else instead of the last question."""
+        self._answer(lambda **options: self.chat.edit(text, **options))
+
+    def tag(self, name: str) -> None:
+        """Name the place where the conversation is."""
+        checkpoint = self.chat.tag(name)
+        note(f"{name} is {checkpoint.short_id}")
+
+    def checkout(self, ref: str) -> None:
+        """Go to a tag, an id or HEAD~2."""
+        self.chat.checkout(ref)
+        self._say_where()
+
+    def tree(self) -> None:
+        """Show the tree."""
+        click.echo(str(self.chat.tree))
+
+    def save(self, name: str) -> None:
+        """Save the chat, and from then on after each turn."""
+        self.chat.autosave(name)
+        note(f"saved as {name}, and again after each turn")
+
+    def open(self, name: str) -> None:
+        """Go on with a saved chat."""
+        self.chat = Chat.open(name, model=self.chat.model)
+        self._say_where()
+
+    def sessions(self) -> None:
+        """List what is saved."""
+        print_sessions(SessionStore().entries())
+
+    def kv(self) -> None:
+        """Say what the memory takes."""
+        counted = self.chat.tree.kv_bytes()
+        context = self.chat.context
+        click.echo(
+            f"{context.token_count():,} of {context.n_ctx:,} tokens, "
+            f"{size(context.kv_bytes())}; the tree {size(counted.total)}, "
+            f"as full snapshots {size(counted.snapshots)}"
+        )
+
+    def help(self) -> None:
+        """List the commands."""
+        for name, (_, usage, what) in COMMANDS.items():
+            click.echo(f"/{name} {usage}".ljust(24) + what)
+
+    def quit(self) -> None:
+        """End; so does Ctrl-D."""
+        self.is_over = True
+
+    def _say_where(self) -> None:
+        turns = self.chat.turns
+        if not turns:
+            note("at the beginning")
+            return
+        text = " ".join(turns[-1].text.split())
+        note(f"{turns[-1].role}: {text if len(text) < 70 else text[:69] + '…'}")
+
+
+_USAGE = {
+    "undo": "[n]",
+    "redo": "[n]",
+    "regenerate": "",
+    "resume": "",
+    "edit": "<text>",
+    "tag": "<name>",
+    "checkout": "<ref>",
+    "tree": "",
+    "save": "<name>",
+    "open": "<name>",
+    "sessions": "",
+    "kv": "",
+    "help": "",
+    "quit": "",
+}
+COMMANDS: dict[str, tuple[Command, str, str]] = {
+    name: (getattr(Conversation, name), usage, (getattr(Conversation, name).__doc__ or "").strip())
+    for name, usage in _USAGE.items()
+}
+
+
+class _Completer(Completer):
+    """Completes commands, and what may stand behind /checkout."""
+
+    def __init__(self, conversation: Conversation) -> None:
+        self._conversation = conversation
+
+    def get_completions(self, document: Document, _complete_event: object) -> Iterable[Completion]:
+        """Words that go on with what was typed."""
+        text = document.text_before_cursor
+        if not text.startswith("/"):
+            return
+        name, blank, rest = text[1:].partition(" ")
+        words: Iterable[str] = COMMANDS
+        if blank:
+            tree = self._conversation.chat.tree
+            words = [*tree.tags, "HEAD", "ROOT"] if name == "checkout" else ()
+        typed = rest if blank else name
+        for word in words:
+            if word.startswith(typed):
+                yield Completion(word, start_position=-len(typed))
+
+
+def _next_line() -> str:
+    line = sys.stdin.readline()
+    if not line:
+        raise EOFError
+    return line
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise ParameterError(f"{text!r} is no number of steps; give 1 or more")
+    return int(text)
+
+
+def _write(token: Any) -> None:
+    sys.stdout.write(token.text)
+    sys.stdout.flush()

@@ -1,0 +1,50 @@
+"""``mullama-nb kv``: what the memory of a model takes, before anything is allocated."""
+
+from __future__ import annotations
+
+import json
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from ..engine.kv import kv_bytes_per_token, predict_session_bytes
+from ..engine.params import ContextParams
+from ..errors import ParameterError
+from .console import note, size, speaking_plainly
+from .models import complete_model, load_model
+
+__all__ = ["kv"]
+
+_SIZES = (1024, 2048, 4096, 8192)
+_TYPES = ("f16", "q8_0", "q4_0")
+
+
+@click.command()
+@click.argument("model", shell_complete=complete_model)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+def kv(model: str, *, as_json: bool) -> None:
+    """Print how many bytes a token takes, and a session of so many tokens, for each cache type."""
+    with speaking_plainly():
+        loaded = load_model(model)
+        sizes = [n for n in _SIZES if n <= loaded.n_ctx_train] or [loaded.n_ctx_train]
+        rows: dict[str, dict[str, int]] = {}
+        for name in _TYPES:
+            try:
+                params = ContextParams(kv_cache_type=name, n_ctx=max(sizes))
+                per_token = kv_bytes_per_token(loaded, params)
+                tokens = {str(n): predict_session_bytes(loaded, n, params) for n in sizes}
+            except ParameterError as error:
+                note(f"{name}: {error}")
+                continue
+            rows[name] = {"token": per_token, **tokens}
+        if as_json:
+            click.echo(json.dumps({"model": loaded.name, "bytes": rows}))
+            return
+        table = Table(title=f"Session sizes of {loaded.name}", title_justify="left")
+        table.add_column("type")
+        for heading in ("a token", *(f"{n:,} tokens" for n in sizes)):
+            table.add_column(heading, justify="right")
+        for name, row in rows.items():
+            table.add_row(name, f"{row['token']:,} B", *(size(row[str(n)]) for n in sizes))
+        Console().print(table)

@@ -1,0 +1,170 @@
+"""``mullama-nb run``: one answer, or a conversation."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..errors import ParameterError
+from ..history.chat import Chat
+from ..history.turn import Turn
+from .console import evaluating_shown, note, speaking_plainly
+from .interactive import Conversation
+from .models import chat_options, complete_model, load_model, load_session_file
+
+__all__ = ["open_chat", "run"]
+
+_INTERRUPTED = 130
+
+
+@click.command()
+@click.argument("model", shell_complete=complete_model)
+@click.argument("prompt", required=False)
+@click.option("-i", "--interactive", is_flag=True, help="Talk; /help lists the commands.")
+@click.option("--system", help="The system message.")
+@click.option("--max-tokens", type=click.IntRange(min=0), help="Tokens an answer may have.")
+@click.option("--save-session", type=click.Path(path_type=Path), help="File to save to at the end.")
+@click.option("--load-session", type=click.Path(path_type=Path), help="File to go on from.")
+@click.option("--checkpoint-dir", type=click.Path(path_type=Path), help="Folder of session files.")
+@click.option(
+    "--checkpoint-interval",
+    type=click.IntRange(min=1),
+    default=5,
+    show_default=True,
+    help="Turns from one file in --checkpoint-dir to the next.",
+)
+@chat_options
+@click.option("--json", "as_json", is_flag=True, help="Print the answer as a JSON object.")
+@click.option("--verbose", is_flag=True, help="Show llama.cpp's log.")
+def run(
+    model: str,
+    prompt: str | None,
+    *,
+    interactive: bool,
+    system: str | None,
+    max_tokens: int | None,
+    save_session: Path | None,
+    load_session: Path | None,
+    checkpoint_dir: Path | None,
+    checkpoint_interval: int,
+    as_json: bool,
+    verbose: bool,
+    **options: Any,
+) -> None:
+    """Answer PROMPT with MODEL, or talk.
+
+    Without PROMPT it is read from stdin; "-" does so, too. The answer goes to stdout and nothing
+    else does. Ctrl-C stops an answer; what was said until then is kept.
+    """
+    if interactive and as_json:
+        raise click.UsageError("--json prints one answer; leave --interactive out")
+    if system is not None and load_session is not None:
+        raise click.UsageError("--load-session brings its own system message; leave --system out")
+    # A terminal has no prompt to read, and without answers to give none is needed.
+    is_given = prompt is not None or (max_tokens == 0 and sys.stdin.isatty())
+    if not interactive and (prompt == "-" or not is_given):
+        if sys.stdin.isatty():
+            raise click.UsageError("give a PROMPT, pipe one in, or use --interactive")
+        prompt = sys.stdin.read().strip() or None
+        if prompt is None and max_tokens != 0:
+            raise click.UsageError("there was no prompt on stdin")
+    with speaking_plainly():
+        chat = open_chat(model, system, verbose=verbose, **options)
+        is_chat = load_session is None or load_session_file(chat, load_session)
+        if load_session is not None:
+            note(f"{chat.context.token_count():,} tokens restored from {load_session.name}")
+        interrupted = False
+        if interactive:
+            Conversation(chat, max_tokens, checkpoint_dir, checkpoint_interval).hold(prompt)
+        elif prompt is not None and is_chat:
+            interrupted = _answer(chat, prompt, max_tokens, as_json=as_json)
+        elif prompt is not None:
+            interrupted = _continue(chat, prompt, max_tokens, as_json=as_json)
+        if save_session is not None:
+            _save(chat, save_session)
+    if interrupted:
+        sys.exit(_INTERRUPTED)
+
+
+def open_chat(model: str, system: str | None, *, verbose: bool, **options: Any) -> Chat:
+    """A chat as the options of the command line describe it."""
+    threads = options.pop("threads", None)
+    named = {name: value for name, value in options.items() if value is not None}
+    if threads is not None:
+        named |= {"n_threads": threads, "n_threads_batch": threads}
+    return Chat(load_model(model, verbose=verbose), system, **named)
+
+
+def _answer(chat: Chat, prompt: str, max_tokens: int | None, *, as_json: bool) -> bool:
+    """Print an answer as it grows; whether it was interrupted."""
+    interrupted = False
+    turn: Turn | None
+    try:
+        with evaluating_shown(chat):
+            turn = chat.ask(
+                prompt, max_tokens=max_tokens, echo=False, on_token=None if as_json else _write
+            )
+    except KeyboardInterrupt:
+        interrupted, turn = True, chat.turns[-1] if chat.turns else None
+    if as_json:
+        click.echo(json.dumps(_described(turn), ensure_ascii=False))
+    else:
+        click.echo()
+    return interrupted
+
+
+def _continue(chat: Chat, text: str, max_tokens: int | None, *, as_json: bool) -> bool:
+    """Go on with plain text, as ``Context.generate`` does with a text."""
+    stream = chat.context.stream(text, max_tokens, sampling=chat.sampling)
+    interrupted = False
+    try:
+        for token in stream:
+            if not as_json:
+                _write(token)
+    except KeyboardInterrupt:
+        interrupted = True
+        stream.close()
+    if as_json:
+        said = stream.completion
+        notes = {"finish_reason": said.finish_reason, "tokens": len(said.tokens)}
+        click.echo(json.dumps({"text": str(said), **notes}, ensure_ascii=False))
+    else:
+        click.echo()
+    return interrupted
+
+
+def _write(token: Any) -> None:
+    sys.stdout.write(token.text)
+    sys.stdout.flush()
+
+
+def _described(turn: Turn | None) -> dict[str, Any]:
+    if turn is None:
+        return {"text": "", "finish_reason": "stopped", "tokens": 0}
+    return {
+        "text": turn.text,
+        "finish_reason": turn.finish_reason,
+        "tokens": len(turn.tokens),
+        "reused": turn.reused,
+        "evaluated": turn.evaluated,
+        "seconds": round(turn.seconds, 3),
+        "model": turn.chat.model.name,
+        "sampling": turn.checkpoint.metadata.get("sampling", {}),
+    }
+
+
+def _save(chat: Chat, path: Path) -> None:
+    if not chat.context.token_count():
+        if chat.system is None:
+            raise ParameterError("there is nothing to save: give --system or a prompt")
+        message = {"role": "system", "content": chat.system}
+        chat.context.evaluate(
+            chat.model.apply_chat_template([message], add_generation_prompt=False)
+        )
+        chat.tree.commit(role="system", message=message)
+    info = chat.context.save_session(path)
+    note(f"{info.n_tokens:,} tokens saved to {path.name}, {info.n_bytes:,} bytes")

@@ -1,0 +1,222 @@
+"""``mullama-nb session``: what is saved under names."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from ..engine.locate import known_models, locate_model
+from ..engine.model import Model
+from ..engine.params import ContextParams
+from ..errors import MullamaError, ParameterError, SessionNotFoundError
+from ..history.chat import Chat
+from ..sessions.manager import SessionManager
+from ..sessions.store import SessionStore, StoredSession
+from ..state.session_info import inspect_session
+from .console import note, size, speaking_plainly
+from .interactive import Conversation
+from .listing import as_dict, print_sessions
+from .models import complete_model, load_model, understand
+
+__all__ = ["session"]
+
+
+@click.group()
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where the sessions are; the user's data folder unless said otherwise.",
+)
+@click.pass_context
+def session(context: click.Context, *, folder: Path | None) -> None:
+    """Sessions and chats that are saved under names.
+
+    Chats that are saved after each turn, in a notebook or a terminal, are among them as of their
+    last turn, and marked as live while their process runs.
+    """
+    context.obj = SessionStore(folder)
+
+
+def _complete_name(
+    context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    try:
+        group = context.parent
+        store = SessionStore(group.params.get("folder") if group else None)
+        return [CompletionItem(name) for name in store.names() if name.startswith(incomplete)]
+    except MullamaError:
+        return []
+
+
+_name = click.argument("name", shell_complete=_complete_name)
+_model = click.option(
+    "--model", shell_complete=complete_model, help="The model, if it cannot be found by its name."
+)
+
+
+@session.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
+@click.pass_obj
+def list_(store: SessionStore, *, as_json: bool) -> None:
+    """List the sessions."""
+    with speaking_plainly():
+        print_sessions(store.entries(), as_json=as_json)
+
+
+@session.command()
+@_name
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+@click.pass_obj
+def show(store: SessionStore, name: str, *, as_json: bool) -> None:
+    """Show what is known of one."""
+    with speaking_plainly():
+        described = as_dict(store.info(name))
+    if as_json:
+        click.echo(json.dumps(described, ensure_ascii=False))
+        return
+    for key, value in described.items():
+        shown = size(value) if key.endswith("bytes") else "" if value is None else value
+        click.echo(f"{key.replace('_', ' '):15}{shown}")
+
+
+@session.command()
+@_name
+@click.option("--of", "source", shell_complete=_complete_name, help="The chat to copy.")
+@click.pass_obj
+def save(store: SessionStore, name: str, *, source: str | None) -> None:
+    """Keep a copy of a live chat as it stands, under NAME."""
+    with speaking_plainly():
+        store.copy(source or _live(store).name, name)
+        note(f"kept as {name}")
+
+
+@session.command()
+@_name
+@_model
+@click.option("--max-tokens", type=click.IntRange(min=0), help="Tokens an answer may have.")
+@click.pass_obj
+def load(store: SessionStore, name: str, *, model: str | None, max_tokens: int | None) -> None:
+    """Go on with a session in an interactive run."""
+    with speaking_plainly():
+        Conversation(_opened(store, name, model), max_tokens).hold()
+
+
+@session.command()
+@click.argument("names", nargs=-1, required=True, shell_complete=_complete_name)
+@click.pass_obj
+def delete(store: SessionStore, names: tuple[str, ...]) -> None:
+    """Forget sessions, and remove what only they needed."""
+    with speaking_plainly():
+        for name in names:
+            store.delete(name)
+            note(f"deleted {name}")
+
+
+@session.command()
+@_name
+@click.argument("new_name")
+@click.pass_obj
+def rename(store: SessionStore, name: str, new_name: str) -> None:
+    """Give a session another name."""
+    with speaking_plainly():
+        store.rename(name, new_name)
+
+
+@session.command()
+@_name
+@click.argument("path", type=click.Path(path_type=Path), required=False)
+@_model
+@click.pass_obj
+def export(store: SessionStore, name: str, path: Path | None, *, model: str | None) -> None:
+    """Write a session as a single file, which llama.cpp loads, too."""
+    with speaking_plainly():
+        path = Path(f"{name}.session") if path is None else path
+        info = _opened(store, name, model).context.save_session(path)
+        note(f"{info.n_tokens:,} tokens written to {path.name}, {size(info.n_bytes)}")
+
+
+@session.command()
+@click.argument("path", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("name", required=False)
+@_model
+@click.pass_obj
+def add(store: SessionStore, path: Path, name: str | None, *, model: str | None) -> None:
+    """Take a session file into the store."""
+    with speaking_plainly():
+        info = inspect_session(path)
+        loaded = _loaded(info.model, model)
+        params = _params(info.settings, info.n_ctx or max(info.n_tokens, 512))
+        entry = SessionManager(loaded, store.folder, params).add(path, name)
+        note(f"added {entry.name}, {entry.n_tokens:,} tokens")
+
+
+@session.command()
+@click.pass_obj
+def verify(store: SessionStore) -> None:
+    """Read everything that is stored, and say what is damaged and who depends on it."""
+    with speaking_plainly():
+        damages = store.verify()
+    for damage in damages:
+        click.echo(f"{', '.join(damage.names)}: {damage.why}")
+    if damages:
+        raise click.exceptions.Exit(1)
+    note(f"{len(store.names())} sessions are sound")
+
+
+@session.command()
+@click.pass_obj
+def gc(store: SessionStore) -> None:
+    """Remove what no session needs."""
+    with speaking_plainly():
+        note(f"{size(store.gc())} became free")
+
+
+def _live(store: SessionStore) -> StoredSession:
+    live = [entry for entry in store.entries() if entry.is_live]
+    if not live:
+        raise SessionNotFoundError("no chat is live; name one with --of")
+    if len(live) > 1:
+        names = ", ".join(entry.name for entry in live)
+        raise ParameterError(f"more than one chat is live: name one of {names} with --of")
+    return live[0]
+
+
+def _opened(store: SessionStore, name: str, model: str | None) -> Chat:
+    info = store.info(name)
+    loaded = _loaded(info.model, model)
+    if info.kind == "chat":
+        return Chat.open(name, model=loaded, folder=store.folder)
+    manager = SessionManager(loaded, store.folder, _params(info.settings, info.n_ctx))
+    chat = Chat(manager.load(name))
+    understand(chat)
+    return chat
+
+
+def _params(settings: Any, n_ctx: int | None) -> ContextParams:
+    """The context that a session fits."""
+    if not settings:
+        return ContextParams(n_ctx=n_ctx)
+    rope = settings["rope"]
+    return ContextParams(
+        n_ctx=n_ctx,
+        kv_cache_type=(settings["type_k"], settings["type_v"]),
+        flash_attention=settings["flash_attention"],
+        rope_scaling=rope["scaling"],
+        rope_freq_base=rope["freq_base"],
+        rope_freq_scale=rope["freq_scale"],
+        yarn_orig_ctx=rope["yarn_orig_ctx"],
+    )
+
+
+def _loaded(saved_as: str | None, given: str | None) -> Model:
+    """The model that was named, or the one here whose file is called as the session says."""
+    if given is not None:
+        return load_model(given)
+    for name in known_models():
+        if locate_model(name).stem == saved_as:
+            return load_model(name)
+    raise ParameterError(f"the session's model, {saved_as!r}, is not known here: give --model")

@@ -1,0 +1,148 @@
+"""``mullama-nb run``: each form that the documentation shows, and what scripts rely on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from cli_process import Run
+
+from mullama_nb import Chat, inspect_session
+
+EXPERT = "You are an expert Python developer."
+
+
+def test_the_answer_alone_goes_to_stdout(run: Run) -> None:
+    done = run("run", "smollm2", "Why do cats purr?", "--max-tokens", "8", "--threads", "1")
+    said = Chat("smollm2", n_threads=1, n_threads_batch=1).ask("Why do cats purr?", max_tokens=8)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{said.text}\n", "")
+
+
+def test_a_prompt_comes_from_stdin(run: Run) -> None:
+    given = run("run", "smollm2", "Hi.", "--max-tokens", "4")
+    piped = run("run", "smollm2", "--max-tokens", "4", stdin="Hi.\n")
+    dashed = run("run", "smollm2", "-", "--max-tokens", "4", stdin="Hi.\n")
+    assert given.stdout == piped.stdout == dashed.stdout != "\n"
+
+
+def test_no_prompt_is_a_usage_error(run: Run) -> None:
+    done = run("run", "smollm2")
+    assert done.returncode == 2
+    assert "no prompt" in done.stderr
+
+
+def test_json_is_one_object(run: Run) -> None:
+    done = run("run", "smollm2", "Hi.", "--max-tokens", "4", "--seed", "7", "--json")
+    answer = json.loads(done.stdout)
+    assert answer["tokens"] == 4
+    assert answer["finish_reason"] == "length"
+    assert answer["sampling"] == {"seed": 7}
+
+
+def test_a_system_prompt_is_computed_once(run: Run, tmp_path: Path) -> None:
+    saved = run(
+        *("run", "smollm2", "--save-session", "python-expert.session"),
+        *("--system", EXPERT, "--max-tokens", "0"),
+    )
+    assert saved.returncode == 0, saved.stderr
+    n_system = inspect_session(tmp_path / "python-expert.session").n_tokens
+    question = ("run", "smollm2", "Write a CSV parser.", "--max-tokens", "12", "--json")
+    resumed = json.loads(run(*question, "--load-session", "python-expert.session").stdout)
+    afresh = json.loads(run(*question, "--system", EXPERT).stdout)
+    assert resumed["reused"] == n_system
+    assert resumed["text"] == afresh["text"]
+
+
+def test_a_conversation_goes_on_from_its_file(run: Run) -> None:
+    options = ("--max-tokens", "6", "--temperature", "0")
+    first = run("run", "smollm2", "Name a colour.", "--save-session", "s.bin", *options)
+    assert first.returncode == 0, first.stderr
+    second = run("run", "smollm2", "Another?", "--load-session", "s.bin", "--json", *options)
+    chat = Chat("smollm2", temperature=0)
+    chat.ask("Name a colour.", max_tokens=6)
+    assert json.loads(second.stdout)["text"] == chat.ask("Another?", max_tokens=6).text
+    assert json.loads(second.stdout)["reused"] > 0
+
+
+def test_a_session_of_plain_text_is_continued_as_text(run: Run, tmp_path: Path) -> None:
+    chat = Chat("smollm2")
+    chat.context.evaluate("The capital of France is")
+    chat.context.save_session(tmp_path / "plain.bin")
+    done = run(
+        *("run", "smollm2", " Paris, and that of Italy is", "--load-session", "plain.bin"),
+        *("--max-tokens", "2", "--temperature", "0"),
+    )
+    assert done.stdout.strip()
+    assert "user" not in done.stdout
+
+
+def test_cache_types_reach_the_context(run: Run, tmp_path: Path) -> None:
+    done = run(
+        *("run", "smollm2", "Hi.", "--kv-cache-type", "q8_0", "--n-ctx", "256"),
+        *("--max-tokens", "2", "--save-session", "compact-session.bin"),
+    )
+    assert done.returncode == 0
+    info = inspect_session(tmp_path / "compact-session.bin")
+    assert (info.kv_cache_type, info.n_ctx) == ("q8_0", 256)
+
+
+def test_errors_say_what_to_do(run: Run, tmp_path: Path) -> None:
+    missing = run("run", "nosuch", "Hi.")
+    assert missing.returncode == 1
+    assert "smollm2" in missing.stderr
+    (tmp_path / "bad.session").write_bytes(b"no session at all")
+    bad = run("run", "smollm2", "Hi.", "--load-session", "bad.session")
+    assert bad.returncode == 1
+    assert "bad.session" in bad.stderr
+    assert "Traceback" not in missing.stderr + bad.stderr
+    hot = run("run", "smollm2", "Hi.", "--temperature", "-1")
+    assert hot.returncode == 1
+    assert "temperature" in hot.stderr
+    assert run("run", "smollm2", "Hi.", "--kv-cache-type", "q9").returncode == 2
+
+
+def test_an_interrupt_ends_the_answer_and_saves_it(tmp_path: Path, home: dict[str, str]) -> None:
+    command = (
+        *(sys.executable, "-m", "mullama_nb", "run", "smollm2", "Tell a very long story."),
+        *("--max-tokens", "3000", "--save-session", "story.session"),
+    )
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path, env=home
+    ) as process:
+        assert process.stdout is not None
+        begun = os.read(process.stdout.fileno(), 1)
+        process.send_signal(signal.SIGINT)
+        rest, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert (begun + rest).strip()
+    assert inspect_session(tmp_path / "story.session").n_tokens > 20
+
+
+def test_kv_prints_the_sizes(run: Run) -> None:
+    done = run("kv", "smollm2", "--json")
+    sizes = json.loads(done.stdout)["bytes"]
+    assert {name: row["token"] for name, row in sizes.items()} == {
+        "f16": 23_040,
+        "q8_0": 12_240,
+        "q4_0": 6_480,
+    }
+    assert "23,040 B" in run("kv", "smollm2").stdout
+
+
+def test_doctor_names_what_there_is(run: Run) -> None:
+    found = json.loads(run("doctor", "--json").stdout)
+    assert "smollm2" in found["models"]
+    assert found["packages"]["llama-cpp-python"] != "missing"
+    assert "llama.cpp" in run("doctor").stdout
+
+
+def test_lab_copies_the_lessons_once(run: Run, tmp_path: Path) -> None:
+    assert run("lab", "mine", "--no-open").returncode == 0
+    lesson = tmp_path / "mine" / "01-quickstart.ipynb"
+    lesson.write_text("my own", encoding="utf-8")
+    assert run("lab", "mine", "--no-open").returncode == 0
+    assert lesson.read_text("utf-8") == "my own"
