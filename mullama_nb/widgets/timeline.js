@@ -18,13 +18,17 @@ function arrange(state) {
     state.order.push({ row, lines });
     const [first, ...others] = below.get(row[ID]) ?? [];
     if (first) stack.push([first, lines]);
-    for (const other of others.reverse()) stack.push([other, [...lines, row[LANE_OF]]]);
+    for (const other of others.reverse()) stack.push([other, [...lines, [row[LANE_OF], row[ID]]]]);
   }
 }
 
 function follow(state) {
   state.active = new Set();
-  for (let row = state.rows.get(state.head); row; row = state.rows.get(row[PARENT])) state.active.add(row[ID]);
+  state.next = new Map(); // each checkpoint's child on the active path
+  for (let row = state.rows.get(state.head); row; row = state.rows.get(row[PARENT])) {
+    state.active.add(row[ID]);
+    state.next.set(row[PARENT], row[ID]);
+  }
 }
 
 function begin({ rows = [], head = "", tags = {} }) {
@@ -59,12 +63,14 @@ function graph({ row, lines }, state, width) {
   const line = (d, active) => svg.append(shape("path", { d, class: active ? "active" : "" }));
   const active = state.active.has(row[ID]);
   const parent = state.rows.get(row[PARENT]);
-  for (const lane of lines) line(`M${x(lane)} 0V${ROW}`, false);
+  for (const [lane, from] of lines) {
+    line(`M${x(lane)} 0V${ROW}`, state.place.get(state.next.get(from)) > state.place.get(row[ID]));
+  }
   if (parent && parent[LANE_OF] !== row[LANE_OF]) {
     line(`M${x(parent[LANE_OF])} 0Q${x(parent[LANE_OF])} ${ROW / 2} ${x(row[LANE_OF])} ${ROW / 2}`, active);
   } else if (parent) line(`M${x(row[LANE_OF])} 0V${ROW / 2}`, active);
   const next = state.first.get(row[ID]);
-  if (next) line(`M${x(row[LANE_OF])} ${ROW / 2}V${ROW}`, state.active.has(next));
+  if (next) line(`M${x(row[LANE_OF])} ${ROW / 2}V${ROW}`, state.next.has(row[ID]));
   svg.append(shape("circle", { cx: x(row[LANE_OF]), cy: ROW / 2, r: 4.5,
     class: row[ID] === state.head ? "head" : active ? "active" : "" }));
   return svg;
@@ -105,6 +111,21 @@ export default define({
       paint();
       if (focus) canvas.querySelector('[tabindex="0"]')?.focus();
     }
+    function menu(event, row) {
+      event.preventDefault();
+      event.stopPropagation();
+      body.querySelector(".mullama-menu")?.remove();
+      const id = row[ID];
+      const item = (words, act) => element("button", { role: "menuitem", onclick: () => { made.remove(); act(); } }, words);
+      const made = element("div", { class: "mullama-menu", role: "menu", onkeydown: (e) => { if (e.key === "Escape") made.remove(); } },
+        item("Fork here", () => send(model, "fork", { id })),
+        item("Tag…", () => { const name = prompt("Name of the checkpoint"); if (name) send(model, "tag", { id, name }); }),
+        item("Prune…", () => { if (confirm("Remove this checkpoint and all that follow it?")) send(model, "prune", { id, force: true }); }),
+        item("Copy text", () => navigator.clipboard?.writeText(row[TEXT])),
+        item("Close", () => {}));
+      body.append(made);
+      made.querySelector("button").focus();
+    }
     function find() {
       const words = search.value.toLowerCase();
       const hit = words && state().order.find(({ row }) => row[TEXT].toLowerCase().includes(words));
@@ -140,6 +161,7 @@ export default define({
           role: "treeitem", "aria-level": row[LANE_OF] + 1, "aria-selected": id === now.head ? "true" : "false", "data-id": id,
           tabindex: id === (focused ?? now.head) ? 0 : -1, style: `top:${(from + i) * ROW}px`,
           title: `${row[TEXT]}\n${row[TOKENS]} tokens, ${bytes(row[BYTES])}`,
+          oncontextmenu: (event) => menu(event, row),
           onclick: () => { focused = id; send(model, "checkout", { id }); },
         }, graph(item, now, width), element("span", { class: "role" }, row[ROLE]),
           element("span", { class: "text" }, row[TEXT]), marks.map((mark) => element("span", { class: "mark" }, mark)),

@@ -78,6 +78,8 @@ class Timeline(TreeWidget):
             target.redo()
         elif action == "checkout":
             target.checkout(arguments["id"])
+        elif action == "fork":
+            self.tree.fork(arguments["id"])
         elif action == "tag":
             self.tree.tag(arguments["name"], arguments["id"])
         elif action == "prune":
