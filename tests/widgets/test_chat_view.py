@@ -1,0 +1,26 @@
+"""What a chat shows at the end of a cell."""
+
+from __future__ import annotations
+
+from conftest import ModelMaker
+from tiny_models import CHATML
+
+from mullama_nb import Chat
+from mullama_nb.history.display import chat_bundle
+from mullama_nb.widgets.chat_view import chat_view, view_bundle
+
+
+def test_a_view_holds_panel_and_timeline(tiny: ModelMaker) -> None:
+    chat = Chat(tiny("llama", chat_template=CHATML), n_ctx=128, n_threads=1, n_threads_batch=1)
+    panel, side = chat_view(chat).children
+    assert repr(panel) == "ChatPanel(0 messages)"
+    assert [type(part).__name__ for part in side.children] == ["UndoRedo", "Timeline"]
+    assert list(view_bundle(chat)) == ["application/vnd.jupyter.widget-view+json"]
+
+
+def test_without_a_kernel_a_chat_is_escaped_text(tiny: ModelMaker) -> None:
+    chat = Chat(tiny("llama", chat_template=CHATML), n_ctx=256, n_threads=1, n_threads_batch=1)
+    chat.replay([{"role": "user", "content": "<script>"}])
+    bundle = chat_bundle(chat)
+    assert sorted(bundle) == ["text/html", "text/plain"]
+    assert "&lt;script&gt;" in bundle["text/html"]
