@@ -21,6 +21,7 @@ from .answering import Answering, answer_notes
 from .checkpoint import Checkpoint
 from .compare import Difference
 from .conversation import Conversation
+from .display import chat_bundle
 from .events import TokenAdded
 from .persistence import Autosave, open_chat, save_chat
 from .transcript import export
@@ -567,6 +568,13 @@ class Chat:
             self.stop()
             await asyncio.wait([task])
             raise
+
+    def __repr__(self) -> str:
+        n = len(self.turns)
+        return f"Chat({self.model.name!r}, {n} message{'s' * (n != 1)})"
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        return chat_bundle(self)
 
     def _last(self, role: str) -> Checkpoint:
         for turn in reversed(self.turns):
