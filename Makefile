@@ -25,8 +25,8 @@ help: ## List these commands
 	@echo "PYTHON=python3.12 picks the interpreter (3.10 or later), LAB_ARGS=... goes to JupyterLab,"
 	@echo "CMAKE_ARGS=... to the build of llama.cpp: CMAKE_ARGS=-DGGML_CUDA=on for an NVIDIA GPU."
 
-lab: $(VENV)/lab.done ## Open the first notebook in JupyterLab
-	$(BIN)/jupyter lab $(LAB_ARGS) notebooks/01-quickstart.ipynb
+lab: $(VENV)/lab.done ## Open the quickstart and the timeline in JupyterLab
+	$(BIN)/jupyter lab $(LAB_ARGS) notebooks/lessons.jupyterlab-workspace
 
 test: $(VENV)/test.done $(VENV)/browser.done ## Run the tests, then every notebook against its saved outputs
 	$(BIN)/pytest tests
