@@ -1,0 +1,77 @@
+"""Picture the widgets in a real JupyterLab, light and dark, into build/screenshots."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+lab: Any = importlib.import_module("browser.lab")
+
+_TARGET = ROOT / "build" / "screenshots"
+_IMPORTS = f"""
+import sys
+sys.path.insert(0, {str(ROOT / "tests")!r})
+from browser.large_tree import grow
+from mullama_nb import Chat, Model
+from mullama_nb.widgets.timeline import Timeline
+model = Model.load("smollm2")
+
+def made(n):
+    chat = Chat(model, n_ctx=2048)
+    grow(chat, n)
+    return chat
+"""
+_TALK = """
+talk = Chat(model, system="Answer in one short sentence.", n_ctx=1024, seed=1)
+talk.ask("What is a good hobby for a rainy day?", max_tokens=32, echo=False)
+talk.ask("And for a sunny day?", max_tokens=32, echo=False)
+talk.regenerate(max_tokens=32, echo=False)
+"""
+_ERROR = "broken = Timeline(talk); broken.error = 'no checkpoint is called snaw'; broken"
+_SHOWN = {
+    "empty": "Timeline(made(0))",
+    "1": "Timeline(made(1))",
+    "10": "Timeline(made(10))",
+    "1000": "Timeline(made(1000))",
+    "error": _ERROR,
+    "chat": "talk",
+}
+
+
+def main() -> None:
+    """Make a picture of each state in each theme."""
+    chromium = lab.chromium_path()
+    if chromium is None:
+        raise SystemExit("There is no chromium to make screenshots with: see tools/chromium.py")
+    _TARGET.mkdir(parents=True, exist_ok=True)
+    for theme in ("Light", "Dark"):
+        with tempfile.TemporaryDirectory() as folder:
+            server = lab.LabServer(Path(folder) / "lab", theme=f"JupyterLab {theme}")
+            try:
+                _picture(server, chromium, theme.lower())
+            finally:
+                server.close()
+
+
+def _picture(server: Any, chromium: Path, theme: str) -> None:
+    with lab.open_browser(chromium) as browser:
+        cells = [_IMPORTS, _TALK, *_SHOWN.values()]
+        notebook = lab.Notebook.write(browser.new_page(), server, cells)
+        notebook.run(0, 1)
+        for index, name in enumerate(_SHOWN, start=2):
+            notebook.run(index, timeout=300)
+            area = notebook.area(index)
+            area.locator(".mullama").first.wait_for()
+            path = _TARGET / f"timeline-{name}-{theme}.png"
+            area.screenshot(path=path)
+            print(path.relative_to(ROOT), flush=True)
+        notebook.shut_down()
+
+
+if __name__ == "__main__":
+    main()
