@@ -25,9 +25,9 @@ def chat_view(chat: Chat) -> ipywidgets.Box:
     """
     panel, timeline, steps = ChatPanel(chat), Timeline(chat), UndoRedo(chat)
     side = ipywidgets.VBox(
-        [steps, timeline], layout={"flex": "1 1 20rem", "min_width": "0", "width": "auto"}
+        [steps, timeline], layout={"flex": "1 1 24rem", "min_width": "0", "width": "auto"}
     )
-    panel.layout = {"flex": "2 1 28rem", "min_width": "0", "width": "auto"}
+    panel.layout = {"flex": "1 1 24rem", "min_width": "0", "width": "auto"}
     layout = {"display": "flex", "flex_flow": "row wrap", "width": "100%"}
     return ipywidgets.Box([panel, side], layout=layout)
 

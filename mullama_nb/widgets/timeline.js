@@ -72,7 +72,7 @@ function graph({ row, lines }, state, width) {
   const next = state.first.get(row[ID]);
   if (next) line(`M${x(row[LANE_OF])} ${ROW / 2}V${ROW}`, state.next.has(row[ID]));
   svg.append(shape("circle", { cx: x(row[LANE_OF]), cy: ROW / 2, r: 4.5,
-    class: row[ID] === state.head ? "head" : active ? "active" : "" }));
+    class: `${row[ID] === state.head ? "head" : active ? "active" : ""}${row[FLAGS] & 1 ? " unfinished" : ""}` }));
   return svg;
 }
 
@@ -154,18 +154,18 @@ export default define({
       canvas.replaceChildren(...shown.map((item, i) => {
         const { row } = item, id = row[ID];
         const marks = Object.keys(now.tags).filter((tag) => now.tags[tag] === id);
-        if (row[FLAGS] & 1) marks.push("unfinished");
-        if (row[FLAGS] & 2) marks.push("spilled");
+        const states = [row[FLAGS] & 1 && "unfinished", row[FLAGS] & 2 && "spilled"].filter(Boolean);
         return element("div", {
           class: `mullama-row${now.active.has(id) ? " active" : ""}${id === now.head ? " head" : ""}`,
           role: "treeitem", "aria-level": row[LANE_OF] + 1, "aria-selected": id === now.head ? "true" : "false", "data-id": id,
           tabindex: id === (focused ?? now.head) ? 0 : -1, style: `top:${(from + i) * ROW}px`,
-          title: `${row[TEXT]}\n${row[TOKENS]} tokens, ${bytes(row[BYTES])}`,
+          title: [row[TEXT], [`${row[TOKENS]} tokens`, bytes(row[BYTES]), ...states].join(", ")].join("\n"),
           oncontextmenu: (event) => menu(event, row),
           onclick: () => { focused = id; send(model, "checkout", { id }); },
         }, graph(item, now, width), element("span", { class: "role" }, row[ROLE]),
           element("span", { class: "text" }, row[TEXT]), marks.map((mark) => element("span", { class: "mark" }, mark)),
-          element("span", { class: "figure" }, row[TOKENS] || ""), element("span", { class: "figure" }, row[TOKENS] ? bytes(row[BYTES]) : ""));
+          states.map((state) => element("span", { class: "mark state" }, state)),
+          element("span", { class: "figure" }, row[TOKENS] || ""), element("span", { class: "figure bytes" }, row[TOKENS] ? bytes(row[BYTES]) : ""));
       }));
       if (had) canvas.querySelector('[tabindex="0"]')?.focus({ preventScroll: true });
     }
