@@ -1,0 +1,47 @@
+"""What remains of a view after a reload, and where there is no kernel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from browser.lab import LabServer, Opener
+from browser.test_widgets import CHAT, HEAD
+from nbconvert import HTMLExporter
+from playwright.sync_api import expect
+
+
+def test_reloading_the_page_keeps_the_view(notebook: Opener) -> None:
+    opened = notebook(CHAT, "Timeline(chat)")
+    opened.run()
+    opened.save()
+    head = opened.evaluate("chat.head.id")
+
+    opened.open()
+    row = opened.area(1).locator(f"[role=treeitem]{HEAD}")
+    expect(row).to_have_attribute("data-id", head)
+
+
+def test_html_without_a_kernel_shows_the_tree(notebook: Opener, lab: LabServer) -> None:
+    opened = notebook(CHAT, "Timeline(chat)")
+    opened.run()
+    opened.save()
+    html, _ = HTMLExporter().from_filename(str(Path(lab.root) / opened.name))
+
+    opened.shut_down()
+    opened.page.set_content(html.replace("https://", "http://127.0.0.1:9/"))
+    expect(opened.page.locator(".jp-OutputArea svg[role=img]")).to_contain_text("What is a tide?")
+
+
+def test_editing_a_question_makes_a_sibling(notebook: Opener) -> None:
+    opened = notebook(CHAT, "panel = ChatPanel(chat); panel")
+    opened.run()
+    before = opened.evaluate("len(chat.tree['HEAD~2'].children)")
+    area = opened.area(1)
+    area.locator("article.mullama-user").last.get_by_label("Edit this message").click()
+    area.get_by_label("Edited message").fill("And a storm?")
+    area.get_by_label("Edited message").press("Control+Enter")
+    opened.wait_until("any(m['content'] == 'And a storm?' for m in chat.messages)")
+    area.get_by_role("button", name="Stop").click()
+    opened.wait_until("not panel.is_busy")
+    assert before == 1
+    assert opened.evaluate("len(chat.head.parent.siblings)") == 2
