@@ -615,7 +615,8 @@ class Context:
         state = self._runner.call(lambda path: path.whole_state(include_logits=include_logits))
         make_private_folder(path.parent)
         write_session(path, packed(self._host, structure, state))
-        return inspect_session(path)
+        with interrupts_held():
+            return inspect_session(path)
 
     def load_session(self, path: str | os.PathLike[str]) -> SessionInfo:
         """Continue where a saved session was.
@@ -648,8 +649,10 @@ class Context:
             When llama.cpp wrote it: it does not say which model it belongs to.
         """
         path = Path(path).expanduser()
-        self.take_session(read_session(path), path.name)
-        return inspect_session(path)
+        with interrupts_held():  # one that came between open and close would leave a file open
+            session, info = read_session(path), inspect_session(path)
+        self.take_session(session, path.name)
+        return info
 
     def take_session(self, session: SessionFile, name: str) -> None:
         """Continue where a session was that was read already; as :meth:`load_session` otherwise.

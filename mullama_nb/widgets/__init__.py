@@ -1,1 +1,8 @@
 """What JupyterLab shows of a chat and its tree."""
+
+from .chat_panel import ChatPanel
+from .explorer import Explorer
+from .timeline import Timeline
+from .undo_redo import UndoRedo
+
+__all__ = ["ChatPanel", "Explorer", "Timeline", "UndoRedo"]
