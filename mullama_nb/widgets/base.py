@@ -13,7 +13,7 @@ from typing import Any
 import anywidget
 import traitlets
 
-from ..errors import MullamaError, ParameterError
+from ..errors import MullamaError, ParameterError, RefError
 from ..history.chat import Chat
 from ..history.events import Event, Subscription
 from ..history.tree import CheckpointTree
@@ -176,9 +176,13 @@ class TreeWidget(anywidget.AnyWidget):
             said, self._said = self._said, None
             is_asked, self._is_asked = self._is_asked, False
         try:
+            try:
+                changes = list(self.changes(events)) if events else []
+            except RefError:  # a checkpoint was pruned since: what there is now says it all
+                changes, is_asked = [], True
             if is_asked:
                 self.send({"kind": "snapshot", "snapshot": self._numbered_snapshot()})
-            for change in self.changes(events) if events else ():
+            for change in changes:
                 self._number += 1
                 self.send({"kind": "change", "number": self._number, **change})
         except Exception as error:  # an error here is seen nowhere else

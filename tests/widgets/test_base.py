@@ -93,3 +93,17 @@ def test_its_bundle_has_the_view_and_a_stable_fallback(chat: Chat) -> None:
     assert bundle["text/plain"] == repr(widget) == f"Counter({len(chat.tree)} checkpoints)"
     assert bundle["text/html"] == widget.to_html()
     widget.close()
+
+
+def test_what_was_pruned_before_it_was_told_brings_a_snapshot(chat: Chat) -> None:
+    class Looker(Counter):
+        def changes(self, events: Sequence[Event]) -> Iterable[dict[str, Any]]:
+            yield {"text": self.tree["0" * 20].text}  # as that of a checkpoint that is gone
+
+    widget = Looker(chat)
+    widget.arrived.clear()
+    chat.tag("here")
+    assert widget.arrived.wait(30)
+    assert widget.sent == [{"kind": "snapshot", "snapshot": {"number": 0, "checkpoints": 0}}]
+    assert widget.error == ""
+    widget.close()
