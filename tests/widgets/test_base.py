@@ -98,7 +98,10 @@ def test_its_bundle_has_the_view_and_a_stable_fallback(chat: Chat) -> None:
 def test_what_was_pruned_before_it_was_told_brings_a_snapshot(chat: Chat) -> None:
     class Looker(Counter):
         def changes(self, events: Sequence[Event]) -> Iterable[dict[str, Any]]:
-            yield {"text": self.tree["0" * 20].text}  # as that of a checkpoint that is gone
+            yield {
+                "n": len(events),
+                "text": self.tree["0" * 20].text,
+            }  # as that of a checkpoint that is gone
 
     widget = Looker(chat)
     widget.arrived.clear()
