@@ -207,7 +207,7 @@ class SessionStore:
             try:
                 return record, body, [self.segment(address) for address in record.chain]
             except SessionNotFoundError as error:
-                if not left or self.open(name)[0] == record:
+                if not left:  # else it was replaced, and perhaps by the same again
                     raise SessionFormatError(
                         f"the session {name!r} is damaged: {error}. Its tokens must be evaluated "
                         'again: load it with on_mismatch="replay"'
@@ -270,8 +270,13 @@ class SessionStore:
         """Forget a name, and remove what only it needed."""
         with self._writing(name) as (connection, record):
             self.catalog.remove(connection, check_name(name))
-            with contextlib.suppress(SessionFormatError):  # gc() will say what is damaged
-                self._collect(connection, set() if record is None else {*record.addresses})
+        # Only now: were this process killed before the commit, the name would still need them.
+        candidates = set() if record is None else {*record.addresses}
+        with (
+            contextlib.suppress(SessionFormatError),  # gc() will say what is damaged
+            self.catalog.connection(writes=True) as connection,
+        ):
+            self._collect(connection, candidates)
 
     def rename(self, name: str, new_name: str) -> None:
         """Give a name another one.
