@@ -23,6 +23,7 @@ from .compare import Difference
 from .conversation import Conversation
 from .display import chat_bundle
 from .events import TokenAdded
+from .options import CONTEXT_OPTIONS, SAMPLING_OPTIONS, check_names, pick
 from .persistence import Autosave, open_chat, save_chat
 from .transcript import export
 from .tree import CheckpointTree, check_steps
@@ -62,11 +63,9 @@ class Chat:
         max_bytes: int | None = None,
         **options: Any,
     ) -> None:
-        names = {field.name for field in dataclasses.fields(ContextParams)}
-        context_options = {k: v for k, v in options.items() if k in names}
-        others = {k: v for k, v in options.items() if k not in names}
-        self.sampling = SamplingParams().with_changes(**others)
-        self.context = _make_context(model, context_options)
+        check_names("a chat", options, (*CONTEXT_OPTIONS, *SAMPLING_OPTIONS))
+        self.sampling = SamplingParams().with_changes(**pick(options, SAMPLING_OPTIONS))
+        self.context = _make_context(model, pick(options, CONTEXT_OPTIONS))
         self.tree = CheckpointTree(self.context, max_bytes=max_bytes)
         self._conversation = Conversation(self.tree, system, tools)
 

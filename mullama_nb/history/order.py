@@ -31,15 +31,12 @@ class Job:
     ----------
     is_stopped : bool
     is_running : bool
-    left_nothing : bool
-        Whether it was stopped before it had added anything to the tree.
     """
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self.is_stopped = False
         self.is_running = False
-        self.left_nothing = False
 
     def stop(self) -> None:
         """Have it end soon with what it has; takes no lock, so a signal handler may call it."""
