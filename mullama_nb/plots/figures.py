@@ -1,0 +1,220 @@
+"""Three figures: how a conversation's memory grows, what sizes cost, how sure the model was."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..engine.context import Context
+from ..engine.kv import kv_bytes_per_token
+from ..engine.model import Model
+from ..engine.params import ContextParams
+from ..errors import ParameterError
+from ..history.turn import Turn
+from ..history.view import TreeView
+from .growth import measure_growth, size_in_words
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["kv_growth", "kv_sizes", "token_probabilities"]
+
+_SIZES = (512, 1024, 2048, 4096, 8192)
+_TYPES = ("f16", "q8_0", "q4_0")
+_MEASURED = (64, 256)  # tokens: few, because each is evaluated
+_LONGEST_WITH_LABELS = 48
+
+
+def kv_growth(tree: TreeView) -> Figure:
+    """How the KV rows grow along the active path, against full snapshots at each checkpoint.
+
+    Parameters
+    ----------
+    tree : CheckpointTree
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Each bar is a checkpoint. Its coloured part are the rows that it keeps; with the grey part
+        below it is what a full snapshot would have taken.
+    """
+    from matplotlib.ticker import MaxNLocator  # here, because it takes half a second
+
+    from .theme import AMBER, BLUE, GREY, ClearFigure
+
+    growth = measure_growth(tree)
+    figure = ClearFigure()
+    axes = figure.axes_for(
+        f"{size_in_words(growth.kept)} kept, {size_in_words(growth.snapshots)} as full snapshots; "
+        f"{growth.n_tokens:,} of {growth.n_ctx:,} tokens",
+        "checkpoint on the active path",
+        "KV rows (bytes)",
+        bytes_on_y=True,
+    )
+    places = range(1, len(growth.steps) + 1)
+    axes.bar(
+        places,
+        [step.before for step in growth.steps],
+        color=GREY,
+        alpha=0.3,
+        label="kept already",
+    )
+    for label, colour, hatch, is_shared in (
+        ("shared by branches", AMBER, "///", True),
+        ("on this branch only", BLUE, "", False),
+    ):
+        axes.bar(
+            places,
+            [step.n_bytes if step.is_shared is is_shared else 0 for step in growth.steps],
+            bottom=[step.before for step in growth.steps],
+            color=colour,
+            hatch=hatch,
+            edgecolor="none" if not hatch else "#ffffff66",
+            linewidth=0,
+            label=label,
+        )
+    full = growth.n_ctx * growth.bytes_per_token
+    if growth.steps and 0 < full <= 2.5 * growth.steps[-1].snapshot:
+        axes.axhline(full, color=GREY, linestyle="--", linewidth=1)
+        axes.annotate(
+            f"n_ctx = {growth.n_ctx:,}",
+            (0, full),
+            xycoords=("axes fraction", "data"),
+            xytext=(2, 3),
+            textcoords="offset points",
+            color=GREY,
+        )
+        axes.set_ylim(top=full * 1.12)
+    axes.set_xlim(0.4, max(len(growth.steps), 1) + 0.6)
+    axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+    figure.add_legend(axes)
+    return figure
+
+
+def kv_sizes(
+    model: Model, *, n_ctx: Sequence[int] | None = None, types: Sequence[str] = _TYPES
+) -> Figure:
+    """What contexts of so many tokens take for each type: predicted, and measured in small ones.
+
+    Parameters
+    ----------
+    model : Model
+    n_ctx : sequence of int, optional
+        None: 512 to 8,192, as far as the model was trained.
+    types : sequence of str
+        KV cache types.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Lines are worked out from the model; points are what a context held that was made, filled
+        with tokens and asked.
+    """
+    from matplotlib.ticker import EngFormatter  # here, because it takes half a second
+
+    from .theme import GREY, MARKERS, SERIES, ClearFigure
+
+    if n_ctx is None:
+        n_ctx = [n for n in _SIZES if n <= model.n_ctx_train] or [model.n_ctx_train]
+    sizes = sorted(set(n_ctx))
+    names = list(dict.fromkeys(types))
+    if not sizes or sizes[0] < 1:
+        raise ParameterError(f"n_ctx={list(n_ctx)!r} must be one or more sizes from 1")
+    if not 0 < len(names) <= len(SERIES):
+        raise ParameterError(f"types={names!r} must be 1 to {len(SERIES)} KV cache types")
+    figure = ClearFigure()
+    axes = figure.axes_for(f"KV memory of {model.name}", "tokens", "KV rows (bytes)")
+    lowest = min(_MEASURED[0], sizes[0])
+    for name, colour, marker in zip(names, SERIES, MARKERS, strict=False):
+        params = ContextParams(n_ctx=max(sizes), kv_cache_type=name)
+        a_token = kv_bytes_per_token(model, params)
+        axes.plot(
+            [lowest, *sizes],
+            [a_token * n for n in (lowest, *sizes)],
+            color=colour,
+            label=name,
+        )
+        measured = _measure(model, params, [n for n in (*_MEASURED, *sizes) if n <= 256])
+        axes.plot(*measured, marker, color=colour, markersize=5, label=f"_{name} measured")
+        axes.annotate(
+            size_in_words(a_token * sizes[-1]),
+            (sizes[-1], a_token * sizes[-1]),
+            xytext=(5, 0),
+            textcoords="offset points",
+            va="center",
+            color=colour,
+        )
+    axes.plot([], [], "o", color=GREY, markersize=5, label="measured")
+    axes.set_xscale("log", base=2)  # sizes double, and small ones can be measured quickly
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(EngFormatter("B"))
+    axes.set_xticks(ticks := sorted({lowest, *sizes}), [f"{n:,}" for n in ticks])
+    axes.minorticks_off()
+    axes.set_xlim(lowest * 0.9, sizes[-1] * 1.6)
+    figure.add_legend(axes)
+    return figure
+
+
+def _measure(
+    model: Model, params: ContextParams, counts: Sequence[int]
+) -> tuple[list[int], list[int]]:
+    """Tokens, and the bytes that a context says it holds then."""
+    counts = sorted({min(n, model.n_ctx_train) for n in counts})
+    if not counts:
+        return [], []
+    token = model.tokenize(" the")[0]
+    held = []
+    with Context(model, params.with_changes(n_ctx=counts[-1])) as context:
+        for n in counts:
+            context.evaluate([token] * (n - context.token_count()))
+            held.append(context.kv_bytes())
+    return counts, held
+
+
+def token_probabilities(turn: Turn) -> Figure:
+    """How likely each token of an answer was to the model.
+
+    Parameters
+    ----------
+    turn : Turn
+        One that was generated.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One bar a token; up to 48 tokens with their text.
+    """
+    from .theme import AMBER, BLUE, ClearFigure  # here, because it takes half a second
+
+    probabilities = [math.exp(logprob) for logprob in turn.logprobs]
+    if not probabilities:
+        raise ParameterError(
+            f"{turn!r} was not generated, so its tokens have no probabilities; pass an answer"
+        )
+    n = len(probabilities)
+    figure = ClearFigure(width=min(12.0, max(4.8, 0.24 * n + 1.2)))
+    unlikely = sum(p < 0.5 for p in probabilities)
+    axes = figure.axes_for(
+        f"{n} token{'s' * (n != 1)}, {unlikely} of them less likely than not",
+        "token of the answer",
+        "probability (%)",
+    )
+    axes.bar(
+        range(n),
+        [100 * p for p in probabilities],
+        color=[AMBER if p < 0.5 else BLUE for p in probabilities],
+        hatch=["///" if p < 0.5 else "" for p in probabilities],
+        edgecolor="#ffffff66",
+        linewidth=0,
+    )
+    axes.set_ylim(0, 100)
+    axes.set_xlim(-0.6, n - 0.4)
+    if n <= _LONGEST_WITH_LABELS:
+        vocabulary = turn.chat.model
+        texts = [vocabulary.detokenize([token], special=True) for token in turn.tokens[-n:]]
+        axes.set_xticks(range(n), texts, rotation=90, fontsize=9)
+        for text, shown in zip(axes.get_xticklabels(), texts, strict=True):
+            text.set_parse_math(False)  # a model may write dollar signs
+            text.set_text("".join(c if c.isprintable() else "·" for c in shown).strip(" ") or "␣")
+    return figure

@@ -1,0 +1,102 @@
+"""What the checkpoints of the active path keep, as numbers to draw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..history.checkpoint import Checkpoint
+from ..history.drawing import label
+from ..history.view import TreeView
+
+__all__ = ["Growth", "Step", "measure_growth", "size_in_words"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One checkpoint of the active path.
+
+    Attributes
+    ----------
+    checkpoint : Checkpoint
+    label : str
+        The beginning of what it says.
+    n_bytes : int
+        Rows that it keeps.
+    before : int
+        Rows of the checkpoints in front of it, which a full snapshot would hold a second time; 0
+        where the model's memory cannot be cut and it is a full snapshot itself.
+    is_shared : bool
+        Whether several branches go through it.
+    """
+
+    checkpoint: Checkpoint
+    label: str
+    n_bytes: int
+    before: int
+    is_shared: bool
+
+    @property
+    def snapshot(self) -> int:
+        """What a full snapshot here would take."""
+        return self.before + self.n_bytes
+
+
+@dataclass(frozen=True)
+class Growth:
+    """The active path of a tree.
+
+    Attributes
+    ----------
+    steps : tuple of Step
+        From the root, which keeps nothing and is left out, to the head.
+    n_tokens, n_ctx : int
+        Tokens up to the head, and cells of the context.
+    """
+
+    steps: tuple[Step, ...]
+    n_tokens: int
+    n_ctx: int
+
+    @property
+    def kept(self) -> int:
+        """Bytes that the path keeps."""
+        return sum(step.n_bytes for step in self.steps)
+
+    @property
+    def snapshots(self) -> int:
+        """What full snapshots of its checkpoints would take."""
+        return sum(step.snapshot for step in self.steps)
+
+    @property
+    def bytes_per_token(self) -> float:
+        """Mean over the path; 0 for an empty one, and where bytes do not follow tokens."""
+        whole = any(step.before == 0 for step in self.steps[1:])
+        return 0.0 if whole or not self.n_tokens else self.kept / self.n_tokens
+
+
+def measure_growth(tree: TreeView) -> Growth:
+    """Measure the active path of a tree."""
+    path = tree.path()
+    # From the head backwards: a point where paths part makes everything in front of it shared.
+    shared: list[bool] = []
+    is_shared = False
+    for checkpoint in reversed(path):
+        is_shared = is_shared or len(checkpoint.children) > 1
+        shared.append(is_shared)
+    steps: list[Step] = []
+    so_far = 0
+    for checkpoint, is_shared in zip(path, reversed(shared), strict=True):
+        n_bytes = checkpoint.n_bytes
+        before = 0 if tree.keeps_snapshots else so_far
+        steps.append(Step(checkpoint, label(checkpoint), n_bytes, before, is_shared))
+        so_far += n_bytes
+    return Growth(tuple(steps), path[-1].stop if path else 0, tree.context.n_ctx)
+
+
+def size_in_words(n_bytes: float) -> str:
+    """Bytes as people read them."""
+    for unit in ("B", "kB", "MB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.0f} B" if unit == "B" else f"{n_bytes:.3g} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:,.3g} GB"
