@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import click
 from rich.console import Console
@@ -23,7 +24,8 @@ _TYPES = ("f16", "q8_0", "q4_0")
 @click.command()
 @click.argument("model", shell_complete=complete_model)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
-def kv(model: str, *, as_json: bool) -> None:
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw it to a file.")
+def kv(model: str, *, as_json: bool, plot: Path | None) -> None:
     """Print how many bytes a token takes, and a session of so many tokens, for each cache type."""
     with speaking_plainly():
         loaded = load_model(model)
@@ -38,6 +40,15 @@ def kv(model: str, *, as_json: bool) -> None:
                 note(f"{name}: {error}")
                 continue
             rows[name] = {"token": per_token, **tokens}
+        if plot is not None:
+            from .. import plots  # matplotlib takes a second that nothing else here needs
+
+            figure = plots.kv_sizes(loaded, n_ctx=sizes, types=[*rows])
+            try:
+                figure.savefig(plot)
+            except (OSError, ValueError) as error:
+                raise click.ClickException(f"{plot.name} cannot be written: {error}") from None
+            note(f"drawn to {plot.name}")
         if as_json:
             click.echo(json.dumps({"model": loaded.name, "bytes": rows}))
             return

@@ -122,8 +122,9 @@ def test_an_interrupt_ends_the_answer_and_saves_it(tmp_path: Path, home: dict[st
     assert inspect_session(tmp_path / "story.session").n_tokens > 20
 
 
-def test_kv_prints_the_sizes(run: Run) -> None:
-    done = run("kv", "smollm2", "--json")
+def test_kv_prints_and_draws_the_sizes(run: Run, tmp_path: Path) -> None:
+    done = run("kv", "smollm2", "--json", "--plot", "sizes.svg")
+    assert (tmp_path / "sizes.svg").read_text("utf-8").lstrip().startswith("<?xml")
     sizes = json.loads(done.stdout)["bytes"]
     assert {name: row["token"] for name, row in sizes.items()} == {
         "f16": 23_040,
