@@ -31,3 +31,10 @@ __all__ = [
     "Turn",
     "inspect_session",
 ]
+
+
+def load_ipython_extension(shell: object) -> None:
+    """Give IPython the magics: ``%load_ext mullama_nb``."""
+    from .magics import load  # IPython takes a second, and is not needed elsewhere
+
+    load(shell)
