@@ -18,8 +18,6 @@ class Step:
     Attributes
     ----------
     checkpoint : Checkpoint
-    label : str
-        The beginning of what it says.
     n_bytes : int
         Rows that it keeps.
     before : int
@@ -30,10 +28,14 @@ class Step:
     """
 
     checkpoint: Checkpoint
-    label: str
     n_bytes: int
     before: int
     is_shared: bool
+
+    @property
+    def label(self) -> str:
+        """The beginning of what it says."""
+        return label(self.checkpoint)
 
     @property
     def snapshot(self) -> int:
@@ -88,7 +90,7 @@ def measure_growth(tree: TreeView) -> Growth:
     for checkpoint, is_shared in zip(path, reversed(shared), strict=True):
         n_bytes = checkpoint.n_bytes
         before = 0 if tree.keeps_snapshots else so_far
-        steps.append(Step(checkpoint, label(checkpoint), n_bytes, before, is_shared))
+        steps.append(Step(checkpoint, n_bytes, before, is_shared))
         so_far += n_bytes
     return Growth(tuple(steps), path[-1].stop if path else 0, tree.context.n_ctx)
 

@@ -1,0 +1,157 @@
+"""What the active path keeps in memory, against full snapshots and the context's size."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ..history.chat import Chat
+from ..history.events import Event, Progress, Spilled, Tagged, TokenAdded
+from ..history.tree import CheckpointTree
+from ..plots.growth import Growth, measure_growth, size_in_words
+from .base import TreeWidget, front_end
+
+__all__ = ["KVPlot"]
+
+_MOST_STEPS = 64
+# The same as in kv_plot.js, which draws it as wide as there is room.
+_WIDTH, _LEFT, _WIDEST = 720, 64, 48
+_GAUGE, _TOP, _BOTTOM = 8, 28, 148
+
+
+class KVPlot(TreeWidget):
+    """KV bytes along the active path, one bar a checkpoint, and the context's cells in use.
+
+    A bar's coloured part are the rows that the checkpoint keeps: strong on this branch only, pale
+    where branches share them. With the grey part below it is what a full snapshot would take.
+
+    Parameters
+    ----------
+    source : Chat or CheckpointTree
+    """
+
+    _esm, _css = front_end("kv_plot")
+
+    def __init__(self, source: Chat | CheckpointTree) -> None:
+        super().__init__(source)
+
+    def take_snapshot(self) -> dict[str, Any]:
+        """The sums, and the last 64 checkpoints of the active path."""
+        growth = measure_growth(self.tree)
+        shown = growth.steps[-_MOST_STEPS:]
+        everything = self.tree.kv_bytes()
+        return {
+            "omitted": len(growth.steps) - len(shown),
+            "steps": [
+                [
+                    str(step.checkpoint.metadata.get("role", "")),
+                    step.label,
+                    len(step.checkpoint.tokens),
+                    step.n_bytes,
+                    step.before,
+                    int(step.is_shared),
+                ]
+                for step in shown
+            ],
+            "tokens": growth.n_tokens,
+            "shared_tokens": max(
+                (s.checkpoint.stop for s in growth.steps if s.is_shared), default=0
+            ),
+            "cells": growth.n_ctx,
+            "kept": growth.kept,
+            "snapshots": growth.snapshots,
+            "all_kept": everything.total,
+            "all_snapshots": everything.snapshots,
+            "per_token": growth.bytes_per_token,
+        }
+
+    def changes(self, events: Sequence[Event]) -> Iterable[dict[str, Any]]:
+        """Tokens as a number, anything else as the picture's numbers anew."""
+        quiet = (TokenAdded, Progress, Tagged, Spilled)
+        if not all(isinstance(event, quiet) for event in events):
+            yield {"all": self.take_snapshot()}
+        elif n := sum(isinstance(event, TokenAdded) for event in events):
+            yield {"live": n}
+
+    def draw_html(self) -> str:
+        """The picture as SVG, with its sums in words."""
+        growth = measure_growth(self.tree)
+        everything = self.tree.kv_bytes()
+        return (
+            f"<p>{_in_short(growth)}</p>{_draw(growth)}"
+            f"<p>Whole tree: {size_in_words(everything.total)} kept, "
+            f"{size_in_words(everything.snapshots)} as full snapshots</p>"
+        )
+
+    def _repr_mimebundle_(self, **options: Any) -> tuple[dict[Any, Any], dict[Any, Any]]:
+        bundle, metadata = super()._repr_mimebundle_(**options)
+        bundle["image/svg+xml"] = _draw(measure_growth(self.tree))
+        return bundle, metadata
+
+
+_BRAND = "var(--jp-brand-color1, #1976d2)"
+_MUTED = "var(--jp-ui-font-color2, #757575)"
+_LINE = "var(--jp-border-color2, #d0d0d0)"
+
+
+def _in_short(growth: Growth) -> str:
+    return (
+        f"{size_in_words(growth.kept)} kept, {size_in_words(growth.snapshots)} as full snapshots; "
+        f"{growth.n_tokens:,} of {growth.n_ctx:,} tokens"
+    )
+
+
+def _box(x: float, y: float, width: float, height: float, style: str, title: str = "") -> str:
+    inner = f"<title>{html.escape(title)}</title>" if title else ""
+    size = f'width="{max(width, 0):.4g}" height="{max(height, 0):.4g}"'
+    return f'<rect x="{x:.4g}" y="{y:.4g}" {size} {style}>{inner}</rect>'
+
+
+def _ticks(top: float) -> list[float]:
+    """Round values up to the highest, three or four of them."""
+    if not top:
+        return [0.0]
+    power = 10.0 ** math.floor(math.log10(top / 2.5))
+    step = power * next(f for f in (1, 2, 2.5, 5, 10) if f * power >= top / 2.5)
+    return [i * step for i in range(math.floor(top / step) + 1)]
+
+
+def _draw(growth: Growth) -> str:
+    steps = growth.steps[-_MOST_STEPS:]
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{_BOTTOM + 8}" '
+        f'viewBox="0 0 {_WIDTH} {_BOTTOM + 8}" role="img" aria-label="{_in_short(growth)}" '
+        'font-family="var(--jp-ui-font-family, system-ui, sans-serif)" font-size="11">',
+        _box(0, 0, _WIDTH, _GAUGE, f'rx="2" fill="{_LINE}"'),
+    ]
+    own, shared, grey = (
+        f'fill="{_BRAND}"',
+        f'fill="{_BRAND}" fill-opacity="0.45"',
+        f'fill="{_MUTED}" fill-opacity="0.25"',
+    )
+    cell = _WIDTH / growth.n_ctx
+    for step in growth.steps:
+        checkpoint = step.checkpoint
+        width = len(checkpoint.tokens) * cell
+        style = shared if step.is_shared else own
+        parts.append(_box(checkpoint.start * cell, 0, width - (width > 4), _GAUGE, style))
+    top = max((step.snapshot for step in steps), default=0)
+    scale = (_BOTTOM - _TOP) / (top or 1)
+    for value in _ticks(top):
+        y = _BOTTOM - value * scale
+        parts.append(f'<path d="M{_LEFT} {y:g}H{_WIDTH}" stroke="{_LINE}"/>')
+        parts.append(
+            f'<text x="{_LEFT - 8}" y="{y + 4:g}" text-anchor="end" fill="{_MUTED}">'
+            f"{size_in_words(value)}</text>"
+        )
+    width = min(_WIDEST, (_WIDTH - _LEFT) / max(len(steps), 1))
+    for i, step in enumerate(steps):
+        x, tall, low = _LEFT + i * width + 1, step.n_bytes * scale, step.before * scale
+        role = str(step.checkpoint.metadata.get("role", ""))
+        title = f"{role} {step.label}, {len(step.checkpoint.tokens)} tokens, {step.n_bytes:,} bytes"
+        parts.append(_box(x, _BOTTOM - low, width - 2, low, grey))
+        style = shared if step.is_shared else own
+        parts.append(_box(x, _BOTTOM - low - tall, width - 2, tall, style, title.strip()))
+    return "".join(parts) + "</svg>"
