@@ -1,4 +1,4 @@
-"""What all widgets share: they observe one tree, publish on one thread and act on another."""
+"""What all widgets share: they publish on one thread, act on another, and most observe a tree."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..history.chat import Chat
 from ..history.events import Event, Subscription
 from ..history.tree import CheckpointTree
 
-__all__ = ["TreeWidget", "front_end"]
+__all__ = ["ActingWidget", "TreeWidget", "front_end"]
 
 _SECONDS_BETWEEN_MESSAGES = 1 / 25
 _VIEW = "application/vnd.jupyter.widget-view+json"
@@ -38,11 +38,11 @@ class _Publisher:
     """The one thread that writes traits and sends messages, at most 25 times a second."""
 
     def __init__(self) -> None:
-        self._waiting: list[weakref.ref[TreeWidget]] = []
+        self._waiting: list[weakref.ref[ActingWidget]] = []
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
-    def add(self, widget: weakref.ref[TreeWidget]) -> None:
+    def add(self, widget: weakref.ref[ActingWidget]) -> None:
         """Have a widget publish what it has gathered."""
         with self._changed:
             if self._thread is None:
@@ -93,21 +93,20 @@ class _Actions:
 
 
 _publisher = _Publisher()
-_actions: weakref.WeakKeyDictionary[CheckpointTree, _Actions] = weakref.WeakKeyDictionary()
+_actions: weakref.WeakKeyDictionary[object, _Actions] = weakref.WeakKeyDictionary()
 
 
-class TreeWidget(anywidget.AnyWidget):
-    """A widget on one tree.
+class ActingWidget(anywidget.AnyWidget):
+    """A widget that does what a view asks for, and shows what went wrong.
 
     Parameters
     ----------
-    source : Chat or CheckpointTree
-        What to show.
+    acts_on : object
+        Actions on the same one are done one after the other.
 
     Attributes
     ----------
     chat : Chat or None
-    tree : CheckpointTree
     error : str
         What the last action that failed said; empty after one that went well.
     snapshot : dict
@@ -118,30 +117,18 @@ class TreeWidget(anywidget.AnyWidget):
     error = traitlets.Unicode("").tag(sync=True)
     snapshot = traitlets.Dict().tag(sync=True)
 
-    _subscription: Subscription | None = None
+    chat: Chat | None = None
 
-    def __init__(self, source: Chat | CheckpointTree, **traits: Any) -> None:
-        if isinstance(source, Chat):
-            self.chat: Chat | None = source
-            self.tree: CheckpointTree = source.tree
-        elif isinstance(source, CheckpointTree):
-            self.chat, self.tree = None, source
-        else:
-            raise ParameterError(
-                f"{type(self).__name__} shows a Chat or a CheckpointTree, not a "
-                f"{type(source).__name__}. Pass the chat, or its tree."
-            )
+    def __init__(self, acts_on: object, **traits: Any) -> None:
+        self._acts_on = acts_on
         self._number = 0
         self._lock = threading.Lock()
         self._events: list[Event] = []
         self._said: str | None = None
         self._is_asked = False
         super().__init__(**traits)
-        self.on_msg(TreeWidget._receive)
+        self.on_msg(ActingWidget._receive)
         self._reference = weakref.ref(self)
-        subscription = self.tree.on_change(_observer(self._reference))
-        weakref.finalize(self, subscription.cancel)
-        self._subscription = subscription
 
     def take_snapshot(self) -> dict[str, Any]:
         """Everything a new view has to know."""
@@ -152,7 +139,7 @@ class TreeWidget(anywidget.AnyWidget):
         return ()
 
     def handle(self, action: str, arguments: dict[str, Any]) -> None:  # noqa: ARG002 - for subclasses
-        """Do what a view asks for; called on the tree's thread for actions."""
+        """Do what a view asks for; called on the thread for actions."""
         raise ParameterError(f"{type(self).__name__} knows no action {action!r}.")
 
     def draw_html(self) -> str:
@@ -163,10 +150,10 @@ class TreeWidget(anywidget.AnyWidget):
         """A piece of HTML that needs no kernel and no script, for reports."""
         return f'<div class="mullama">{self.draw_html()}</div>'
 
-    def gather(self, event: Event) -> None:
-        """Keep an event until the next message."""
+    def refresh(self) -> None:
+        """Have all views take a new snapshot."""
         with self._lock:
-            self._events.append(event)
+            self._is_asked = True
         _publisher.add(self._reference)
 
     def publish(self) -> None:
@@ -197,12 +184,6 @@ class TreeWidget(anywidget.AnyWidget):
             state["snapshot"] = self._numbered_snapshot()
         return state
 
-    def close(self) -> None:
-        """Observe no longer, and vanish from every page."""
-        if self._subscription is not None:
-            self._subscription.cancel()
-        super().close()
-
     def _numbered_snapshot(self) -> dict[str, Any]:
         number = self._number  # first, so that no change is missed
         return {"number": number, **self.take_snapshot()}
@@ -213,13 +194,11 @@ class TreeWidget(anywidget.AnyWidget):
             if self.chat is not None:
                 self.chat.stop()
         elif kind == "resync":
-            with self._lock:
-                self._is_asked = True
-            _publisher.add(self._reference)
+            self.refresh()
         elif kind == "do":
             arguments = {k: v for k, v in content.items() if k not in ("kind", "action")}
             action = str(content.get("action"))
-            _actions.setdefault(self.tree, _Actions()).add(lambda: self._do(action, arguments))
+            _actions.setdefault(self._acts_on, _Actions()).add(lambda: self._do(action, arguments))
 
     def _do(self, action: str, arguments: dict[str, Any]) -> None:
         said = ""
@@ -231,14 +210,58 @@ class TreeWidget(anywidget.AnyWidget):
             self._said = said
         _publisher.add(self._reference)
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({len(self.tree)} checkpoints)"
-
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[Any, Any], dict[Any, Any]]:
         bundle: dict[str, Any] = {"text/plain": repr(self), "text/html": self.to_html()}
         if self.comm is not None:
             bundle[_VIEW] = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
         return bundle, {}
+
+
+class TreeWidget(ActingWidget):
+    """A widget on one tree.
+
+    Parameters
+    ----------
+    source : Chat or CheckpointTree
+        What to show.
+
+    Attributes
+    ----------
+    tree : CheckpointTree
+    """
+
+    _subscription: Subscription | None = None
+
+    def __init__(self, source: Chat | CheckpointTree, **traits: Any) -> None:
+        if isinstance(source, Chat):
+            self.chat = source
+            self.tree: CheckpointTree = source.tree
+        elif isinstance(source, CheckpointTree):
+            self.tree = source
+        else:
+            raise ParameterError(
+                f"{type(self).__name__} shows a Chat or a CheckpointTree, not a "
+                f"{type(source).__name__}. Pass the chat, or its tree."
+            )
+        super().__init__(self.tree, **traits)
+        subscription = self.tree.on_change(_observer(self._reference))
+        weakref.finalize(self, subscription.cancel)
+        self._subscription = subscription
+
+    def gather(self, event: Event) -> None:
+        """Keep an event until the next message."""
+        with self._lock:
+            self._events.append(event)
+        _publisher.add(self._reference)
+
+    def close(self) -> None:
+        """Observe no longer, and vanish from every page."""
+        if self._subscription is not None:
+            self._subscription.cancel()
+        super().close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self.tree)} checkpoints)"
 
 
 def _observer(reference: weakref.ref[TreeWidget]) -> Callable[[Event], None]:

@@ -24,7 +24,7 @@ const count = (n) => n.toLocaleString("en");
 /** Round values up to the highest, three or four of them. */
 function ticks(top) {
   if (!top) return [0];
-  const rough = top / 2.5, power = 10 ** Math.floor(Math.log10(rough));
+  const rough = top / 3.5, power = 10 ** Math.floor(Math.log10(rough));
   const step = power * [1, 2, 2.5, 5, 10].find((factor) => factor * power >= rough);
   return Array.from({ length: Math.floor(top / step) + 1 }, (_, i) => i * step);
 }

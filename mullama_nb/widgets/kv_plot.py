@@ -113,8 +113,8 @@ def _ticks(top: float) -> list[float]:
     """Round values up to the highest, three or four of them."""
     if not top:
         return [0.0]
-    power = 10.0 ** math.floor(math.log10(top / 2.5))
-    step = power * next(f for f in (1, 2, 2.5, 5, 10) if f * power >= top / 2.5)
+    power = 10.0 ** math.floor(math.log10(top / 3.5))
+    step = power * next(f for f in (1, 2, 2.5, 5, 10) if f * power >= top / 3.5)
     return [i * step for i in range(math.floor(top / step) + 1)]
 
 

@@ -1,0 +1,194 @@
+"""What is saved under names: whether it can be loaded here, and load, save and delete."""
+
+from __future__ import annotations
+
+import html
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from ..engine.compatibility import differences, settings
+from ..engine.context import Context
+from ..errors import ParameterError, SessionError
+from ..history.chat import Chat
+from ..plots.growth import size_in_words
+from ..sessions.manager import SessionManager
+from ..sessions.store import SessionStore
+from ..state.session_info import SessionInfo
+from .base import ActingWidget, front_end
+
+__all__ = ["SessionBrowser"]
+
+_OF_WEIGHTS = ("fingerprint", "architecture")
+
+
+class SessionBrowser(ActingWidget):
+    """The sessions and chats of a folder.
+
+    Parameters
+    ----------
+    sessions : SessionManager, str or path
+        Or the folder alone: its sessions are loaded with the chat's model and context parameters,
+        and without a chat they can be looked at and deleted.
+    chat : Chat, optional
+        What Save saves, with its whole tree.
+
+    Attributes
+    ----------
+    loaded : Chat, Context or None
+        What Load has loaded last: a chat as a chat, a session as a context.
+    """
+
+    _esm, _css = front_end("session_browser")
+
+    def __init__(
+        self, sessions: SessionManager | str | os.PathLike[str], chat: Chat | None = None
+    ) -> None:
+        if not isinstance(sessions, SessionManager | str | os.PathLike):
+            raise ParameterError(
+                f"SessionBrowser shows a SessionManager or a folder, not a "
+                f"{type(sessions).__name__}"
+            )
+        if not isinstance(chat, Chat | None):
+            raise ParameterError(f"chat must be a Chat, not a {type(chat).__name__}")
+        if not isinstance(sessions, SessionManager) and chat is not None:
+            sessions = SessionManager(chat.model, sessions, chat.context.params)
+        self.chat = chat
+        self.loaded: Chat | Context | None = None
+        self._sessions: SessionManager | SessionStore
+        self._news = ""
+        self._manager: SessionManager | None = None
+        if isinstance(sessions, SessionManager):
+            self._manager = self._sessions = sessions
+        else:
+            self._sessions = SessionStore(sessions)
+        super().__init__(self if chat is None else chat.tree)
+
+    # -- look --------------------------------------------------------------------------------
+
+    def take_snapshot(self) -> dict[str, Any]:
+        """The names with what is known of each, and what can be done."""
+        return {
+            "rows": self._rows(),
+            "can_save": self.chat is not None,
+            "said": self._news,
+        }
+
+    def draw_html(self) -> str:
+        """The names as a table, without their ages: those change by themselves."""
+        heads = ("name", "kind", "model", "tokens", "size", "loads here")
+        rows = [
+            (
+                row["name"],
+                row["kind"],
+                row["model"],
+                f"{row['tokens']:,}",
+                size_in_words(row["bytes"]),
+                row["why"] or "yes",
+            )
+            for row in self._rows()
+        ]
+        cells = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+            for row in rows
+        )
+        head = "".join(f"<th>{name}</th>" for name in heads)
+        return f"<table><tr>{head}</tr>{cells}</table>" if rows else "<p>Nothing is saved here.</p>"
+
+    def _rows(self) -> list[dict[str, Any]]:
+        if isinstance(self._sessions, SessionStore):
+            return [self._row(info) for info in self._sessions.entries()]
+        known = {info.name: info for info in self._sessions.list()}
+        return [
+            self._row(known[name]) if name in known else self._broken_row(self._sessions, name)
+            for name in self._sessions
+        ]
+
+    def _row(self, info: SessionInfo) -> dict[str, Any]:
+        return {
+            "name": info.name,
+            "kind": getattr(info, "kind", "session"),
+            "model": info.model or "unknown model",
+            "type": info.kv_cache_type or "",
+            "tokens": info.n_tokens,
+            "bytes": info.n_bytes,
+            "created": info.created.isoformat() if info.created else None,
+            "why": self._why_not(info),
+        }
+
+    def _broken_row(self, manager: SessionManager, name: str) -> dict[str, Any]:
+        why = "it cannot be read"
+        try:
+            manager.info(name)
+        except SessionError as error:
+            why = str(error)
+        row = {"name": name, "kind": "session", "model": "unknown model", "type": ""}
+        return row | {"tokens": 0, "bytes": 0, "created": None, "why": why}
+
+    def _why_not(self, info: SessionInfo) -> str:
+        """Why a session cannot be loaded here; empty when nothing is known against it."""
+        if self._manager is None:
+            return "There is no model to load it with: pass a chat, or a SessionManager"
+        if not info.is_verified:  # llama.cpp wrote it and does not say what with
+            return ""
+        model, params = self._manager.model, self._manager.params
+        n_ctx = params.n_ctx or model.n_ctx_train
+        saved, here = info.settings, settings(model, params, n_ctx)
+        if _is_chat(info):  # it brings its own context along, but not its weights
+            saved, here = _of_weights(saved), _of_weights(here)
+        reasons = differences(saved, here)
+        if info.n_tokens > n_ctx and not _is_chat(info):
+            reasons.append(f"the tokens: {info.n_tokens:,} saved, room for {n_ctx:,} here")
+        return f"It differs in {'; '.join(reasons)}" if reasons else ""
+
+    # -- do ----------------------------------------------------------------------------------
+
+    def handle(self, action: str, arguments: dict[str, Any]) -> None:
+        """Save, load or delete, and look again."""
+        name = str(arguments.get("name", "")).strip()
+        self._news = ""
+        try:
+            if action == "save":
+                self._save(name, replace=bool(arguments.get("replace")))
+            elif action == "load":
+                self._load(name)
+            elif action == "delete":
+                self._sessions.delete(name)
+                self._news = f"Deleted {name}"
+            elif action != "refresh":
+                super().handle(action, arguments)
+        finally:
+            self.refresh()
+
+    def _save(self, name: str, *, replace: bool) -> None:
+        if self.chat is None or self._manager is None:
+            raise ParameterError("there is no chat to save: SessionBrowser(sessions, chat)")
+        if name in self._manager and not replace:
+            raise SessionError(f"{name!r} is saved already; replace it, or use another name")
+        self.chat.save(name, self._manager.session_dir)
+        self._news = f"Saved {name}"
+
+    def _load(self, name: str) -> None:
+        manager = self._manager
+        if manager is None:
+            raise ParameterError(
+                "there is no model to load it with: SessionBrowser(folder, chat), or pass a "
+                "SessionManager"
+            )
+        if _is_chat(manager.info(name)):
+            self.loaded = Chat.open(name, manager.model, manager.session_dir)
+        else:
+            self.loaded = manager.load(name)
+        self._news = f"Loaded {name}; it is the attribute .loaded of this browser"
+
+    def __repr__(self) -> str:
+        n = len(self._rows())
+        return f"SessionBrowser({n} saved)"
+
+
+def _is_chat(info: SessionInfo) -> bool:
+    return getattr(info, "kind", "session") == "chat"
+
+
+def _of_weights(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key in _OF_WEIGHTS}
