@@ -2,7 +2,9 @@
 
 from .chat_panel import ChatPanel
 from .explorer import Explorer
+from .kv_plot import KVPlot
+from .session_browser import SessionBrowser
 from .timeline import Timeline
 from .undo_redo import UndoRedo
 
-__all__ = ["ChatPanel", "Explorer", "Timeline", "UndoRedo"]
+__all__ = ["ChatPanel", "Explorer", "KVPlot", "SessionBrowser", "Timeline", "UndoRedo"]
