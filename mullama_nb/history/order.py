@@ -73,6 +73,11 @@ class Order:
         """Whether the calling thread holds the lock."""
         return self._owner == threading.get_ident()
 
+    @property
+    def is_on_main_thread(self) -> bool:
+        """Whether the main thread holds the lock, which runs a notebook's cells."""
+        return self._owner == threading.main_thread().ident
+
     def check_callback(self) -> None:
         """Refuse what a callback must not do: it would wait for the operation that calls it.
 

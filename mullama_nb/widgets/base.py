@@ -228,7 +228,12 @@ class TreeWidget(ActingWidget):
     Attributes
     ----------
     tree : CheckpointTree
+    in_cell : bool
+        Whether a cell is what moves the tree just now: a view that is to stop it then has to
+        interrupt the kernel, as messages may wait until the cell has ended.
     """
+
+    in_cell = traitlets.Bool(False).tag(sync=True)
 
     _subscription: Subscription | None = None
 
@@ -253,6 +258,13 @@ class TreeWidget(ActingWidget):
         with self._lock:
             self._events.append(event)
         _publisher.add(self._reference)
+
+    def publish(self) -> None:
+        """Send what has been gathered, and whether a cell is at work; looks again while one is."""
+        super().publish()
+        self.in_cell = self.tree.order.is_on_main_thread
+        if self.in_cell:
+            _publisher.add(self._reference)
 
     def close(self) -> None:
         """Observe no longer, and vanish from every page."""

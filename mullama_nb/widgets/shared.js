@@ -17,11 +17,11 @@ function send(model, action, args = {}) {
   model.send({ ...args, kind: "do", action });
 }
 
-/** Stop generation. A running cell may keep the message waiting, so interrupt that cell too. */
+/** Stop generation. The cell that generates may keep the message waiting, so interrupt it too. */
 function stop(model) {
   model.send({ kind: "stop" });
   const kernel = model.widget_manager?.kernel; // undocumented, so it may be missing
-  if (kernel?.status === "busy") kernel.interrupt?.()?.catch?.(() => {});
+  if (model.get("in_cell") && kernel?.status === "busy") kernel.interrupt?.()?.catch?.(() => {});
 }
 
 /**

@@ -34,3 +34,39 @@ def test_interrupting_the_kernel_keeps_what_was_said(notebook: Opener, kernel: s
     assert opened.outputs(1)[-1]["ename"] == "KeyboardInterrupt"
     assert opened.evaluate("chat.head.metadata['finish_reason']") == "stopped"
     assert 0 < opened.evaluate("len(chat.head.tokens)") < 1500
+
+
+PANEL = "from mullama_nb.widgets import ChatPanel\npanel = ChatPanel(chat); panel"
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_the_stop_button_ends_what_a_cell_asked(notebook: Opener, kernel: str) -> None:
+    opened = notebook(CHAT, PANEL, ASK, kernel=kernel)
+    opened.run(0, 1)
+    opened.start(2)
+    stop = opened.area(1).get_by_role("button", name="Stop")
+    opened.page.wait_for_function(
+        "button => !button.disabled", arg=stop.element_handle(), timeout=30_000
+    )
+    stop.click()
+    opened.wait(2)
+
+    assert opened.evaluate("chat.head.metadata['finish_reason']") == "stopped"
+    assert 0 < opened.evaluate("len(chat.head.tokens)") < 1500
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_the_stop_button_leaves_other_cells_alone(notebook: Opener, kernel: str) -> None:
+    other = "for n in range(30):\n    time.sleep(0.1)\nprint('done')"
+    opened = notebook(CHAT, PANEL, other, kernel=kernel)
+    opened.run(0, 1)
+    opened.area(1).get_by_label("Message", exact=True).fill("Tell me everything.")
+    opened.area(1).get_by_role("button", name="Send").click()
+    opened.wait_until("panel.is_busy")
+    opened.start(2)
+    opened.page.wait_for_timeout(500)
+    opened.area(1).get_by_role("button", name="Stop").click()
+    opened.wait(2)
+
+    assert "done" in opened.text(2)
+    opened.wait_until("not panel.is_busy")

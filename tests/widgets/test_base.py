@@ -110,3 +110,22 @@ def test_what_was_pruned_before_it_was_told_brings_a_snapshot(chat: Chat) -> Non
     assert widget.sent == [{"kind": "snapshot", "snapshot": {"number": 0, "checkpoints": 0}}]
     assert widget.error == ""
     widget.close()
+
+
+def test_it_says_whether_a_cell_moves_the_tree(chat: Chat) -> None:
+    widget = Counter(chat)
+    heard: list[bool] = []
+    changed = threading.Event()
+
+    def listen(change: dict[str, Any]) -> None:
+        heard.append(change["new"])
+        changed.set()
+
+    widget.observe(listen, "in_cell")
+    with chat.tree.turn():  # this is the main thread, as in a cell
+        chat.tag("here")
+        assert changed.wait(30)
+        changed.clear()
+    assert changed.wait(30)
+    assert heard == [True, False]
+    widget.close()
