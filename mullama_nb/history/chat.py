@@ -5,38 +5,29 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from ..engine.chat_template import Message
-from ..engine.context import Context, TokenProbability
+from ..engine.context import Context
 from ..engine.generation import Token
 from ..engine.model import Model
-from ..engine.params import ContextParams, SamplingParams
-from ..errors import HistoryError, ParameterError
+from ..errors import HistoryError
 from ..sessions.store import SessionStore
 from .answering import Answering, answer_notes
+from .chat_moves import ChatMoves
 from .checkpoint import Checkpoint
-from .compare import Difference
-from .conversation import Conversation
 from .display import chat_bundle
 from .events import TokenAdded
-from .options import CONTEXT_OPTIONS, SAMPLING_OPTIONS, check_names, pick
 from .persistence import Autosave, open_chat, save_chat
-from .transcript import export
-from .tree import CheckpointTree, check_steps
-from .turn import Answers, Turn, message_parts, turns_on_path
+from .turn import Answers, Turn, message_parts, token_place
 
 __all__ = ["Chat"]
 
 T = TypeVar("T")
 
-_N_CTX = 4096
 
-
-class Chat:
+class Chat(ChatMoves):
     """A conversation whose every message is a checkpoint.
 
     Parameters
@@ -53,21 +44,6 @@ class Chat:
         Fields of ``ContextParams`` and ``SamplingParams``, such as ``n_ctx=2048, temperature=0``.
         Without ``n_ctx``: 4,096 tokens, or as many as the model was trained with.
     """
-
-    def __init__(
-        self,
-        model: str | os.PathLike[str] | Model | Context,
-        system: str | None = None,
-        *,
-        tools: Sequence[Mapping[str, Any]] | None = None,
-        max_bytes: int | None = None,
-        **options: Any,
-    ) -> None:
-        check_names("a chat", options, (*CONTEXT_OPTIONS, *SAMPLING_OPTIONS))
-        self.sampling = SamplingParams().with_changes(**pick(options, SAMPLING_OPTIONS))
-        self.context = _make_context(model, pick(options, CONTEXT_OPTIONS))
-        self.tree = CheckpointTree(self.context, max_bytes=max_bytes)
-        self._conversation = Conversation(self.tree, system, tools)
 
     @classmethod
     def from_messages(
@@ -160,51 +136,6 @@ class Chat:
         self.tree.after_turn = None
         if name is not None:
             self.tree.after_turn = Autosave(self, name, SessionStore(folder)).after_turn
-
-    # -- look --------------------------------------------------------------------------------
-
-    @property
-    def model(self) -> Model:
-        """The model that answers."""
-        return self.context.model
-
-    @property
-    def head(self) -> Checkpoint:
-        """The checkpoint that the chat stands on."""
-        return self.tree.head
-
-    @property
-    def turns(self) -> list[Turn]:
-        """The messages up to the head."""
-        return [Turn(self, checkpoint) for checkpoint in turns_on_path(self.tree.path())]
-
-    @property
-    def messages(self) -> list[dict[str, Any]]:
-        """The messages up to the head, as chat templates take them."""
-        return self._conversation.messages_at(self.tree.head)
-
-    @property
-    def system(self) -> str | None:
-        """The system message."""
-        return self._conversation.system
-
-    @property
-    def tools(self) -> list[dict[str, Any]] | None:
-        """What the chat template is told of tools."""
-        return self._conversation.tools
-
-    @property
-    def undo_steps(self) -> int:
-        """How many turns ``undo`` can go back."""
-        n, at = 0, self.tree.head
-        while (begin := next(filter(_begins_turn, at.lineage()), None)) is not None:
-            n, at = n + 1, self._conversation.point_before(begin)
-        return n
-
-    @property
-    def redo_steps(self) -> int:
-        """How many turns ``redo`` can follow."""
-        return sum(_begins_turn(checkpoint) for checkpoint in self.tree.redo_path)
 
     # -- say ---------------------------------------------------------------------------------
 
@@ -330,7 +261,7 @@ class Chat:
         """
         answering = Answering(self, options)
         with self.tree.turn():
-            part, index = _token_place(turn, token)
+            part, index = token_place(turn, token)
             begins = part is message_parts(turn.checkpoint)[0] and index == 0
             notes = {} if begins else {"continues": True}
             point = self.tree.fork(part, token=index)
@@ -409,124 +340,6 @@ class Chat:
         """End the answer that is being generated; ``resume`` goes on with it."""
         self.context.stop()
 
-    # -- move --------------------------------------------------------------------------------
-
-    def undo(self, n: int = 1) -> Turn | None:
-        """Take back the last ``n`` questions with their answers; stops an answer under way.
-
-        Returns
-        -------
-        Turn or None
-            The last message that is left.
-        """
-        check_steps(n)
-        self.context.stop()
-        with self.tree.turn():
-            for _ in range(n):
-                path = self.tree.path()
-                begin = next((i for i in reversed(range(len(path))) if _begins_turn(path[i])), None)
-                if begin is None:
-                    break
-                before = self._conversation.point_before(path[begin])
-                self.tree.undo(len(path) - begin, to=before)
-            return self._here()
-
-    def redo(self, n: int = 1) -> Turn | None:
-        """Say again what ``undo`` took back.
-
-        Returns
-        -------
-        Turn or None
-            The last message.
-        """
-        check_steps(n)
-        with self.tree.turn():
-            for _ in range(n):
-                way = self.tree.redo_path
-                if not way:
-                    break
-                end = next((i for i in range(1, len(way)) if _begins_turn(way[i])), len(way))
-                self.tree.redo(end)
-            return self._here()
-
-    def checkout(self, ref: Checkpoint | Turn | str) -> Turn | None:
-        """Stand on a checkpoint; stops an answer under way."""
-        self.context.stop()
-        with self.tree.turn():
-            self.tree.checkout(ref.checkpoint if isinstance(ref, Turn) else ref)
-            return self._here()
-
-    @contextmanager
-    def at(self, ref: Checkpoint | Turn | str) -> Iterator[Chat]:
-        """Stand on a checkpoint for the length of a ``with`` block, then again where one was."""
-        with self.tree.visit(ref.checkpoint if isinstance(ref, Turn) else ref):
-            yield self
-
-    def tag(self, name: str, ref: Checkpoint | Turn | str = "HEAD") -> Checkpoint:
-        """Name a checkpoint."""
-        with self.tree.turn():
-            return self.tree.tag(name, ref.checkpoint if isinstance(ref, Turn) else ref)
-
-    def _here(self) -> Turn | None:
-        turns = self.turns
-        return turns[-1] if turns else None
-
-    def trim(self, keep: int | None = None) -> int:
-        """Make room: go on from a new root that holds the latest turns only.
-
-        The conversation as it was stays in the tree.
-
-        Parameters
-        ----------
-        keep : int, optional
-            Questions to keep, with their answers. None: as many as fill half of the context.
-
-        Returns
-        -------
-        int
-            Tokens that became free.
-        """
-        with self.tree.turn():
-            return self._conversation.trim(keep)
-
-    # -- ask about ---------------------------------------------------------------------------
-
-    def alternatives(self, turn: Turn, token: int, k: int = 10) -> list[TokenProbability]:
-        """What could have stood in a token's place, with the probabilities that it had.
-
-        Parameters
-        ----------
-        turn : Turn
-        token : int
-            Counted from the message's first token, 0; -1 is its last.
-        k : int
-        """
-        with self.tree.turn():
-            part, index = _token_place(turn, token)
-            position = part.start + index
-            if part.is_ancestor_of(self.tree.head):
-                return self.context.top_tokens(k, at=position)
-            with self.tree.visit(part):
-                return self.context.top_tokens(k, at=position)
-
-    def compare(self, a: Turn | Checkpoint | str, b: Turn | Checkpoint | str) -> Difference:
-        """Where two messages part, what each says from there, and how likely that was."""
-        a, b = (ref.checkpoint if isinstance(ref, Turn) else ref for ref in (a, b))
-        return self.tree.diff(a, b)
-
-    def score(self, text: str) -> float:
-        """Natural log-probability of a text as the way on from here; nothing of it is kept."""
-        with self.tree.turn():
-            return self.context.score(text).total
-
-    def kv_bytes(self) -> int:
-        """Bytes of the rows up to the head."""
-        return self.context.kv_bytes()
-
-    def export(self, path: str | os.PathLike[str]) -> None:
-        """Write the messages as Markdown (``.md``) or the tree's transcript as JSON (``.json``)."""
-        export(self, Path(path).expanduser())
-
     # -- async forms -------------------------------------------------------------------------
 
     async def aask(self, message: str | Message | Sequence[Message], **options: Any) -> Turn:
@@ -582,40 +395,9 @@ class Chat:
         raise HistoryError(f"there is no {role} message yet; ask() something first")
 
 
-def _begins_turn(checkpoint: Checkpoint) -> bool:
-    notes = checkpoint.metadata
-    return notes.get("role") not in (None, "system", "assistant") and not notes.get("continues")
-
-
-def _token_place(turn: Turn, token: int) -> tuple[Checkpoint, int]:
-    """The checkpoint of a message's token, and its number in there."""
-    parts = message_parts(turn.checkpoint)
-    n = sum(len(part.tokens) for part in parts)
-    index = token + n if token < 0 else token
-    if not 0 <= index < n:
-        raise ParameterError(f"token={token} is not in the message, which has {n} tokens")
-    for part in parts:
-        if index < len(part.tokens):
-            return part, index
-        index -= len(part.tokens)
-    raise AssertionError("unreachable")
-
-
 def _as_messages(message: str | Message | Sequence[Message]) -> list[dict[str, Any]]:
     if isinstance(message, str):
         return [{"role": "user", "content": message}]
     if isinstance(message, Mapping):
         return [dict(message)]
     return [dict(m) for m in message]
-
-
-def _make_context(
-    model: str | os.PathLike[str] | Model | Context, options: dict[str, Any]
-) -> Context:
-    if isinstance(model, Context):
-        if options:
-            raise ParameterError(f"a context is made already; {', '.join(options)} come too late")
-        return model
-    loaded = model if isinstance(model, Model) else Model.load(model)
-    options.setdefault("n_ctx", min(_N_CTX, loaded.n_ctx_train))
-    return Context(loaded, ContextParams(**options))

@@ -163,11 +163,6 @@ class Observers:
                 self._thread = None
                 self._queue.put(None)
 
-    @property
-    def has_any(self) -> bool:
-        """Whether anybody listens."""
-        return bool(self._subscriptions)
-
     def tell(self, event: Event) -> None:
         """Queue an event for those who listen now; costs a microsecond."""
         subscriptions = self._subscriptions

@@ -10,18 +10,18 @@ from ..errors import ParameterError
 from ..state.atomic import write_atomically
 
 if TYPE_CHECKING:
-    from .chat import Chat
+    from .chat_moves import ChatMoves
 
 __all__ = ["as_json", "as_markdown", "export"]
 
 
-def as_markdown(chat: Chat) -> str:
+def as_markdown(chat: ChatMoves) -> str:
     """The messages up to the head, each under its role."""
     parts = [f"**{message['role']}**\n\n{_content(message)}" for message in chat.messages]
     return "\n\n---\n\n".join(parts) + "\n"
 
 
-def as_json(chat: Chat) -> str:
+def as_json(chat: ChatMoves) -> str:
     """Every checkpoint with its text, notes, tags and parent; no rows."""
     tree = chat.tree
     checkpoints = [
@@ -46,7 +46,7 @@ def as_json(chat: Chat) -> str:
     return json.dumps(document, ensure_ascii=False, indent=1) + "\n"
 
 
-def export(chat: Chat, path: Path) -> None:
+def export(chat: ChatMoves, path: Path) -> None:
     """Write the chat in the form that the file's ending asks for.
 
     Raises

@@ -8,15 +8,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, overload
 
-from ..errors import HistoryError
+from ..errors import HistoryError, ParameterError
 from .checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     from ..engine.context import TokenProbability
     from ..engine.vocabulary import Vocabulary
-    from .chat import Chat
+    from .chat_moves import ChatMoves
 
-__all__ = ["Answers", "Turn", "decoded", "message_parts", "message_text", "turns_on_path"]
+__all__ = [
+    "Answers",
+    "Turn",
+    "decoded",
+    "message_parts",
+    "message_text",
+    "token_place",
+    "turns_on_path",
+]
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -35,7 +43,7 @@ class Turn:
         For the prompt and the answer; 0 for turns that were looked up.
     """
 
-    chat: Chat
+    chat: ChatMoves
     checkpoint: Checkpoint
     reused: int = 0
     evaluated: int = 0
@@ -105,7 +113,7 @@ class Answers(Sequence[Turn]):
     turns : sequence of Turn
     """
 
-    def __init__(self, chat: Chat, turns: Sequence[Turn]) -> None:
+    def __init__(self, chat: ChatMoves, turns: Sequence[Turn]) -> None:
         self._chat = chat
         self._turns = tuple(turns)
 
@@ -202,3 +210,17 @@ def turns_on_path(path: Sequence[Checkpoint]) -> Iterator[Checkpoint]:
         if notes.get("cut") and (notes["role"] != "assistant" or "history" in following):
             continue
         yield checkpoint
+
+
+def token_place(turn: Turn, token: int) -> tuple[Checkpoint, int]:
+    """The checkpoint of a message's token, and its number in there."""
+    parts = message_parts(turn.checkpoint)
+    n = sum(len(part.tokens) for part in parts)
+    index = token + n if token < 0 else token
+    if not 0 <= index < n:
+        raise ParameterError(f"token={token} is not in the message, which has {n} tokens")
+    for part in parts:
+        if index < len(part.tokens):
+            return part, index
+        index -= len(part.tokens)
+    raise AssertionError("unreachable")

@@ -1,0 +1,233 @@
+"""Where a chat stands: its messages up to the head, the ways from there, what can be asked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..engine.context import Context, TokenProbability
+from ..engine.model import Model
+from ..engine.params import ContextParams, SamplingParams
+from ..errors import ParameterError
+from .checkpoint import Checkpoint
+from .compare import Difference
+from .conversation import Conversation
+from .options import CONTEXT_OPTIONS, SAMPLING_OPTIONS, check_names, pick
+from .transcript import export
+from .tree import CheckpointTree, check_steps
+from .turn import Turn, token_place, turns_on_path
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["ChatMoves"]
+
+_N_CTX = 4096
+
+
+class ChatMoves:
+    """What a chat knows and where it goes; ``Chat`` adds what is said.
+
+    Parameters
+    ----------
+    model, system, tools, max_bytes, **options
+        As for ``Chat``.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | Model | Context,
+        system: str | None = None,
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        max_bytes: int | None = None,
+        **options: Any,
+    ) -> None:
+        check_names("a chat", options, (*CONTEXT_OPTIONS, *SAMPLING_OPTIONS))
+        self.sampling = SamplingParams().with_changes(**pick(options, SAMPLING_OPTIONS))
+        self.context = _make_context(model, pick(options, CONTEXT_OPTIONS))
+        self.tree = CheckpointTree(self.context, max_bytes=max_bytes)
+        self._conversation = Conversation(self.tree, system, tools)
+
+    # -- look --------------------------------------------------------------------------------
+
+    @property
+    def model(self) -> Model:
+        """The model that answers."""
+        return self.context.model
+
+    @property
+    def head(self) -> Checkpoint:
+        """The checkpoint that the chat stands on."""
+        return self.tree.head
+
+    @property
+    def turns(self) -> list[Turn]:
+        """The messages up to the head."""
+        return [Turn(self, checkpoint) for checkpoint in turns_on_path(self.tree.path())]
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """The messages up to the head, as chat templates take them."""
+        return self._conversation.messages_at(self.tree.head)
+
+    @property
+    def system(self) -> str | None:
+        """The system message."""
+        return self._conversation.system
+
+    @property
+    def tools(self) -> list[dict[str, Any]] | None:
+        """What the chat template is told of tools."""
+        return self._conversation.tools
+
+    @property
+    def undo_steps(self) -> int:
+        """How many turns ``undo`` can go back."""
+        n, at = 0, self.tree.head
+        while (begin := next(filter(_begins_turn, at.lineage()), None)) is not None:
+            n, at = n + 1, self._conversation.point_before(begin)
+        return n
+
+    @property
+    def redo_steps(self) -> int:
+        """How many turns ``redo`` can follow."""
+        return sum(_begins_turn(checkpoint) for checkpoint in self.tree.redo_path)
+
+    # -- move --------------------------------------------------------------------------------
+
+    def undo(self, n: int = 1) -> Turn | None:
+        """Take back the last ``n`` questions with their answers; stops an answer under way.
+
+        Returns
+        -------
+        Turn or None
+            The last message that is left.
+        """
+        check_steps(n)
+        self.context.stop()
+        with self.tree.turn():
+            for _ in range(n):
+                path = self.tree.path()
+                begin = next((i for i in reversed(range(len(path))) if _begins_turn(path[i])), None)
+                if begin is None:
+                    break
+                before = self._conversation.point_before(path[begin])
+                self.tree.undo(len(path) - begin, to=before)
+            return self._here()
+
+    def redo(self, n: int = 1) -> Turn | None:
+        """Say again what ``undo`` took back.
+
+        Returns
+        -------
+        Turn or None
+            The last message.
+        """
+        check_steps(n)
+        with self.tree.turn():
+            for _ in range(n):
+                way = self.tree.redo_path
+                if not way:
+                    break
+                end = next((i for i in range(1, len(way)) if _begins_turn(way[i])), len(way))
+                self.tree.redo(end)
+            return self._here()
+
+    def checkout(self, ref: Checkpoint | Turn | str) -> Turn | None:
+        """Stand on a checkpoint; stops an answer under way."""
+        self.context.stop()
+        with self.tree.turn():
+            self.tree.checkout(ref.checkpoint if isinstance(ref, Turn) else ref)
+            return self._here()
+
+    @contextmanager
+    def at(self, ref: Checkpoint | Turn | str) -> Iterator[Self]:
+        """Stand on a checkpoint for the length of a ``with`` block, then again where one was."""
+        with self.tree.visit(ref.checkpoint if isinstance(ref, Turn) else ref):
+            yield self
+
+    def tag(self, name: str, ref: Checkpoint | Turn | str = "HEAD") -> Checkpoint:
+        """Name a checkpoint."""
+        with self.tree.turn():
+            return self.tree.tag(name, ref.checkpoint if isinstance(ref, Turn) else ref)
+
+    def _here(self) -> Turn | None:
+        turns = self.turns
+        return turns[-1] if turns else None
+
+    def trim(self, keep: int | None = None) -> int:
+        """Make room: go on from a new root that holds the latest turns only.
+
+        The conversation as it was stays in the tree.
+
+        Parameters
+        ----------
+        keep : int, optional
+            Questions to keep, with their answers. None: as many as fill half of the context.
+
+        Returns
+        -------
+        int
+            Tokens that became free.
+        """
+        with self.tree.turn():
+            return self._conversation.trim(keep)
+
+    # -- ask about ---------------------------------------------------------------------------
+
+    def alternatives(self, turn: Turn, token: int, k: int = 10) -> list[TokenProbability]:
+        """What could have stood in a token's place, with the probabilities that it had.
+
+        Parameters
+        ----------
+        turn : Turn
+        token : int
+            Counted from the message's first token, 0; -1 is its last.
+        k : int
+        """
+        with self.tree.turn():
+            part, index = token_place(turn, token)
+            position = part.start + index
+            if part.is_ancestor_of(self.tree.head):
+                return self.context.top_tokens(k, at=position)
+            with self.tree.visit(part):
+                return self.context.top_tokens(k, at=position)
+
+    def compare(self, a: Turn | Checkpoint | str, b: Turn | Checkpoint | str) -> Difference:
+        """Where two messages part, what each says from there, and how likely that was."""
+        a, b = (ref.checkpoint if isinstance(ref, Turn) else ref for ref in (a, b))
+        return self.tree.diff(a, b)
+
+    def score(self, text: str) -> float:
+        """Natural log-probability of a text as the way on from here; nothing of it is kept."""
+        with self.tree.turn():
+            return self.context.score(text).total
+
+    def kv_bytes(self) -> int:
+        """Bytes of the rows up to the head."""
+        return self.context.kv_bytes()
+
+    def export(self, path: str | os.PathLike[str]) -> None:
+        """Write the messages as Markdown (``.md``) or the tree's transcript as JSON (``.json``)."""
+        export(self, Path(path).expanduser())
+
+
+def _begins_turn(checkpoint: Checkpoint) -> bool:
+    notes = checkpoint.metadata
+    return notes.get("role") not in (None, "system", "assistant") and not notes.get("continues")
+
+
+def _make_context(
+    model: str | os.PathLike[str] | Model | Context, options: dict[str, Any]
+) -> Context:
+    if isinstance(model, Context):
+        if options:
+            raise ParameterError(f"a context is made already; {', '.join(options)} come too late")
+        return model
+    loaded = model if isinstance(model, Model) else Model.load(model)
+    options.setdefault("n_ctx", min(_N_CTX, loaded.n_ctx_train))
+    return Context(loaded, ContextParams(**options))
