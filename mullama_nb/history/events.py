@@ -92,12 +92,12 @@ class Progress:
 
 @dataclass(frozen=True)
 class TokenAdded:
-    """A token was generated; ``branch`` counts the answers of an exploration."""
+    """A token was generated; ``branch`` counts the answers of an exploration, None outside one."""
 
     token: int
     text: str
     logprob: float
-    branch: int = 0
+    branch: int | None = None
 
 
 Event: TypeAlias = Committed | Split | Moved | Tagged | Pruned | Spilled | Progress | TokenAdded

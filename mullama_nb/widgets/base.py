@@ -24,11 +24,15 @@ _SECONDS_BETWEEN_MESSAGES = 1 / 25
 _VIEW = "application/vnd.jupyter.widget-view+json"
 
 
-def front_end(name: str) -> tuple[str, str]:
+def front_end(*names: str) -> tuple[str, str]:
     """The script and the style sheet of a widget, each behind the part that all share."""
     folder = Path(__file__).parent
     script, style = (
-        "\n".join((folder / f"{part}.{kind}").read_text("utf-8") for part in ("shared", name))
+        "\n".join(
+            path.read_text("utf-8")
+            for path in (folder / f"{part}.{kind}" for part in ("shared", *names))
+            if path.exists()
+        )
         for kind in ("js", "css")
     )
     return script, style
@@ -59,12 +63,14 @@ class _Publisher:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting)
                 waiting, self._waiting = self._waiting, []
+            began = time.monotonic()
             for reference in waiting:
                 widget = reference()
                 if widget is not None:
                     widget.publish()
                 del widget  # waiting keeps no widget alive
-            time.sleep(_SECONDS_BETWEEN_MESSAGES)
+            took = time.monotonic() - began  # at most a fifth of the time: generation needs it
+            time.sleep(max(_SECONDS_BETWEEN_MESSAGES, 4 * took))
 
 
 class _Actions:

@@ -1,141 +1,144 @@
-const NAMES = { user: "You", assistant: "Model", system: "System", tool: "Tool" };
-
 function start(snapshot) {
-  return { messages: snapshot.messages ?? [], draft: snapshot.draft ?? "", progress: null };
+  return { messages: snapshot.messages ?? [], draft: snapshot.draft ?? "", progress: snapshot.progress ?? null };
 }
 
 function apply(state, change) {
-  if (change.event === "messages") return { messages: change.messages, draft: change.draft, progress: null };
-  if (change.event === "text") return { ...state, draft: state.draft + change.text, progress: null };
-  if (change.event === "progress") return { ...state, progress: change };
+  if (change.messages) {
+    const kept = change.after === null ? 0 : state.messages.findIndex(({ id }) => id === change.after) + 1;
+    if (change.after !== null && !kept) return LOST;
+    const changed = new Map(change.changed.map((fields) => [fields.id, fields]));
+    state.messages = state.messages.slice(0, kept)
+      .map((message) => (changed.has(message.id) ? { ...message, ...changed.get(message.id) } : message))
+      .concat(change.messages);
+  }
+  if (change.draft) state.draft = state.draft.slice(0, change.draft[0]) + change.draft[1];
+  if ("progress" in change) state.progress = change.progress;
+  return state;
 }
 
 function draw(body, { model, state }) {
   const log = element("div", { class: "mullama-log", role: "log", "aria-live": "polite", "aria-label": "Messages", tabindex: 0 });
-  const bar = element("progress", { class: "mullama-progress", "aria-label": "Evaluating", hidden: true });
-  const box = element("textarea", { rows: 2, "aria-label": "Message", placeholder: "Write a message", onkeydown: typed, oninput: () => fit() });
-  const sendButton = element("button", { type: "button", onclick: submit }, "Send");
-  const stopButton = element("button", { type: "button", onclick: () => stop(model) }, "Stop");
+  const bar = element("progress", { "aria-label": "Evaluating" });
+  const count = element("span");
+  const reading = element("div", { class: "mullama-progress", hidden: true }, bar, count);
+  const box = enters(element("textarea", { rows: 1, "aria-label": "Message", placeholder: "Write a message" }), submit);
+  const sendButton = element("button", { type: "button", class: "mullama-main", onclick: submit }, "Send");
+  const stopButton = element("button", { type: "button", onclick: () => { stop(model); box.focus(); } }, "Stop");
+  const empty = element("p", { class: "mullama-empty" }, "Say something to begin.");
   body.classList.add("mullama-chat");
-  body.append(log, bar, element("div", { class: "mullama-write" }, box, sendButton, stopButton));
+  body.append(log, element("div", { class: "mullama-write" }, reading, box, sendButton, stopButton));
+  box.addEventListener("input", fit);
+  let rows = [];
   let draft = null;
-  let editing = null;
-  let opened = null;
+  let pending = null;
+  let follows = true; // whether the reader is at the end
+  let sent = "";
+  const edited = new Map(); // rows that are not shown just now, but hold an edit
 
-  function typed(event) {
-    event.stopPropagation(); // the notebook has its own keys
-    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
-    event.preventDefault();
-    submit();
-  }
-  function fit() {
-    sendButton.disabled = !box.value.trim() || model.get("is_busy");
-    stopButton.disabled = !(model.get("is_busy") || state().draft || state().progress);
-  }
+  const toEnd = () => { if (follows) log.scrollTop = log.scrollHeight; };
+  log.addEventListener("scroll", () => { follows = log.scrollHeight - log.scrollTop - log.clientHeight < 24; });
+  const observer = new ResizeObserver(toEnd);
+  observer.observe(log);
+
   function submit() {
     const text = box.value.trim();
     if (!text || model.get("is_busy")) return;
     send(model, "ask", { text });
+    sent = text;
     box.value = "";
+    follows = true;
     fit();
   }
-  function button(label, title, onclick) {
-    return element("button", { type: "button", title, "aria-label": title, onclick }, label);
+  function fit() {
+    const isBusy = model.get("is_busy");
+    sendButton.disabled = !box.value.trim() || isBusy;
+    stopButton.disabled = !(isBusy || model.get("in_cell") || state().draft || state().progress);
   }
-  function editor(message) {
-    const field = element("textarea", { rows: 3, "aria-label": "Edited message" });
-    field.value = message.text;
-    const close = () => { editing = null; everything(); };
-    const save = () => { send(model, "edit", { id: message.id, text: field.value }); close(); };
-    field.addEventListener("keydown", (event) => {
-      event.stopPropagation();
-      if (event.key === "Escape") close();
-      if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); save(); }
-    });
-    queueMicrotask(() => field.focus());
-    return element("div", { class: "mullama-edit" }, field, element("div", {}, button("Save", "Save as another version", save), button("Cancel", "Cancel", close)));
+  /** What was not said, because of an error, goes back into the box. */
+  function giveBack() {
+    if (!model.get("error") || !sent) return;
+    const said = state().messages.findLast(({ role }) => role === "user")?.text;
+    if (!box.value && said !== sent) box.value = sent;
+    sent = "";
+    fit();
   }
-  function tokens(message) {
-    const detail = model.get("detail") ?? {};
-    if (detail.id !== message.id) return element("div", {}, "…");
-    const view = element("div", { class: "mullama-tokens" }, (detail.tokens ?? []).map(([text, p], token) =>
-      element("button", {
-        type: "button", style: `--doubt: ${Math.round((1 - p) * 60)}%`, title: `${(100 * p).toFixed(1)} %`,
-        "aria-pressed": detail.at === token,
-        onclick: () => send(model, "alternatives", { id: message.id, token }),
-      }, text)));
-    if (!detail.alternatives) return view;
-    return [view, element("div", { class: "mullama-alternatives", role: "group", "aria-label": "Alternatives" },
-      detail.alternatives.map(([id, text, p]) =>
-        button(`${JSON.stringify(text)} ${(100 * p).toFixed(1)} %`, "Go on from here with this token",
-          () => send(model, "fork", { id: message.id, token: detail.at, choose: id }))))];
+  function rowOf(message, old) {
+    const row = old.get(message.id) ?? edited.get(message.id);
+    if (row) return row;
+    const made = message.role === "assistant" ? draft : null; // what streamed is now whole
+    if (made) draft = null;
+    return made ?? drawMessage(model);
   }
-  function row(message, isLast) {
-    const content = element("div", { class: "mullama-text" });
-    if (editing === message.id) content.append(editor(message));
-    else if (opened === message.id) content.append(...[tokens(message)].flat());
-    else content.innerHTML = message.html; // rendered and cleaned by the kernel
-    const tools = element("div", { class: "mullama-tools" });
-    const at = message.siblings.indexOf(message.id);
-    const n = message.siblings.length;
-    if (n > 1) {
-      const show = (to) => () => send(model, "show", { id: message.siblings[to] });
-      const left = button("‹", "Previous version", show(at - 1));
-      const right = button("›", "Next version", show(at + 1));
-      left.disabled = at <= 0;
-      right.disabled = at >= n - 1;
-      tools.append(left, element("span", {}, `${at + 1}/${n}`), right);
-    }
-    if (message.role !== "system") tools.append(button("Edit", "Edit this message", () => { editing = message.id; everything(); }));
-    if (message.role === "assistant") tools.append(button("Regenerate", "Another answer", () => send(model, "regenerate", { id: message.id })));
-    if (message.tokens) {
-      const toggle = button("Tokens", "Show how likely each token was", () => {
-        opened = opened === message.id ? null : message.id;
-        if (opened) send(model, "tokens", { id: message.id });
-        everything();
-      });
-      toggle.setAttribute("aria-pressed", opened === message.id);
-      tools.append(toggle);
-    }
-    if (message.unfinished && isLast) {
-      tools.append(element("span", {}, "unfinished"), button("Continue", "Go on with this answer", () => send(model, "resume")));
-    }
-    return element("article", { class: `mullama-message mullama-${message.role === "user" ? "user" : "other"}` },
-      element("div", { class: "mullama-role" }, NAMES[message.role] ?? message.role), content, tools);
-  }
-  function everything() {
+  /** Have the log hold the rows of the messages; rows that stay are not touched. */
+  function arrange() {
     const { messages } = state();
-    draft = null;
-    log.replaceChildren(...messages.map((message, i) => row(message, i === messages.length - 1)));
-    if (!messages.length && !state().draft) log.append(element("p", { class: "mullama-empty" }, "Say something to begin."));
-    streaming();
-    log.scrollTop = log.scrollHeight;
-  }
-  function streaming() {
-    if (!state().draft) return;
-    if (!draft) {
-      draft = element("div", { class: "mullama-text mullama-draft" });
-      log.querySelector(".mullama-empty")?.remove();
-      log.append(element("article", { class: "mullama-message mullama-other" }, element("div", { class: "mullama-role" }, NAMES.assistant), draft));
+    const old = new Map(rows.map((row) => [row.id, row]));
+    const focus = focused();
+    rows = messages.map((message) => rowOf(message, old));
+    rows.forEach((row, i) => {
+      row.update(messages[i], i === messages.length - 1);
+      old.delete(row.id);
+      edited.delete(row.id);
+      if (log.children[i] !== row.node) log.insertBefore(row.node, log.children[i] ?? null);
+    });
+    for (const [id, row] of old) {
+      row.node.remove();
+      if (row.isEdited) edited.set(id, row);
     }
-    const follows = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
-    draft.textContent = state().draft;
-    if (follows) log.scrollTop = log.scrollHeight;
+    last();
+    if (focus && !log.contains(log.getRootNode().activeElement)) {
+      const row = rows[focus.index]?.node;
+      (row?.querySelector(`button[aria-label="${focus.name}"]:enabled`) ?? row?.querySelector(".mullama-tools button:enabled:not([hidden])") ?? box).focus({ preventScroll: true });
+    }
   }
-  model.on("change:is_busy", fit);
-  model.on("change:detail", everything);
+  function focused() {
+    const active = log.getRootNode().activeElement;
+    const index = rows.findIndex(({ node }) => node.contains(active));
+    return index < 0 ? null : { index, name: active.getAttribute("aria-label") };
+  }
+  /** What stands behind the messages: a question on its way, and an answer as it comes. */
+  function last() {
+    const { messages, draft: html } = state();
+    const waits = model.get("pending");
+    const isSaid = !waits || messages.findLast(({ role }) => role === "user")?.text === waits;
+    if (isSaid) pending = pending?.remove() ?? null;
+    else if (!pending) log.append(pending = element("article", { class: "mullama-message mullama-user mullama-pending" },
+      element("div", { class: "mullama-role" }, NAMES.user), element("div", { class: "mullama-text" }, waits)));
+    if (!html) draft = draft?.node.remove() ?? null;
+    else {
+      if (!draft) log.append((draft = drawMessage(model)).node);
+      draft.update({ role: "assistant", html }, true);
+    }
+    if (log.childElementCount > Number(empty.isConnected)) empty.remove();
+    else log.append(empty);
+    toEnd();
+  }
+  function refresh() {
+    rows.forEach((row) => row.refresh());
+    last();
+    fit();
+  }
+  const listeners = {
+    "change:is_busy change:detail change:alternatives change:pending": refresh,
+    "change:in_cell": fit,
+    "change:error": giveBack,
+  };
+  Object.entries(listeners).forEach(([names, listener]) => model.on(names, listener));
   return {
     update(change) {
-      if (!change || change.event === "messages") everything();
-      else if (change.event === "text") streaming();
+      if (!change || change.messages) arrange();
+      else if (change.draft) last();
       const { progress } = state();
-      bar.hidden = !progress || progress.evaluated >= progress.total;
-      if (progress) { bar.max = progress.total; bar.value = progress.evaluated; }
+      reading.hidden = !progress;
+      if (progress) {
+        [bar.value, bar.max] = progress;
+        count.textContent = `Reading ${progress[0].toLocaleString("en")} of ${progress[1].toLocaleString("en")} tokens`;
+      }
       fit();
     },
     destroy() {
-      model.off("change:is_busy", fit);
-      model.off("change:detail", everything);
+      observer.disconnect();
+      Object.entries(listeners).forEach(([names, listener]) => model.off(names, listener));
     },
   };
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
+from itertools import zip_longest
 from typing import Any
 
 import traitlets
@@ -13,15 +13,16 @@ import traitlets
 from ..errors import HistoryError, ParameterError
 from ..history.chat import Chat
 from ..history.checkpoint import Checkpoint
-from ..history.events import Event, Progress, TokenAdded
+from ..history.events import Committed, Event, Moved, Progress, Pruned, Split, TokenAdded
 from ..history.refs import resolve
 from ..history.turn import Turn, message_parts
 from .base import TreeWidget, front_end
-from .markdown import render_markdown
+from .markdown import Draft, render_markdown
 
 __all__ = ["ChatPanel"]
 
-_render = lru_cache(maxsize=512)(render_markdown)
+_ANSWERS = ("ask", "edit", "fork", "regenerate", "resume")
+_MOVES = (Committed, Moved, Split, Pruned)
 
 
 class ChatPanel(TreeWidget):
@@ -34,100 +35,128 @@ class ChatPanel(TreeWidget):
     Attributes
     ----------
     is_busy : bool
-        Whether an action of the panel is under way.
+        Whether the panel has the model answer.
+    pending : str
+        What was asked in the panel and is being answered.
     detail : dict
-        The tokens of the message that was looked into last, and the alternatives to one of them.
+        The tokens of the message that was looked into last.
+    alternatives : dict
+        What could have stood in the place of the token that was looked into last.
     """
 
-    _esm, _css = front_end("chat_panel")
+    _esm, _css = front_end("message", "chat_panel")
 
-    # Both are written by the thread for actions alone.
+    # All are written by the thread for actions alone.
     is_busy = traitlets.Bool(False).tag(sync=True)
+    pending = traitlets.Unicode("").tag(sync=True)
     detail = traitlets.Dict().tag(sync=True)
+    alternatives = traitlets.Dict().tag(sync=True)
 
     def __init__(self, chat: Chat) -> None:
         if not isinstance(chat, Chat):
             raise ParameterError(f"ChatPanel shows a Chat, not a {type(chat).__name__}.")
         self._chat = chat
-        self._draft: list[str] = []
+        self._draft = Draft()
+        self._progress: list[int] | None = None
         self._visited: dict[str, Checkpoint] = {}
+        self._content: dict[Checkpoint, dict[str, Any]] = {}
+        self._told = self._messages()
         super().__init__(chat)
 
     def take_snapshot(self) -> dict[str, Any]:
         """The messages, and what has been said of the one that is being generated."""
-        return {"messages": self._messages(), "draft": "".join(self._draft)}
+        return {
+            "messages": self._messages(),
+            "draft": self._draft.html,
+            "progress": self._progress,
+        }
 
     def changes(self, events: Sequence[Event]) -> Iterable[dict[str, Any]]:
-        """New text alone while an answer streams; the messages when the tree has changed."""
-        moves = [i for i, e in enumerate(events) if not isinstance(e, TokenAdded | Progress)]
-        latest = events[moves[-1] + 1 :] if moves else events
-        text = "".join(e.text for e in latest if isinstance(e, TokenAdded) and e.branch == 0)
+        """What is new: of the messages, of the answer that streams, of an evaluation."""
+        change: dict[str, Any] = {}
+        moves = [i for i, event in enumerate(events) if isinstance(event, _MOVES)]
         if moves:
             self._remember_way()
-            self._draft = [text]
-            yield {"event": "messages", "messages": self._messages(), "draft": text}
-        elif text:
-            self._draft.append(text)
-            yield {"event": "text", "text": text}
-        progress = [event for event in latest if isinstance(event, Progress)]
-        if progress and not text:
-            last = progress[-1]
-            yield {"event": "progress", "evaluated": last.evaluated, "total": last.total}
+            change |= self._message_changes()
+            events = events[moves[-1] + 1 :]
+            self._draft, change["draft"] = Draft(), (0, "")
+        text = "".join(e.text for e in events if isinstance(e, TokenAdded) and e.branch is None)
+        if text:
+            change["draft"] = self._draft.add(text)
+        done = bool(moves or text)
+        progress = None if done else self._progress
+        for event in events:
+            if isinstance(event, Progress):
+                going = event.evaluated < event.total and not text
+                progress = [event.evaluated, event.total] if going else None
+        if progress != self._progress:
+            self._progress = change["progress"] = progress
+        if change:
+            yield change
 
     def handle(self, action: str, arguments: dict[str, Any]) -> None:
         """Do what a view asks for."""
-        self.is_busy = True
-        try:
-            self._act(action, arguments)
-        finally:
-            self.is_busy = False
-
-    def _act(self, action: str, arguments: dict[str, Any]) -> None:
-        message = str(arguments.get("id", ""))
-        text = str(arguments.get("text", ""))
+        identifier = str(arguments.get("id", ""))
         token = int(arguments.get("token", 0))
-        chat = self._chat
+        if action == "show":
+            self._chat.checkout(self._leaf(resolve(self.tree, identifier)))
+        elif action == "tokens":
+            self.detail = {"id": identifier, "tokens": self._tokens(self._turn(identifier))}
+        elif action == "close":
+            self.detail = self.alternatives = {}
+        elif action == "alternatives":
+            self.alternatives = self._alternatives(identifier, token)
+        elif action in _ANSWERS:
+            self.is_busy = True
+            self.pending = str(arguments.get("text", "")) if action == "ask" else ""
+            self.detail = self.alternatives = {}
+            try:
+                self._answer(action, identifier, token, arguments)
+            finally:
+                self.is_busy, self.pending = False, ""
+        else:
+            super().handle(action, arguments)
+
+    def _answer(self, action: str, identifier: str, token: int, arguments: dict[str, Any]) -> None:
+        chat, text = self._chat, str(arguments.get("text", ""))
         if action == "ask":
             chat.ask(text, echo=False)
         elif action == "resume":
             chat.resume(echo=False)
         elif action == "regenerate":
-            chat.regenerate(self._turn(message), echo=False)
+            chat.regenerate(self._turn(identifier), echo=False)
         elif action == "edit":
-            chat.edit(text, self._turn(message), echo=False)
-        elif action == "show":
-            chat.checkout(self._leaf(resolve(self.tree, message)))
-        elif action == "tokens":
-            self.detail = {"id": message, "tokens": self._tokens(self._turn(message))}
-        elif action == "alternatives":
-            self.detail = {**self.detail, "at": token, "alternatives": self._others(message, token)}
+            chat.edit(text, self._turn(identifier), echo=False)
         elif action == "fork":
-            chat.fork(self._turn(message), token=token, choose=arguments.get("choose"), echo=False)
-        else:
-            super().handle(action, {})
+            choose = arguments.get("choose")
+            chat.fork(self._turn(identifier), token=token, choose=choose, echo=False)
 
     def draw_html(self) -> str:
         """The messages, one below the other."""
         if not self._chat.turns:
             return "<p><em>Nothing has been said yet.</em></p>"
         return "".join(
-            f"<p><strong>{html.escape(turn.role)}</strong></p>{_render(turn.text)}"
+            f"<p><strong>{html.escape(turn.role)}</strong></p>{render_markdown(turn.text)}"
             for turn in self._chat.turns
         )
 
     def _messages(self) -> list[dict[str, Any]]:
-        return [
-            {
-                "id": turn.checkpoint.id,
-                "role": turn.role,
-                "html": _render(turn.text),
-                "text": turn.text,
-                "siblings": [end.id for end in _endings(turn.checkpoint)],
-                "unfinished": turn.checkpoint.is_unfinished,
-                "tokens": bool(turn.logprobs),
-            }
-            for turn in self._chat.turns
+        turns, known = self._chat.turns, self._content
+        self._content = {t.checkpoint: known.get(t.checkpoint) or _described(t) for t in turns}
+        return [{**said, **_places(checkpoint)} for checkpoint, said in self._content.items()]
+
+    def _message_changes(self) -> dict[str, Any]:
+        """Messages that are new behind the one called ``after``, and fields of those before."""
+        before, now = self._told, self._messages()
+        self._told = now
+        pairs = list(zip(before, now, strict=False))
+        n = next((i for i, (a, b) in enumerate(pairs) if a["id"] != b["id"]), len(pairs))
+        changed = [
+            {"id": b["id"], **{name: value for name, value in b.items() if value != a[name]}}
+            for a, b in pairs[:n]
+            if a != b
         ]
+        return {"after": now[n - 1]["id"] if n else None, "messages": now[n:], "changed": changed}
 
     def _turn(self, identifier: str) -> Turn:
         for turn in self._chat.turns:
@@ -135,22 +164,26 @@ class ChatPanel(TreeWidget):
                 return turn
         raise HistoryError("That message is not on the way to the head any more.")
 
-    def _tokens(self, turn: Turn) -> list[list[Any]]:
-        pieces = [self._chat.model.detokenize([token], special=True) for token in turn.tokens]
+    def _tokens(self, turn: Turn) -> list[tuple[str, float | None]]:
+        """Each token's text, and how likely it was, where it was drawn."""
         return [
-            [piece, math.exp(value)] for piece, value in zip(pieces, turn.logprobs, strict=False)
+            (self._piece(token), None if logprob is None else math.exp(logprob))
+            for part in message_parts(turn.checkpoint)
+            for token, logprob in zip_longest(part.tokens, part.logprobs)
         ]
 
-    def _others(self, identifier: str, token: int) -> list[list[Any]]:
-        found = self._chat.alternatives(self._turn(identifier), token)
-        return [
-            [
-                other.id,
-                self._chat.model.detokenize([other.id], special=True),
-                other.probability,
-            ]
-            for other in found
-        ]
+    def _alternatives(self, identifier: str, token: int) -> dict[str, Any]:
+        turn = self._turn(identifier)
+        found = self._chat.alternatives(turn, token)
+        return {
+            "id": identifier,
+            "token": token,
+            "chosen": turn.tokens[token],
+            "found": [(other.id, self._piece(other.id), other.probability) for other in found],
+        }
+
+    def _piece(self, token: int) -> str:
+        return self._chat.model.detokenize([token], special=True)
 
     def _remember_way(self) -> None:
         for checkpoint in self.tree.path():
@@ -169,6 +202,31 @@ class ChatPanel(TreeWidget):
         return f"ChatPanel({n} message{'s' * (n != 1)})"
 
 
+def _described(turn: Turn) -> dict[str, Any]:
+    """What never changes of a message."""
+    text = turn.text
+    return {
+        "id": turn.checkpoint.id,
+        "role": turn.role,
+        "html": render_markdown(text),
+        "text": text,
+        "tokens": bool(turn.logprobs),
+    }
+
+
+def _places(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Where a message stands among those in its place, and whether it could go on."""
+    ends = _endings(checkpoint)
+    at = ends.index(checkpoint)
+    return {
+        "unfinished": checkpoint.is_unfinished,
+        "place": at + 1,
+        "count": len(ends),
+        "before": ends[at - 1].id if at else None,
+        "after": ends[at + 1].id if at + 1 < len(ends) else None,
+    }
+
+
 def _endings(checkpoint: Checkpoint) -> list[Checkpoint]:
     """Where the message and those in its place end, in the order of the tree."""
     first = message_parts(checkpoint)[0]
@@ -181,4 +239,5 @@ def _endings(checkpoint: Checkpoint) -> list[Checkpoint]:
         for child in following:
             yield from walk(child)
 
-    return [end for c in first.siblings if c.metadata.get("role") == role for end in walk(c)]
+    begins = (c for c in first.siblings if c is first or c.metadata.get("role") == role)
+    return [end for begin in begins for end in walk(begin)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import ipywidgets
@@ -16,23 +17,36 @@ __all__ = ["chat_view", "view_bundle"]
 _VIEW = "application/vnd.jupyter.widget-view+json"
 
 
+# The view of each chat; a chat that is gone takes its entry along.
+_views: weakref.WeakKeyDictionary[Chat, weakref.ref[ipywidgets.Box]] = weakref.WeakKeyDictionary()
+
+
 def chat_view(chat: Chat) -> ipywidgets.Box:
     """Panel and timeline side by side where there is room, else one below the other.
+
+    A chat has one view, however many times it is shown, until that is closed.
 
     Parameters
     ----------
     chat : Chat
     """
-    panel, timeline, steps = ChatPanel(chat), Timeline(chat), UndoRedo(chat)
-    side = ipywidgets.VBox(
-        [steps, timeline], layout={"flex": "1 1 24rem", "min_width": "0", "width": "auto"}
-    )
-    panel.layout = {"flex": "1 1 24rem", "min_width": "0", "width": "auto"}
-    layout = {"display": "flex", "flex_flow": "row wrap", "width": "100%"}
-    return ipywidgets.Box([panel, side], layout=layout)
+    known = _views.get(chat)
+    view = None if known is None else known()
+    if view is None or view.comm is None:
+        view = _make_view(chat)
+        _views[chat] = weakref.ref(view)
+    return view
 
 
 def view_bundle(chat: Chat) -> dict[str, Any]:
     """The part of a display bundle that a notebook with a kernel shows."""
     model_id = chat_view(chat).model_id
     return {_VIEW: {"version_major": 2, "version_minor": 0, "model_id": model_id}}
+
+
+def _make_view(chat: Chat) -> ipywidgets.Box:
+    side = ipywidgets.VBox([UndoRedo(chat), Timeline(chat)])
+    view = ipywidgets.Box([ChatPanel(chat), side])
+    for name in ("mullama", "mullama-view"):  # the panel's style sheet says how it is laid out
+        view.add_class(name)
+    return view

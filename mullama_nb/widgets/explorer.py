@@ -9,16 +9,18 @@ import traitlets
 
 from ..errors import HistoryError, ParameterError
 from ..history.chat import Chat
-from ..history.events import Event, TokenAdded
-from ..history.turn import Answers
+from ..history.events import Committed, Event, TokenAdded
+from ..history.turn import Answers, Turn
 from .base import TreeWidget, front_end
-from .markdown import render_markdown
+from .markdown import Draft, render_markdown
 
 __all__ = ["Explorer"]
 
 
 class Explorer(TreeWidget):
     """Several answers to one question, to keep one of.
+
+    It shows the explorations of its chat, whoever began them.
 
     Parameters
     ----------
@@ -27,62 +29,96 @@ class Explorer(TreeWidget):
     Attributes
     ----------
     is_busy : bool
-        Whether answers are being generated.
-    answers : list of dict
-        The answers that are whole: their HTML, why they ended, and whether they are still there.
+        Whether the explorer has the model answer.
     """
 
     _esm, _css = front_end("explorer")
 
-    # Both are written by the thread for actions alone.
+    # Written by the thread for actions alone.
     is_busy = traitlets.Bool(False).tag(sync=True)
-    answers: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)
 
     def __init__(self, chat: Chat) -> None:
         if not isinstance(chat, Chat):
             raise ParameterError(f"Explorer shows a Chat, not a {type(chat).__name__}.")
         self._chat = chat
-        self._found: Answers | None = None
+        # Of the latest exploration; all are changed by the publishing thread alone.
+        self._drafts: list[Draft] = []
+        self._found: list[Turn] = []
+        self._told: list[dict[str, Any]] = []
         super().__init__(chat)
 
+    def take_snapshot(self) -> dict[str, Any]:
+        """What each answer says so far, and of those that are whole what became of them."""
+        return {"texts": [draft.html for draft in self._drafts], "answers": self._answers()}
+
     def changes(self, events: Sequence[Event]) -> Iterable[dict[str, Any]]:
-        """The new text of each answer, while this widget generates."""
+        """The new text of each answer, and the answers where anything became of one."""
+        change: dict[str, Any] = {}
         texts: dict[int, str] = {}
+        n_told = len(self._found)
         for event in events:
-            if self.is_busy and isinstance(event, TokenAdded):
+            if isinstance(event, TokenAdded) and event.branch is not None:
+                if self._found:  # another exploration has begun
+                    self._drafts, self._found, n_told, texts = [], [], 0, {}
+                    change = {"begins": True}
                 texts[event.branch] = texts.get(event.branch, "") + event.text
-        if texts:
-            yield {"texts": [[branch, text] for branch, text in sorted(texts.items())]}
+            elif isinstance(event, Committed) and not event.is_head:
+                self._found.append(Turn(self._chat, self.tree[event.checkpoint]))
+        n = max(max(texts, default=-1) + 1, len(self._found))
+        self._drafts += [Draft() for _ in range(n - len(self._drafts))]
+        pieces = [(branch, *self._drafts[branch].add(text)) for branch, text in texts.items()]
+        for branch in range(
+            n_told, len(self._found)
+        ):  # an answer ends before the words that stop it
+            whole = Draft()
+            piece = whole.add(self._found[branch].text)
+            if whole.html != self._drafts[branch].html:
+                self._drafts[branch] = whole
+                pieces.append((branch, *piece))
+        if pieces:
+            change["texts"] = pieces
+        if (answers := self._answers()) != self._told:
+            self._told = change["answers"] = answers
+        if change:
+            yield change
 
     def handle(self, action: str, arguments: dict[str, Any]) -> None:
         """Do what a view asks for."""
         if action == "explore":
-            self.is_busy, self.answers = True, []
+            self.is_busy = True
             try:
                 text = str(arguments.get("text", "")) or None
-                self._found = self._chat.explore(text, int(arguments.get("n", 4)))
+                self._chat.explore(text, int(arguments.get("n", 4)))
             finally:
                 self.is_busy = False
         elif action in ("keep", "drop_others"):
-            if self._found is None:
-                raise HistoryError("There are no answers yet; explore first.")
-            turn = self._found[int(arguments["branch"])]
-            turn.keep() if action == "keep" else self._found.drop_others(turn)
+            turn = self._turn(str(arguments.get("id", "")))
+            turn.keep() if action == "keep" else Answers(self._chat, self._found).drop_others(turn)
         else:
             super().handle(action, arguments)
-        self.answers = [
-            {
-                "html": render_markdown(turn.text),
-                "finish_reason": turn.finish_reason,
-                "is_there": turn.checkpoint in self.tree,
-            }
-            for turn in self._found or ()
-        ]
 
     def draw_html(self) -> str:
         """The answers, one below the other."""
-        return "".join(f"{answer['html']}<hr>" for answer in self.answers)
+        return "<hr>".join(render_markdown(turn.text) for turn in self._found)
+
+    def _turn(self, identifier: str) -> Turn:
+        for turn in self._found:
+            if turn.checkpoint.id == identifier and turn.checkpoint in self.tree:
+                return turn
+        raise HistoryError("That answer is not there any more; explore again.")
+
+    def _answers(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "id": turn.checkpoint.id,
+                "finish_reason": turn.finish_reason,
+                "tokens": len(turn.tokens),
+                "is_there": turn.checkpoint in self.tree,
+                "is_kept": turn.checkpoint.is_ancestor_of(self.tree.head),
+            }
+            for turn in list(self._found)
+        ]
 
     def __repr__(self) -> str:
-        n = len(self.answers)
+        n = len(self._found)
         return f"Explorer({n} answer{'s' * (n != 1)})"

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from functools import lru_cache
 
 import nh3
 from markdown_it import MarkdownIt
+from markdown_it.token import Token
 
-__all__ = ["render_markdown"]
+__all__ = ["Draft", "render_markdown"]
 
 _TAGS = (
     *("a", "blockquote", "br", "code", "del", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr"),
     *("li", "ol", "p", "pre", "s", "strong", "table", "tbody", "td", "th", "thead", "tr", "ul"),
 )
 _SCHEMES = {"http", "https", "mailto"}
+_NEWLINE = re.compile(r"\r\n|\r|\n")  # what Markdown takes for one
 _LINK = re.compile(rf"(?:{'|'.join(sorted(_SCHEMES))}):", re.IGNORECASE)
 
 
@@ -28,6 +32,7 @@ def _make_parser() -> MarkdownIt:
 _parser = _make_parser()
 
 
+@lru_cache(maxsize=512)
 def render_markdown(text: str) -> str:
     """HTML of a Markdown text; markup in it stays text, and links lead out only.
 
@@ -36,8 +41,61 @@ def render_markdown(text: str) -> str:
     text : str
         What a model or a user wrote; nothing in it is trusted.
     """
+    return _cleaned(_parser.render(text))
+
+
+class Draft:
+    """Markdown that is still being written, as HTML that changes little with each piece.
+
+    A block that another one follows stays as it is, so only the last one is rendered again.
+
+    Attributes
+    ----------
+    html : str
+        Of all text so far.
+    """
+
+    def __init__(self) -> None:
+        self.html = ""
+        self._n_settled = 0  # characters of the HTML of blocks that are whole
+        self._last = ""  # the text behind them
+
+    def add(self, text: str) -> tuple[int, str]:
+        """Add text; where the HTML changes, in UTF-16 units, and how it goes on from there.
+
+        Parameters
+        ----------
+        text : str
+        """
+        self._last += text
+        blocks = _parser.parse(self._last)
+        begins = [i for i, token in enumerate(blocks) if token.level == 0 and token.nesting >= 0]
+        split = begins[-1] if begins else 0
+        settled = _rendered(blocks[:split])
+        tail = settled + _rendered(blocks[split:])
+        before = self.html[self._n_settled :]
+        pairs = enumerate(zip(before, tail, strict=False))
+        differs = next((i for i, (a, b) in pairs if a != b), min(len(before), len(tail)))
+        same = self._n_settled + differs
+        self.html = self.html[: self._n_settled] + tail
+        self._n_settled += len(settled)
+        if split:
+            line, _ = blocks[split].map or (0, 0)
+            self._last = _NEWLINE.split(self._last, maxsplit=line)[-1] if line else self._last
+        return _utf16_length(self.html[:same]), self.html[same:]
+
+
+def _rendered(blocks: Sequence[Token]) -> str:
+    return _cleaned(_parser.renderer.render(blocks, _parser.options, {}))
+
+
+def _utf16_length(text: str) -> int:
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+def _cleaned(html: str) -> str:
     return nh3.clean(
-        _parser.render(text),
+        html,
         tags=set(_TAGS),
         attributes={"a": {"href"}, "ol": {"start"}},
         url_schemes=_SCHEMES,

@@ -12,6 +12,28 @@ function element(tag, attributes = {}, ...children) {
   return made;
 }
 
+/** Show HTML that the kernel has rendered and cleaned; what is the same already is left alone. */
+function renew(node, html) {
+  const template = document.createElement("template");
+  template.innerHTML = html;
+  match(node, template.content);
+}
+
+function match(old, made) {
+  const wanted = [...made.childNodes];
+  wanted.forEach((next, i) => {
+    const now = old.childNodes[i];
+    if (!now) old.append(next);
+    else if (now.isEqualNode(next)) return;
+    else if (now.nodeType === Node.TEXT_NODE && next.nodeType === Node.TEXT_NODE) {
+      if (next.data.startsWith(now.data)) now.appendData(next.data.slice(now.data.length));
+      else now.data = next.data;
+    } else if (now.cloneNode().isEqualNode(next.cloneNode())) match(now, next);
+    else now.replaceWith(next);
+  });
+  while (old.childNodes.length > wanted.length) old.lastChild.remove();
+}
+
 /** Ask the kernel for an action; TreeWidget.handle gets it. */
 function send(model, action, args = {}) {
   model.send({ ...args, kind: "do", action });
@@ -24,10 +46,13 @@ function stop(model) {
   if (model.get("in_cell") && kernel?.status === "busy") kernel.interrupt?.()?.catch?.(() => {});
 }
 
+const LOST = Symbol("lost");
+
 /**
  * A front end with one state a model and any number of views drawn from it.
  *
- * start(snapshot) gives the state; apply(state, change) changes it and may return a new one;
+ * start(snapshot) gives the state; apply(state, change) changes it and may return a new one, or
+ * LOST where the change does not fit and a snapshot has to be taken;
  * draw(body, {model, state(): state}) gives {update(change | null), destroy()?}.
  * Use it as `export default define({start, apply, draw})`.
  */
@@ -49,8 +74,10 @@ function define({ start, apply, draw }) {
           if (message.kind === "snapshot") return load(message.snapshot);
           if (message.kind !== "change" || message.number <= number) return;
           if (message.number > number + 1) return model.send({ kind: "resync" }); // one was lost
+          const next = apply(state, message);
+          if (next === LOST) return model.send({ kind: "resync" });
           number = message.number;
-          state = apply(state, message) ?? state;
+          state = next ?? state;
           update(message);
         };
         model.on("msg:custom", receive);

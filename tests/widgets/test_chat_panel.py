@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +14,7 @@ from tiny_models import CHATML
 
 from mullama_nb import Chat
 from mullama_nb.errors import ParameterError
-from mullama_nb.history.events import Moved, Progress, TokenAdded
+from mullama_nb.history.events import Moved, Progress, Tagged, TokenAdded
 from mullama_nb.widgets.chat_panel import ChatPanel
 
 
@@ -46,33 +48,110 @@ def test_edits_and_shows_siblings(chat: Chat, panel: ChatPanel) -> None:
     panel.handle("edit", {"id": answer.checkpoint.id, "text": "Other"})
     shown = panel.take_snapshot()["messages"][-1]
     assert shown["text"] == "Other"
-    assert shown["siblings"] == [answer.checkpoint.id, shown["id"]]
-    panel.handle("show", {"id": answer.checkpoint.id})
+    assert (shown["place"], shown["count"]) == (2, 2)
+    assert (shown["before"], shown["after"]) == (answer.checkpoint.id, None)
+    panel.handle("show", {"id": shown["before"]})
     assert chat.head is answer.checkpoint
 
 
 def test_shows_tokens_and_what_could_stand_there(chat: Chat, panel: ChatPanel) -> None:
     answer = chat.ask("Hi", max_tokens=4)
-    panel.handle("tokens", {"id": answer.checkpoint.id})
+    identifier = answer.checkpoint.id
+    panel.handle("tokens", {"id": identifier})
     assert len(panel.detail["tokens"]) == len(answer.tokens)
     assert all(0 <= p <= 1 for _, p in panel.detail["tokens"])
-    panel.handle("alternatives", {"id": answer.checkpoint.id, "token": 1})
+    panel.handle("alternatives", {"id": identifier, "token": 1})
     expected = [other.id for other in answer.alternatives(1)]
-    assert [other[0] for other in panel.detail["alternatives"]] == expected
+    assert [other[0] for other in panel.alternatives["found"]] == expected
+    assert panel.alternatives["chosen"] == answer.tokens[1]
+    panel.handle("close", {})
+    assert panel.detail == panel.alternatives == {}
+
+
+def test_tokens_stand_beside_their_own_probabilities(chat: Chat, panel: ChatPanel) -> None:
+    """Those that were not drawn have none."""
+    chat.ask("Hi", max_tokens=4)
+    question = chat.turns[0]
+    panel.handle("tokens", {"id": question.checkpoint.id})
+    assert {p for _, p in panel.detail["tokens"]} == {None}
+    chosen = chat.fork(chat.turns[-1], token=2, choose=7, max_tokens=2)
+    panel.handle("tokens", {"id": chosen.checkpoint.id})
+    found = [p for _, p in panel.detail["tokens"]]
+    assert found == pytest.approx([math.exp(logprob) for logprob in chosen.logprobs])
 
 
 def test_sends_only_new_text_while_an_answer_streams(panel: ChatPanel) -> None:
     [first] = panel.changes([TokenAdded(1, "a", -1.0), TokenAdded(2, "b", -1.0)])
     [second] = panel.changes([TokenAdded(3, "c", -1.0)])
-    assert (first["text"], second) == ("ab", {"event": "text", "text": "c"})
-    assert panel.take_snapshot()["draft"] == "abc"
+    assert (first["draft"], second) == ((0, "<p>ab</p>\n"), {"draft": (5, "c</p>\n")})
+    assert panel.take_snapshot()["draft"] == "<p>abc</p>\n"
     [last] = panel.changes([Moved("a", "b")])
-    assert (last["event"], last["draft"]) == ("messages", "")
+    assert last["draft"] == (0, "")
+
+
+def test_a_tag_does_not_cut_what_streams(panel: ChatPanel) -> None:
+    list(panel.changes([TokenAdded(1, "a", -1.0)]))
+    list(panel.changes([Tagged("here", "0"), TokenAdded(2, "b", -1.0)]))
+    assert panel.take_snapshot()["draft"] == "<p>ab</p>\n"
+
+
+def test_an_explorations_answers_are_not_the_panels(panel: ChatPanel) -> None:
+    assert list(panel.changes([TokenAdded(1, "a", -1.0, branch=0)])) == []
+
+
+@pytest.mark.parametrize("piece", ["word ", "a **b** `c`\n\n", "- x\n", "\U0001f600 <&> "])
+def test_a_streamed_token_costs_the_same_however_long_the_answer(
+    chat: Chat, panel: ChatPanel, piece: str
+) -> None:
+    chat.replay([{"role": "user", "content": "Hi"}] * 20)
+    sizes = [
+        len(json.dumps({"kind": "change", "number": 100_000, **change}))
+        for n in range(400)
+        for change in panel.changes([TokenAdded(n, piece, -1.0)])
+    ]
+    assert len(sizes) == 400
+    assert max(sizes) < 300
+    assert sum(sizes[300:]) < 1.1 * sum(sizes[100:200])
+
+
+def test_sends_messages_once(chat: Chat) -> None:
+    panel = ChatPanel(chat)
+    panel.close()  # it hears what this test tells it
+    moved = [Moved("a", "b")]
+    chat.replay([{"role": "user", "content": "One"}, {"role": "assistant", "content": "Two"}])
+    [first] = panel.changes(moved)
+    assert first["after"] is None
+    assert [message["text"] for message in first["messages"]] == ["One", "Two"]
+
+    chat.replay([{"role": "user", "content": "Three"}])
+    [second] = panel.changes(moved)
+    assert second["after"] == first["messages"][-1]["id"]
+    assert [message["text"] for message in second["messages"]] == ["Three"]
+    assert second["changed"] == []
+
+    chat.tree.undo()
+    [third] = panel.changes(moved)
+    assert (third["after"], third["messages"]) == (second["after"], [])
+
+
+def test_tells_which_fields_of_a_message_changed(chat: Chat) -> None:
+    chat.replay([{"role": "user", "content": "One"}, {"role": "assistant", "content": "Two"}])
+    panel = ChatPanel(chat)
+    panel.close()
+    answer = chat.turns[-1]
+    chat.edit("Other", answer)
+    chat.checkout(answer)
+    [change] = panel.changes([Moved("a", "b")])
+    assert change["messages"] == []
+    [changed] = change["changed"]
+    assert sorted(changed) == ["after", "count", "id"]
+    assert (changed["id"], changed["count"]) == (answer.checkpoint.id, 2)
 
 
 def test_tells_progress(panel: ChatPanel) -> None:
-    [change] = panel.changes([Progress(1, 9), Progress(5, 9)])
-    assert change == {"event": "progress", "evaluated": 5, "total": 9}
+    assert list(panel.changes([Progress(1, 9), Progress(5, 9)])) == [{"progress": [5, 9]}]
+    assert panel.take_snapshot()["progress"] == [5, 9]
+    assert list(panel.changes([Progress(9, 9)])) == [{"progress": None}]
 
 
 def test_a_failed_action_is_shown(panel: ChatPanel) -> None:

@@ -15,7 +15,16 @@ def test_a_view_holds_panel_and_timeline(tiny: ModelMaker) -> None:
     panel, side = chat_view(chat).children
     assert repr(panel) == "ChatPanel(0 messages)"
     assert [type(part).__name__ for part in side.children] == ["UndoRedo", "Timeline"]
-    assert list(view_bundle(chat)) == ["application/vnd.jupyter.widget-view+json"]
+
+
+def test_a_chat_shown_again_is_another_view_of_the_same_widgets(tiny: ModelMaker) -> None:
+    chat = Chat(tiny("llama", chat_template=CHATML), n_ctx=128, n_threads=1, n_threads_batch=1)
+    mime = "application/vnd.jupyter.widget-view+json"
+    first, second = view_bundle(chat)[mime], view_bundle(chat)[mime]
+    assert first == second
+    assert chat_view(chat) is chat_view(chat)
+    chat_view(chat).close()
+    assert view_bundle(chat)[mime] != first
 
 
 def test_without_a_kernel_a_chat_is_escaped_text(tiny: ModelMaker) -> None:

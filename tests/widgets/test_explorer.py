@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from conftest import ModelMaker
@@ -10,36 +11,74 @@ from tiny_models import CHATML
 
 from mullama_nb import Chat
 from mullama_nb.errors import HistoryError
-from mullama_nb.history.events import TokenAdded
+from mullama_nb.history.events import Event, TokenAdded
+from mullama_nb.history.turn import Answers
 from mullama_nb.widgets.explorer import Explorer
 
 
 @pytest.fixture
-def explorer(tiny: ModelMaker) -> Iterator[Explorer]:
-    """An explorer on a chat of 128 tokens, which bounds the answers."""
+def chat(tiny: ModelMaker) -> Chat:
     model = tiny("llama", chat_template=CHATML)
-    made = Explorer(Chat(model, n_ctx=128, n_threads=1, n_threads_batch=1))
+    return Chat(model, n_ctx=256, n_threads=1, n_threads_batch=1)
+
+
+@pytest.fixture
+def explorer(chat: Chat) -> Iterator[Explorer]:
+    """An explorer that hears of the chat only what a test tells it."""
+    made = Explorer(chat)
+    assert made._subscription is not None
+    made._subscription.cancel()
     yield made
     made.close()
 
 
-def test_keeps_one_and_drops_the_others(explorer: Explorer) -> None:
-    explorer.handle("explore", {"text": "Hi", "n": 2})
-    assert len(explorer.answers) == 2
-    assert all(answer["finish_reason"] for answer in explorer.answers)
-    explorer.handle("keep", {"branch": 1})
-    assert explorer.tree.head is explorer._found[1].checkpoint  # type: ignore[index]
-    explorer.handle("drop_others", {"branch": 1})
-    assert [answer["is_there"] for answer in explorer.answers] == [False, True]
+def explore(chat: Chat, n: int = 2) -> tuple[Answers, list[Event]]:
+    """Answers, and what the tree told of them."""
+    events: list[Event] = []
+    subscription = chat.tree.on_change(events.append)
+    answers = chat.explore("Hi", n, max_tokens=3)
+    assert chat.tree.flush(30)
+    subscription.cancel()
+    return answers, events
+
+
+def test_keeps_one_and_drops_the_others(chat: Chat, explorer: Explorer) -> None:
+    found, events = explore(chat)
+    list(explorer.changes(events))
+    answers = explorer.take_snapshot()["answers"]
+    assert [answer["id"] for answer in answers] == [turn.checkpoint.id for turn in found]
+    assert not any(answer["is_kept"] for answer in answers)
+    explorer.handle("keep", {"id": answers[1]["id"]})
+    assert chat.head is found[1].checkpoint
+    explorer.handle("drop_others", {"id": answers[1]["id"]})
+    [change] = explorer.changes([TokenAdded(1, "", 0.0)])
+    assert [answer["is_there"] for answer in change["answers"]] == [False, True]
+    assert [answer["is_kept"] for answer in change["answers"]] == [False, True]
 
 
 def test_sends_each_answers_new_text(explorer: Explorer) -> None:
-    explorer.is_busy = True
     events = [TokenAdded(1, "a", -1.0, 1), TokenAdded(2, "b", -1.0, 0), TokenAdded(3, "c", -1.0, 1)]
-    assert list(explorer.changes(events)) == [{"texts": [[0, "b"], [1, "ac"]]}]
+    [first] = explorer.changes(events)
+    assert sorted(first["texts"]) == [(0, 0, "<p>b</p>\n"), (1, 0, "<p>ac</p>\n")]
+    [second] = explorer.changes([TokenAdded(3, "d", -1.0, 1)])
+    assert second == {"texts": [(1, 5, "d</p>\n")]}
+    assert explorer.take_snapshot()["texts"] == ["<p>b</p>\n", "<p>acd</p>\n"]
+
+
+def test_an_answer_that_no_exploration_gave_is_none_of_its_own(explorer: Explorer) -> None:
+    assert list(explorer.changes([TokenAdded(1, "a", -1.0)])) == []
+
+
+def test_another_exploration_takes_the_place_of_the_last(chat: Chat, explorer: Explorer) -> None:
+    list(explorer.changes(explore(chat, 3)[1]))
+    events = explore(chat, 2)[1]
+    sent: list[dict[str, Any]] = [c for event in events for c in explorer.changes([event])]
+    assert [change.get("begins", False) for change in sent].count(True) == 1
+    assert len(explorer.take_snapshot()["texts"]) == 2
+    assert repr(explorer) == "Explorer(2 answers)"
 
 
 def test_there_is_nothing_to_keep_before_there_are_answers(explorer: Explorer) -> None:
-    with pytest.raises(HistoryError, match="explore first"):
-        explorer.handle("keep", {"branch": 0})
+    with pytest.raises(HistoryError, match="explore again"):
+        explorer.handle("keep", {"id": "1"})
     assert repr(explorer) == "Explorer(0 answers)"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mullama_nb.widgets.markdown import render_markdown
+from mullama_nb.widgets.markdown import Draft, render_markdown
 
 
 def test_renders_what_models_write() -> None:
@@ -47,3 +47,40 @@ def test_links_give_the_other_page_no_hold(address: str) -> None:
 def test_no_image_is_fetched() -> None:
     html = render_markdown("![a](https://a.example/b.png)")
     assert "<img" not in html
+
+
+_LONG = """# Head
+
+Some **bold** and *it* with `code` \U0001f600 and <script>hurt()</script>.
+Second line
+
+- a
+
+  more of it
+- b
+
+```py
+x = 1
+
+y < 2
+```
+
+| a | b |
+|---|---|
+| 1 | 2 |
+
+Set\rext
+===
+[out](https://a.example) [in](javascript:hurt())\x0bone\u2028line
+
+end
+"""
+
+
+@pytest.mark.parametrize("step", [1, 2, 7, 50])
+def test_a_draft_grows_into_what_the_whole_text_gives(step: int) -> None:
+    draft, there = Draft(), b""
+    for start in range(0, len(_LONG), step):
+        at, piece = draft.add(_LONG[start : start + step])
+        there = there[: 2 * at] + piece.encode("utf-16-le")  # as a browser counts
+        assert there.decode("utf-16-le") == draft.html == render_markdown(_LONG[: start + step])
