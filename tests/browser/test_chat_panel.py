@@ -1,0 +1,187 @@
+"""The chat panel in JupyterLab: what stays where it is while other things change."""
+
+from __future__ import annotations
+
+import pytest
+from browser.lab import Notebook, Opener
+from browser.test_stop import CHAT as SLOW
+from browser.test_widgets import CHAT
+from playwright.sync_api import Locator, expect
+
+PANELS = "from mullama_nb.widgets import ChatPanel\npanel = ChatPanel(chat); panel"
+SAID = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Good day!"}]
+# A cell that comes back at once, while a thread has the model answer, token by token.
+IN_THREAD = """
+import threading
+asking = threading.Thread(target=chat.ask, args=("Tell me everything.",),
+                          kwargs={"max_tokens": 1500, "on_token": slowly, "echo": False})
+asking.start()
+"""
+
+
+@pytest.fixture
+def panel(notebook: Opener) -> Notebook:
+    """A conversation, with a panel in the second cell and the same one in the third."""
+    opened = notebook(CHAT, PANELS, "panel")
+    opened.run()
+    return opened
+
+
+def mark(node: Locator) -> None:
+    """Write on an element, so that it can be told from another one in its place."""
+    node.evaluate("node => { node.marked = true; }")
+
+
+def is_marked(node: Locator) -> bool:
+    return bool(node.evaluate("node => node.marked === true"))
+
+
+def test_an_answer_grows_while_everything_else_stays(notebook: Opener) -> None:
+    opened = notebook(SLOW, PANELS, IN_THREAD)
+    opened.run(0, 1)
+    opened.evaluate(f"chat.replay({SAID})")
+    area = opened.area(1)
+    first = area.locator("article").first
+    first.hover()
+    first.get_by_label("Edit this message").click()
+    field = area.get_by_label("Edited message")
+    field.fill("Half a thou")
+    mark(first)
+
+    opened.run(2)
+    draft = area.locator("article[aria-busy=true] .mullama-text")
+    draft.wait_for()
+    mark(draft)
+    field.focus()
+    before = draft.inner_text()
+    opened.page.wait_for_function(
+        "([node, n]) => node.innerText.length > n + 20", arg=[draft.element_handle(), len(before)]
+    )
+    assert is_marked(draft)
+    opened.page.keyboard.type("ght")
+    area.get_by_role("button", name="Stop").click()
+    opened.wait_until("not asking.is_alive()")
+
+    answer = area.locator("article").last
+    expect(answer).to_have_attribute("data-id", opened.evaluate("chat.head.id"))
+    assert is_marked(answer.locator(".mullama-text").first)  # what streamed is the message now
+    assert is_marked(first)
+    expect(field).to_have_value("Half a thought")
+
+
+def test_the_log_follows_only_a_reader_at_its_end(notebook: Opener) -> None:
+    opened = notebook(SLOW, PANELS, IN_THREAD)
+    opened.run(0)
+    opened.evaluate(f"chat.replay({SAID} * 8)")
+    opened.run(1)
+    log = opened.area(1).get_by_role("log")
+    distance = "log => log.scrollHeight - log.scrollTop - log.clientHeight"
+    opened.page.wait_for_function(
+        f"log => log.scrollTop > 100 && ({distance})(log) < 5", arg=log.element_handle()
+    )
+    opened.run(2)
+    opened.area(1).locator("article[aria-busy=true]").wait_for()
+    log.evaluate("log => { log.scrollTop = 50; }")
+    opened.wait_until("n_said > 40")
+    assert log.evaluate("log => log.scrollTop") == 50
+    opened.area(1).get_by_role("button", name="Stop").click()
+    opened.wait_until("not asking.is_alive()")
+    assert log.evaluate("log => log.scrollTop") == 50
+
+
+def test_siblings_are_paged_in_every_view(panel: Notebook) -> None:
+    panel.evaluate("chat.edit('Another answer.', chat.turns[1]).text")
+    one, two = panel.area(1), panel.area(2)
+    expect(two.locator("article")).to_have_count(2)
+    expect(two.locator("article").last).to_contain_text("2/2")
+    one.get_by_label("Previous version").last.click()
+    expect(two.locator("article")).to_have_count(4)  # and on to where one was
+    expect(two.locator("article").nth(1)).to_contain_text("1/2")
+    expect(two.locator("article").nth(1)).to_contain_text("The sea follows the moon.")
+    assert panel.evaluate("len(chat.turns)") == 4
+
+
+def test_keys_alone_page_through_versions(panel: Notebook) -> None:
+    panel.evaluate("chat.edit('Another answer.', chat.turns[-1]).text")
+    area = panel.area(1)
+    expect(area.locator("article").last).to_contain_text("2/2")
+    area.get_by_label("Previous version").last.focus()
+    panel.page.keyboard.press("Enter")
+    expect(area.locator("article").last).to_contain_text("1/2")
+    panel.wait_until("'script' in chat.turns[-1].text")
+    focused = "() => document.activeElement.closest('article')?.dataset.id"
+    assert panel.page.evaluate(focused) == panel.evaluate("chat.head.id")
+
+
+def test_escape_leaves_a_message_as_it_is(panel: Notebook) -> None:
+    area = panel.area(1)
+    question = area.locator("article.mullama-user").last
+    question.hover()
+    question.get_by_label("Edit this message").click()
+    area.get_by_label("Edited message").fill("Never mind")
+    area.get_by_label("Edited message").press("Escape")
+    expect(area.get_by_label("Edited message")).to_have_count(0)
+    expect(question).to_contain_text("And a wave?")
+    assert panel.evaluate("len(chat.tree.leaves())") == 1
+
+
+def test_another_token_is_another_way(notebook: Opener) -> None:
+    opened = notebook(CHAT, "chat.ask('Go on.', max_tokens=6, echo=False)", PANELS)
+    opened.run()
+    before = opened.evaluate("chat.head.tokens")
+    area = opened.area(2)
+    area.get_by_label("Show how likely each token was").last.click()
+    tokens = area.get_by_role("group", name="Tokens").get_by_role("button")
+    expect(tokens).to_have_count(len(before))
+    tokens.nth(2).click()
+    others = area.get_by_role("group", name="Alternatives").get_by_role("button")
+    expect(others).to_have_count(10)
+    chosen = opened.evaluate("[a.id for a in chat.turns[-1].alternatives(2)]")
+    wanted = next(n for n, token in enumerate(chosen) if token != before[2])
+    others.nth(wanted).click()
+    opened.wait_until("panel.is_busy or len(chat.tree.leaves()) > 1")
+    area.get_by_role("button", name="Stop").click()
+    opened.wait_until("not panel.is_busy")
+    after = opened.evaluate("chat.turns[-1].tokens")
+    assert after[:3] == (*before[:2], chosen[wanted])
+    expect(area.locator("article").last).to_contain_text("2/2")
+
+
+def test_what_could_not_be_said_is_given_back(notebook: Opener) -> None:
+    opened = notebook(CHAT, PANELS)
+    opened.run()
+    area = opened.area(1)
+    box = area.get_by_label("Message", exact=True)
+    text = "word " * 3000  # more than there is room for
+    box.fill(text)
+    box.press("Shift+Enter")
+    assert box.input_value() == text + "\n"
+    box.press("Enter")
+    expect(area.get_by_role("alert")).to_contain_text("n_ctx")
+    expect(box).to_have_value(text.strip())
+    expect(area.get_by_role("button", name="Send")).to_be_enabled()
+
+
+def test_a_view_opened_while_an_answer_streams_shows_it(notebook: Opener) -> None:
+    opened = notebook(SLOW, PANELS, IN_THREAD, "panel")
+    opened.run(0, 1, 2)
+    opened.wait_until("n_said > 20")
+    opened.run(3)
+    for index in (1, 3):
+        draft = opened.area(index).locator("article[aria-busy=true]")
+        expect(draft).to_have_count(1)
+    texts = "[...document.querySelectorAll('[aria-busy=true] .mullama-text')].map(n => n.innerText)"
+    shown = opened.page.evaluate(texts)
+    assert len(shown[0]) > 20
+    assert shown[0] == shown[1]
+    opened.area(3).get_by_role("button", name="Stop").click()
+    opened.wait_until("not asking.is_alive()")
+
+
+def test_an_empty_panel_says_what_to_do(notebook: Opener) -> None:
+    opened = notebook(SLOW, PANELS)
+    opened.run()
+    area = opened.area(1)
+    expect(area.get_by_role("log", name="Messages")).to_contain_text("Say something")
+    for name in ("Send", "Stop"):
+        expect(area.get_by_role("button", name=name)).to_be_disabled()
