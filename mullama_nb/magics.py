@@ -18,6 +18,7 @@ from IPython.core.magic_arguments import argument as untyped_argument
 from IPython.core.magic_arguments import magic_arguments as untyped_arguments
 
 from .engine.locate import known_models
+from .engine.model import Model
 from .errors import MullamaError
 from .history.chat import Chat
 from .history.checkpoint import Checkpoint
@@ -263,8 +264,21 @@ class MullamaMagics(Magics):
         if arguments.action == "save":
             self.the_chat().save(arguments.name, arguments.folder)
             return None
-        chat = self.shell.user_ns[self.chat] = Chat.open(arguments.name, folder=arguments.folder)
+        model = self._fitting_model(SessionStore(arguments.folder), arguments.name)
+        chat = Chat.open(arguments.name, model, arguments.folder)
+        self.shell.user_ns[self.chat] = chat
         return chat
+
+    def _fitting_model(self, store: SessionStore, name: str) -> Model | None:
+        """The model of the chat that there is, where a session was made with the same weights.
+
+        So its file is not read again, and need not be where it was.
+        """
+        chat = self.shell.user_ns.get(self.chat)
+        if not isinstance(chat, Chat):
+            return None
+        fits = store.info(name).settings.get("fingerprint") == chat.model.fingerprint
+        return chat.model if fits else None
 
     def _show(self, text: str, markup: str) -> None:
         self.shell.display_pub.publish({"text/plain": text, "text/html": markup})

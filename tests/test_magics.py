@@ -172,6 +172,29 @@ def test_sessions(
     assert opened.messages == chat.messages
 
 
+def test_a_session_is_loaded_with_the_model_that_is_there(
+    shell: InteractiveShell, tmp_path: Path
+) -> None:
+    chat = begin(shell)
+    run(shell, f"%%ask {N}\nhello", "a")
+    run(shell, "%session save lesson")
+    (tmp_path / "tiny.gguf").rename(tmp_path / "moved.gguf")  # it is open, and needed no more
+    assert run(shell, "%session load lesson").model is chat.model
+
+
+def test_a_session_of_another_model_is_loaded_with_its_own(
+    shell: InteractiveShell, tmp_path: Path
+) -> None:
+    chat = begin(shell)
+    run(shell, f"%%ask {N}\nhello", "a")
+    run(shell, "%session save lesson")
+    shell.user_ns["path"] = make_model(tmp_path / "other.gguf", "llama", seed=9)
+    assert run(shell, "%model {path} n_ctx=64 n_threads=1").model.fingerprint != (
+        chat.model.fingerprint
+    )
+    assert run(shell, "%session load lesson").model.fingerprint == chat.model.fingerprint
+
+
 @pytest.mark.parametrize(
     ("line", "says"),
     [
