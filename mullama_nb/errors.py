@@ -14,6 +14,8 @@ MullamaError
 ├── HistoryError              something about a checkpoint tree
 │   └── RefError              no checkpoint under that name, or more than one
 ├── GrammarError              a grammar that cannot be read, or that nothing can match
+├── RecordingError            a recording that is damaged, or is none
+├── RegressionError           what was recorded does not hold here; the message is the report
 └── SessionError
     ├── SessionNotFoundError  no session under that path or name
     ├── SessionFormatError    the file is damaged, or no session file
@@ -47,7 +49,9 @@ __all__ = [
     "ParameterError",
     "ParameterWarning",
     "PromptWarning",
+    "RecordingError",
     "RefError",
+    "RegressionError",
     "SessionError",
     "SessionFormatError",
     "SessionMismatchError",
@@ -120,6 +124,14 @@ class RefError(HistoryError, LookupError):
 
 class GrammarError(MullamaError, ValueError):
     """A grammar that cannot be read, or that no token can continue."""
+
+
+class RecordingError(MullamaError, ValueError):
+    """A recording is damaged, or the file is none; nothing of it was run."""
+
+
+class RegressionError(MullamaError, AssertionError):
+    """What was recorded does not hold here; the message is the report."""
 
 
 class SessionError(MullamaError):

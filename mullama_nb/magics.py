@@ -26,6 +26,7 @@ from .history.options import CONTEXT_OPTIONS, LIMIT_OPTIONS, SAMPLING_OPTIONS
 from .history.sizes import KVBytes
 from .history.turn import Turn, message_parts
 from .sessions.store import SessionStore
+from .testing.magic import RegressMagics
 
 __all__ = ["MullamaMagics", "load"]
 
@@ -345,7 +346,7 @@ def load(shell: Any) -> None:
     shell : InteractiveShell
     """
     magics = MullamaMagics(shell)
-    shell.register_magics(magics)
+    shell.register_magics(magics, RegressMagics(shell, magics.the_chat))
     for name in magics.magics["line"]:
         for key in (name, f"%{name}"):
             shell.set_hook("complete_command", magics.complete, str_key=key)

@@ -1,16 +1,81 @@
-"""Regression tests of conversations: record a tree, replay it anywhere, name what differs."""
+"""Regression tests of conversations: record a tree, replay it anywhere, name what differs.
 
-from .recording import Recording, RecordingError, read, record
-from .replay import compare, replay
-from .report import CheckpointReport, Report
+>>> from mullama_nb.testing import record, replay
+>>> record(chat, "greeting.mullama.json")
+>>> replay("greeting.mullama.json", "smollm2", kv_cache_type="q8_0")
+
+A recording is a small JSON file: the tokens of every checkpoint, how they were drawn, and how
+likely each generated one was. It holds no KV rows. Replaying forces the recorded tokens on a model
+and reports, for each checkpoint, the first token that would be drawn otherwise here, whether
+rounding decided that, and how far the probabilities have moved.
+
+======================  ================================================================
+``"exact"``             the same to the bit; needs the same build and class of machine
+``"near-ties"``         other tokens only where the likeliest two were within a margin
+``"probabilities"``     each recorded token about as likely as it was; holds on any CPU
+======================  ================================================================
+
+This module is a pytest plugin, too: ``pytest --mullama`` collects ``*.mullama.json`` files as
+tests, and lives beside ``--nbval`` in one run. In a notebook, ``%%regress NAME`` records on its
+first run and compares afterwards.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..errors import RecordingError, RegressionError
+    from .comparison import compare
+    from .reading import read
+    from .recording import Recording, record
+    from .regression import regress
+    from .replaying import replay
+    from .report import CheckpointReport, Quality, Report
+    from .rerunning import record_again
+    from .shown_words import sanitize_file, words
+    from .tiny import make_tiny_model
+
+_PLACES = {
+    "CheckpointReport": ".report",
+    "Quality": ".report",
+    "Recording": ".recording",
+    "RecordingError": "..errors",
+    "RegressionError": "..errors",
+    "Report": ".report",
+    "compare": ".comparison",
+    "make_tiny_model": ".tiny",
+    "read": ".reading",
+    "record": ".recording",
+    "record_again": ".rerunning",
+    "regress": ".regression",
+    "replay": ".replaying",
+    "sanitize_file": ".shown_words",
+    "words": ".shown_words",
+}
 
 __all__ = [
     "CheckpointReport",
+    "Quality",
     "Recording",
     "RecordingError",
+    "RegressionError",
     "Report",
     "compare",
+    "make_tiny_model",
     "read",
     "record",
+    "record_again",
+    "regress",
     "replay",
+    "sanitize_file",
+    "words",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Every run of pytest imports the plugin beside this, and most have no use for llama.cpp.
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_PLACES[name], __name__), name)

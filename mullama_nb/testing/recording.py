@@ -4,57 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ..engine.compatibility import environment, settings
 from ..engine.context import Context
 from ..engine.model import Model
 from ..engine.params import ContextParams
-from ..errors import MullamaError
 from ..history.chat import Chat
+from ..history.checkpoint import Checkpoint
 from ..history.tree import CheckpointTree
-from .walk import Step, walk
+from ..state.atomic import write_atomically
+from .walk import Entry, fitting_params, vocabulary_digest, walk
 
-__all__ = ["Entry", "Recording", "RecordingError", "read", "record", "record_again"]
+__all__ = ["VERSION", "Recording", "record", "write"]
 
-_VERSION = 1
-_MOST_BYTES = 64 * 2**20
-_MOST_ENTRIES = 100_000
-
-
-class RecordingError(MullamaError, ValueError):
-    """The file is damaged, or is no recording."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One checkpoint of a recording.
-
-    Attributes
-    ----------
-    id : str
-    parent : str or None
-        None: the tree's root.
-    tokens : tuple of int
-    text : str
-        What the tokens say, for whoever reads the file.
-    notes : dict
-        The checkpoint's metadata: role, sampling, ordinal of the draws.
-    steps : tuple of Step
-        One for each token, where they were generated; else empty.
-    """
-
-    id: str
-    parent: str | None
-    tokens: tuple[int, ...]
-    text: str
-    notes: Mapping[str, Any]
-    steps: tuple[Step, ...] = ()
+VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -64,185 +34,160 @@ class Recording:
     Attributes
     ----------
     model : str
-    params : dict
+        Its name; which weights these were is in the settings.
+    vocabulary : str
+        A digest: models with the same one have the same tokens.
+    params : mapping
         Fields of ``ContextParams``.
-    settings, environment : dict
+    settings, environment : mapping
         What rows depend on; what only their last bits depend on.
-    tags : dict
+    system : str or None
+    tools : list of mapping or None
+        What the chat was made with, if it was one.
+    tags : mapping
         Ids by name.
     entries : tuple of Entry
         Parents first.
     """
 
     model: str
+    vocabulary: str
     params: Mapping[str, Any]
     settings: Mapping[str, Any]
     environment: Mapping[str, Any]
+    system: str | None
+    tools: Sequence[Mapping[str, Any]] | None
     tags: Mapping[str, str]
     entries: tuple[Entry, ...]
+
+    @property
+    def n_measured(self) -> int:
+        """How many tokens have probabilities."""
+        return sum(len(entry.steps) for entry in self.entries)
+
+    def __repr__(self) -> str:
+        return (
+            f"Recording({self.model!r}, {len(self.entries)} checkpoints, "
+            f"{self.n_measured} generated tokens)"
+        )
 
 
 def record(source: Chat | CheckpointTree, path: str | os.PathLike[str]) -> Recording:
     """Write down a conversation tree, for :func:`replay` to hold any model against.
 
-    Every segment is evaluated once more, in a context beside the tree's.
+    Every segment is evaluated once more, in a context beside the tree's, as a replay does it.
 
     Parameters
     ----------
     source : Chat or CheckpointTree
     path : str or path
-        By convention ``NAME.mullama.json``.
+        By convention ``NAME.mullama.json``; a file that is there is replaced as a whole.
+
+    Returns
+    -------
+    Recording
+        What was written.
+
+    Raises
+    ------
+    SessionWriteError
+        When the file cannot be written; what was there is intact.
     """
-    tree = source.tree if isinstance(source, Chat) else source
-    context, root = tree.context, tree.root
-    model = context.model
-    with tree.operation():
-        tree.settle()
-        entries = [
-            Entry(
-                c.id,
-                None if c.parent in (None, root) else c.parent.id,
-                c.tokens,
-                model.detokenize(c.tokens, special=True),
-                dict(c.metadata),
-                (Step.blank(),) * len(c.logprobs),
-            )
-            for c in tree
-        ]
-        tags = {name: c.id for name, c in tree.tags.items() if c is not root}
-    with Context(model, context.params) as beside:
-        steps = walk(entries, beside).steps
-    recording = Recording(
-        model.name,
-        dataclasses.asdict(context.params),
-        settings(model, context.params, context.n_ctx),
-        environment(context.params),
-        tags,
-        tuple(dataclasses.replace(e, steps=steps[e.id]) for e in entries),
-    )
+    recording = measured(source)
     write(recording, path)
     return recording
 
 
-def record_again(path: str | os.PathLike[str], model: Model, **options: Any) -> Recording:
-    """Measure a recording's tokens anew, with another model or other settings.
-
-    The tokens stay: a conversation that shall be said otherwise is recorded from its chat.
-
-    Parameters
-    ----------
-    path : str or path
-        Is replaced.
-    model : Model
-    **options
-        Fields of ``ContextParams`` that shall differ.
-    """
-    old = read(path)
-    params = ContextParams(**{**old.params, **options})
-    with Context(model, params) as context:
-        steps = walk(old.entries, context).steps
-        n_ctx = context.n_ctx
-    new = Recording(
+def measured(source: Chat | CheckpointTree) -> Recording:
+    """What :func:`record` writes."""
+    tree = source.tree if isinstance(source, Chat) else source
+    model, params = tree.context.model, tree.context.params
+    with tree.operation():
+        tree.settle()
+        entries = [entry_of(checkpoint, model) for checkpoint in tree]
+        tags = {name: c.id for name, c in tree.tags.items() if not c.is_root}
+    fitting = fitting_params(entries, model, params)
+    with Context(model, fitting) as beside:
+        found = walk(entries, beside)
+        n_ctx = beside.n_ctx
+    return Recording(
         model.name,
+        vocabulary_digest(model),
         dataclasses.asdict(params),
-        settings(model, params, n_ctx),
+        settings(model, fitting, n_ctx),
         environment(params),
-        old.tags,
-        tuple(dataclasses.replace(e, steps=steps[e.id]) for e in old.entries),
+        source.system if isinstance(source, Chat) else None,
+        source.tools if isinstance(source, Chat) else None,
+        tags,
+        tuple(found.filled_in(entry) for entry in entries),
     )
-    write(new, path)
-    return new
+
+
+def entry_of(checkpoint: Checkpoint, model: Model) -> Entry:
+    """A checkpoint as it is recorded, not measured yet."""
+    parent = checkpoint.parent
+    return Entry(
+        checkpoint.id,
+        None if parent is None or parent.is_root else parent.id,
+        checkpoint.tokens,
+        model.detokenize(checkpoint.tokens, special=True),
+        dict(checkpoint.metadata),
+        is_generated=bool(checkpoint.logprobs) or "sampling" in checkpoint.metadata,
+    )
+
+
+def context_params(recording: Recording, **changes: Any) -> ContextParams:
+    """The parameters that a recording was made with, and what shall differ."""
+    return ContextParams(**recording.params).with_changes(**changes)
 
 
 def write(recording: Recording, path: str | os.PathLike[str]) -> None:
-    """Write a recording, one line for each value that a diff should show alone."""
-    body = {"mullama_recording": _VERSION, **dataclasses.asdict(recording)}
-    entries = body.pop("entries")
-    head = json.dumps(body, indent=1, ensure_ascii=False, allow_nan=False)[:-2]
-    lines = ",\n".join(_entry_text(entry) for entry in entries)
-    target = Path(path)
-    beside = target.with_name(target.name + ".part")
-    beside.write_text(f'{head},\n "entries": [\n{lines}\n ]\n}}\n', encoding="utf-8")
-    beside.replace(target)
-
-
-def _entry_text(entry: dict[str, Any]) -> str:
-    steps = entry.pop("steps")
-    text = json.dumps(entry, ensure_ascii=False, allow_nan=False)[:-1]
-    shown = [json.dumps([s["logprob"], *s["top"]], allow_nan=False) for s in steps]
-    rows = ",\n   ".join(shown)
-    return f'  {text}, "steps": [{rows}]}}'
-
-
-def read(path: str | os.PathLike[str]) -> Recording:
-    """Read and check a recording.
+    """Write a recording, one line for each value that a diff should show alone.
 
     Raises
     ------
-    RecordingError
-        When the file is missing, too large, damaged, or no recording.
+    SessionWriteError
+        When the file cannot be written; what was there is intact.
     """
-    name = Path(path).name
-    try:
-        if Path(path).stat().st_size > _MOST_BYTES:
-            raise RecordingError(f"{name} is larger than {_MOST_BYTES:,} bytes")
-        body = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RecordingError(f"{name} cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, RecordingError):
-            raise
-        raise RecordingError(f"{name} is no JSON, or cut short: {error}; record it anew") from None
-    try:
-        return _checked(body)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise RecordingError(
-            f"{name} is no sound recording: {type(error).__name__} {error}; record it anew"
-        ) from None
+    head = {
+        "mullama_recording": VERSION,
+        **{
+            field.name: getattr(recording, field.name)
+            for field in dataclasses.fields(recording)
+            if field.name != "entries"
+        },
+    }
+    entries = ",\n".join(map(_entry_text, recording.entries))
+    text = f'{_json(head, indent=1)[:-2]},\n "entries": [\n{entries}\n ]\n}}\n'
+    write_atomically(Path(path), [text.encode("utf-8", "surrogatepass")])
 
 
-def _checked(body: Any) -> Recording:
-    _need(isinstance(body, dict) and body.get("mullama_recording") == _VERSION, "version")
-    _need(isinstance(body["model"], str), "model")
-    for key in ("params", "settings", "environment", "tags"):
-        _need(isinstance(body[key], dict), key)
-    rows = body["entries"]
-    _need(isinstance(rows, list) and len(rows) <= _MOST_ENTRIES, "entries")
-    stops: dict[str | None, int] = {None: 0}
-    entries = []
-    for row in rows:
-        entry = _checked_entry(row)
-        _need(entry.id not in stops and entry.parent in stops, f"place of {entry.id!r}")
-        _need(not entry.steps or stops[entry.parent] > 0, f"beginning of {entry.id!r}")
-        stops[entry.id] = stops[entry.parent] + len(entry.tokens)
-        entries.append(entry)
-    _need(all(i in stops for i in body["tags"].values()), "tags")
-    params = {k: tuple(v) if isinstance(v, list) else v for k, v in body["params"].items()}
-    return Recording(
-        body["model"], params, body["settings"], body["environment"], body["tags"], tuple(entries)
+def _entry_text(entry: Entry) -> str:
+    values: dict[str, Any] = {
+        "id": entry.id,
+        "parent": entry.parent,
+        "notes": entry.notes,
+        "text": entry.text,
+        "tokens": entry.tokens,
+        "generated": entry.is_generated,
+    }
+    if entry.end is not None:
+        values["end"] = entry.end
+    if entry.drawn:
+        values["drawn"] = entry.drawn
+    lines = [f'"{key}": {_json(value)}' for key, value in values.items()]
+    rows = ",\n    ".join(
+        _json([_short(step.logprob), *([token, _short(value)] for token, value in step.top)])
+        for step in entry.steps
     )
+    lines.append(f'"steps": [{rows}]')
+    return "  {" + ",\n   ".join(lines) + "}"
 
 
-def _checked_entry(row: Any) -> Entry:
-    tokens, steps = row["tokens"], row["steps"]
-    _need(isinstance(row["id"], str) and isinstance(row["text"], str), "id and text")
-    _need(row["parent"] is None or isinstance(row["parent"], str), "parent")
-    _need(isinstance(row["notes"], dict), "notes")
-    _need(isinstance(tokens, list) and all(type(t) is int and t >= 0 for t in tokens), "tokens")
-    _need(isinstance(steps, list) and len(steps) in (0, len(tokens)), "steps")
-    made = []
-    for logprob, *top in steps:
-        _need(_is_log(logprob), "logprob")
-        for token, value in top:
-            _need(type(token) is int and token >= 0 and _is_log(value), "top")
-        made.append(Step(logprob, tuple((token, value) for token, value in top)))
-    return Entry(row["id"], row["parent"], tuple(tokens), row["text"], row["notes"], tuple(made))
+def _short(value: float) -> float:
+    """A float32 in as few digits as tell it from its neighbours."""
+    return float(str(np.float32(value)))
 
 
-def _is_log(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value) and value <= 1e-3
-
-
-def _need(holds: bool, what: str) -> None:
-    if not holds:
-        raise ValueError(f"its {what} cannot be right")
+def _json(value: Any, indent: int | None = None) -> str:
+    return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)

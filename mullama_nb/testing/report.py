@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import html
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["CheckpointReport", "Report"]
+from ..errors import RegressionError
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from .walk import Step
+
+__all__ = ["CheckpointReport", "Quality", "Report"]
+
+_CELL = "text-align:left;vertical-align:top;white-space:pre-wrap"
 
 
 @dataclass(frozen=True)
@@ -16,7 +26,8 @@ class CheckpointReport:
 
     Attributes
     ----------
-    id : str
+    name : str
+        Short id, who speaks, tags.
     passed : bool
         Whether the level allows it.
     token : int or None
@@ -24,14 +35,21 @@ class CheckpointReport:
     recorded, here : str
         Both texts from there.
     gap : float or None
-        How much likelier one of the two tokens was than the other when it was recorded.
+        How much likelier one of the two tokens was than the other when it was recorded; of tokens
+        that were drawn at random, how far any probability has moved.
     is_near_tie : bool
         Whether that gap is within the margin, so that rounding may decide.
     largest : float
         The largest difference of a recorded token's log-probability.
+    n_differing : int
+        How many tokens differ, each behind the recorded ones.
+    largest_gap : float or None
+        The largest of their gaps.
+    is_missing : bool
+        Whether the checkpoint is on one side only.
     """
 
-    id: str
+    name: str
     passed: bool
     token: int | None = None
     recorded: str = ""
@@ -39,27 +57,91 @@ class CheckpointReport:
     gap: float | None = None
     is_near_tie: bool = False
     largest: float = 0.0
+    n_differing: int = 1
+    largest_gap: float | None = None
+    is_missing: bool = False
 
-    def __str__(self) -> str:
+    def lines(self) -> Iterator[tuple[str, str]]:
+        """The report's lines, each with what it is: ``"head"``, ``"text"`` or ``"note"``."""
         verdict = "passed" if self.passed else "FAILED"
-        lines = [f"checkpoint {self.id[:7]}: {verdict}"]
-        if self.largest:
-            lines[0] += f", log-probabilities differ by up to {self.largest:.2g}"
-        if self.token is not None:
-            lines += [
-                f"  from token {self.token} on:",
-                f"    recorded {self.recorded!r}",
-                f"    here     {self.here!r}",
-            ]
+        moved = f", log-probabilities differ by up to {self.largest:.2g}" if self.largest else ""
+        yield "head", f"checkpoint {self.name}: {verdict}{moved}"
+        if self.is_missing:
+            side, text = ("recorded", self.recorded) if self.recorded else ("here", self.here)
+            yield "text", f"  is only {side}: {text!r}"
+        elif self.token is not None:
+            others = f" ({self.n_differing} tokens in all)" if self.n_differing > 1 else ""
+            yield "note", f"  differs from token {self.token} on{others}:"
+            yield "text", f"    recorded {self.recorded!r}"
+            yield "text", f"    here     {self.here!r}"
         if self.gap is not None:
             kind = "a near-tie, which rounding decides" if self.is_near_tie else "a real change"
-            lines.append(f"    probability gap {self.gap:.3f}: {kind}")
-        return "\n".join(lines)
+            yield "note", f"    probability gap {self.gap:.3f}: {kind}"
+        if self.largest_gap is not None and self.largest_gap != self.gap:
+            yield "note", f"    the largest gap of a token behind it is {self.largest_gap:.3f}"
+
+    def __str__(self) -> str:
+        return "\n".join(line for _, line in self.lines())
 
 
 @dataclass(frozen=True)
+class Quality:
+    """How well the recorded tokens are predicted: what another KV cache type costs.
+
+    Attributes
+    ----------
+    n_tokens : int
+        Tokens that have probabilities on both sides.
+    recorded, here : float
+        Mean log-probability, in nats per token; closer to 0 is better.
+    mean_difference, largest : float
+        Of a single token's log-probability, without its sign.
+    same_likeliest : float
+        The share of tokens in whose place the same token is the likeliest, 0 to 1.
+    """
+
+    n_tokens: int = 0
+    recorded: float = 0.0
+    here: float = 0.0
+    mean_difference: float = 0.0
+    largest: float = 0.0
+    same_likeliest: float = 1.0
+
+    @classmethod
+    def of(cls, pairs: Sequence[tuple[Step, Step]]) -> Quality:
+        """Of what was recorded and what is here, token by token."""
+        if not pairs:
+            return cls()
+        n = len(pairs)
+        moved = [abs(a.logprob - b.logprob) for a, b in pairs]
+        same = sum(_likeliest(a) == _likeliest(b) for a, b in pairs)
+        return cls(
+            n,
+            sum(a.logprob for a, _ in pairs) / n,
+            sum(b.logprob for _, b in pairs) / n,
+            sum(moved) / n,
+            max(moved),
+            same / n,
+        )
+
+    @property
+    def cost(self) -> float:
+        """Nats per token that are lost here; below 0 where the tokens became likelier."""
+        return self.recorded - self.here
+
+    def __str__(self) -> str:
+        return (
+            f"{self.recorded:.4f} nats per token recorded, {self.here:.4f} here; log-probabilities "
+            f"differ by {self.mean_difference:.2g} on average and by {self.largest:.2g} at most; "
+            f"the likeliest token is the same {self.same_likeliest:.1%} of the time"
+        )
+
+
+@dataclass(frozen=True, repr=False)
 class Report:
     """What a replay, or a comparison of two recordings, found.
+
+    ``assert report.passed, report`` is how a test uses it; :meth:`check` does the same.
 
     Attributes
     ----------
@@ -70,12 +152,12 @@ class Report:
         Build and machine, where they differ.
     checkpoints : tuple of CheckpointReport
         Those where anything differs.
-    n_checkpoints, n_tokens : int
-        Compared in all; generated tokens among them.
-    mean_difference : float
-        Of the recorded tokens' log-probabilities: what another KV cache type costs.
+    n_checkpoints : int
+        Compared in all.
+    quality : Quality
+        Of the tokens that were compared.
     problems : tuple of str
-        Why the level cannot hold, whatever the checkpoints say.
+        Why it does not pass, whatever the checkpoints say.
     """
 
     level: str
@@ -83,8 +165,7 @@ class Report:
     environment: tuple[str, ...]
     checkpoints: tuple[CheckpointReport, ...]
     n_checkpoints: int
-    n_tokens: int
-    mean_difference: float = 0.0
+    quality: Quality
     problems: tuple[str, ...] = ()
 
     @property
@@ -97,23 +178,97 @@ class Report:
         """Whether nothing differs, to the bit."""
         return not self.checkpoints and not self.problems
 
+    def check(self) -> None:
+        """Raise unless it passed.
+
+        Raises
+        ------
+        RegressionError
+            With the report as its message.
+        """
+        if not self.passed:
+            raise RegressionError(str(self))
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return {**dataclasses.asdict(self), "passed": self.passed}
+        return {
+            "passed": self.passed,
+            "identical": self.is_identical,
+            **dataclasses.asdict(self),
+        }
+
+    def lines(self) -> Iterator[tuple[str, str]]:
+        """The report's lines, each with what it is: ``"head"``, ``"text"`` or ``"note"``."""
+        n, measured = self.n_checkpoints, self.quality.n_tokens
+        what = f"{n} checkpoint{'s' * (n != 1)}, {measured} generated token{'s' * (measured != 1)}"
+        verdict = "passed" if self.passed else "FAILED"
+        yield (
+            "head",
+            (
+                f"identical: {what}"
+                if self.is_identical
+                else f"{verdict} at level {self.level}: {what}"
+            ),
+        )
+        for note in (*self.problems, *self.settings, *self.environment):
+            yield "note", note
+        if self.quality.largest:
+            yield "note", str(self.quality)
+        for checkpoint in self.checkpoints:
+            yield from checkpoint.lines()
 
     def __str__(self) -> str:
-        what = f"{self.n_checkpoints} checkpoints, {self.n_tokens} generated tokens"
-        if self.is_identical:
-            return f"identical: {what}"
-        verdict = "passed" if self.passed else "FAILED"
-        lines = [f"{verdict} at level {self.level}: {what}"]
-        lines += [*self.problems, *self.settings, *self.environment]
-        if self.mean_difference:
-            lines.append(f"log-probabilities differ by {self.mean_difference:.2g} on average")
-        return "\n".join([*lines, *map(str, self.checkpoints)])
+        return "\n".join(line for _, line in self.lines())
 
     def __repr__(self) -> str:
         return str(self)
 
+    def __rich__(self) -> Text:
+        from rich.text import Text
+
+        shown = Text()
+        for kind, line in self.lines():
+            colour = "" if kind != "head" else "bold red" if "FAILED" in line else "bold green"
+            shown.append(f"{line}\n", colour or {"note": "", "text": "dim"}[kind])
+        shown.rstrip()
+        return shown
+
     def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(str(self))}</pre>"
+        colour = (
+            "var(--jp-success-color1, #388e3c)"
+            if self.passed
+            else ("var(--jp-error-color1, #d32f2f)")
+        )
+        head, *notes = [
+            html.escape(line) for _, line in dataclasses.replace(self, checkpoints=()).lines()
+        ]
+        if self.checkpoints:
+            head = html.escape(next(self.lines())[1])
+        rows = "".join(map(_row, self.checkpoints))
+        heads = "".join(
+            f"<th>{name}</th>"
+            for name in ("checkpoint", "from token", "recorded", "here", "gap", "log-probability")
+        )
+        table = f"<table><tr>{heads}</tr>{rows}</table>" if rows else ""
+        below = "".join(f"<div>{note}</div>" for note in notes)
+        return f'<div><strong style="color:{colour}">{head}</strong>{below}{table}</div>'
+
+
+def _row(report: CheckpointReport) -> str:
+    gap = ""
+    if report.gap is not None:
+        gap = f"{report.gap:.3f}, {'near-tie' if report.is_near_tie else 'real change'}"
+    cells = (
+        f"{report.name}: {'passed' if report.passed else 'FAILED'}",
+        "" if report.token is None else str(report.token),
+        report.recorded,
+        report.here,
+        gap,
+        f"±{report.largest:.2g}" if report.largest else "",
+    )
+    shown = "".join(f"<td style='{_CELL}'>{html.escape(cell)}</td>" for cell in cells)
+    return f"<tr>{shown}</tr>"
+
+
+def _likeliest(step: Step) -> int | None:
+    return step.top[0][0] if step.top else None

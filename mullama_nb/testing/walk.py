@@ -5,11 +5,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
+from blake3 import blake3
 
+from ..engine.compatibility import settings
 from ..engine.context import Context
+from ..engine.memory import Logits
+from ..engine.model import Model
+from ..engine.params import ContextParams, SamplingParams
 from ..engine.request import seeded
 from ..engine.sampler import Sampler, log_probabilities
 from ..errors import ParameterError
@@ -17,14 +22,17 @@ from ..history.checkpoint import Checkpoint
 from ..history.options import recalled
 from ..history.tree import CheckpointTree
 
-__all__ = ["Step", "Walk", "walk"]
+__all__ = ["Entry", "Step", "Walk", "fitting_params", "longest_path", "vocabulary_digest", "walk"]
 
 _N_TOP = 5
+_CELLS = 256  # llama.cpp pads to this
+_LOOK_AHEAD = 24  # tokens of what is said where a recorded answer ends
+_SAMPLES = 1024
 
 
 @dataclass(frozen=True)
 class Step:
-    """How likely a generated token was, and the likeliest ones in its place.
+    """How likely a token was, and the likeliest ones in its place.
 
     Attributes
     ----------
@@ -36,137 +44,247 @@ class Step:
     logprob: float
     top: tuple[tuple[int, float], ...]
 
-    @classmethod
-    def blank(cls) -> Step:
-        """A step that is still to be measured."""
-        return cls(0.0, ())
 
+@dataclass(frozen=True)
+class Entry:
+    """One checkpoint of a recording.
 
-class Forced(Protocol):
-    """What is forced: an entry of a recording."""
+    Attributes
+    ----------
+    id : str
+    parent : str or None
+        None: the tree's root.
+    tokens : tuple of int
+        Since the parent.
+    text : str
+        What the tokens say, for whoever reads the file.
+    notes : mapping
+        The checkpoint's metadata: role, message, sampling, sibling.
+    is_generated : bool
+        Whether the tokens were generated, or scored as if they had been.
+    end : int or None
+        The token that ended the answer and is no part of it.
+    drawn : tuple of int
+        What the recording machine draws when the path is forced, where that is not what was said:
+        answers that were explored together differ in their last bits from those.
+    steps : tuple of Step
+        One for each of ``said``, if they were generated.
+    """
+
+    id: str
+    parent: str | None
+    tokens: tuple[int, ...]
+    text: str
+    notes: Mapping[str, Any]
+    is_generated: bool = False
+    end: int | None = None
+    drawn: tuple[int, ...] = ()
+    steps: tuple[Step, ...] = ()
 
     @property
-    def id(self) -> str: ...
+    def said(self) -> tuple[int, ...]:
+        """The tokens, and the one that ended them."""
+        return self.tokens if self.end is None else (*self.tokens, self.end)
+
     @property
-    def parent(self) -> str | None: ...
+    def expected(self) -> tuple[int, ...]:
+        """What should be drawn here."""
+        return self.drawn or self.said
+
     @property
-    def tokens(self) -> tuple[int, ...]: ...
-    @property
-    def notes(self) -> Mapping[str, Any]: ...
-    @property
-    def steps(self) -> tuple[Step, ...]: ...
+    def sampling(self) -> SamplingParams | None:
+        """How the tokens were drawn; None if they were not."""
+        notes = self.notes.get("sampling")
+        return None if notes is None or not self.is_generated else seeded(recalled(notes))
 
 
 @dataclass(frozen=True)
 class Walk:
-    """What a walk found.
+    """What a walk found, by the entries' ids.
 
     Attributes
     ----------
     steps : dict
-        Of each entry, by id.
+        Of the tokens that were generated.
     chosen : dict
-        The tokens that would have been drawn here, by id of the entries that were drawn.
+        The tokens that are drawn here, where any were.
+    ends : dict
+        The tokens that end answers here.
     texts : dict
         What is said here from the first token on that is drawn otherwise.
     """
 
-    steps: dict[str, tuple[Step, ...]]
-    chosen: dict[str, tuple[int, ...]]
-    texts: dict[str, str]
+    steps: dict[str, tuple[Step, ...]] = dataclasses.field(default_factory=dict)
+    chosen: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+    ends: dict[str, int] = dataclasses.field(default_factory=dict)
+    texts: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def filled_in(self, entry: Entry) -> Entry:
+        """An entry with what was measured."""
+        end, chosen = self.ends.get(entry.id), self.chosen.get(entry.id, ())
+        said = dataclasses.replace(entry, end=end, steps=self.steps.get(entry.id, ()))
+        return dataclasses.replace(said, drawn=() if chosen == said.said else chosen)
 
 
-def walk(entries: Sequence[Forced], context: Context, *, with_texts: bool = False) -> Walk:
+class _ForcedSampler(Sampler):
+    """Draws beside a path that is forced."""
+
+    def force(self, token: int) -> bool:
+        """Take a token that was perhaps not drawn; False where the grammar does not allow it."""
+        if self._grammar is not None and not self._fits(token):
+            return False
+        self.accept(token)
+        return True
+
+
+def vocabulary_digest(model: Model) -> str:
+    """A short name for a vocabulary: of its size and of tokens from all over it."""
+    n = model.n_vocab
+    sample = [model.vocabulary.text(token) for token in range(0, n, max(1, n // _SAMPLES))]
+    return blake3("\0".join([str(n), *sample]).encode("utf-8", "replace")).hexdigest(length=8)
+
+
+def longest_path(entries: Sequence[Entry]) -> int:
+    """Tokens on the longest path."""
+    stops: dict[str | None, int] = {None: 0}
+    for entry in entries:
+        stops[entry.id] = stops[entry.parent] + len(entry.tokens)
+    return max(stops.values())
+
+
+def fitting_params(entries: Sequence[Entry], model: Model, params: ContextParams) -> ContextParams:
+    """The same parameters with as many cells as the entries need, if the rows allow that."""
+    there = params.n_ctx or model.n_ctx_train
+    n_ctx = -(-(longest_path(entries) + _LOOK_AHEAD) // _CELLS) * _CELLS
+    # Some models choose their rope factors by the size of the context.
+    if n_ctx < there and settings(model, params, n_ctx) == settings(model, params, there):
+        return params.with_changes(n_ctx=n_ctx)
+    return params
+
+
+def walk(entries: Sequence[Entry], context: Context, *, with_texts: bool = False) -> Walk:
     """Evaluate a recorded tree in an empty context.
 
     Parameters
     ----------
-    entries : sequence
-        Parents first.
+    entries : sequence of Entry
+        Parents first. Without steps they are measured for the first time: how an answer ends is
+        found out, too.
     context : Context
     with_texts : bool
         Whether to generate what is said from the first token on that is drawn otherwise.
+
+    Raises
+    ------
+    ParameterError
+        When a token is not in the model's vocabulary.
     """
+    _check_tokens(entries, context.model)
     tree = CheckpointTree(context)
     places: dict[str | None, Checkpoint] = {None: tree.root}
     has_children = {entry.parent for entry in entries}
-    found = Walk({}, {}, {})
+    found = Walk()
     for entry in entries:
         parent = places[entry.parent]
         if tree.head is not parent:
             tree.checkout(parent)
-        if entry.steps:
+        if entry.is_generated and (entry.steps or context.token_count()):
             _follow(entry, context, found)
         elif entry.tokens:
             context.evaluate(entry.tokens)
-        found.steps.setdefault(entry.id, ())
-        if entry.id in has_children:
+        differs = with_texts and first_other(entry, found) is not None
+        if entry.id in has_children or differs or context.memory_kind != "cuttable":
             places[entry.id] = tree.commit(allow_empty=True)
-        elif entry.tokens:  # nothing follows: its rows need not be kept
-            own = _first_other(entry, found)
-            if own is None or not with_texts:
-                context.rewind(parent.stop)
-                continue
-            places[entry.id] = tree.commit()
+        else:  # nothing follows: its rows need not be kept
+            context.rewind(parent.stop)
     if with_texts:
         for entry in entries:
-            if (own := _first_other(entry, found)) is not None:
-                found.texts[entry.id] = _own_text(entry, own, places[entry.id], tree)
+            if (index := first_other(entry, found)) is not None:
+                found.texts[entry.id] = _own_text(entry, index, places[entry.id], tree)
     return found
 
 
-def _follow(entry: Forced, context: Context, found: Walk) -> None:
-    sampler = None
-    if "sampling" in entry.notes:
-        sampling = seeded(recalled(entry.notes["sampling"]))
-        sibling = entry.notes.get("sibling", 0)
-        sampler = Sampler(
-            context.model.vocabulary, sampling, sibling, context.tokens, context.n_ctx
-        )
-    steps, chosen = [], []
-    for token in entry.tokens:
-        if token >= context.model.n_vocab:
-            raise ParameterError(
-                f"token {token} of the recording is not among the {context.model.n_vocab} tokens "
-                f"of {context.model.name!r}: it is a model with another vocabulary"
-            )
-        logits = context.logits
-        if sampler is not None:
-            chosen.append(sampler.choose(logits, context.token_count()))
-            if chosen[-1] == token:
-                sampler.accept(token)
-            else:
-                # A forced token may not fit a grammar; a fresh one only looks back on penalties.
-                history = (*context.tokens, token)
-                sampler = Sampler(
-                    context.model.vocabulary, sampling, sibling, history, context.n_ctx
-                )
-        logs = log_probabilities(logits)
-        likely = np.argpartition(-logs, _N_TOP)[:_N_TOP]
-        likely = likely[np.argsort(-logs[likely], kind="stable")]
-        steps.append(Step(float(logs[token]), tuple((int(t), float(logs[t])) for t in likely)))
-        context.evaluate([token])
-    found.steps[entry.id] = tuple(steps)
-    if sampler is not None:
-        found.chosen[entry.id] = tuple(chosen)
-
-
-def _first_other(entry: Forced, found: Walk) -> int | None:
-    chosen = found.chosen.get(entry.id, ())
-    pairs = zip(entry.tokens, chosen, strict=False)
+def first_other(entry: Entry, found: Walk) -> int | None:
+    """The first token that is drawn otherwise, counted from the entry's first."""
+    chosen = found.chosen.get(entry.id, entry.expected)
+    pairs = zip(entry.expected, chosen, strict=True)
     return next((i for i, (a, b) in enumerate(pairs) if a != b), None)
 
 
-def _own_text(entry: Forced, index: int, place: Checkpoint, tree: CheckpointTree) -> str:
-    context = tree.context
+def _check_tokens(entries: Sequence[Entry], model: Model) -> None:
+    for entry in entries:
+        for token in entry.said:
+            if token >= model.n_vocab:
+                raise ParameterError(
+                    f"token {token} of checkpoint {entry.id[:7]} is not among the "
+                    f"{model.n_vocab:,} of {model.name!r}, which has another vocabulary"
+                )
+
+
+def _follow(entry: Entry, context: Context, found: Walk) -> None:
+    """Force an entry's tokens, and note how likely each is and what would be drawn."""
+    sampler = _sampler(entry, context)
+    steps, chosen = [], []
+    for token in entry.tokens:
+        logits = context.logits
+        if sampler is not None:
+            chosen.append(sampler.choose(logits, context.token_count()))
+            if not sampler.force(token):
+                sampler = None  # nothing can be drawn behind it, so all is taken as it is
+        elif entry.sampling is not None:
+            chosen.append(token)
+        steps.append(_step(logits, token))
+        context.evaluate([token])
+    end = entry.end
+    if sampler is not None and _may_end(entry):
+        logits = context.logits
+        drawn = sampler.choose(logits, context.token_count())
+        if end is None and context.model.vocabulary.is_end(drawn):
+            end = found.ends[entry.id] = drawn
+        if end is not None:
+            chosen.append(drawn)
+            steps.append(_step(logits, end))
+    elif end is not None:
+        chosen.append(end)
+        steps.append(_step(context.logits, end))
+    found.steps[entry.id] = tuple(steps)
+    if entry.sampling is not None:
+        found.chosen[entry.id] = tuple(chosen)
+
+
+def _may_end(entry: Entry) -> bool:
+    """Whether the answer has an end token, or that is still to be found out."""
+    return entry.end is not None or (not entry.steps and entry.notes.get("finish_reason") == "stop")
+
+
+def _sampler(entry: Entry, context: Context) -> _ForcedSampler | None:
+    sampling = entry.sampling
+    if sampling is None:
+        return None
+    sibling = entry.notes.get("sibling", 0)
+    return _ForcedSampler(
+        context.model.vocabulary, sampling, sibling, context.tokens, context.n_ctx
+    )
+
+
+def _step(logits: Logits, token: int) -> Step:
+    logs = log_probabilities(logits)
+    likely = np.argpartition(logs, -_N_TOP)[-_N_TOP:]
+    likely = likely[np.lexsort((likely, -logs[likely]))]
+    return Step(float(logs[token]), tuple((int(t), float(logs[t])) for t in likely))
+
+
+def _own_text(entry: Entry, index: int, place: Checkpoint, tree: CheckpointTree) -> str:
+    """What is said here from a token on."""
+    context, sampling = tree.context, entry.sampling
+    assert sampling is not None
+    has_grammar = sampling.grammar is not None or sampling.json_schema is not None
+    begin = 0 if has_grammar else index  # a grammar has to be followed from its start
     tree.checkout(place)
-    context.rewind(place.start + index)
-    sampling = seeded(recalled(entry.notes["sampling"]))
-    stream = context.stream(None, len(entry.tokens) - index, sampling=sampling)
-    with stream:
-        sibling = entry.notes.get("sibling", 0)
-        stream.request = dataclasses.replace(stream.request, sibling=sibling)
-        for _ in stream:
-            pass
-    tokens = [token.id for token in stream.completion.tokens]
+    context.rewind(place.start + begin)
+    limit = len(entry.said) - begin + (index == len(entry.tokens)) * _LOOK_AHEAD
+    said = context.generate(None, limit, sampling=sampling, sibling=entry.notes.get("sibling", 0))
+    tokens = [token.id for token in said.tokens[index - begin :]]
+    if said.finish_reason == "stop" and len(tokens) < limit:
+        tokens.append(context.model.vocabulary.eos or 0)
     return context.model.detokenize(tokens, special=True)

@@ -1,0 +1,244 @@
+"""Holding what was found against what was recorded, checkpoint by checkpoint."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import exp, inf
+
+from ..engine.compatibility import differences
+from ..errors import ParameterError
+from .reading import read
+from .recording import Recording
+from .report import CheckpointReport, Quality, Report
+from .walk import Entry, Step
+
+__all__ = ["LEVELS", "MARGIN", "TOLERANCE", "Rule", "compare"]
+
+LEVELS = ("exact", "near-ties", "probabilities")
+MARGIN = 0.2
+TOLERANCE = 1.0
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What may differ; see :func:`mullama_nb.testing.replay`.
+
+    Raises
+    ------
+    ParameterError
+        When a value is out of range.
+    """
+
+    level: str = "probabilities"
+    margin: float = MARGIN
+    tolerance: float = TOLERANCE
+
+    def __post_init__(self) -> None:
+        if self.level not in LEVELS:
+            raise ParameterError(f"level={self.level!r} must be one of {', '.join(LEVELS)}")
+        if not 0 <= self.margin <= 1:
+            raise ParameterError(f"margin={self.margin!r} is a probability: 0 to 1")
+        if not self.tolerance >= 0:
+            raise ParameterError(f"tolerance={self.tolerance!r} must be 0 or more")
+
+    def allows(self, gap: float | None, largest: float, *, is_same: bool) -> bool:
+        """Whether a checkpoint may differ as it does."""
+        if self.level == "exact":
+            return is_same
+        if self.level == "near-ties":
+            return gap is None or gap <= self.margin
+        return largest <= self.tolerance
+
+
+def compare(
+    path_a: str | os.PathLike[str],
+    path_b: str | os.PathLike[str],
+    level: str = "probabilities",
+    *,
+    margin: float = MARGIN,
+    tolerance: float = TOLERANCE,
+) -> Report:
+    """Compare two recordings, the first one being what should be; no model is needed.
+
+    Where both said the same, probabilities are compared; at the first token that differs, how far
+    apart the two were. What follows an answer that rounding decided is a conversation of its own,
+    and is not compared.
+
+    Parameters
+    ----------
+    path_a, path_b : str or path
+    level, margin, tolerance
+        As for :func:`replay`.
+
+    Raises
+    ------
+    RecordingError
+        When a file is damaged.
+    """
+    rule = Rule(level, margin, tolerance)
+    a, b = read(path_a), read(path_b)
+    others = {entry.id: entry for entry in b.entries}
+    names = names_of(a)
+    reports: list[CheckpointReport] = []
+    pairs: list[tuple[Step, Step]] = []
+    has_parted: set[str | None] = set()  # by rounding, so that nothing behind is comparable
+    for entry in a.entries:
+        other, name = others.pop(entry.id, None), names[entry.id]
+        if other is None:
+            reports.append(CheckpointReport(name, False, 0, entry.text, "", is_missing=True))
+        elif entry.parent in has_parted:
+            has_parted.add(entry.id)
+        else:
+            report, compared = _against(entry, other, rule, name)
+            reports.append(report)
+            pairs += compared
+            if report.token is not None and report.passed:
+                has_parted.add(entry.id)
+    new_names = names_of(b)
+    reports += [
+        CheckpointReport(new_names[o.id], False, 0, "", o.text, is_missing=True)
+        for o in others.values()
+    ]
+    return made_report(a, b.settings, b.environment, rule, reports, pairs)
+
+
+def names_of(recording: Recording) -> dict[str, str]:
+    """How checkpoints are called in a report: short id, who speaks, tags."""
+    names = {entry.id: [entry.id[:7]] for entry in recording.entries}
+    for entry in recording.entries:
+        if role := entry.notes.get("role"):
+            names[entry.id].append(str(role))
+    for tag, identifier in recording.tags.items():
+        names[identifier].append(f"[{tag}]")
+    return {identifier: " ".join(words) for identifier, words in names.items()}
+
+
+def _against(
+    entry: Entry, other: Entry, rule: Rule, name: str
+) -> tuple[CheckpointReport, list[tuple[Step, Step]]]:
+    first = _first_difference(entry.said, other.said)
+    is_measured = bool(entry.steps) and bool(other.steps)
+    if first is None:
+        steps = other.steps if is_measured else entry.steps
+        drawn = other.expected if is_measured else entry.expected
+        report = forced(entry, steps, drawn, rule, name)
+        return report, [*zip(entry.steps, steps, strict=True)] if is_measured else []
+    texts = _rest(entry, other, first)
+    if not is_measured:
+        return CheckpointReport(name, False, first, *texts), []
+    pairs = [*zip(entry.steps[:first], other.steps[:first], strict=True)]
+    gap, moved = 1.0, inf  # one of them ends without having drawn that
+    if first < min(len(entry.steps), len(other.steps)):
+        gap = _gap(entry, first, other.said[first], other.steps[first])
+        own = dict(other.steps[first].top).get(entry.said[first], -inf)
+        moved = abs(own - entry.steps[first].logprob)
+    is_changed = entry.notes.get("sampling") != other.notes.get("sampling")
+    largest = _largest(pairs)
+    passed = not is_changed and rule.allows(gap, max(largest, moved), is_same=False)
+    near = gap <= rule.margin
+    return CheckpointReport(name, passed, first, *texts, gap, near, largest), pairs
+
+
+def _rest(entry: Entry, other: Entry, first: int) -> tuple[str, str]:
+    """Both texts from the word on that differs: nothing here knows where a token's text begins."""
+    pairs = enumerate(zip(entry.text, other.text, strict=False))
+    n = next((i for i, (x, y) in pairs if x != y), min(len(entry.text), len(other.text)))
+    begin = entry.text.rfind(" ", 0, n) + 1 if first else 0
+    return entry.text[begin:], other.text[begin:]
+
+
+def _first_difference(a: Sequence[int], b: Sequence[int]) -> int | None:
+    if tuple(a) == tuple(b):
+        return None
+    pairs = zip(a, b, strict=False)
+    return next((i for i, (x, y) in enumerate(pairs) if x != y), min(len(a), len(b)))
+
+
+def forced(
+    entry: Entry,
+    steps: Sequence[Step],
+    chosen: Sequence[int],
+    rule: Rule,
+    name: str,
+    text: str | None = None,
+    decode: Callable[[Sequence[int]], str] = str,
+) -> CheckpointReport:
+    """Report on an entry whose tokens were forced here.
+
+    Parameters
+    ----------
+    entry : Entry
+    steps : sequence of Step
+        What was measured here.
+    chosen : sequence of int
+        What was drawn here.
+    rule : Rule
+    name : str
+    text : str, optional
+        What is said here from the first token on that is drawn otherwise.
+    decode : callable
+        Tokens to text.
+    """
+    largest = _largest(zip(entry.steps, steps, strict=True))
+    differing = [i for i, (a, b) in enumerate(zip(entry.expected, chosen, strict=True)) if a != b]
+    gaps = {i: _gap(entry, i, chosen[i], steps[i]) for i in differing}
+    is_same = tuple(entry.steps) == tuple(steps) and not differing
+    passed = rule.allows(max(gaps.values(), default=None), largest, is_same=is_same)
+    if not differing:
+        return CheckpointReport(name, passed, largest=largest)
+    first = differing[0]
+    return CheckpointReport(
+        name,
+        passed,
+        first,
+        decode(entry.said[first:]),
+        decode(chosen[first:]) if text is None else text,
+        gaps[first],
+        gaps[first] <= rule.margin,
+        largest,
+        len(differing),
+        max(gaps.values()),
+    )
+
+
+def _largest(pairs: Iterable[tuple[Step, Step]]) -> float:
+    return max((abs(a.logprob - b.logprob) for a, b in pairs), default=0.0)
+
+
+def _gap(entry: Entry, index: int, other: int, here: Step) -> float:
+    """How far apart two tokens were; of a draw, how far any probability has moved."""
+    recorded = dict(entry.steps[index].top)
+    if entry.notes.get("sampling", {}).get("temperature") == 0:
+        expected = entry.expected[index]
+        own = recorded.get(expected, entry.steps[index].logprob)
+        return abs(exp(own) - exp(recorded[other])) if other in recorded else exp(own)
+    now = dict(here.top)
+    moved = [abs(exp(value) - exp(now.get(token, -1e9))) for token, value in recorded.items()]
+    return max(moved, default=1.0)
+
+
+def made_report(
+    there: Recording,
+    settings: Mapping[str, object],
+    environment: Mapping[str, object],
+    rule: Rule,
+    reports: Sequence[CheckpointReport],
+    pairs: Sequence[tuple[Step, Step]],
+    problems: Sequence[str] = (),
+) -> Report:
+    """Put together what was found."""
+    changed = tuple(differences(there.settings, settings))
+    moved = tuple(differences(there.environment, environment))
+    if rule.level == "exact" and (changed or moved):
+        problems = (*problems, "exact needs the same settings, build and machine")
+    return Report(
+        rule.level,
+        changed,
+        moved,
+        tuple(r for r in reports if not r.passed or r.token is not None or r.largest),
+        len(there.entries),
+        Quality.of(pairs),
+        tuple(problems),
+    )

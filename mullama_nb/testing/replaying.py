@@ -1,0 +1,146 @@
+"""Replaying a recording here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from ..engine.compatibility import environment, settings
+from ..engine.context import Context
+from ..engine.gguf_file import fingerprint
+from ..engine.locate import known_models, locate_model
+from ..engine.model import Model
+from ..errors import ModelNotFoundError, ParameterError
+from .comparison import MARGIN, TOLERANCE, Rule, forced, made_report, names_of
+from .reading import read
+from .recording import Recording, context_params
+from .report import Report
+from .walk import fitting_params, vocabulary_digest, walk
+
+__all__ = ["find_model", "replay"]
+
+
+def replay(
+    path: str | os.PathLike[str],
+    model: str | os.PathLike[str] | Model | None = None,
+    level: str = "probabilities",
+    *,
+    margin: float = MARGIN,
+    tolerance: float = TOLERANCE,
+    **options: Any,
+) -> Report:
+    """Run a recording here and say what differs.
+
+    The recorded tokens are forced, one path of the tree after the other; at each of them it is
+    noted how likely it is here, and which one would be drawn.
+
+    Parameters
+    ----------
+    path : str or path
+    model : str, path or Model, optional
+        None: the one that is known here by the name in the recording.
+    level : {"exact", "near-ties", "probabilities"}
+        The same to the bit, which needs the same build and class of machine; other tokens only
+        where rounding decides; every recorded token about as likely as it was, which holds on any
+        CPU.
+    margin : float
+        Of probability, between the two tokens of a near-tie.
+    tolerance : float
+        Of a token's log-probability.
+    **options
+        Fields of ``ContextParams`` that shall differ from the recorded ones.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    RecordingError
+        When the file is damaged.
+    ModelNotFoundError
+        When no model is known by the recorded name.
+    ParameterError
+        When the model has another vocabulary.
+    """
+    rule = Rule(level, margin, tolerance)
+    return replayed(read(path), model, rule, options)
+
+
+def replayed(
+    there: Recording,
+    model: str | os.PathLike[str] | Model | None,
+    rule: Rule,
+    options: dict[str, Any],
+    problems: Sequence[str] = (),
+) -> Report:
+    """What :func:`replay` reports, of a recording that was read."""
+    params = context_params(there, **options)
+    if model is None:
+        model = find_model(there)
+    loaded = model if isinstance(model, Model) else Model.load(model)
+    check_vocabulary(there, loaded)
+    with Context(loaded, fitting_params(there.entries, loaded, params)) as context:
+        here_settings = settings(loaded, context.params, context.n_ctx)
+        found = walk(there.entries, context, with_texts=True)
+
+    def decode(tokens: Sequence[int]) -> str:
+        return loaded.detokenize(tokens, special=True)
+
+    names = names_of(there)
+    reports = [
+        forced(
+            entry,
+            found.steps[entry.id],
+            found.chosen.get(entry.id, entry.expected),
+            rule,
+            names[entry.id],
+            found.texts.get(entry.id),
+            decode,
+        )
+        for entry in there.entries
+        if entry.steps
+    ]
+    pairs = [
+        pair
+        for entry in there.entries
+        for pair in zip(entry.steps, found.steps.get(entry.id, ()), strict=True)
+    ]
+    return made_report(there, here_settings, environment(params), rule, reports, pairs, problems)
+
+
+def check_vocabulary(recording: Recording, model: Model) -> None:
+    """Check that tokens mean the same.
+
+    Raises
+    ------
+    ParameterError
+        When the model has another vocabulary than the recorded one.
+    """
+    if vocabulary_digest(model) != recording.vocabulary:
+        raise ParameterError(
+            f"{model.name!r} has another vocabulary than {recording.model!r}, which the recording "
+            "was made with, so their tokens cannot be compared; record it with this model, too"
+        )
+
+
+def find_model(recording: Recording) -> Model:
+    """Load the model that a recording was made with, from what is known on this machine.
+
+    Raises
+    ------
+    ModelNotFoundError
+        When nothing here has its name or its fingerprint.
+    """
+    found = {name: locate_model(name) for name in known_models()}
+    for name, path in found.items():
+        if recording.model in (name, path.stem):
+            return Model.load(name)
+    for name, path in found.items():
+        if fingerprint(path) == recording.settings.get("fingerprint"):
+            return Model.load(name)
+    raise ModelNotFoundError(
+        f"the recording was made with {recording.model!r}, which is not known here; name a model "
+        f"or its path. Known here: {', '.join(found) or 'none'}"
+    )

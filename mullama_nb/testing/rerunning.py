@@ -1,0 +1,117 @@
+"""Leading a recorded conversation once more, and recording what comes of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..engine.context import Context
+from ..engine.model import Model
+from ..history.answering import answer_notes
+from ..history.chat import Chat
+from ..history.checkpoint import Checkpoint
+from .reading import read
+from .recording import Recording, context_params, record
+from .replaying import check_vocabulary, find_model
+from .walk import Entry
+
+__all__ = ["record_again"]
+
+
+def record_again(
+    path: str | os.PathLike[str],
+    model: str | os.PathLike[str] | Model | None = None,
+    **options: Any,
+) -> Recording:
+    """Lead the recorded conversation again and replace the recording by what comes of it.
+
+    Messages are said again and answers are generated again, each with its recorded sampling. One
+    that had ended by itself may become twice as long as it was, and 32 tokens more; others get as
+    many tokens as they had.
+
+    Parameters
+    ----------
+    path : str or path
+        Is replaced, as a whole.
+    model : str, path or Model, optional
+        None: the one that is known here by the name in the recording.
+    **options
+        Fields of ``ContextParams`` that shall differ.
+
+    Raises
+    ------
+    RecordingError
+        When the file is damaged.
+    ParameterError
+        When the model has another vocabulary, and the tree holds tokens that are no messages.
+    """
+    old = read(path)
+    params = context_params(old, **options)
+    if model is None:
+        model = find_model(old)
+    loaded = model if isinstance(model, Model) else Model.load(model)
+    if any(_is_tokens(entry) for entry in old.entries):
+        check_vocabulary(old, loaded)
+    with Context(loaded, params) as context:
+        chat = Chat(context, old.system, tools=old.tools)
+        places = _lead(old.entries, chat)
+        for name, identifier in old.tags.items():
+            chat.tag(name, places[identifier])
+        return record(chat, path)
+
+
+def _lead(entries: Sequence[Entry], chat: Chat) -> dict[str | None, Checkpoint]:
+    """Say and generate everything again; where each entry is now."""
+    tree = chat.tree
+    places: dict[str | None, Checkpoint] = {None: tree.root}
+    for entry in entries:
+        home = places.get(entry.notes.get("came_from", ""), places[entry.parent])
+        tree.checkout(home)
+        if _is_answer(entry):
+            places[entry.id] = _answered(entry, chat)
+        elif _is_tokens(entry):
+            places[entry.id] = _evaluated(entry, chat)
+        elif entry.notes.get("role") == "system":
+            places[entry.id] = home  # the first question says it, and then it has a place
+        else:
+            chat.replay(_messages(entry, chat))
+            places[entry.id] = tree.head
+            if entry.parent is not None and places[entry.parent].is_root:
+                places[entry.parent] = tree.path()[0]
+    return places
+
+
+def _is_answer(entry: Entry) -> bool:
+    return entry.sampling is not None
+
+
+def _is_tokens(entry: Entry) -> bool:
+    """Whether nothing but its tokens says what to evaluate."""
+    return not _is_answer(entry) and not isinstance(entry.notes.get("message"), Mapping)
+
+
+def _messages(entry: Entry, chat: Chat) -> list[dict[str, Any]]:
+    history = entry.notes.get("history", [])
+    new = history[len(chat.messages) :]
+    return [dict(each) for each in new] or [dict(entry.notes["message"])]
+
+
+def _answered(entry: Entry, chat: Chat) -> Checkpoint:
+    n_tokens = len(entry.tokens)
+    limit = 2 * n_tokens + 32 if entry.notes.get("finish_reason") == "stop" else n_tokens
+    sibling = entry.notes.get("sibling", 0)
+    said = chat.context.generate(None, limit, sampling=entry.sampling, sibling=sibling)
+    notes = answer_notes(chat.model, said, sibling)
+    kept = {k: entry.notes[k] for k in ("continues", "cut") if k in entry.notes}
+    logprobs = [token.logprob for token in said.tokens]
+    return chat.tree.commit(logprobs=logprobs, allow_empty=True, **notes, **kept)
+
+
+def _evaluated(entry: Entry, chat: Chat) -> Checkpoint:
+    context = chat.context
+    logprobs: Sequence[float] = ()
+    if entry.is_generated and context.token_count():
+        logprobs = context.score(entry.tokens).logprobs
+    chat.tree.evaluate(entry.tokens)
+    return chat.tree.commit(logprobs=logprobs, allow_empty=True, **entry.notes)
