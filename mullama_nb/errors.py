@@ -133,6 +133,10 @@ class RecordingError(MullamaError, ValueError):
 class RegressionError(MullamaError, AssertionError):
     """What was recorded does not hold here; the message is the report."""
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows: the report says it all, and the way there nothing."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class SessionError(MullamaError):
     """Something about a saved session; the live context is as it was."""

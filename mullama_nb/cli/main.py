@@ -7,6 +7,8 @@ import click
 from .doctor import doctor
 from .kv import kv
 from .lab import lab
+from .record import record
+from .replay import replay
 from .run import run
 from .session import session
 
@@ -23,5 +25,5 @@ def main() -> None:
     """
 
 
-for _command in (doctor, kv, lab, run, session):
+for _command in (doctor, kv, lab, record, replay, run, session):
     main.add_command(_command)

@@ -1,0 +1,65 @@
+"""``mullama-nb record``: write a conversation down, to be replayed elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..history.chat import Chat
+from ..testing.recording import record as write_recording
+from .console import evaluating_shown, note, speaking_plainly
+from .models import chat_options, complete_model, load_model
+from .run import open_chat
+
+__all__ = ["record"]
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("questions", nargs=-1)
+@click.option("--model", shell_complete=complete_model, help="The model that is asked.")
+@click.option("--chat", "name", help="A chat that is saved under this name, instead of QUESTIONS.")
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where --chat is saved; the user's data folder unless said otherwise.",
+)
+@click.option("--system", help="The system message.")
+@click.option("--max-tokens", type=click.IntRange(min=0), help="Tokens an answer may have.")
+@chat_options
+def record(
+    file: Path,
+    questions: tuple[str, ...],
+    *,
+    model: str | None,
+    name: str | None,
+    folder: Path | None,
+    system: str | None,
+    max_tokens: int | None,
+    **options: Any,
+) -> None:
+    """Ask QUESTIONS one after the other, or take a saved chat, and record all of it in FILE.
+
+    By convention FILE is called NAME.mullama.json: "mullama-nb replay" and "pytest --mullama"
+    replay it. Answers go to stdout.
+    """
+    if name is None:
+        if model is None or not questions:
+            raise click.UsageError("give --model and QUESTIONS, or --chat")
+        if folder is not None:
+            raise click.UsageError("--folder says where --chat is saved; leave it out")
+    given = [*questions, system, max_tokens, *options.values()]
+    if name is not None and any(value is not None for value in given):
+        raise click.UsageError("--chat brings its own questions and options; leave others out")
+    with speaking_plainly():
+        if name is not None:
+            chat = Chat.open(name, None if model is None else load_model(model), folder)
+        else:
+            chat = open_chat(str(model), system, verbose=False, **options)
+        for question in questions:
+            with evaluating_shown(chat):
+                click.echo(chat.ask(question, max_tokens=max_tokens, echo=False).text)
+        made = write_recording(chat, file)
+    note(f"{file.name}: {len(made.entries)} checkpoints, {made.n_measured} generated tokens")
