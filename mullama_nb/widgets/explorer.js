@@ -62,7 +62,7 @@ function draw(body, { model, state }) {
   function update() {
     const { texts, answers } = state();
     go.disabled = model.get("is_busy");
-    halt.disabled = !(model.get("is_busy") || model.get("in_cell"));
+    halt.disabled = !(model.get("is_busy") || model.get("in_cell") || texts.length > answers.length);
     const n = Math.max(texts.length, answers.length);
     while (cards.length > n) cards.pop().node.remove();
     while (cards.length < n) {

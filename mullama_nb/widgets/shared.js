@@ -34,14 +34,22 @@ function match(old, made) {
   while (old.childNodes.length > wanted.length) old.lastChild.remove();
 }
 
+/** Tell the kernel, which after a reload may leave a message lying until another one comes. */
+function tell(model, message) {
+  model.send(message);
+  setTimeout(() => {
+    try { model.send({ kind: "nudge" }); } catch { /* the widget was closed meanwhile */ }
+  }, 150);
+}
+
 /** Ask the kernel for an action; TreeWidget.handle gets it. */
 function send(model, action, args = {}) {
-  model.send({ ...args, kind: "do", action });
+  tell(model, { ...args, kind: "do", action });
 }
 
 /** Stop generation. The cell that generates may keep the message waiting, so interrupt it too. */
 function stop(model) {
-  model.send({ kind: "stop" });
+  tell(model, { kind: "stop" });
   const kernel = model.widget_manager?.kernel; // undocumented, so it may be missing
   if (model.get("in_cell") && kernel?.status === "busy") kernel.interrupt?.()?.catch?.(() => {});
 }
@@ -73,9 +81,9 @@ function define({ start, apply, draw }) {
         const receive = (message) => {
           if (message.kind === "snapshot") return load(message.snapshot);
           if (message.kind !== "change" || message.number <= number) return;
-          if (message.number > number + 1) return model.send({ kind: "resync" }); // one was lost
+          if (message.number > number + 1) return tell(model, { kind: "resync" }); // one was lost
           const next = apply(state, message);
-          if (next === LOST) return model.send({ kind: "resync" });
+          if (next === LOST) return tell(model, { kind: "resync" });
           number = message.number;
           state = next ?? state;
           update(message);

@@ -6,12 +6,18 @@ from browser.lab import Opener
 from browser.test_widgets import CHAT
 from playwright.sync_api import expect
 
+EXPLORER = "from mullama_nb.widgets.explorer import Explorer\npanel = Explorer(chat); panel"
+# The pause makes the answers last until they are looked at.
+IN_THREAD = """
+import threading, time
+exploring = threading.Thread(target=chat.explore, args=("Which one?", 2),
+                             kwargs={"on_token": lambda *_: time.sleep(0.02)})
+exploring.start()
+"""
 
-def test_answers_are_siblings_in_the_tree(notebook: Opener) -> None:
-    opened = notebook(
-        CHAT.replace("n_ctx=1024", "n_ctx=512"),
-        "from mullama_nb.widgets.explorer import Explorer\npanel = Explorer(chat); panel",
-    )
+
+def test_answers_are_siblings_to_keep_one_of(notebook: Opener) -> None:
+    opened = notebook(CHAT.replace("n_ctx=1024", "n_ctx=512"), EXPLORER)
     opened.run()
     area = opened.area(1)
     area.get_by_label("Question").fill("Which one?")
@@ -19,5 +25,49 @@ def test_answers_are_siblings_in_the_tree(notebook: Opener) -> None:
     area.get_by_label("Question").press("Enter")
     opened.wait_until("chat.messages[-1]['content'] == 'Which one?' and not panel.is_busy")
 
-    expect(area.get_by_role("listitem")).to_have_count(3)
+    answers = area.get_by_role("listitem")
+    expect(answers).to_have_count(3)
     assert opened.evaluate("len(chat.head.children)") == 3
+
+    wanted = opened.evaluate("chat.head.children[1].id")
+    answers.nth(1).get_by_label("Go on from this answer").click()
+    expect(answers.nth(1)).to_contain_text("Kept")
+    assert opened.evaluate("chat.head.id") == wanted
+
+    answers.nth(1).get_by_label("Keep this answer and remove the others").click()
+    expect(answers.nth(0)).to_contain_text("dropped")
+    expect(answers.nth(0).get_by_role("button")).to_have_count(0)
+    assert opened.evaluate("[c.id for c in chat.head.siblings]") == [wanted]
+
+
+def test_answers_that_grow_are_in_every_view(notebook: Opener) -> None:
+    panel = "from mullama_nb.widgets import ChatPanel\nChatPanel(chat)"
+    opened = notebook(CHAT, EXPLORER, panel, IN_THREAD, "panel")
+    opened.run(0, 1, 2, 3)
+    first = opened.area(1).get_by_role("listitem")
+    expect(first).to_have_count(2)
+    opened.page.wait_for_function(
+        "node => node.innerText.length > 60", arg=first.first.element_handle()
+    )
+    opened.run(4)
+    expect(opened.area(4).get_by_role("listitem")).to_have_count(2)
+    texts = opened.page.evaluate(
+        """() => [...document.querySelectorAll('.mullama-answer:first-child .mullama-text')]
+          .map(node => node.innerText)"""
+    )
+    assert len(texts[0]) > 30
+    assert texts[0] == texts[1]
+    # The first of them is not what the chat panel waits for.
+    assert opened.area(2).locator("article[aria-busy=true]").count() == 0
+
+    opened.save()
+    opened.open()  # as a reader does who reloads the page
+    grown = opened.area(1).get_by_role("listitem")
+    expect(grown).to_have_count(2)
+    assert len(grown.first.inner_text()) > 30
+
+    grown.first.evaluate("node => { node.marked = true; }")
+    opened.area(4).get_by_role("button", name="Stop").click()
+    opened.wait_until("not exploring.is_alive()")
+    expect(grown.first).to_contain_text("stopped")
+    assert grown.first.evaluate("node => node.marked")

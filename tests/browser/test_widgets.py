@@ -10,9 +10,8 @@ from playwright.sync_api import expect
 
 CHAT = """
 from mullama_nb import Chat
-from mullama_nb.widgets.chat_panel import ChatPanel
-from mullama_nb.widgets.timeline import Timeline
-from mullama_nb.widgets.undo_redo import UndoRedo
+from mullama_nb.history.events import TokenAdded
+from mullama_nb.widgets import ChatPanel, Explorer, KVPlot, Timeline, UndoRedo
 
 chat = Chat.from_messages("tiny.gguf", [
     {"role": "user", "content": "What is a tide?"},
@@ -72,12 +71,53 @@ def test_undo_button_takes_back_a_turn(notebook: Opener) -> None:
 
 
 def test_a_hostile_answer_stays_text(notebook: Opener) -> None:
-    opened = notebook(CHAT, "ChatPanel(chat)", "Timeline(chat)")
+    """In every widget, in a chat's own view, and while it is looked into."""
+    explored = "explorer = Explorer(chat); explorer"
+    opened = notebook(CHAT, "ChatPanel(chat)", "Timeline(chat)", explored, "chat", "KVPlot(chat)")
     opened.run()
-    expect(opened.area(1).locator(".mullama-log")).to_contain_text("<script>")
+    hostile = "<script>window.hurt = 1</script></svg>"
+    expect(opened.area(1).locator(".mullama-log")).to_contain_text(hostile)
     expect(opened.area(2).locator("[role=tree]")).to_contain_text("<script>")
+    expect(opened.area(4).locator(".mullama-log")).to_contain_text(hostile)
+    expect(opened.area(4).locator("[role=tree]")).to_contain_text("<script>")
+
+    opened.evaluate(  # as if the model were saying it now
+        "[chat.tree.tell(TokenAdded(1, piece, -1.0, branch)) for branch in (None, 0)"
+        " for piece in chat.turns[-1].text.partition('t>')] and None"
+    )
+    expect(opened.area(1).locator("[aria-busy=true]")).to_contain_text(hostile)
+    expect(opened.area(3).get_by_role("listitem")).to_contain_text(hostile)
+    opened.evaluate("chat.tag('<script>window.hurt = 1</script>') and None")
+    expect(opened.area(2).locator("[role=tree]")).to_contain_text("window.hurt")
+
+    for index in range(1, 6):
+        bad = "script, img, iframe, b, a[href^=javascript]"
+        assert opened.area(index).locator(f".mullama :is({bad})").count() == 0
     assert opened.page.evaluate("() => window.hurt ?? null") is None
-    assert opened.area(1).locator("script, img, b, a[href^=javascript]").count() == 0
+
+
+def test_a_chat_shown_twice_is_one_view(notebook: Opener) -> None:
+    opened = notebook(CHAT, "chat", "chat", "chat")
+    opened.run(0, 1, 2)
+    n_widgets = "len(__import__('ipywidgets').widgets.widget._instances)"
+    before = opened.evaluate(n_widgets)
+    opened.run(3)
+    assert opened.evaluate(n_widgets) == before
+    first, last = opened.area(1), opened.area(3)
+    first.get_by_role("button", name="Undo", exact=True).click()
+    expect(last.locator("article")).to_have_count(2)
+    expect(last.locator(f"[role=treeitem]{HEAD}")).to_contain_text("The sea follows")
+
+    # Side by side where there is room, one below the other where there is not.
+    panel, tree = last.get_by_role("log"), last.get_by_role("tree")
+    for width, is_beside in ((1600, True), (700, False)):
+        opened.page.set_viewport_size({"width": width, "height": 900})
+        opened.page.wait_for_function(
+            """([a, b, isBeside]) => isBeside ===
+              (a.getBoundingClientRect().right <= b.getBoundingClientRect().left)""",
+            arg=[panel.element_handle(), tree.element_handle(), is_beside],
+        )
+        assert last.evaluate("area => area.scrollWidth <= area.clientWidth")
 
 
 @pytest.mark.parametrize("kernel", ["python3", "ipykernel-7.3"])

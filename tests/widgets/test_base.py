@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from tiny_models import CHATML
 
 from mullama_nb import Chat
 from mullama_nb.errors import ParameterError
-from mullama_nb.history.events import Event
+from mullama_nb.history.events import Event, TokenAdded
 from mullama_nb.widgets.base import TreeWidget
 
 
@@ -109,6 +110,19 @@ def test_what_was_pruned_before_it_was_told_brings_a_snapshot(chat: Chat) -> Non
     assert widget.arrived.wait(30)
     assert widget.sent == [{"kind": "snapshot", "snapshot": {"number": 0, "checkpoints": 0}}]
     assert widget.error == ""
+    widget.close()
+
+
+def test_it_sends_no_more_than_30_messages_a_second(chat: Chat) -> None:
+    widget = Counter(chat)
+    began = time.monotonic()
+    for n in range(200):
+        chat.tree.tell(TokenAdded(n, "x", -1.0))
+        time.sleep(0.002)
+    while sum(message["events"] for message in widget.sent) < 200:
+        assert time.monotonic() < began + 30
+        time.sleep(0.01)
+    assert len(widget.sent) <= 1 + 30 * (time.monotonic() - began)
     widget.close()
 
 
