@@ -45,9 +45,9 @@ def replay(
         where rounding decides; every recorded token about as likely as it was, which holds on any
         CPU.
     margin : float
-        Of probability, between the two tokens of a near-tie.
+        Of probability, between the two tokens of a near-tie; see the notes.
     tolerance : float
-        Of a token's log-probability.
+        Of a token's log-probability, in nats; see the notes.
     **options
         Fields of ``ContextParams`` that shall differ from the recorded ones.
 
@@ -63,6 +63,27 @@ def replay(
         When no model is known by the recorded name.
     ParameterError
         When the model has another vocabulary.
+
+    Notes
+    -----
+    What rounding does was measured with SmolLM2-135M Q4_1 on one x86-64 CPU with AVX-512: five
+    conversations of eight questions, 289 to 486 generated tokens each and 1,925 in all, at
+    temperatures 0, 0.8 and 1, replayed with other numbers of threads and batch sizes and without
+    flash attention; and the first two of them with other cache types.
+
+    ===========================  ==================  =======================  ============
+    against two threads, f16     largest difference  mean difference          largest gap
+    ===========================  ==================  =======================  ============
+    1, 3 and 4 threads           0.58 nats           0.015 to 0.031           0.09
+    ``n_batch=1``                0.70 nats           0.011 to 0.025           0.12
+    without flash attention      0.64 nats           0.031 to 0.051           0.13
+    ``kv_cache_type="q8_0"``     0.72 nats           0.038 to 0.049           0.21
+    ``kv_cache_type="q4_0"``     4.92 nats           0.175 to 0.187           0.63
+    ===========================  ==================  =======================  ============
+
+    The default tolerance of 1.0 and margin of 0.2 lie above all that rounding did, and below what
+    q4_0 does to some token of a long conversation. The mean difference, in the report's
+    ``quality``, tells the two apart in a short one.
     """
     rule = Rule(level, margin, tolerance)
     return replayed(read(path), model, rule, options)
