@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -18,6 +18,7 @@ from ..history.refs import resolve
 from ..history.turn import Turn, message_parts
 from .base import TreeWidget, front_end
 from .markdown import Draft, render_markdown
+from .versions import versions
 
 __all__ = ["ChatPanel"]
 
@@ -216,7 +217,7 @@ def _described(turn: Turn) -> dict[str, Any]:
 
 def _places(checkpoint: Checkpoint) -> dict[str, Any]:
     """Where a message stands among those in its place, and whether it could go on."""
-    ends = _endings(checkpoint)
+    ends = versions(checkpoint)
     at = ends.index(checkpoint)
     return {
         "unfinished": checkpoint.is_unfinished,
@@ -225,19 +226,3 @@ def _places(checkpoint: Checkpoint) -> dict[str, Any]:
         "before": ends[at - 1].id if at else None,
         "after": ends[at + 1].id if at + 1 < len(ends) else None,
     }
-
-
-def _endings(checkpoint: Checkpoint) -> list[Checkpoint]:
-    """Where the message and those in its place end, in the order of the tree."""
-    first = message_parts(checkpoint)[0]
-    role = checkpoint.metadata.get("role")
-
-    def walk(at: Checkpoint) -> Iterator[Checkpoint]:
-        following = [child for child in at.children if child.metadata.get("continues")]
-        if at is checkpoint or not following:
-            yield at
-        for child in following:
-            yield from walk(child)
-
-    begins = (c for c in first.siblings if c is first or c.metadata.get("role") == role)
-    return [end for begin in begins for end in walk(begin)]

@@ -3,12 +3,12 @@ export default define({
   apply: (_, change) => change,
   draw(body, { model, state }) {
     const button = (label, title, action, args) =>
-      element("button", { title, "aria-label": title, onclick: () => send(model, action, args) }, label);
+      element("button", { type: "button", title, "aria-label": title, onclick: () => send(model, action, args) }, label);
     const undo = button("Undo", "Undo", "undo");
     const redo = button("Redo", "Redo", "redo");
     const again = button("Regenerate", "Answer again", "regenerate");
-    const left = button("‹", "Sibling before", "sibling", { step: -1 });
-    const right = button("›", "Sibling after", "sibling", { step: 1 });
+    const left = button("‹", "Previous version", "sibling", { step: -1 });
+    const right = button("›", "Next version", "sibling", { step: 1 });
     const place = element("span", { class: "mullama-place", "aria-live": "polite" });
     const bar = element("div", { class: "mullama-steps", role: "toolbar", "aria-label": "Undo and redo" });
     bar.append(undo, redo, again, left, place, right);

@@ -8,12 +8,13 @@ from typing import Any
 from ..history.chat import Chat
 from ..history.events import Event, Progress, TokenAdded
 from .base import TreeWidget, front_end
+from .versions import versions
 
 __all__ = ["UndoRedo"]
 
 
 class UndoRedo(TreeWidget):
-    """Undo, redo, regenerate, and a step to the last message's siblings.
+    """Undo, redo, regenerate, and a step to the last message's other versions.
 
     Parameters
     ----------
@@ -23,6 +24,7 @@ class UndoRedo(TreeWidget):
     _esm, _css = front_end("undo_redo")
 
     def __init__(self, chat: Chat) -> None:
+        self._told: dict[str, Any] = {}
         super().__init__(chat)
 
     def take_snapshot(self) -> dict[str, Any]:
@@ -30,9 +32,13 @@ class UndoRedo(TreeWidget):
         return self._steps()
 
     def changes(self, events: Sequence[Event]) -> Iterable[dict[str, Any]]:
-        """The steps anew, unless tokens came and nothing else."""
-        if not all(isinstance(event, TokenAdded | Progress) for event in events):
-            yield self._steps()
+        """The steps anew, where they are others than before."""
+        if all(isinstance(event, TokenAdded | Progress) for event in events):
+            return
+        steps = self._steps()
+        if steps != self._told:
+            self._told = steps
+            yield steps
 
     def handle(self, action: str, arguments: dict[str, Any]) -> None:
         """Move the head, or answer again."""
@@ -46,7 +52,7 @@ class UndoRedo(TreeWidget):
         elif action == "regenerate":
             chat.regenerate()
         elif action == "sibling":
-            siblings = self.tree.head.siblings
+            siblings = versions(self.tree.head)
             place = siblings.index(self.tree.head) + int(arguments["step"])
             if 0 <= place < len(siblings):
                 chat.checkout(siblings[place])
@@ -63,11 +69,11 @@ class UndoRedo(TreeWidget):
 
     def _steps(self) -> dict[str, Any]:
         head, chat = self.tree.head, self.chat
-        siblings = head.siblings
+        siblings = versions(head)
         return {
             "undo": chat.undo_steps if chat else self.tree.undo_steps,
             "redo": chat.redo_steps if chat else len(self.tree.redo_path),
-            "sibling": siblings.index(head) + 1 if head in siblings else 1,
-            "siblings": max(len(siblings), 1),
+            "sibling": siblings.index(head) + 1,
+            "siblings": len(siblings),
             "answered": any(c.metadata.get("role") == "assistant" for c in head.lineage()),
         }

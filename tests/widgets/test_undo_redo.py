@@ -9,6 +9,7 @@ import pytest
 from tiny_models import CHATML
 
 from mullama_nb import Chat
+from mullama_nb.history.events import Moved, Tagged
 from mullama_nb.widgets.undo_redo import UndoRedo
 
 
@@ -44,3 +45,22 @@ def test_siblings_are_counted_and_reached(chat: Chat) -> None:
     assert chat.head is first
     widget.handle("sibling", {"step": -1})
     assert chat.head is first
+
+
+def test_ways_from_inside_an_answer_are_counted(chat: Chat) -> None:
+    widget = UndoRedo(chat)
+    answer = chat.ask("a", max_tokens=4)
+    chat.fork(answer, token=2, choose=7, max_tokens=2)
+    steps = widget.take_snapshot()
+    assert (steps["sibling"], steps["siblings"]) == (2, 2)
+    widget.handle("sibling", {"step": -1})
+    assert chat.head.id == answer.checkpoint.id
+
+
+def test_what_did_not_change_is_not_sent(chat: Chat) -> None:
+    widget = UndoRedo(chat)
+    widget.close()  # it hears what this test tells it
+    chat.ask("a", max_tokens=2)
+    [steps] = widget.changes([Moved("a", "b")])
+    assert steps["undo"] == 1
+    assert list(widget.changes([Tagged("here", "a"), Moved("a", "b")])) == []
