@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .report import Effort, Table, write_results
 
-_NAMES = ("generation", "sessions", "store", "resume", "tree", "exactness", "fuzz")
+_NAMES = ("generation", "sessions", "store", "resume", "tree", "replay", "exactness", "fuzz")
 _QUICK = Effort(rounds=3, fraction=0.25)
 
 

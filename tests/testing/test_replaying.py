@@ -66,18 +66,31 @@ def long_recording(smollm2: Model, tmp_path_factory: pytest.TempPathFactory) -> 
     return path
 
 
-@pytest.mark.parametrize(
-    "other", [{"n_threads": 1, "n_threads_batch": 1}, {"n_batch": 7, "n_ubatch": 7}], ids=str
-)
-def test_rounding_passes_all_levels_but_exact(
-    long_recording: Path, smollm2: Model, other: dict[str, int]
-) -> None:
-    rounded = replay(long_recording, smollm2, "exact", **other)
-    assert rounded.quality.largest > 0
+def check_rounding(path: Path, model: Model, **other: int) -> bool:
+    """Whether other settings round otherwise, and if so, that all levels but one allow it."""
+    rounded = replay(path, model, "exact", **other)
+    if not rounded.quality.largest:
+        return False
     assert not rounded.passed
     assert not rounded.is_identical
-    assert replay(long_recording, smollm2, "near-ties", **other).passed
-    assert replay(long_recording, smollm2, "probabilities", **other).passed
+    assert replay(path, model, "near-ties", **other).passed
+    assert replay(path, model, "probabilities", **other).passed
+    return True
+
+
+def test_another_number_of_threads_passes_all_but_exact(
+    long_recording: Path, smollm2: Model
+) -> None:
+    assert check_rounding(long_recording, smollm2, n_threads=1, n_threads_batch=1)
+
+
+def test_another_batch_size_passes_all_but_exact(long_recording: Path, smollm2: Model) -> None:
+    # Which sizes round otherwise depends on the CPU's kernels.
+    sizes = (7, 1, 24)
+    if not any(
+        check_rounding(long_recording, smollm2, n_batch=size, n_ubatch=size) for size in sizes
+    ):
+        pytest.skip("no batch size rounds otherwise on this CPU")
 
 
 def test_a_near_tie_is_forced_and_comparing_goes_on(
