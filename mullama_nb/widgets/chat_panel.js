@@ -87,8 +87,9 @@ function draw(body, { model, state }) {
     }
     last();
     if (focus && !log.contains(log.getRootNode().activeElement)) {
-      const row = rows[focus.index]?.node;
-      (row?.querySelector(`button[aria-label="${focus.name}"]:enabled`) ?? row?.querySelector(".mullama-tools button:enabled:not([hidden])") ?? box).focus({ preventScroll: true });
+      const buttons = [...(rows[focus.index]?.node.querySelectorAll(".mullama-tools button:enabled:not([hidden])") ?? [])];
+      const same = buttons.find((button) => button.getAttribute("aria-label") === focus.name);
+      (same ?? buttons[0] ?? box).focus({ preventScroll: true });
     }
   }
   function focused() {
@@ -113,9 +114,19 @@ function draw(body, { model, state }) {
     else log.append(empty);
     toEnd();
   }
+  /** How far the model is with what it has to read before it answers, where that is known. */
+  function read() {
+    const { progress, draft: html } = state();
+    reading.hidden = Boolean(html) || !(progress || model.get("is_busy"));
+    if (progress) [bar.value, bar.max] = progress;
+    else bar.removeAttribute("value");
+    const figures = (progress ?? []).map((n) => n.toLocaleString("en"));
+    count.textContent = progress ? `Reading ${figures[0]} of ${figures[1]} tokens` : "Reading";
+  }
   function refresh() {
     rows.forEach((row) => row.refresh());
     last();
+    read();
     fit();
   }
   const listeners = {
@@ -128,12 +139,7 @@ function draw(body, { model, state }) {
     update(change) {
       if (!change || change.messages) arrange();
       else if (change.draft) last();
-      const { progress } = state();
-      reading.hidden = !progress;
-      if (progress) {
-        [bar.value, bar.max] = progress;
-        count.textContent = `Reading ${progress[0].toLocaleString("en")} of ${progress[1].toLocaleString("en")} tokens`;
-      }
+      read();
       fit();
     },
     destroy() {

@@ -56,7 +56,7 @@ function drawTokens(model, id) {
     if (!step) return;
     event.preventDefault();
     event.stopPropagation();
-    at(Math.min(Math.max(current + step, 0), places.length - 1));
+    at(Math.min(Math.max(places.indexOf(event.target) + step, 0), places.length - 1));
     places[current].focus();
   }
   function update() {

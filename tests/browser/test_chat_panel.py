@@ -133,7 +133,11 @@ def test_another_token_is_another_way(notebook: Opener) -> None:
     area.get_by_label("Show how likely each token was").last.click()
     tokens = area.get_by_role("group", name="Tokens").get_by_role("button")
     expect(tokens).to_have_count(len(before))
-    tokens.nth(2).click()
+    tokens.nth(1).focus()
+    opened.page.keyboard.press("ArrowRight")
+    expect(tokens.nth(2)).to_be_focused()
+    opened.page.keyboard.press("Enter")
+    expect(tokens.nth(2)).to_have_attribute("aria-pressed", "true")
     others = area.get_by_role("group", name="Alternatives").get_by_role("button")
     expect(others).to_have_count(10)
     chosen = opened.evaluate("[a.id for a in chat.turns[-1].alternatives(2)]")
@@ -178,10 +182,19 @@ def test_a_view_opened_while_an_answer_streams_shows_it(notebook: Opener) -> Non
     opened.wait_until("not asking.is_alive()")
 
 
-def test_an_empty_panel_says_what_to_do(notebook: Opener) -> None:
-    opened = notebook(SLOW, PANELS)
+def test_an_empty_panel_says_what_to_do_and_how_far_it_is(notebook: Opener) -> None:
+    opened = notebook(SLOW, PANELS, "from mullama_nb.history.events import Progress")
     opened.run()
     area = opened.area(1)
     expect(area.get_by_role("log", name="Messages")).to_contain_text("Say something")
-    for name in ("Send", "Stop"):
-        expect(area.get_by_role("button", name=name)).to_be_disabled()
+    stop = area.get_by_role("button", name="Stop")
+    expect(area.get_by_role("button", name="Send")).to_be_disabled()
+    expect(stop).to_be_disabled()
+
+    opened.evaluate("chat.tree.tell(Progress(512, 2048))")
+    expect(area.get_by_text("Reading 512 of 2,048 tokens")).to_be_visible()
+    expect(area.get_by_role("progressbar", name="Evaluating")).to_have_js_property("value", 512)
+    expect(stop).to_be_enabled()
+    opened.evaluate("chat.tree.tell(Progress(2048, 2048))")
+    expect(area.get_by_role("progressbar")).to_have_count(0)
+    expect(stop).to_be_disabled()
