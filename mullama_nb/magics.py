@@ -298,7 +298,8 @@ class MullamaMagics(Magics):
         elif magic == "session" and place == 1:
             names = [*_SESSION_ACTIONS]
         elif magic == "session" and words[0] in ("save", "load"):
-            names = SessionStore().names()
+            folder = words[words.index("--folder") + 1] if "--folder" in words[:-2] else None
+            names = ["--folder"] if event.symbol.startswith("-") else SessionStore(folder).names()
         elif isinstance(chat, Chat) and (magic, place) in (("checkout", 1), ("tag", 2)):
             names = chat.tree._ipython_key_completions_()
         else:

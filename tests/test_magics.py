@@ -242,7 +242,7 @@ def completions(shell: InteractiveShell, line: str) -> list[str]:
         return [found.text for found in shell.Completer.completions(line, len(line))]
 
 
-def test_completions(shell: InteractiveShell) -> None:
+def test_completions(shell: InteractiveShell, tmp_path: Path) -> None:
     assert completions(shell, "%session l") == ["load", "list"]
     assert "smollm2" in completions(shell, "%model smol")
     assert completions(shell, "%model smollm2 n_ct") == ["n_ctx="]
@@ -254,6 +254,9 @@ def test_completions(shell: InteractiveShell) -> None:
     assert completions(shell, "%tag other sn") == ["snow"]
     chat.save("a-winter")
     assert completions(shell, "%session load a-w") == ["a-winter"]
+    chat.save("a-wave", tmp_path)
+    assert completions(shell, f"%session load --folder {tmp_path} a-w") == ["a-wave"]
+    assert "--folder" in completions(shell, "%session save --f")
 
 
 @pytest.mark.parametrize("name", ["model", "undo", "tag", "session", "checkout"])

@@ -54,6 +54,28 @@ def test_edits_and_shows_siblings(chat: Chat, panel: ChatPanel) -> None:
     assert chat.head is answer.checkpoint
 
 
+def test_has_the_model_answer(tiny: ModelMaker) -> None:
+    """Each action ends by itself where the context is full."""
+    chat = Chat(tiny("llama", chat_template=CHATML), n_ctx=64, n_threads=1, n_threads_batch=1)
+    panel = ChatPanel(chat)
+    busy: list[bool] = []
+    asked: list[str] = []
+    panel.observe(lambda change: busy.append(change["new"]), "is_busy")
+    panel.observe(lambda change: asked.append(change["new"]), "pending")
+    panel.handle("ask", {"text": "Hi"})
+    first = chat.head
+    assert chat.turns[0].text == "Hi"
+    panel.handle("regenerate", {"id": first.id})
+    assert chat.head.siblings == (first, chat.head)
+    panel.handle("fork", {"id": chat.head.id, "token": 2, "choose": 7})
+    assert chat.turns[-1].tokens[2] == 7
+    panel.handle("edit", {"id": chat.turns[0].checkpoint.id, "text": "Ho"})
+    assert chat.turns[0].text == "Ho"
+    assert busy == [True, False] * 4
+    assert asked == ["Hi", ""]
+    panel.close()
+
+
 def test_shows_tokens_and_what_could_stand_there(chat: Chat, panel: ChatPanel) -> None:
     answer = chat.ask("Hi", max_tokens=4)
     identifier = answer.checkpoint.id
