@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp, inf
 
 from ..engine.compatibility import differences
@@ -84,14 +84,20 @@ def compare(
     reports: list[CheckpointReport] = []
     pairs: list[tuple[Step, Step]] = []
     has_parted: set[str | None] = set()  # by rounding, so that nothing behind is comparable
+    has_changed: set[str | None] = set()
     for entry in a.entries:
         other, name = others.pop(entry.id, None), names[entry.id]
         if other is None:
             reports.append(CheckpointReport(name, False, 0, entry.text, "", is_missing=True))
+            has_changed.add(entry.id)
         elif entry.parent in has_parted:
             has_parted.add(entry.id)
         else:
             report, compared = _against(entry, other, rule, name)
+            if entry.parent in has_changed:  # rounding is not what decided anything here
+                report = replace(report, is_near_tie=False)
+            if entry.parent in has_changed or not report.passed:
+                has_changed.add(entry.id)
             reports.append(report)
             pairs += compared
             if report.token is not None and report.passed:

@@ -75,7 +75,7 @@ class CheckpointReport:
             yield "text", f"    recorded {self.recorded!r}"
             yield "text", f"    here     {self.here!r}"
         if self.gap is not None:
-            kind = "a near-tie, which rounding decides" if self.is_near_tie else "a real change"
+            kind = "a near-tie, which rounding can decide" if self.is_near_tie else "a real change"
             yield "note", f"    probability gap {self.gap:.3f}: {kind}"
         if self.largest_gap is not None and self.largest_gap != self.gap:
             yield "note", f"    the largest gap of a token behind it is {self.largest_gap:.3f}"

@@ -51,6 +51,7 @@ def test_another_system_prompt(recording: Path, smollm2: Model, tmp_path: Path) 
     assert "assistant" in answer.name
     assert answer.gap is not None
     assert answer.recorded != answer.here
+    assert not any(checkpoint.is_near_tie for checkpoint in report.checkpoints)
 
 
 def test_another_seed_is_a_change_of_the_question(
