@@ -21,15 +21,20 @@ def test_reloading_the_page_keeps_the_view(notebook: Opener) -> None:
     expect(row).to_have_attribute("data-id", head)
 
 
-def test_html_without_a_kernel_shows_the_tree(notebook: Opener, lab: LabServer) -> None:
-    opened = notebook(CHAT, "Timeline(chat)")
+def test_html_without_a_kernel_shows_tree_and_messages(notebook: Opener, lab: LabServer) -> None:
+    opened = notebook(CHAT, "Timeline(chat)", "ChatPanel(chat)", "chat")
     opened.run()
     opened.save()
     html, _ = HTMLExporter().from_filename(str(Path(lab.root) / opened.name))
 
     opened.shut_down()
     opened.page.set_content(html.replace("https://", "http://127.0.0.1:9/"))
-    expect(opened.page.locator(".jp-OutputArea svg[role=img]")).to_contain_text("What is a tide?")
+    areas = opened.page.locator(".jp-OutputArea")
+    expect(areas.locator("svg[role=img]")).to_contain_text("What is a tide?")
+    for index in (1, 2):  # the hostile answer is text here, too
+        expect(areas.nth(index)).to_contain_text("<script>window.hurt = 1</script></svg>")
+    assert opened.page.evaluate("() => window.hurt ?? null") is None
+    assert areas.locator(":is(script, img, b, a[href^=javascript])").count() == 0
 
 
 def test_editing_a_question_makes_a_sibling(notebook: Opener) -> None:
