@@ -21,6 +21,8 @@ from ..history.tree import CheckpointTree
 __all__ = ["ActingWidget", "TreeWidget", "front_end"]
 
 _SECONDS_BETWEEN_MESSAGES = 1 / 25
+# Actions that go elsewhere do not wait until an answer is whole, no more than chat.undo() does.
+_LEAVING = frozenset({"undo", "checkout", "sibling", "show", "keep", "drop_others"})
 _VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -204,6 +206,8 @@ class ActingWidget(anywidget.AnyWidget):
         elif kind == "do":
             arguments = {k: v for k, v in content.items() if k not in ("kind", "action")}
             action = str(content.get("action"))
+            if action in _LEAVING and self.chat is not None:
+                self.chat.stop()
             _actions.setdefault(self._acts_on, _Actions()).add(lambda: self._do(action, arguments))
 
     def _do(self, action: str, arguments: dict[str, Any]) -> None:

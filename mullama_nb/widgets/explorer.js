@@ -34,9 +34,9 @@ function drawAnswer(model, branch) {
       node.classList.toggle("kept", Boolean(answer?.is_kept));
       node.classList.toggle("gone", answer?.is_there === false);
       keep.hidden = drop.hidden = !answer?.is_there;
-      keep.disabled = answer?.is_kept || model.get("is_busy");
+      keep.disabled = answer?.is_kept;
       keep.textContent = answer?.is_kept ? "Kept" : "Keep";
-      drop.disabled = n < 2 || model.get("is_busy");
+      drop.disabled = n < 2;
       note.textContent = !answer ? "…" : answer.is_there
         ? [`${answer.tokens} tokens`, ENDS[answer.finish_reason] ?? answer.finish_reason].filter(Boolean).join(", ") : "dropped";
     },

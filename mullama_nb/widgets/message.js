@@ -121,8 +121,8 @@ function drawMessage(model) {
     tools.hidden = message.id == null || Boolean(editor);
     look.setAttribute("aria-pressed", isOpen());
     const isBusy = model.get("is_busy");
-    before.disabled = isBusy || !message.before;
-    after.disabled = isBusy || !message.after;
+    before.disabled = !message.before;
+    after.disabled = !message.after;
     again.disabled = look.disabled = goOn.disabled = isBusy;
   }
   return {

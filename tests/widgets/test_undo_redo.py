@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 from tiny_models import CHATML
 
 from mullama_nb import Chat
-from mullama_nb.history.events import Moved, Tagged
+from mullama_nb.history.events import Event, Moved, Tagged, TokenAdded
+from mullama_nb.widgets.chat_panel import ChatPanel
 from mullama_nb.widgets.undo_redo import UndoRedo
 
 
@@ -64,3 +66,27 @@ def test_what_did_not_change_is_not_sent(chat: Chat) -> None:
     [steps] = widget.changes([Moved("a", "b")])
     assert steps["undo"] == 1
     assert list(widget.changes([Tagged("here", "a"), Moved("a", "b")])) == []
+
+
+def test_undo_does_not_wait_until_an_answer_is_whole(tiny: Callable[..., Any]) -> None:
+    chat = Chat(tiny("llama", chat_template=CHATML), n_ctx=2048, n_threads=1)
+    panel, widget = ChatPanel(chat), UndoRedo(chat)
+    begun = threading.Event()
+    undone = threading.Event()
+
+    def listen(event: Event) -> None:
+        if isinstance(event, TokenAdded):
+            begun.set()
+        elif isinstance(event, Moved) and event.head == chat.tree.root.id:
+            undone.set()
+
+    chat.tree.on_change(listen)
+    panel._handle_custom_msg({"kind": "do", "action": "ask", "text": "a"}, [])
+    assert begun.wait(30)
+    widget._handle_custom_msg({"kind": "do", "action": "undo"}, [])
+    assert undone.wait(30)
+    [answer] = chat.tree.leaves()
+    assert answer.metadata["finish_reason"] == "stopped"
+    assert len(answer.tokens) < 1000
+    panel.close()
+    widget.close()
