@@ -101,6 +101,23 @@ def test_siblings_are_paged_in_every_view(panel: Notebook) -> None:
     assert panel.evaluate("len(chat.turns)") == 4
 
 
+def test_an_answer_is_given_again_and_gone_on_with(notebook: Opener) -> None:
+    opened = notebook(SLOW, f"chat.replay({SAID})", PANELS)
+    opened.run()
+    area = opened.area(2)
+    for name in ("Another answer", "Go on with this answer"):
+        before = opened.evaluate("chat.head.id")
+        area.get_by_label(name).last.click()
+        area.locator("article[aria-busy=true]").wait_for()
+        area.get_by_role("button", name="Stop").click()
+        opened.wait_until(f"chat.head.id != {before!r} and not panel.is_busy")
+        answer = area.locator("article").last
+        expect(answer).to_have_attribute("data-id", opened.evaluate("chat.head.id"))
+        expect(answer).to_contain_text("2/2")
+        expect(answer).to_contain_text("unfinished")
+    assert opened.evaluate("(len(chat.turns), chat.head.parent.id)") == (2, before)
+
+
 def test_keys_alone_page_through_versions(panel: Notebook) -> None:
     panel.evaluate("chat.edit('Another answer.', chat.turns[-1]).text")
     area = panel.area(1)
