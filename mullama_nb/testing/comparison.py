@@ -76,9 +76,16 @@ def compare(
     ------
     RecordingError
         When a file is damaged.
+    ParameterError
+        When they were made with models of other vocabularies.
     """
     rule = Rule(level, margin, tolerance)
     a, b = read(path_a), read(path_b)
+    if a.vocabulary != b.vocabulary:
+        raise ParameterError(
+            f"the recordings were made with {a.model!r} and {b.model!r}, which have other "
+            "vocabularies, so their tokens cannot be compared"
+        )
     others = {entry.id: entry for entry in b.entries}
     names = names_of(a)
     reports: list[CheckpointReport] = []

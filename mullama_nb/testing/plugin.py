@@ -22,12 +22,14 @@ import pytest
 if TYPE_CHECKING:
     from ..engine.model import Model
     from ..history.chat import Chat
+    from .recording import Recording
 
 # Every run of pytest imports this module: llama.cpp is not loaded before something needs it.
 
 __all__ = ["RecordingFile", "RecordingItem", "chat", "smollm2", "tiny_model"]
 
 _SUFFIX = ".mullama.json"
+_models: pytest.StashKey[dict[Any, Model]] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -47,7 +49,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Have nbval leave the model's words out, unless it was given a file already."""
     option = config.option
     runs_nbval = getattr(option, "nbval", False) or getattr(option, "nbval_lax", False)
-    if runs_nbval and option.nbval_sanitize_with is None:
+    if runs_nbval and not (option.nbval_sanitize_with or option.sanitize_with):
         from .shown_words import sanitize_file
 
         option.nbval_sanitize_with = str(sanitize_file())
@@ -75,18 +77,33 @@ class RecordingItem(pytest.Item):
 
     def runtest(self) -> None:
         """Fail with the report when the recording does not hold."""
-        from .replaying import replay
+        from .comparison import Rule
+        from .replaying import replayed
         from .rerunning import record_again
 
         option = self.config.option
         changes: dict[str, Any] = {}
         if option.mullama_kv is not None:
-            k, _, v = option.mullama_kv.partition(",")
-            changes["kv_cache_type"] = (k, v) if v else k
+            changes["kv_cache_type"] = option.mullama_kv
+        recording, model = self._loaded()
         if option.mullama_update:
-            record_again(self.path, option.mullama_model, **changes)
+            record_again(self.path, model, **changes)
         else:
-            replay(self.path, option.mullama_model, **changes).check()
+            replayed(recording, model, Rule(), changes).check()
+
+    def _loaded(self) -> tuple[Recording, Model]:
+        """The recording, and its model: loaded once for all files that name it."""
+        from ..engine.model import Model
+        from .reading import read
+        from .replaying import find_model
+
+        recording = read(self.path)
+        name = self.config.option.mullama_model
+        models = self.config.stash.setdefault(_models, {})
+        key = name or (recording.model, recording.settings.get("fingerprint"))
+        if key not in models:
+            models[key] = find_model(recording) if name is None else Model.load(name)
+        return recording, models[key]
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """The report or the error's words alone, without the way there."""

@@ -142,7 +142,10 @@ def _checked_entries(rows: Any, n_ctx: int) -> tuple[Entry, ...]:
         entry = _checked_entry(row)
         name = f"checkpoint {entry.id[:7]}"
         _need(entry.id not in stops and entry.parent in stops, f"the place of {name}")
-        _need(not entry.steps or stops[entry.parent] > 0, f"the beginning of {name}")
+        is_behind = stops[entry.parent] > 0
+        _need(not entry.steps or is_behind, f"the beginning of {name}")
+        is_measured = len(entry.steps) == len(entry.said)
+        _need(is_measured or not (entry.is_generated and is_behind), f"the lack of steps in {name}")
         stops[entry.id] = stops[entry.parent] + len(entry.tokens)
         _need(stops[entry.id] <= n_ctx, f"{stops[entry.id]:,} tokens in {n_ctx:,} cells")
         entries.append(entry)

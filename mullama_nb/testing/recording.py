@@ -108,7 +108,7 @@ def measured(source: Chat | CheckpointTree) -> Recording:
         tags = {name: c.id for name, c in tree.tags.items() if not c.is_root}
     fitting = fitting_params(entries, model, params)
     with Context(model, fitting) as beside:
-        found = walk(entries, beside)
+        found = walk(entries, beside, finds_ends=True)
         n_ctx = beside.n_ctx
     return Recording(
         model.name,

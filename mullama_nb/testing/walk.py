@@ -162,15 +162,22 @@ def fitting_params(entries: Sequence[Entry], model: Model, params: ContextParams
     return params
 
 
-def walk(entries: Sequence[Entry], context: Context, *, with_texts: bool = False) -> Walk:
+def walk(
+    entries: Sequence[Entry],
+    context: Context,
+    *,
+    finds_ends: bool = False,
+    with_texts: bool = False,
+) -> Walk:
     """Evaluate a recorded tree in an empty context.
 
     Parameters
     ----------
     entries : sequence of Entry
-        Parents first. Without steps they are measured for the first time: how an answer ends is
-        found out, too.
+        Parents first.
     context : Context
+    finds_ends : bool
+        Whether to find out which token ended an answer; else that is in the entries.
     with_texts : bool
         Whether to generate what is said from the first token on that is drawn otherwise.
 
@@ -188,8 +195,8 @@ def walk(entries: Sequence[Entry], context: Context, *, with_texts: bool = False
         parent = places[entry.parent]
         if tree.head is not parent:
             tree.checkout(parent)
-        if entry.is_generated and (entry.steps or context.token_count()):
-            _follow(entry, context, found)
+        if entry.is_generated and context.token_count():
+            _follow(entry, context, found, finds_end=finds_ends)
         elif entry.tokens:
             context.evaluate(entry.tokens)
         differs = with_texts and first_other(entry, found) is not None
@@ -221,7 +228,7 @@ def _check_tokens(entries: Sequence[Entry], model: Model) -> None:
                 )
 
 
-def _follow(entry: Entry, context: Context, found: Walk) -> None:
+def _follow(entry: Entry, context: Context, found: Walk, *, finds_end: bool) -> None:
     """Force an entry's tokens, and note how likely each is and what would be drawn."""
     is_drawn = entry.sampling is not None
     sampler = _sampler(entry, context)
@@ -237,10 +244,11 @@ def _follow(entry: Entry, context: Context, found: Walk) -> None:
         steps.append(_step(logits, token))
         context.evaluate([token])
     end = entry.end
-    if sampler is not None and _may_end(entry):
+    finds_end = finds_end and entry.notes.get("finish_reason") == "stop"
+    if sampler is not None and (finds_end or end is not None):
         logits = context.logits
         drawn = sampler.choose(logits, context.token_count())
-        if end is None and context.model.vocabulary.is_end(drawn):
+        if finds_end and context.model.vocabulary.is_end(drawn):
             end = found.ends[entry.id] = drawn
         if end is not None:
             chosen.append(drawn)
@@ -251,11 +259,6 @@ def _follow(entry: Entry, context: Context, found: Walk) -> None:
     found.steps[entry.id] = tuple(steps)
     if is_drawn:
         found.chosen[entry.id] = tuple(chosen)
-
-
-def _may_end(entry: Entry) -> bool:
-    """Whether the answer has an end token, or that is still to be found out."""
-    return entry.end is not None or (not entry.steps and entry.notes.get("finish_reason") == "stop")
 
 
 def _sampler(entry: Entry, context: Context) -> _ForcedSampler | None:

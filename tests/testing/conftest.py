@@ -8,7 +8,7 @@ import pytest
 from testing.conversation import lead
 
 from mullama_nb import Chat, Model
-from mullama_nb.testing import make_tiny_model, record
+from mullama_nb.testing import Report, make_tiny_model, record, replay
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +23,12 @@ def recording(led: Chat, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("recorded") / "colours.mullama.json"
     record(led, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def coarse(recording: Path, smollm2: Model) -> Report:
+    """The recording against a coarser KV cache."""
+    return replay(recording, smollm2, kv_cache_type="q4_0")
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from testing.conversation import lead
 
-from mullama_nb import Model
+from mullama_nb import Chat, Model
+from mullama_nb.errors import ParameterError
 from mullama_nb.testing import compare, record
 
 Body = dict[str, Any]
@@ -124,3 +125,13 @@ def test_another_machine_fails_exact_alone(recording: Path, changed: Changed) ->
     assert "exact needs the same settings, build and machine" in report.problems
     assert "the number of threads: 2 saved, 64 here" in str(report)
     assert compare(recording, changed(move)).is_identical
+
+
+def test_other_vocabularies_are_refused(
+    recording: Path, tiny_models: tuple[Model, Model], tmp_path: Path
+) -> None:
+    chat = Chat(tiny_models[0], n_ctx=128, n_threads=1)
+    chat.ask("hello", max_tokens=2)
+    record(chat, tmp_path / "tiny.mullama.json")
+    with pytest.raises(ParameterError, match="'tiny0', which have other vocabularies"):
+        compare(recording, tmp_path / "tiny.mullama.json")

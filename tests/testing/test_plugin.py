@@ -12,7 +12,7 @@ import nbformat
 import pytest
 
 from mullama_nb import Chat, Model
-from mullama_nb.testing import record
+from mullama_nb.testing import record, sanitize_file
 
 pytest_plugins = ["pytester"]
 Run = Callable[..., pytest.RunResult]
@@ -74,7 +74,7 @@ def test_update_leads_the_conversation_again(
 ) -> None:
     before = json.loads(file.read_text("utf-8"))
     other = f"--mullama-model={tiny_models[1].path}"
-    assert run("--mullama", "--mullama-update", other).ret == 0
+    assert run("--mullama-update", other).ret == 0
     after = json.loads(file.read_text("utf-8"))
     assert after["model"] == "tiny1"
     ids, others = ([e["id"] for e in body["entries"]] for body in (before, after))
@@ -122,6 +122,16 @@ def test_it_lives_beside_nbval(run: Run, file: Path, model: str, pytester: pytes
     nbformat.write(notebook, pytester.path / "lesson.ipynb")
     assert "1 failed, 1 passed" in run(*options).stdout.str()
     assert file.exists()
+
+
+def test_a_sanitizing_file_of_the_user_stays(pytester: pytest.Pytester) -> None:
+    def chosen(*options: str) -> str | None:
+        found: str | None = pytester.parseconfigure(*options).option.nbval_sanitize_with
+        return found
+
+    assert chosen("--nbval", "--nbval-sanitize-with=mine.cfg") == "mine.cfg"
+    assert chosen("--nbval") == chosen("--nbval-lax") == str(sanitize_file())
+    assert chosen() is None
 
 
 def test_fixtures(run: Run, pytester: pytest.Pytester) -> None:

@@ -50,6 +50,7 @@ HOSTILE: dict[str, Callable[[Body], object]] = {
     "a token of another kind": lambda b: b["entries"][0]["tokens"].append(True),
     "a huge token": lambda b: b["entries"][0]["tokens"].append(10**400),
     "a step too few": lambda b: generated(b)["steps"].pop(),
+    "no steps at all": lambda b: generated(b)["steps"].clear(),
     "a step without a number": lambda b: generated(b)["steps"][0].clear(),
     "a probability above 1": lambda b: generated(b)["steps"][0].__setitem__(0, 5.0),
     "a probability of nothing": lambda b: generated(b)["steps"][0].__setitem__(0, -1e400),

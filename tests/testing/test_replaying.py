@@ -13,7 +13,7 @@ from tiny_models import make_model
 
 from mullama_nb import Chat, CheckpointTree, Context, ContextParams, Model
 from mullama_nb.errors import ModelNotFoundError, ParameterError
-from mullama_nb.testing import read, record, record_again, replay
+from mullama_nb.testing import Report, read, record, record_again, replay
 from mullama_nb.testing.recording import write
 from mullama_nb.testing.walk import walk
 
@@ -32,8 +32,10 @@ def test_a_new_process_replays_it_to_the_bit(recording: Path) -> None:
     assert done.stdout.strip() == f"identical: {SUMMARY}", done.stderr
 
 
-def test_it_names_the_first_token_that_q4_0_changes(recording: Path, smollm2: Model) -> None:
-    report = replay(recording, smollm2, kv_cache_type="q4_0")
+def test_it_names_the_first_token_that_q4_0_changes(
+    recording: Path, smollm2: Model, coarse: Report
+) -> None:
+    report = coarse
     changed = next(c for c in report.checkpoints if c.token is not None)
     entry = next(e for e in read(recording).entries if changed.name.startswith(e.id[:7]))
     # Both texts begin where the tokens part, and the recorded one is the rest of the answer.
@@ -46,8 +48,8 @@ def test_it_names_the_first_token_that_q4_0_changes(recording: Path, smollm2: Mo
     assert not replay(recording, smollm2, "exact", kv_cache_type="q4_0").passed
 
 
-def test_quality_falls_with_the_cache_type(recording: Path, smollm2: Model) -> None:
-    fine, coarse = (replay(recording, smollm2, kv_cache_type=kv) for kv in ("q8_0", "q4_0"))
+def test_quality_falls_with_the_cache_type(recording: Path, smollm2: Model, coarse: Report) -> None:
+    fine = replay(recording, smollm2, kv_cache_type="q8_0")
     assert fine.quality.n_tokens == 40
     assert 0 < fine.quality.mean_difference < coarse.quality.mean_difference
     assert coarse.quality.same_likeliest < 1
@@ -191,6 +193,19 @@ def test_an_end_that_does_not_come_is_a_difference(smollm2: Model, tmp_path: Pat
     assert report.checkpoints[0].token == len(turn.tokens)
     assert report.checkpoints[0].recorded == "<|im_end|>"
     assert not report.passed
+
+
+def test_answers_that_end_otherwise(smollm2: Model, tmp_path: Path) -> None:
+    """By a stop string, which is no token; by a limit of 0; stopped by nothing at all."""
+    chat = Chat(smollm2, n_ctx=256, temperature=0, n_threads=2, n_threads_batch=2)
+    word = chat.ask("Say only: yes.", max_tokens=5).text[:3]
+    chat.regenerate(max_tokens=5, stop=word)
+    chat.regenerate(max_tokens=0)
+    path = tmp_path / "ends.mullama.json"
+    recording = record(chat, path)
+    assert [entry.end for entry in recording.entries if entry.is_generated][1:] == [None, None]
+    assert replay(path, smollm2, "exact").is_identical
+    assert replay(path, smollm2, kv_cache_type="q4_0").n_checkpoints == len(recording.entries)
 
 
 def test_every_kind_of_checkpoint_replays_to_the_bit(
