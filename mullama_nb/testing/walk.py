@@ -16,7 +16,7 @@ from ..engine.memory import Logits
 from ..engine.model import Model
 from ..engine.params import ContextParams, SamplingParams
 from ..engine.request import seeded
-from ..engine.sampler import Sampler, log_probabilities
+from ..engine.sampler import Sampler
 from ..errors import ParameterError
 from ..history.checkpoint import Checkpoint
 from ..history.options import recalled
@@ -273,13 +273,14 @@ def _sampler(entry: Entry, context: Context) -> _ForcedSampler | None:
 
 def _step(logits: Logits, token: int) -> Step:
     """What is noted of a token; the logits are used up."""
-    logs = log_probabilities(logits)
-    top = []
-    for _ in range(min(_N_TOP, logs.size)):  # this takes a tenth of the time of a partition
-        likeliest = int(logits.argmax())
-        top.append((likeliest, float(logs[likeliest])))
-        logits[likeliest] = -np.inf
-    return Step(float(logs[token]), tuple(top))
+    shifted = logits - logits.max()
+    total = np.log(np.exp(shifted, out=logits).sum())
+    own, top = float(shifted[token] - total), []
+    for _ in range(min(_N_TOP, shifted.size)):  # this takes a tenth of the time of a partition
+        likeliest = int(shifted.argmax())
+        top.append((likeliest, float(shifted[likeliest] - total)))
+        shifted[likeliest] = -np.inf
+    return Step(own, tuple(top))
 
 
 def _own_text(entry: Entry, index: int, place: Checkpoint, tree: CheckpointTree) -> str:
