@@ -12,7 +12,7 @@ from ..errors import ParameterError
 from .memory import Logits
 from .params import SamplingParams
 from .path import ActivePath
-from .sampler import Sampler, log_probability
+from .sampler import Sampler
 from .vocabulary import Vocabulary
 
 __all__ = ["Answer", "Completion", "FinishReason", "Generation", "Limits", "Token"]
@@ -212,7 +212,7 @@ class Answer:
         token = self._sampler.choose(logits, position)
         if self._vocabulary.is_end(token) or token in self._stop_tokens:
             return self._finish("stop")
-        logprob = log_probability(logits, token)
+        logprob = self._sampler.log_probability(logits, token)
         self._sampler.accept(token)
         self._n_chosen += 1
         self.unevaluated = token
@@ -238,15 +238,17 @@ class Answer:
                 break
 
     def _release(self) -> None:
-        window = "".join(held.text for held in self._held)
         stops = self._limits.stop_texts
+        window = "".join([held.text for held in self._held])
+        if not stops:
+            return self._release_until(len(window))
         found = [at for stop in stops if (at := window.find(stop)) >= 0]
         if found:
             self._release_stopped(min(found))
             self.finish_reason = "stop"
-            return
-        overlap = max((_overlap(window, stop) for stop in stops), default=0)
-        self._release_until(len(window) - overlap)
+            return None
+        overlap = max(_overlap(window, stop) for stop in stops)
+        return self._release_until(len(window) - overlap)
 
     def _release_until(self, n_characters: int) -> None:
         """Hand out tokens up to a character that may begin a stop string."""

@@ -143,6 +143,7 @@ class Memory:
         self.window = n_swa(model)
         self._hybrid = bool(llama_cpp.llama_model_is_hybrid(model.handle))
         self._n_vocab = model.n_vocab
+        self._logits_rows: dict[int, Logits] = {}
         self.n_batch = int(llama_cpp.llama_n_batch(handle))
         self._batch = llama_cpp.llama_batch_init(self.n_batch, 0, 1)
         first = _PIN + int(self.window > 0)
@@ -243,8 +244,11 @@ class Memory:
     def _logits_row(self, index: int) -> Logits:
         pointer = llama_cpp.llama_get_logits_ith(self._handle, index)
         address = ctypes.addressof(pointer.contents)
-        row = (ctypes.c_float * self._n_vocab).from_address(address)
-        return np.ctypeslib.as_array(row)
+        row = self._logits_rows.get(address)
+        if row is None:  # to make an array takes longer than to choose a token
+            array = (ctypes.c_float * self._n_vocab).from_address(address)
+            row = self._logits_rows[address] = np.ctypeslib.as_array(array)
+        return row
 
     def logits_of_last(self, token: int, n_tokens: int, stop: int | None = None) -> Logits:
         """The logits after the last of ``n_tokens``, by decoding it alone beside its stored row.

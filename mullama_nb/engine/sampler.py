@@ -12,6 +12,7 @@ from typing import Any
 
 import llama_cpp
 import numpy as np
+import numpy.typing as npt
 from blake3 import blake3
 from llama_cpp.llama_grammar import SchemaConverter
 
@@ -23,6 +24,7 @@ from .vocabulary import Vocabulary
 
 __all__ = ["Sampler", "draw_seed", "log_probabilities", "log_probability"]
 
+_COLUMNS = 512  # maxima that a threshold for top-k is found among
 _CANDIDATE = np.dtype([("id", "<i4"), ("logit", "<f4"), ("p", "<f4")])
 
 
@@ -126,7 +128,11 @@ class Sampler:
         self._greedy = params.temperature == 0
         self._candidates = np.zeros(vocabulary.n_tokens, _CANDIDATE)
         self._ids = np.arange(vocabulary.n_tokens, dtype=np.int32)
-        self._array = llama_cpp.llama_token_data_array()
+        self._scratch = np.empty(vocabulary.n_tokens, np.float32)
+        self._likely = np.empty(vocabulary.n_tokens, np.bool_)
+        self._array = llama_cpp.llama_token_data_array(
+            ctypes.cast(self._candidates.ctypes.data, llama_cpp.llama_token_data_p)
+        )
         self._chain = llama_cpp.llama_sampler_chain_init(
             llama_cpp.llama_sampler_chain_default_params()
         )
@@ -134,6 +140,8 @@ class Sampler:
         self._has_penalties = self._fill_chain(params, n_ctx)
         # Nothing changes the order of the logits: the likeliest needs no chain.
         self._argmax = self._greedy and not llama_cpp.llama_sampler_chain_n(self._chain)
+        begins_with_top_k = not (self._greedy or self._has_penalties or params.logit_bias)
+        self._top_k = params.top_k if begins_with_top_k else 0
         self._grammar = self._make_grammar(params)
         if self._has_penalties:
             window = n_ctx if params.penalty_window < 0 else params.penalty_window
@@ -223,10 +231,17 @@ class Sampler:
         if self._grammar is not None:
             llama_cpp.llama_sampler_accept(self._grammar, token)
 
+    def log_probability(self, logits: Logits, token: int) -> float:
+        """:func:`log_probability` in memory that is there already: new memory costs more."""
+        shifted = np.subtract(logits, logits.max(), out=self._scratch)
+        chosen = shifted[token]
+        np.exp(shifted, out=shifted)
+        return float(chosen - np.log(shifted.sum()))
+
     def _draw(self, logits: Logits, position: int, *, by_grammar: bool) -> int:
         if self._argmax and not by_grammar:
             return int(logits.argmax())
-        array = self._fill(logits)
+        array = self._fill(logits, 0 if by_grammar else self._top_k)
         if by_grammar:
             llama_cpp.llama_sampler_apply(self._grammar, ctypes.byref(array))
         llama_cpp.llama_sampler_apply(self._chain, ctypes.byref(array))
@@ -245,14 +260,24 @@ class Sampler:
             )
         return int(chosen.id)
 
-    def _fill(self, logits: Logits) -> Any:
-        self._candidates["id"] = self._ids
-        self._candidates["logit"] = logits
-        array = self._array
-        array.data = ctypes.cast(self._candidates.ctypes.data, llama_cpp.llama_token_data_p)  # type: ignore[assignment]
-        array.size = self._candidates.size
-        array.selected = -1
-        array.sorted = False
+    def _fill(self, logits: Logits, top_k: int) -> Any:
+        """The candidates; where top-k comes first, only those that it may take."""
+        ids: npt.NDArray[np.signedinteger] = self._ids
+        candidates, array = self._candidates, self._array
+        if 0 < top_k < _COLUMNS <= logits.size // 8:
+            # The k likeliest of some columns' maxima are k tokens: none of the k likeliest of all
+            # is less likely than the last of them.
+            height = logits.size // _COLUMNS
+            table = logits[: height * _COLUMNS].reshape(height, _COLUMNS)
+            maxima = np.maximum.reduce(table, axis=0)
+            maxima.partition(_COLUMNS - top_k)
+            np.greater_equal(logits, maxima[_COLUMNS - top_k], out=self._likely)
+            likely = self._likely.nonzero()[0]
+            if likely.size >= top_k:  # fewer where logits are not numbers
+                ids, logits, candidates = likely, logits[likely], candidates[: likely.size]
+        candidates["id"] = ids
+        candidates["logit"] = logits
+        array.size, array.selected, array.sorted = ids.size, -1, False
         return array
 
     def _fits(self, token: int) -> bool:

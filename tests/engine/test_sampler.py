@@ -212,6 +212,27 @@ def test_the_fast_way_to_the_likeliest_is_the_chains(tiny: ModelMaker) -> None:
         assert fast.choose(logits, 0) == chain.choose(logits, 0) == logits.argmax()
 
 
+@pytest.mark.parametrize("top_k", [1, 2, 40, 511, 512, 2000])
+def test_leaving_out_what_top_k_would_changes_no_draw(smollm2: Model, top_k: int) -> None:
+    rng = np.random.default_rng(top_k)
+    options = {"temperature": 1.5, "top_k": top_k, "top_p": 1.0, "min_p": 0.0}
+    fast, whole = sampler(smollm2, **options), sampler(smollm2, **options, logit_bias={0: 0.0})
+    for position in range(30):
+        logits = rng.standard_normal(smollm2.n_vocab).astype(np.float32)
+        logits[rng.integers(0, logits.size, position)] = -np.inf
+        logits[512 * 5 : 512 * 5 + position] += 20  # the likeliest may lie side by side
+        assert fast.choose(logits, position) == whole.choose(logits, position)
+        token = int(logits.argmax())
+        assert fast.log_probability(logits, token) == log_probability(logits, token)
+
+
+@pytest.mark.parametrize("n_numbers", [0, 3, 300])
+def test_logits_that_are_no_numbers_end_in_a_token(smollm2: Model, n_numbers: int) -> None:
+    logits = np.full(smollm2.n_vocab, np.nan, np.float32)
+    logits[:n_numbers] = 0
+    assert 0 <= sampler(smollm2).choose(logits, 0) < smollm2.n_vocab
+
+
 def test_logits_are_not_changed(tiny: ModelMaker) -> None:
     logits = np.random.default_rng(1).standard_normal(512).astype(np.float32)
     kept = logits.copy()
