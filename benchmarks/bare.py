@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mullama_nb import ContextParams, Model, SamplingParams
+from mullama_nb.state.layout import HEADER
 
 __all__ = [
     "UNTOUCHED",
@@ -116,6 +117,13 @@ class BareContext:
         ):
             return []
         return array[: count.value]
+
+    def set_state(self, data: npt.NDArray[np.uint8]) -> None:
+        """``llama_state_seq_set_data``; the state's header is written over its first bytes."""
+        data[: len(HEADER)] = np.frombuffer(HEADER, np.uint8)
+        pointer = data.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
+        if not llama_cpp.llama_state_seq_set_data(self.handle, pointer, data.size, 0):
+            raise RuntimeError("llama_state_seq_set_data failed")
 
     def close(self) -> None:
         """Free the cells."""
