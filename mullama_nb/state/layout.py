@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .blocks import Block, ByteArray, LayoutError, Reader, parse_kv, parse_recurrent
+from .buffer import empty_bytes
 from .shape import Shape, Structure, Tensor, state_bytes
 
 __all__ = [
@@ -227,7 +228,7 @@ def join(
     for index in range(len(structure.blocks)):
         filled = [s for s in states if s.blocks[index].n_cells]
         pieces.extend(_join_block(filled, index, start, stop))
-    return np.concatenate(pieces)
+    return np.concatenate(pieces, out=empty_bytes(sum(piece.size for piece in pieces)))
 
 
 def _join_block(
@@ -257,13 +258,17 @@ def _join_block(
     if (np.diff(order) == 1).all():
         take = slice(int(order[0]), int(order[-1]) + 1)
 
-    def rows(offsets: Sequence[int], width: int) -> ByteArray:
+    in_order = isinstance(take, slice) and order.size == positions.size
+
+    def rows(offsets: Sequence[int], width: int) -> list[ByteArray]:
         tables = [
             state.data[offset : offset + block.n_cells * width].reshape(block.n_cells, width)
             for state, block, offset in zip(states, blocks, offsets, strict=True)
         ]
-        table = tables[0] if len(tables) == 1 else np.concatenate(tables)
-        return table[take].reshape(-1)
+        if not in_order:
+            table = tables[0] if len(tables) == 1 else np.concatenate(tables)
+            tables = [table[take]]
+        return [table.reshape(-1) for table in tables]
 
     def columns(offsets: Sequence[int], tensor: Tensor) -> ByteArray:
         element = tensor.row_bytes // tensor.n_embd
@@ -278,7 +283,7 @@ def _join_block(
 
     pieces = [
         _packed("<II", 1, order.size),
-        rows([b.cells for b in blocks], states[0].structure.cell_bytes),
+        *rows([b.cells for b in blocks], states[0].structure.cell_bytes),
         _packed("<II", int(first.transposed), first.n_layer),
     ]
     for t, tensor in enumerate(first.tensors):
@@ -289,7 +294,7 @@ def _join_block(
             pieces.append(columns(offsets, tensor))
         else:
             pieces.append(_packed("<iQ", tensor.ggml_type, tensor.row_bytes))
-            pieces.append(rows(offsets, tensor.row_bytes))
+            pieces.extend(rows(offsets, tensor.row_bytes))
     return pieces
 
 

@@ -9,16 +9,18 @@ names        the digest of the settings and the parent's address, as text
 tokens       ``i32`` each
 data         the rows
 logits       ``f32`` each, or nothing
-checksum     32 bytes of BLAKE3 over everything in front of them
+checksum     32 bytes of BLAKE3 over header, names, tokens, logits and the segment's address
 ===========  =======================================================================================
 
-A root has an empty parent. Flag 1 is set where the data stands for all tokens so far.
+A root has an empty parent. Flag 1 is set where the data stands for all tokens so far. The address
+is a hash of the rows already, so they are hashed once, when they are read as when they are written.
 """
 
 from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,7 @@ from blake3 import blake3
 
 from ..errors import SessionFormatError, SessionNotFoundError
 from .atomic import write_atomically
+from .buffer import empty_bytes
 from .layout import ByteArray
 from .reading import fill, open_regular
 from .segment import Segment
@@ -34,7 +37,7 @@ __all__ = ["read_segment", "write_segment"]
 
 _HEADER = struct.Struct("<8sIIQQQQII")
 _MAGIC = b"MULLSEG\n"
-_VERSION = 1
+_VERSION = 2
 _WHOLE = 1
 _DIGEST = 32
 
@@ -72,11 +75,8 @@ def write_segment(path: Path, segment: Segment) -> int:
         len(parent),
     )
     rows = segment.data.data
-    pieces: list[bytes | memoryview] = [header, settings, parent, tokens, rows, logits]
-    hasher = blake3()
-    for piece in pieces:
-        hasher.update(piece)
-    return write_atomically(path, [*pieces, hasher.digest()])
+    checksum = _checksum(header, (settings, parent, tokens, logits), segment.address)
+    return write_atomically(path, [header, settings, parent, tokens, rows, logits, checksum])
 
 
 def read_segment(path: Path) -> Segment:
@@ -100,12 +100,10 @@ def read_segment(path: Path) -> Segment:
         file = open_regular(path)
     except FileNotFoundError:
         raise SessionNotFoundError(f"there is no segment file {name}") from None
-    hasher = blake3()
 
     def take(n_bytes: int) -> ByteArray:
-        part = np.empty(n_bytes, np.uint8)
+        part = empty_bytes(n_bytes)
         fill(part, file, name)
-        hasher.update(part.data)
         return part
 
     with file:
@@ -113,14 +111,12 @@ def read_segment(path: Path) -> Segment:
         header = take(min(n_bytes, _HEADER.size)).tobytes()
         flags, start, *sizes = _parse(header, n_bytes, name)
         settings, parent, tokens, data, logits = map(take, sizes)
-        expected = hasher.digest()
-        if take(_DIGEST).tobytes() != expected:
-            raise _damaged(name, "its checksum does not match its contents")
+        checksum = take(_DIGEST).tobytes()
     try:
         names = settings.tobytes().decode(), parent.tobytes().decode()
     except UnicodeDecodeError:
         raise _damaged(name, "its names are no text") from None
-    return Segment(
+    segment = Segment(
         start,
         tuple(tokens.view("<i4").tolist()),
         data,
@@ -129,6 +125,17 @@ def read_segment(path: Path) -> Segment:
         bool(flags & _WHOLE),
         logits.view("<f4") if logits.size else None,
     )
+    parts = (part.data for part in (settings, parent, tokens, logits))
+    if _checksum(header, parts, segment.address) != checksum:
+        raise _damaged(name, "its checksum does not match its contents")
+    return segment
+
+
+def _checksum(header: bytes, parts: Iterable[bytes | memoryview], address: str) -> bytes:
+    hasher = blake3(header)  # it says how long the other parts are
+    for part in (*parts, address.encode()):
+        hasher.update(part)
+    return hasher.digest()
 
 
 def _parse(header: bytes, n_bytes: int, name: str) -> tuple[int, ...]:

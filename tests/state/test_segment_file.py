@@ -164,7 +164,7 @@ def test_a_claim_beyond_the_file_takes_no_memory(path: Path, part: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "value"), [(0, 2), (1, 2), (1, 1 << 31)], ids=["version", "flag", "high flag"]
+    ("number", "value"), [(0, 3), (1, 2), (1, 1 << 31)], ids=["version", "flag", "high flag"]
 )
 def test_a_newer_file_is_refused_in_words(path: Path, number: int, value: int) -> None:
     rewritten(path, lambda numbers: numbers.__setitem__(number, value))
