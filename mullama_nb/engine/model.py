@@ -195,11 +195,10 @@ class Model:
         ParameterError
             When a token is not in the vocabulary.
         """
+        n_vocab = self.n_vocab
         for token in tokens:
-            if not 0 <= token < self.n_vocab:
-                raise ParameterError(
-                    f"token {token} is not in the vocabulary of {self.n_vocab} tokens"
-                )
+            if not 0 <= token < n_vocab:
+                raise ParameterError(f"token {token} is not in the vocabulary of {n_vocab} tokens")
         return self.vocabulary.detokenize(tokens, special=special)
 
     @cached_property

@@ -10,6 +10,7 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
+from operator import attrgetter
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -41,6 +42,7 @@ class _Record(NamedTuple):
 
 
 _NOTHING = _Record()
+_N_BYTES: Callable[[_Record], int] = attrgetter("n_bytes")
 
 
 class SegmentStore:
@@ -290,7 +292,7 @@ class SegmentStore:
 
     def _sum_memory(self) -> int:
         """Summed each time: a running total would not survive an interrupt."""
-        return sum(self._records[address].n_bytes for address in self._memory)
+        return sum(map(_N_BYTES, map(self._records.__getitem__, self._memory)))
 
     def _spill(self, address: str) -> None:
         with self._disk:
