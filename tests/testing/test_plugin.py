@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
+import nbval.plugin  # noqa: F401 - a run within this process forgets what it has imported
 import pytest
 
 from mullama_nb import Chat, Model

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tiny_models import make_model
@@ -64,7 +65,6 @@ def long_recording(smollm2: Model, tmp_path_factory: pytest.TempPathFactory) -> 
     chat.ask(f"{'The gulls cry over the harbour. ' * 34}What do they do?", max_tokens=10)
     record(chat, path)
     assert chat.tree.head.stop > 256
-    assert replay(path, smollm2, "exact").is_identical
     return path
 
 
@@ -95,11 +95,18 @@ def test_another_batch_size_passes_all_but_exact(long_recording: Path, smollm2: 
         pytest.skip("no batch size rounds otherwise on this CPU")
 
 
+def first_answer_alone(recording: Path) -> dict[str, Any]:
+    body: dict[str, Any] = json.loads(recording.read_text("utf-8"))
+    del body["entries"][3:]
+    body["tags"].clear()
+    return body
+
+
 def test_a_near_tie_is_forced_and_comparing_goes_on(
     recording: Path, tmp_path: Path, smollm2: Model
 ) -> None:
-    body = json.loads(recording.read_text("utf-8"))
-    entry = next(e for e in body["entries"] if e["steps"])
+    body = first_answer_alone(recording)
+    entry = body["entries"][-1]
     second = entry["steps"][5][2][0]
     path = tmp_path / "tie.mullama.json"
     entry["tokens"][5] = second  # as if rounding had decided otherwise there
@@ -111,7 +118,7 @@ def test_a_near_tie_is_forced_and_comparing_goes_on(
     assert below.checkpoints[0].token == above.checkpoints[0].token == 5
     assert (below.passed, above.passed) == (False, True)
     assert above.checkpoints[0].is_near_tie
-    assert above.quality.n_tokens == 40
+    assert above.quality.n_tokens == 24
     assert above.quality.largest == 0
 
 
@@ -125,8 +132,8 @@ def record_forced(path: Path, model: Model) -> None:
 
 
 def test_one_changed_token(recording: Path, smollm2: Model, tmp_path: Path) -> None:
-    body = json.loads(recording.read_text("utf-8"))
-    entry = next(e for e in body["entries"] if e["steps"])
+    body = first_answer_alone(recording)
+    entry = body["entries"][-1]
     entry["tokens"][5] = (entry["tokens"][5] + 1000) % smollm2.n_vocab
     changed = tmp_path / "changed.mullama.json"
     changed.write_text(json.dumps(body), "utf-8")
