@@ -18,7 +18,7 @@ from .turn import message_text
 if TYPE_CHECKING:
     from .view import TreeView
 
-__all__ = ["Row", "draw_svg", "draw_text", "lay_out"]
+__all__ = ["Row", "draw_svg", "draw_text", "label", "lay_out", "words"]
 
 _LABEL_CHARACTERS = 56
 _MOST_ROWS = 200
@@ -75,13 +75,17 @@ def lay_out(tree: TreeView) -> list[Row]:
     return rows
 
 
+def words(checkpoint: Checkpoint) -> str:
+    """What a checkpoint says: its message, or its own tokens where it is no whole one."""
+    own = "role" not in checkpoint.metadata or checkpoint.metadata.get("continues")
+    return checkpoint.text if own else message_text(checkpoint)
+
+
 def label(checkpoint: Checkpoint, n_characters: int = _LABEL_CHARACTERS) -> str:
     """The beginning of what a checkpoint says, in one line."""
     if checkpoint.is_root:
         return "empty"
-    own = "role" not in checkpoint.metadata or checkpoint.metadata.get("continues")
-    text = checkpoint.text if own else message_text(checkpoint)
-    line = " ".join(text.split())
+    line = " ".join(words(checkpoint).split())
     return line if len(line) <= n_characters else line[: n_characters - 1].rstrip() + "…"
 
 

@@ -132,6 +132,7 @@ class ActingWidget(anywidget.AnyWidget):
         self._number = 0
         self._lock = threading.Lock()
         self._events: list[Event] = []
+        self._replies: list[dict[str, Any]] = []
         self._said: str | None = None
         self._is_asked = False
         super().__init__(**traits)
@@ -164,10 +165,17 @@ class ActingWidget(anywidget.AnyWidget):
             self._is_asked = True
         _publisher.add(self._reference)
 
+    def answer(self, change: dict[str, Any]) -> None:
+        """Have views hear of something that an action found out."""
+        with self._lock:
+            self._replies.append(change)
+        _publisher.add(self._reference)
+
     def publish(self) -> None:
         """Send what has been gathered; called on the publishing thread alone."""
         with self._lock:
             events, self._events = self._events, []
+            answers, self._replies = self._replies, []
             said, self._said = self._said, None
             is_asked, self._is_asked = self._is_asked, False
         try:
@@ -177,7 +185,7 @@ class ActingWidget(anywidget.AnyWidget):
                 changes, is_asked = [], True
             if is_asked:
                 self.send({"kind": "snapshot", "snapshot": self._numbered_snapshot()})
-            for change in changes:
+            for change in (*changes, *answers):
                 self._number += 1
                 self.send({"kind": "change", "number": self._number, **change})
         except Exception as error:  # an error here is seen nowhere else

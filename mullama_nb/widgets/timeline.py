@@ -7,7 +7,7 @@ from typing import Any
 
 from ..history.chat import Chat
 from ..history.checkpoint import Checkpoint
-from ..history.drawing import draw_svg, label, lay_out
+from ..history.drawing import draw_svg, label, lay_out, words
 from ..history.events import Committed, Event, Moved, Pruned, Spilled, Split, Tagged, TokenAdded
 from ..history.tree import CheckpointTree
 from .base import TreeWidget, front_end
@@ -15,6 +15,7 @@ from .base import TreeWidget, front_end
 __all__ = ["Timeline"]
 
 _LIVE_CHARACTERS = 60
+_MOST_CHARACTERS = 20_000  # of a text that is shown or copied
 
 
 class Timeline(TreeWidget):
@@ -25,7 +26,7 @@ class Timeline(TreeWidget):
     source : Chat or CheckpointTree
     """
 
-    _esm, _css = front_end("timeline")
+    _esm, _css = front_end("graph", "timeline")
 
     def __init__(self, source: Chat | CheckpointTree) -> None:
         self._labels: dict[tuple[str, int], str] = {}  # text has to be detokenized
@@ -43,24 +44,26 @@ class Timeline(TreeWidget):
         }
 
     def changes(self, events: Sequence[Event]) -> Iterable[dict[str, Any]]:
-        """One small message for all events, or all rows where rows changed their place."""
-        if any(isinstance(event, Pruned | Split) for event in events):
+        """One small message for all events, or all rows where one row became two."""
+        if any(isinstance(event, Split) for event in events):
             yield {"all": self.take_snapshot()}
             return
         rows: dict[str, Checkpoint] = {}
         tags: dict[str, str | None] = {}
         change: dict[str, Any] = {}
+        if any(isinstance(event, Pruned) for event in events):
+            rows, change["gone"] = self._close_ranks()
         live = [event.text for event in events if isinstance(event, TokenAdded)]
         for event in events:
-            if isinstance(event, Committed):
+            if isinstance(event, Committed) and event.checkpoint in self.tree:
                 rows |= {i: self.tree[i] for i in (event.parent, event.checkpoint)}
-            elif isinstance(event, Spilled):
+            elif isinstance(event, Spilled) and event.checkpoint in self.tree:
                 rows[event.checkpoint] = self.tree[event.checkpoint]
             elif isinstance(event, Tagged):
                 tags[event.tag] = event.checkpoint
         if rows:
             change["rows"] = [self._row(c, self._lane(c)) for c in rows.values()]
-        if any(isinstance(event, Committed | Moved) for event in events):
+        if any(isinstance(event, Committed | Moved | Pruned) for event in events):
             change["head"] = self.tree.head.id
         if tags:
             change["tags"] = tags
@@ -84,6 +87,10 @@ class Timeline(TreeWidget):
             self.tree.tag(arguments["name"], arguments["id"])
         elif action == "prune":
             self.tree.prune(arguments["id"], force=bool(arguments.get("force")))
+        elif action == "look":
+            self.answer({"card": self._card(self.tree[arguments["id"]])})
+        elif action == "compare":
+            self.answer({"comparison": self._comparison(self.tree[arguments["id"]])})
         else:
             super().handle(action, arguments)
 
@@ -94,6 +101,50 @@ class Timeline(TreeWidget):
     def _repr_mimebundle_(self, **options: Any) -> tuple[dict[Any, Any], dict[Any, Any]]:
         bundle, metadata = super()._repr_mimebundle_(**options)
         return {**bundle, "image/svg+xml": draw_svg(self.tree)}, metadata
+
+    def _card(self, checkpoint: Checkpoint) -> dict[str, Any]:
+        """What a row has no room for."""
+        place = "" if checkpoint.place == "memory" else checkpoint.place
+        states = ["unfinished" if checkpoint.is_unfinished else "", place]
+        if not checkpoint.rows_exact:
+            states.append("evaluated again")
+        text = "" if checkpoint.is_root else words(checkpoint)
+        return {
+            "id": checkpoint.id,
+            "name": checkpoint.short_id,
+            "role": str(checkpoint.metadata.get("role", "")),
+            "text": text[:_MOST_CHARACTERS],
+            "is_cut": len(text) > _MOST_CHARACTERS,
+            "tokens": len(checkpoint.tokens),
+            "path": checkpoint.stop,
+            "bytes": checkpoint.n_bytes,
+            "states": [state for state in states if state],
+        }
+
+    def _comparison(self, checkpoint: Checkpoint) -> dict[str, Any]:
+        """Where a checkpoint and the head part, and what each says from there."""
+        head = self.tree.head
+        difference = self.tree.diff(checkpoint, head)
+        return {
+            "id": checkpoint.id,
+            "common": difference.position,
+            "sides": [
+                [name, text[:_MOST_CHARACTERS], probability]
+                for name, text, probability in (
+                    (checkpoint.short_id, difference.a_text, difference.a_probability),
+                    ("head", difference.b_text, difference.b_probability),
+                )
+            ],
+        }
+
+    def _close_ranks(self) -> tuple[dict[str, Checkpoint], list[str]]:
+        """Rows that have another lane where others went, and those that are gone."""
+        before = self._lanes
+        rows = lay_out(self.tree)
+        self._lanes = {row.checkpoint.id: row.lane for row in rows}
+        gone = [i for i in before if i not in self._lanes]
+        moved = [row.checkpoint for row in rows if before.get(row.checkpoint.id) != row.lane]
+        return {checkpoint.id: checkpoint for checkpoint in moved}, gone
 
     def _lane(self, checkpoint: Checkpoint) -> int:
         parent = checkpoint.parent

@@ -42,8 +42,49 @@ def test_changes_are_small(chat: Chat) -> None:
     widget.take_snapshot()
     (change,) = widget.changes([Committed(head.id, head.parent.id)])
     assert [row[0] for row in change["rows"]] == [head.parent.id, head.id]
-    (change,) = widget.changes([Pruned(("gone",))])
-    assert len(change["all"]["rows"]) == len(lay_out(chat.tree))
+
+
+def test_pruning_sends_what_is_gone_and_what_moved_alone(chat: Chat) -> None:
+    widget = Timeline(chat)
+    first, second = chat.head.siblings
+    chat.ask("b", max_tokens=2)
+    widget.take_snapshot()
+    before = {row.checkpoint.id: row.lane for row in lay_out(chat.tree)}
+    gone = [c.id for c in (first, *first.children)]
+    chat.tree.prune(first)
+    (change,) = widget.changes([Pruned(tuple(gone))])
+    after = {row.checkpoint.id: row.lane for row in lay_out(chat.tree)}
+    assert sorted(change["gone"]) == sorted(gone)
+    assert {row[0]: row[2] for row in change["rows"]} == {
+        i: lane for i, lane in after.items() if before[i] != lane
+    }
+    assert second.id in after
+    assert change["head"] == chat.head.id
+
+
+def test_a_card_says_what_a_row_has_no_room_for(chat: Chat) -> None:
+    widget, sent = Timeline(chat), []
+    widget.answer = sent.append  # type: ignore[method-assign]
+    chat.edit("word " * 200, chat.turns[-2], max_tokens=1)
+    asked = chat.turns[-2].checkpoint
+    widget.handle("look", {"id": asked.id})
+    card = sent[0]["card"]
+    assert card["text"] == "word " * 200
+    assert not card["is_cut"]
+    assert (card["tokens"], card["bytes"]) == (len(asked.tokens), asked.n_bytes)
+    assert card["path"] == asked.stop
+
+
+def test_a_checkpoint_is_compared_with_the_head(chat: Chat) -> None:
+    widget, sent = Timeline(chat), []
+    widget.answer = sent.append  # type: ignore[method-assign]
+    first, second = chat.head.siblings
+    assert chat.head is second
+    widget.handle("compare", {"id": first.id})
+    comparison = sent[0]["comparison"]
+    difference = chat.tree.diff(first, second)
+    assert comparison["common"] == difference.position
+    assert [side[1] for side in comparison["sides"]] == [difference.a_text, difference.b_text]
 
 
 def test_actions_move_the_head_tag_and_prune(chat: Chat) -> None:
