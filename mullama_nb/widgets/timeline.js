@@ -55,7 +55,14 @@ export default define({
     const sheet = element("div", { class: "mullama-sheet", hidden: true });
     list.append(canvas);
     body.append(element("div", { class: "mullama-bar" }, search, hits, zoom), list, card, sheet);
-    const sized = new ResizeObserver(() => paint());
+    let isPlaced = false; // the list has no height before it is on the page
+    const sized = new ResizeObserver(() => {
+      if (list.clientHeight && !isPlaced) {
+        isPlaced = true;
+        follow(null);
+      }
+      paint();
+    });
     sized.observe(list);
 
     // -- what is on the screen ------------------------------------------------------------------
@@ -315,7 +322,7 @@ export default define({
     function follow(change) {
       const graph = state(), at = graph.place.get(graph.live ? LIVE : graph.head);
       const bottom = (at + 1) * ROW - list.clientHeight;
-      if (!change) list.scrollTop = Math.max(0, bottom + list.clientHeight / 2);
+      if (!change) list.scrollTop = Math.max(0, bottom + (bottom > 0 ? list.clientHeight / 2 : 0));
       else if (bottom > list.scrollTop && bottom - list.scrollTop < 3 * ROW) list.scrollTop = bottom;
     }
   },

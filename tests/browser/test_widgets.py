@@ -122,7 +122,8 @@ def test_a_chat_shown_twice_is_one_view(notebook: Opener) -> None:
 
 @pytest.mark.parametrize("kernel", ["python3", "ipykernel-7.3"])
 def test_a_sent_message_is_answered_while_the_kernel_goes_on(notebook: Opener, kernel: str) -> None:
-    opened = notebook(CHAT, "panel = ChatPanel(chat); panel", kernel=kernel)
+    endless = CHAT.replace("n_ctx=1024", "n_ctx=16384")
+    opened = notebook(endless, "panel = ChatPanel(chat); panel", kernel=kernel)
     opened.run()
     opened.area(1).get_by_label("Message", exact=True).fill("Tell me everything.")
     opened.area(1).get_by_role("button", name="Send").click()
