@@ -10,7 +10,17 @@ from pathlib import Path
 
 from .report import Effort, Table, write_results
 
-_NAMES = ("generation", "sessions", "store", "resume", "tree", "replay", "exactness", "fuzz")
+_NAMES = (
+    "generation",
+    "sessions",
+    "store",
+    "resume",
+    "tree",
+    "replay",
+    "browser",
+    "exactness",
+    "fuzz",
+)
 _QUICK = Effort(rounds=3, fraction=0.25)
 
 

@@ -1,16 +1,42 @@
 """Git for a language model's memory, in a notebook."""
 
-from .engine.context import Context, TokenProbability
-from .engine.generation import Completion, Token
-from .engine.model import Model
-from .engine.params import ContextParams, SamplingParams
-from .errors import MullamaError, MullamaWarning, SessionError
-from .history.chat import Chat
-from .history.checkpoint import Checkpoint
-from .history.tree import CheckpointTree
-from .history.turn import Turn
-from .sessions.manager import SessionManager
-from .state.session_info import SessionInfo, inspect_session
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .engine.context import Context, TokenProbability
+    from .engine.generation import Completion, Token
+    from .engine.model import Model
+    from .engine.params import ContextParams, SamplingParams
+    from .errors import MullamaError, MullamaWarning, SessionError
+    from .history.chat import Chat
+    from .history.checkpoint import Checkpoint
+    from .history.tree import CheckpointTree
+    from .history.turn import Turn
+    from .sessions.manager import SessionManager
+    from .state.session_info import SessionInfo, inspect_session
+
+_PLACES = {
+    "Chat": ".history.chat",
+    "Checkpoint": ".history.checkpoint",
+    "CheckpointTree": ".history.tree",
+    "Completion": ".engine.generation",
+    "Context": ".engine.context",
+    "ContextParams": ".engine.params",
+    "Model": ".engine.model",
+    "MullamaError": ".errors",
+    "MullamaWarning": ".errors",
+    "SamplingParams": ".engine.params",
+    "SessionError": ".errors",
+    "SessionInfo": ".state.session_info",
+    "SessionManager": ".sessions.manager",
+    "Token": ".engine.generation",
+    "TokenProbability": ".engine.context",
+    "Turn": ".history.turn",
+    "inspect_session": ".state.session_info",
+}
 
 __all__ = [
     "Chat",
@@ -31,6 +57,18 @@ __all__ = [
     "Turn",
     "inspect_session",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Every run of pytest imports the package for its plugin, and most have no use for llama.cpp.
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(_PLACES[name], __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def load_ipython_extension(shell: object) -> None:

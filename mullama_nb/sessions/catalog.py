@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from blake3 import blake3
 
-from ..errors import SessionError, SessionFormatError, SessionWriteError
+from ..errors import ParameterError, SessionError, SessionFormatError, SessionWriteError
 from ..state.segment import Segment
 
 __all__ = ["Catalog", "Record"]
@@ -180,10 +180,21 @@ class Catalog:
     def set(
         self, connection: sqlite3.Connection, name: str, record: Record, body: Mapping[str, Any]
     ) -> int:
-        """Give a name a record; returns the bytes of it."""
-        data = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
-        values = asdict(record) | {"body": _digest(data)}
-        text = json.dumps(values, ensure_ascii=False, sort_keys=True)
+        """Give a name a record; returns the bytes of it.
+
+        Raises
+        ------
+        ParameterError
+            When it holds what JSON has no words for.
+        """
+        try:
+            data = json.dumps(body, separators=(",", ":")).encode()
+            text = json.dumps(asdict(record) | {"body": _digest(data)}, sort_keys=True)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ParameterError(
+                f"{name!r} cannot be saved, as its metadata is no JSON: {error}. "
+                "Give metadata of texts, numbers, lists and dicts"
+            ) from None
         connection.execute(
             "INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?)",
             (name, text, data, _checksum(name, text)),

@@ -12,6 +12,7 @@ import contextlib
 import difflib
 import json
 import os
+import re
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -36,6 +37,7 @@ __all__ = ["Damage", "SessionStore", "StoredSession", "default_folder", "family"
 
 _SEGMENTS = "segments"
 _ENDING = ".segment"
+_ADDRESS = re.compile("[0-9a-f]{32}")
 _TIMES_TO_READ = 5
 
 
@@ -109,6 +111,10 @@ class SessionStore:
         return self.catalog.path.exists()
 
     def _segment_path(self, address: str) -> Path:
+        if not _ADDRESS.fullmatch(address):  # it may come from a stranger's catalog
+            raise SessionFormatError(
+                f"the catalog is damaged: {address[:40]!r} is no segment's address"
+            )
         return self.folder / _SEGMENTS / f"{address}{_ENDING}"
 
     # -- save --------------------------------------------------------------------------------

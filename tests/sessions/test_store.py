@@ -8,13 +8,16 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sessions.store_child import check, save
+from tiny_models import CHATML
 
-from mullama_nb import ContextParams, Model, SessionManager
+from mullama_nb import Chat, ContextParams, Model, SessionManager
+from mullama_nb.engine.memory import Memory
 from mullama_nb.errors import (
     InexactWarning,
     MullamaError,
@@ -55,6 +58,47 @@ def test_any_number_of_names_on_one_prefix_costs_one_prefix(tmp_path: Path) -> N
     assert len(store.entries()) == 200
     assert {entry.own_bytes for entry in store.entries()} == {0}
     assert {entry.shared_bytes for entry in store.entries()} == {size(tmp_path)}
+
+
+def test_only_what_no_stored_beginning_has_is_evaluated(
+    manager: SessionManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with manager.create_session("desk", PROMPT) as desk:
+        n_prompt = desk.token_count()
+    evaluated: list[int] = []
+    decode = Memory.decode_rows
+
+    def counted(memory: Memory, tokens: Sequence[int], *arguments: Any, **options: Any) -> Any:
+        evaluated.extend(tokens)
+        return decode(memory, tokens, *arguments, **options)
+
+    monkeypatch.setattr(Memory, "decode_rows", counted)
+    with manager.create_session("ada", f"{PROMPT}Ada asks.") as context:
+        rest = context.tokens[n_prompt:]
+    assert len(rest) > 1
+    assert tuple(evaluated[-len(rest) :]) == rest
+    # One more to learn the memory's layout, one for the logits behind the stored beginning.
+    assert len(evaluated) <= len(rest) + 2
+
+
+def test_an_address_from_a_strangers_catalog_leads_nowhere(tmp_path: Path) -> None:
+    store = SessionStore(tmp_path / "store")
+    save(store, "a", 1)
+    secret = tmp_path / "x.segment"
+    secret.write_bytes(files(tmp_path / "store")[0].read_bytes())
+    for address in ("../../x", "x", "", "A" * 32, str(tmp_path / "x")):
+        with pytest.raises(SessionFormatError, match="no segment's address"):
+            store.segment(address)
+
+
+def test_metadata_that_is_no_json_is_refused(tiny: ModelMaker, tmp_path: Path) -> None:
+    chat = Chat(tiny("llama", chat_template=CHATML), n_ctx=256, n_threads=1)
+    chat.save("a", tmp_path)
+    chat.context.evaluate("more")
+    chat.tree.commit(note={1, 2})
+    with pytest.raises(ParameterError, match="no JSON"):
+        chat.save("a", tmp_path)
+    assert len(Chat.open("a", chat.model, tmp_path).tree) == 0  # as it was
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gemma3", "mamba"])
@@ -291,3 +335,39 @@ def test_processes_that_are_killed_leave_a_sound_store(tmp_path: Path) -> None:
         }
     assert {path.name for path in files(tmp_path)} == {f"{a}.segment" for a in needed}
     assert store.gc() == 0
+
+
+_KILLED = """
+import os, sys
+from mullama_nb.sessions.catalog import Catalog
+from mullama_nb.sessions.store import SessionStore
+{owner}.{method} = lambda *_, **__: os._exit(9)
+SessionStore(sys.argv[1]).delete("b")
+"""
+
+
+def killed_while_deleting(folder: Path, owner: str, method: str) -> None:
+    code = _KILLED.format(owner=owner, method=method)
+    assert subprocess.run([sys.executable, "-c", code, str(folder)]).returncode == 9
+
+
+def test_a_kill_before_a_name_is_forgotten_leaves_it_whole(tmp_path: Path) -> None:
+    store = SessionStore(tmp_path)
+    for name, number in (("a", 1), ("b", 11)):
+        save(store, name, number)
+    killed_while_deleting(tmp_path, "Catalog", "remove")
+    check(store, "b")
+    assert store.verify() == []
+
+
+def test_a_kill_after_a_name_was_forgotten_leaves_work_for_a_collection(tmp_path: Path) -> None:
+    store = SessionStore(tmp_path)
+    for name, number in (("a", 1), ("b", 11)):  # one prefix
+        save(store, name, number)
+    killed_while_deleting(tmp_path, "SessionStore", "_collect")
+    assert store.names() == ["a"]
+    assert len(files(tmp_path)) == 3
+    assert store.gc() > 0
+    assert len(files(tmp_path)) == 2
+    check(store, "a")
+    assert store.verify() == []
