@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nbformat
 from browser.lab import LabServer, Opener
 from browser.test_widgets import CHAT, HEAD
 from nbconvert import HTMLExporter
@@ -19,6 +20,24 @@ def test_reloading_the_page_keeps_the_view(notebook: Opener) -> None:
     opened.open()
     row = opened.area(1).locator(f"[role=treeitem]{HEAD}")
     expect(row).to_have_attribute("data-id", head)
+
+
+def test_somebody_elses_notebook_shows_what_was_saved(notebook: Opener, lab: LabServer) -> None:
+    """JupyterLab trusts it as little as any, and no kernel has its widgets."""
+    opened = notebook(CHAT, "Timeline(chat)", "ChatPanel(chat)")
+    opened.run()
+    opened.save()
+    opened.shut_down()
+    path = Path(lab.root) / opened.name
+    theirs = nbformat.read(path, as_version=4)
+    theirs.cells.append(nbformat.v4.new_markdown_cell("As it came by mail."))  # so it is not signed
+    nbformat.write(theirs, path)
+
+    opened.open(with_kernel=False)
+    for index in (1, 2):
+        expect(opened.area(index)).to_contain_text("What is a tide?")
+        expect(opened.area(index)).to_contain_text("<script>window.hurt = 1</script></svg>")
+    assert opened.page.evaluate("() => window.hurt ?? null") is None
 
 
 def test_html_without_a_kernel_shows_tree_and_messages(notebook: Opener, lab: LabServer) -> None:
