@@ -9,8 +9,8 @@ can be interrupted between two tokens and stopped within one. It takes turns wit
 - ``Llama.create_completion`` with the same sampling parameters, which decodes as often: it begins
   with the prompt's last token again and leaves its own last token out. The target is to be faster.
 
-On 2 cores neither is reached with SmolLM2, whose tokens take 7 to 12 ms: 0.2 to 0.3 ms go to the steps
-in between, which find the caches full of weights. A third of that is the log-probability.
+On 2 cores neither is reached with SmolLM2, whose tokens take 7 to 12 ms: 0.2 to 0.3 ms go to the
+steps in between, which find the caches full of weights. A third of that is the log-probability.
 
 The prompt is evaluated beforehand. Each way has a process of its own, with OpenMP's threads as they
 are without mullama_nb, or with it.
