@@ -64,14 +64,15 @@ class Answering(Job):
         continues = point.metadata.get("role") == "assistant"
         sibling = tree.next_ordinal(point) + continues * point.metadata.get("sibling", 0)
         stream.request = dataclasses.replace(stream.request, sibling=sibling)
-        failed = True
-        try:
-            self._generate()
-            failed = False
-        finally:
-            stream.close()
-            if not failed or stream.completion.tokens:
-                self._commit(stream.completion, sibling, point)
+        with tree.operation(self):
+            failed = True
+            try:
+                self._generate()
+                failed = False
+            finally:
+                stream.close()
+                if not failed or stream.completion.tokens:
+                    self._commit(stream.completion, sibling, point)
         return Turn(self._chat, tree.head, seconds=stream.completion.seconds)
 
     def _generate(self) -> None:

@@ -319,26 +319,29 @@ class Chat(ChatMoves):
                 on_token=tell,
                 **stop,
             )
-            try:
-                run.run()
-            finally:
-                answers = [
-                    Turn(
-                        self,
-                        self.tree.adopt(
-                            branch.segment,
-                            logprobs=[token.logprob for token in branch.completion.tokens],
-                            **answer_notes(self.model, branch.completion, branch.sibling),
-                        ),
-                        seconds=branch.completion.seconds,
-                    )
-                    for branch in run.branches
-                ]
+            with self.tree.order.operation() as job:
+                try:
+                    if not job.is_stopped:
+                        run.run()
+                finally:
+                    answers = [
+                        Turn(
+                            self,
+                            self.tree.adopt(
+                                branch.segment,
+                                logprobs=[token.logprob for token in branch.completion.tokens],
+                                **answer_notes(self.model, branch.completion, branch.sibling),
+                            ),
+                            seconds=branch.completion.seconds,
+                        )
+                        for branch in run.branches
+                    ]
             return Answers(self, answers)
 
     def stop(self) -> None:
         """End the answer that is being generated; ``resume`` goes on with it."""
-        self.context.stop()
+        self.tree.order.stop()
+        self.context.stop()  # whoever uses it directly
 
     # -- async forms -------------------------------------------------------------------------
 

@@ -108,7 +108,7 @@ class ChatMoves:
             The last message that is left.
         """
         check_steps(n)
-        self.context.stop()
+        self._stop_others()
         with self.tree.turn():
             for _ in range(n):
                 path = self.tree.path()
@@ -139,7 +139,7 @@ class ChatMoves:
 
     def checkout(self, ref: Checkpoint | Turn | str) -> Turn | None:
         """Stand on a checkpoint; stops an answer under way."""
-        self.context.stop()
+        self._stop_others()
         with self.tree.turn():
             self.tree.checkout(ref.checkpoint if isinstance(ref, Turn) else ref)
             return self._here()
@@ -154,6 +154,11 @@ class ChatMoves:
         """Name a checkpoint."""
         with self.tree.turn():
             return self.tree.tag(name, ref.checkpoint if isinstance(ref, Turn) else ref)
+
+    def _stop_others(self) -> None:
+        if not self.tree.order.is_mine:
+            self.tree.order.stop()
+            self.context.stop()  # whoever uses it directly
 
     def _here(self) -> Turn | None:
         turns = self.turns

@@ -155,14 +155,15 @@ class Conversation:
         if keep < n_held:
             notes["came_from"] = home.id
         n_system = 0
-        with tree.or_back():
-            if home.is_root and not n_held:
-                n_system = self._say_system(before[:1], prompt)
-                keep, used = self._common_prefix(prompt)
-            tree.fork_at(keep)
-            rest = prompt.tokens[used:]
-            tree.evaluate(rest, progress=lambda done, total: tree.tell(Progress(done, total)))
-        tree.commit(allow_empty=True, **notes)
+        with tree.operation():
+            with tree.or_back():
+                if home.is_root and not n_held:
+                    n_system = self._say_system(before[:1], prompt)
+                    keep, used = self._common_prefix(prompt)
+                tree.fork_at(keep)
+                rest = prompt.tokens[used:]
+                tree.evaluate(rest, progress=lambda done, total: tree.tell(Progress(done, total)))
+            tree.commit(allow_empty=True, **notes)
         n_again = 0 if keep >= n_held else min(n_held - keep, self._n_tokens(before) - used)
         return Said(keep - n_system, len(rest) + n_system, max(0, n_again))
 
@@ -193,10 +194,15 @@ class Conversation:
         """Take an answer as if the model had given it, behind a question."""
         tree, tokens = self._tree, self._model.tokenize(str(message.get("content") or ""))
         self._check_room(self._context.token_count(), len(tokens))
-        tree.evaluate(tokens)
-        return tree.commit(
-            allow_empty=True, role="assistant", finish_reason="stop", message=dict(message), **notes
-        )
+        with tree.operation():
+            tree.evaluate(tokens)
+            return tree.commit(
+                allow_empty=True,
+                role="assistant",
+                finish_reason="stop",
+                message=dict(message),
+                **notes,
+            )
 
     def _render(self, messages: Sequence[Message], **options: Any) -> ChatPrompt:
         if self._tools is not None:
@@ -256,7 +262,7 @@ class Conversation:
         if begin == begins[0]:
             return 0
         self._check_room(0, n_tokens)
-        with tree.or_back(whatever=True):
+        with tree.operation(), tree.or_back(whatever=True):
             common, used = self._common_prefix(prompt)
             tree.fork_at(common)
             tree.evaluate(prompt.tokens[used:])

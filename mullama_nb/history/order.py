@@ -45,6 +45,12 @@ class Job:
             self._context.stop()
 
 
+class _Hold:
+    """One time that a thread holds the lock, from the first operation to the last."""
+
+    is_stopped = False
+
+
 class Order:
     """A lock for operations, handed to whoever waited; re-entrant, and closed to callbacks.
 
@@ -65,6 +71,7 @@ class Order:
         self._turnstile = threading.Lock()
         self._lock = threading.Lock()
         self._owner: int | None = None
+        self._hold: _Hold | None = None
         self._depth = 0
         self._in_callback = False
 
@@ -92,6 +99,23 @@ class Order:
                 "for that generation; do it after the call has returned"
             )
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether whoever holds the lock was asked to end."""
+        hold, running = self._hold, self.running
+        return (hold is not None and hold.is_stopped) or (
+            running is not None and running.is_stopped
+        )
+
+    def stop(self) -> None:
+        """Have whoever holds the lock end soon: what runs, and what it would begin after that."""
+        hold = self._hold
+        if hold is not None:
+            hold.is_stopped = True
+        running = self.running
+        if running is not None:
+            running.stop()
+
     # -- hold --------------------------------------------------------------------------------
 
     @contextmanager
@@ -108,6 +132,7 @@ class Order:
         with self._interrupts_stop(job) as pending:
             self._enter(pending)
             self.running, job.is_running = job, True
+            job.is_stopped |= self.is_stopped
             try:
                 yield job
             finally:
@@ -164,12 +189,13 @@ class Order:
                         raise KeyboardInterrupt
             self._turnstile.release()
             self._owner = threading.get_ident()
+            self._hold = _Hold()
         self._depth += 1
 
     def _leave(self) -> None:
         self._depth -= 1
         if not self._depth:
-            self._owner = None
+            self._owner = self._hold = None
             self._lock.release()
 
     @contextmanager

@@ -135,10 +135,9 @@ class Rows:
         HistoryError
             When the operation was stopped.
         """
-        job = self._order.running
         if not tokens:
             return
-        if (job and job.is_stopped) or self._context.evaluate(tokens, progress=progress) == 0:
+        if self._order.is_stopped or self._context.evaluate(tokens, progress=progress) == 0:
             raise HistoryError(
                 f"it was stopped while {len(tokens)} tokens were to be evaluated; none of them was "
                 "added"

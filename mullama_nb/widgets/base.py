@@ -278,9 +278,9 @@ class TreeWidget(ActingWidget):
         _publisher.add(self._reference)
 
     def publish(self) -> None:
-        """Send what has been gathered, and whether a cell is at work; looks again while one is."""
+        """Send whether a cell is at work, and what has been gathered; looks again while one is."""
+        self.in_cell = self.tree.order.is_on_main_thread  # first: a view can stop what it shows
         super().publish()
-        self.in_cell = self.tree.order.is_on_main_thread
         if self.in_cell:
             _publisher.add(self._reference)
 

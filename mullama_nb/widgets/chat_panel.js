@@ -32,11 +32,20 @@ function draw(body, { model, state }) {
   let draft = null;
   let pending = null;
   let follows = true; // whether the reader is at the end
+  let end = 0; // where the log was last seen to stand
   let sent = "";
   const edited = new Map(); // rows that are not shown just now, but hold an edit
 
-  const toEnd = () => { if (follows) log.scrollTop = log.scrollHeight; };
-  log.addEventListener("scroll", () => { follows = log.scrollHeight - log.scrollTop - log.clientHeight < 24; });
+  // A scroll is told a frame later, so a place above where the log was left counts, too.
+  const toEnd = () => {
+    follows &&= log.scrollTop >= end - 1;
+    if (follows) log.scrollTop = log.scrollHeight;
+    end = log.scrollTop;
+  };
+  log.addEventListener("scroll", () => {
+    follows = log.scrollHeight - log.scrollTop - log.clientHeight < 24;
+    end = log.scrollTop;
+  });
   const observer = new ResizeObserver(toEnd);
   observer.observe(log);
 

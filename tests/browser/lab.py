@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 
 import nbformat
 from playwright.sync_api import BrowserContext, Locator, Page, Route, sync_playwright
+from playwright.sync_api import TimeoutError as PageTimeoutError
 
 __all__ = ["IPYKERNEL_7_3", "LabServer", "Notebook", "Opener", "chromium_path", "open_browser"]
 
@@ -230,14 +231,31 @@ class Notebook:
             self.wait_for_kernel()
 
     def wait_for_kernel(self) -> None:
-        """Wait until the kernel is connected and idle."""
+        """Wait until the kernel is connected and idle.
+
+        The server loses the first words of a kernel now and then, and would wait for them for ever.
+        """
+        for _ in range(2):
+            try:
+                self._wait_until_idle(30)
+                return
+            except PageTimeoutError:
+                self.page.evaluate(
+                    """() => {
+                      const { context } = window.jupyterapp.shell.currentWidget;
+                      context.sessionContext.restartKernel().catch(() => {});
+                    }"""
+                )
+        self._wait_until_idle(60)
+
+    def _wait_until_idle(self, seconds: float) -> None:
         self.page.wait_for_function(
             """() => {
               const kernel =
                 window.jupyterapp.shell.currentWidget.context.sessionContext.session?.kernel;
               return kernel?.connectionStatus === 'connected' && kernel.status === 'idle';
             }""",
-            timeout=60_000,
+            timeout=1000 * seconds,
         )
 
     def save(self) -> None:

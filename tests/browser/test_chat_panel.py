@@ -143,7 +143,8 @@ def test_escape_leaves_a_message_as_it_is(panel: Notebook) -> None:
 
 
 def test_another_token_is_another_way(notebook: Opener) -> None:
-    opened = notebook(CHAT, "chat.ask('Go on.', max_tokens=6, echo=False)", PANELS)
+    endless = CHAT.replace("n_ctx=1024", "n_ctx=16384")
+    opened = notebook(endless, "chat.ask('Go on.', max_tokens=6, echo=False)", PANELS)
     opened.run()
     before = opened.evaluate("chat.head.tokens")
     area = opened.area(2)

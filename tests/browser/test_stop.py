@@ -11,7 +11,7 @@ KERNELS = ["python3", "ipykernel-7.3"]
 CHAT = """
 import time
 from mullama_nb import Chat
-chat = Chat("tiny.gguf", n_ctx=2048, n_threads=1, seed=1)
+chat = Chat("tiny.gguf", n_ctx=16384, n_threads=1, seed=1)
 n_said = 0
 
 def slowly(token):

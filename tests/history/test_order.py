@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import random
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
+from types import FrameType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -121,3 +124,62 @@ def test_undo_while_streaming_stops_the_stream_first(new_chat: ChatMaker) -> Non
     assert chat.context.token_count() == 0
     answer = next(c for c in chat.tree if c.metadata["role"] == "assistant")
     assert answer.metadata["finish_reason"] == "stopped"
+
+
+def test_a_stop_is_heeded_by_all_that_follows_in_a_turn(chat: Chat) -> None:
+    chat.ask("begin?", max_tokens=2)
+    with chat.tree.turn():
+        thread = threading.Thread(target=chat.stop)
+        thread.start()
+        thread.join()
+        with pytest.raises(HistoryError, match="it was stopped"):
+            chat.ask("why?", max_tokens=50)
+        assert chat.messages[-1]["role"] == "assistant"
+        answer = chat.resume(max_tokens=50)
+        assert answer.finish_reason == "stopped"
+        assert len(chat.explore(n=2, max_tokens=5)) == 0
+    assert len(chat.resume(max_tokens=3).tokens) > len(answer.tokens)
+    assert chat.ask("why?", max_tokens=3).finish_reason == "length"
+    check_every_checkpoint(chat)
+
+
+@pytest.mark.parametrize("module", ["answering.py", "conversation.py", "/chat.py"])
+def test_an_interrupt_between_any_two_lines_loses_nothing(new_chat: ChatMaker, module: str) -> None:
+    chat = new_chat(n_ctx=2048)
+    chat.ask("begin?", max_tokens=2)
+    twin = new_chat(n_ctx=2048)
+    twin.ask("begin?", max_tokens=2)
+    whole = twin.ask("on?", max_tokens=3).tokens
+    begin = chat.head
+    n_lines, interrupted = 0, True
+    while interrupted:
+        left = n_lines = n_lines + 1
+
+        def trace(frame: FrameType, event: str, _argument: Any) -> Any:
+            nonlocal left
+            if not frame.f_code.co_filename.endswith(module):
+                return None
+            if event == "line":
+                left -= 1
+                if left == 0:
+                    signal.raise_signal(signal.SIGINT)
+            return trace
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            chat.ask("on?", max_tokens=3)
+            interrupted = False
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(before)
+        assert chat.tree.uncommitted == 0
+        head = chat.head
+        if head.metadata["role"] == "assistant" and head is not begin:
+            assert head.tokens == whole[: len(head.tokens)]
+            assert head.is_unfinished
+        chat.checkout(begin)
+    assert n_lines > 10
+    assert all("role" in checkpoint.metadata for checkpoint in chat.tree)
+    check_every_checkpoint(chat)

@@ -107,7 +107,7 @@ def test_the_model_is_looked_up_by_its_name(
     assert file.exists()
 
 
-def test_it_lives_beside_nbval(run: Run, file: Path, model: str, pytester: pytest.Pytester) -> None:
+def test_it_lives_beside_nbval(file: Path, model: str, pytester: pytest.Pytester) -> None:
     notebook = nbformat.v4.new_notebook()
     cell = nbformat.v4.new_code_cell(
         "from mullama_nb.testing import words\nprint('same:', True)\nprint(words('two\\nlines'))"
@@ -117,11 +117,12 @@ def test_it_lives_beside_nbval(run: Run, file: Path, model: str, pytester: pytes
     notebook.cells = [cell]
     nbformat.write(notebook, pytester.path / "lesson.ipynb")
     options = ("--nbval", "--nbval-current-env", "--mullama", model)
-    done = run(*options)
+    # In a process of its own: nbval leaves a file open for each kernel that it starts.
+    done = pytester.runpytest_subprocess(*options)
     assert "2 passed" in done.stdout.str(), done.stdout.str()
     cell.outputs[0]["text"] = "same: False\n▏what another CPU said\n"
     nbformat.write(notebook, pytester.path / "lesson.ipynb")
-    assert "1 failed, 1 passed" in run(*options).stdout.str()
+    assert "1 failed, 1 passed" in pytester.runpytest_subprocess(*options).stdout.str()
     assert file.exists()
 
 
