@@ -43,6 +43,11 @@ class Race:
 
     seconds: Mapping[str, Sequence[float]]
 
+    @classmethod
+    def joined(cls, races: Sequence[Race]) -> Race:
+        """The rounds of several races between the same ways as one."""
+        return cls({way: [s for r in races for s in r.seconds[way]] for way in races[0].seconds})
+
     def spread(self, way: str) -> Spread:
         """Seconds of one way."""
         return Spread.of(self.seconds[way])

@@ -97,16 +97,16 @@ class Context:
         self.model = model
         self.params = params
         self.n_ctx = params.n_ctx or model.n_ctx_train
-        self._abort = StopFlag()
+        abort = StopFlag()
         shown = model.verbose if verbose is None else verbose
         with interrupts_held():
-            self._handle = make_llama_context(model, params, self.n_ctx, self._abort, verbose=shown)
-            memory = Memory(self._handle, model, self._abort)
+            self._handle = make_llama_context(model, params, self.n_ctx, verbose=shown)
+            memory = Memory(self._handle, model, abort)
             path = ActivePath(memory, self.n_ctx, params.n_ubatch)
-            self._runner = Runner(path, model, self._abort)
+            self._runner = Runner(path, model, abort)
             # A stream lives on without this object, so the cells go with what both hold.
             self._free = weakref.finalize(
-                self._runner, _free, os.getpid(), self._handle, memory, model, self._abort
+                self._runner, _free, os.getpid(), self._handle, memory, model
             )
         self._owner: weakref.ref[object] | None = None
         self._host = Host(model, params, self.n_ctx, memory.kind, memory.window)
@@ -774,8 +774,8 @@ class Context:
         )
 
 
-def _free(process: int, handle: Any, memory: Memory, _model: Model, _flag: StopFlag) -> None:
-    """The weights and the stop flag are arguments so that they outlive the cells."""
+def _free(process: int, handle: Any, memory: Memory, _model: Model) -> None:
+    """The weights are an argument so that they outlive the cells."""
     if os.getpid() == process:  # a fork has llama.cpp's locks without its threads
         memory.close()
         llama_cpp.llama_free(handle)

@@ -217,6 +217,8 @@ class Answer:
         self._n_chosen += 1
         self.unevaluated = token
         text = self._decoder.decode(self._vocabulary.piece(token))
+        if not self._limits.stop_texts:  # nothing that it could be the beginning of
+            return self._ready.append(Token(token, text, logprob))
         self._held.append(_Held(token, logprob, text))
         return self._release()
 
@@ -240,8 +242,6 @@ class Answer:
     def _release(self) -> None:
         stops = self._limits.stop_texts
         window = "".join([held.text for held in self._held])
-        if not stops:
-            return self._release_until(len(window))
         found = [at for stop in stops if (at := window.find(stop)) >= 0]
         if found:
             self._release_stopped(min(found))
@@ -256,8 +256,7 @@ class Answer:
         while self._held:
             held = self._held[0]
             # A token without text has a part of the next character, which may be a stop string's.
-            partial = start == n_characters and self._limits.stop_texts
-            if start + len(held.text) > n_characters or partial:
+            if start == n_characters or start + len(held.text) > n_characters:
                 break
             start += self._release_first(len(held.text))
 

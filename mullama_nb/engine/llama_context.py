@@ -9,7 +9,7 @@ import llama_cpp
 
 from ..errors import ContextError, ParameterError, ParameterWarning
 from . import native
-from .memory import MOST_OUTPUTS, memory_kind, n_sequences
+from .memory import MOST_OUTPUTS, n_sequences
 from .model import Model
 from .params import ContextParams
 from .warn import warn
@@ -89,9 +89,7 @@ def _physical_memory() -> int:
         return 0
 
 
-def make_llama_context(
-    model: Model, params: ContextParams, n_ctx: int, flag: native.StopFlag, *, verbose: bool
-) -> Any:
+def make_llama_context(model: Model, params: ContextParams, n_ctx: int, *, verbose: bool) -> Any:
     """Make llama.cpp's context; the caller frees it.
 
     Parameters
@@ -100,8 +98,6 @@ def make_llama_context(
     params : ContextParams
     n_ctx : int
         Cells.
-    flag : StopFlag
-        Ends a decode, where the memory can be cut behind it.
     verbose : bool
 
     Raises
@@ -113,7 +109,6 @@ def make_llama_context(
     """
     _check_head_sizes(model, params)
     _check_context_size(model, params, n_ctx)
-    kind = memory_kind(model)
     c = llama_cpp.llama_context_default_params()
     c.n_ctx = n_ctx
     c.n_batch, c.n_ubatch = params.n_batch, params.n_ubatch
@@ -128,8 +123,6 @@ def make_llama_context(
     c.rope_freq_scale = params.rope_freq_scale or 0.0
     c.yarn_orig_ctx = params.yarn_orig_ctx or 0
     c.kv_unified = c.swa_full = c.no_perf = True
-    if kind != "snapshot":
-        c.abort_callback, c.abort_callback_data = flag.callback, flag.data
     with native.captured_log(verbose=verbose) as complaints:
         handle = llama_cpp.llama_init_from_model(model.handle, c)
     if not handle:

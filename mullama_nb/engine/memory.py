@@ -7,10 +7,11 @@ gives the sequences behind it to branches. Every call must be made under the con
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NoReturn, TypeAlias
 
 import llama_cpp
 import numpy as np
@@ -47,6 +48,13 @@ _MOST_SEQUENCES = 256  # llama.cpp's LLAMA_MAX_SEQ
 _PARTIAL_ONLY = 1  # LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY
 _MROPE_TYPES = (8, 24, 40)  # LLAMA_ROPE_TYPE_MROPE, _VISION, _IMROPE
 _CHUNKED_WINDOW = ("llama4",)  # their window jumps from chunk to chunk
+
+
+# The address alone: to make a pointer of it takes longer than to choose a token.
+_logits_address = ctypes.cast(
+    llama_cpp.llama_get_logits_ith,
+    ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int32),
+)
 
 
 class Aborted(Exception):  # noqa: N818 - it is no error
@@ -131,7 +139,7 @@ class Memory:
     handle : llama_context pointer
     model : Model
     flag : StopFlag
-        Stops a decode; it was given to llama.cpp where the memory can be cut afterwards.
+        Stops a decode where the memory can be cut afterwards.
     """
 
     def __init__(self, handle: Any, model: Model, flag: StopFlag) -> None:
@@ -146,6 +154,12 @@ class Memory:
         self._logits_rows: dict[int, Logits] = {}
         self.n_batch = int(llama_cpp.llama_n_batch(handle))
         self._batch = llama_cpp.llama_batch_init(self.n_batch, 0, 1)
+        # A generation decodes one token at a time, when the caches hold weights and every line of
+        # anything else is missing: what stays the same is written once.
+        self._one = llama_cpp.llama_batch_init(1, 0, 1)
+        self._one.n_tokens = 1
+        self._one.n_seq_id[0], self._one.seq_id[0][0], self._one.logits[0] = 1, _PATH, True
+        self._one_token, self._one_position = self._one.token, self._one.pos
         first = _PIN + int(self.window > 0)
         n_branches = min(int(llama_cpp.llama_n_seq_max(handle)) - first, self.n_batch)
         self.branch_sequences = range(first, first + n_branches)
@@ -157,7 +171,8 @@ class Memory:
         """Free the batch; llama.cpp's context frees the cells."""
         if self._batch is not None:
             llama_cpp.llama_batch_free(self._batch)
-            self._batch = None
+            llama_cpp.llama_batch_free(self._one)
+            self._batch = self._one = None
 
     # -- evaluate ---------------------------------------------------------------------------
 
@@ -187,6 +202,14 @@ class Memory:
         n = len(tokens)
         positions = range(start, start + n)
         return self.decode_rows(tokens, positions, [_PATH] * n, stoppable=stoppable)[0]
+
+    def decode_one(self, token: int, start: int) -> Logits:
+        """:meth:`decode` of a single token."""
+        self._one_token[0], self._one_position[0] = token, start
+        status = llama_cpp.llama_decode(self._handle, self._one)
+        if status:
+            self._take_back(status, [start], [_PATH])
+        return self._logits_row(0)
 
     def decode_rows(
         self,
@@ -223,27 +246,43 @@ class Memory:
             batch.n_seq_id[i] = 1
             batch.seq_id[i][0] = sequences[i]
             batch.logits[i] = i >= n - n_outputs
-        status = llama_cpp.llama_decode(self._handle, batch)
-        if status == 0:
-            return [self._logits_row(i) for i in range(n - n_outputs, n)]
+        with self._stopped_by_flag() if stoppable else contextlib.nullcontext():
+            status = llama_cpp.llama_decode(self._handle, batch)
+        if status:
+            self._take_back(status, positions, sequences)
+        return [self._logits_row(i) for i in range(n - n_outputs, n)]
+
+    @contextlib.contextmanager
+    def _stopped_by_flag(self) -> Iterator[None]:
+        """Have llama.cpp ask the flag between two nodes: one per cent of a token's time."""
+        if self.kind == "snapshot":
+            yield
+            return
+        flag, handle = self._flag, self._handle
+        llama_cpp.llama_set_abort_callback(handle, flag.callback, flag.data)
+        try:
+            yield
+        finally:
+            llama_cpp.llama_set_abort_callback(handle, llama_cpp.ggml_abort_callback(), None)
+
+    def _take_back(
+        self, status: int, positions: Sequence[int], sequences: Sequence[int]
+    ) -> NoReturn:
+        """Drop the rows of a batch that failed, and say why."""
         if self.kind != "snapshot":
             for sequence in set(sequences):
                 first = positions[sequences.index(sequence)]
                 llama_cpp.llama_memory_seq_rm(self._memory, sequence, first, -1)
         if status == 2:
-            if stoppable:
-                raise Aborted
-            self._flag.clear()  # whoever set it is heard elsewhere, once this is complete
-            return self.decode_rows(tokens, positions, sequences, n_outputs=n_outputs)
+            raise Aborted
         reason = "no free cells" if status == 1 else f"status {status}"
         raise DecodeError(
-            f"llama.cpp could not evaluate {n} tokens at position {positions[0]} ({reason}); "
-            "the context is as it was before"
+            f"llama.cpp could not evaluate {len(positions)} tokens at position {positions[0]} "
+            f"({reason}); the context is as it was before"
         )
 
     def _logits_row(self, index: int) -> Logits:
-        pointer = llama_cpp.llama_get_logits_ith(self._handle, index)
-        address = ctypes.addressof(pointer.contents)
+        address = _logits_address(self._handle, index)
         row = self._logits_rows.get(address)
         if row is None:  # to make an array takes longer than to choose a token
             array = (ctypes.c_float * self._n_vocab).from_address(address)

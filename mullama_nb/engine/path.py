@@ -220,7 +220,7 @@ class ActivePath:
         """Evaluate one sampled token."""
         start = self.n_tokens
         try:
-            self._logits = self.memory.decode([token], start)
+            self._logits = self.memory.decode_one(token, start)
         except BaseException:
             self._forget(start)
             raise

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from types import FrameType
@@ -65,39 +65,53 @@ class FairLock:
 
     def __init__(self) -> None:
         self._turnstile = threading.Lock()
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
         self._owner: int | None = None
         self._depth = 0
 
-    @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
+    def held(self) -> contextlib.AbstractContextManager[object]:
         """Hold the lock, with interrupts held back while it is held."""
+        if threading.current_thread() is threading.main_thread():
+            return self._held_without_interrupts()
+        return self
+
+    @contextlib.contextmanager
+    def _held_without_interrupts(self) -> Iterator[None]:
         with interrupts_held() as pending:
-            me = threading.get_ident()
-            if self._owner != me:
-                self._enter(pending)
-                self._owner = me
-            self._depth += 1
+            self._enter(pending)
             try:
                 yield
             finally:
-                self._depth -= 1
-                if self._depth == 0:
-                    self._owner = None
-                    self._lock.release()
+                self._leave()
+
+    def __enter__(self) -> None:
+        self._enter(())
+
+    def __exit__(self, *_: object) -> None:
+        self._leave()
 
     def is_mine(self) -> bool:
         """Whether the calling thread holds it."""
         return self._owner == threading.get_ident()
 
-    def _enter(self, pending: list[int]) -> None:
-        for lock in (self._turnstile, self._lock):
-            while not lock.acquire(timeout=WAIT_SECONDS):
-                if pending:
-                    if lock is self._lock:
-                        self._turnstile.release()
-                    raise KeyboardInterrupt
-        self._turnstile.release()
+    def _enter(self, pending: Sequence[int]) -> None:
+        me = threading.get_ident()
+        if self._owner != me:
+            for lock in (self._turnstile, self._lock):
+                while not lock.acquire(timeout=WAIT_SECONDS):
+                    if pending:
+                        if lock is self._lock:
+                            self._turnstile.release()
+                        raise KeyboardInterrupt
+            self._turnstile.release()
+            self._owner = me
+        self._depth += 1
+
+    def _leave(self) -> None:
+        self._depth -= 1
+        if self._depth == 0:
+            self._owner = None
+            self._lock.release()
 
 
 class Worker:

@@ -145,7 +145,7 @@ def test_an_interrupt_ends_a_score(tiny: ModelMaker, monkeypatch: pytest.MonkeyP
         calls.append(1)
         if len(calls) == 1:
             signal.pthread_kill(main, signal.SIGINT)
-            while not context._abort.is_set():
+            while not context._runner._abort.is_set():
                 pass
         return decode_rows(*arguments, **options)
 
