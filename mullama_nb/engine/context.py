@@ -4,64 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import os
-import weakref
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any
 
-import llama_cpp
-import numpy as np
-
-from ..errors import ContextError, InexactWarning, ParameterError, UnverifiedWarning
+from ..errors import ContextError, ParameterError, UnverifiedWarning
 from ..state.atomic import make_private_folder
 from ..state.file import SessionFile, read_session, write_session
-from ..state.layout import Shape, Structure
 from ..state.segment import Segment
 from ..state.session_info import SessionInfo, inspect_session
-from . import compatibility
-from .branches import Branch, BranchRequest
-from .chat_template import Message
-from .exploration import Exploration
-from .generation import Completion, Limits, Token
-from .llama_context import make_llama_context
-from .memory import Logits, Memory, MemoryKind
-from .model import Model
-from .native import StopFlag
-from .params import ContextParams, SamplingParams
-from .path import ActivePath, Progress
-from .prompt import Prompt, plan_prompt, warn_of_history
-from .request import Request, Ticket
-from .runner import Runner, Stream
-from .sampler import log_probabilities
-from .scoring import Score, score
-from .session import Host, fitted, packed, session_metadata
+from .context_answers import ContextAnswers
+from .context_state import TokenProbability, warn_inexact
+from .path import Progress
+from .session import fitted, packed
 from .warn import warn
 from .worker import interrupts_held
 
 __all__ = ["Context", "TokenProbability"]
 
 
-@dataclass(frozen=True)
-class TokenProbability:
-    """What could come next.
-
-    Attributes
-    ----------
-    id : int
-    text : str
-        Control tokens are spelt out.
-    probability : float
-        The model's own, before any sampler.
-    """
-
-    id: int
-    text: str
-    probability: float
-
-
-class Context:
+class Context(ContextAnswers):
     """One live llama.cpp context: tokens, their KV cells, and the logits of the next token.
 
     Parameters
@@ -83,397 +44,6 @@ class Context:
     two tokens, and end what is being generated where it stands. A ``KeyboardInterrupt`` ends a
     generation between two tokens and never leaves anything half done.
     """
-
-    def __init__(
-        self, model: Model, params: ContextParams | None = None, *, verbose: bool | None = None
-    ) -> None:
-        params = params if params is not None else ContextParams()
-        if not isinstance(model, Model) or not isinstance(params, ContextParams):
-            raise ParameterError(
-                "Context takes a Model and ContextParams, such as "
-                'Context(Model.load("smollm2"), ContextParams(n_ctx=4096)), '
-                f"not {type(model).__name__} and {type(params).__name__}"
-            )
-        self.model = model
-        self.params = params
-        self.n_ctx = params.n_ctx or model.n_ctx_train
-        abort = StopFlag()
-        shown = model.verbose if verbose is None else verbose
-        with interrupts_held():
-            self._handle = make_llama_context(model, params, self.n_ctx, verbose=shown)
-            memory = Memory(self._handle, model, abort)
-            path = ActivePath(memory, self.n_ctx, params.n_ubatch)
-            self._runner = Runner(path, model, abort)
-            # A stream lives on without this object, so the cells go with what both hold.
-            self._free = weakref.finalize(
-                self._runner, _free, os.getpid(), self._handle, memory, model
-            )
-        self._owner: weakref.ref[object] | None = None
-        self._host = Host(model, params, self.n_ctx, memory.kind, memory.window)
-
-    # -- what it holds -----------------------------------------------------------------------
-
-    def token_count(self) -> int:
-        """How many tokens the context holds."""
-        self._runner.check_usable()
-        return self._runner.n_tokens
-
-    @property
-    def tokens(self) -> tuple[int, ...]:
-        """The tokens that the context holds."""
-        self._runner.check_usable()
-        return self._runner.tokens
-
-    def text(self, *, special: bool = True) -> str:
-        """The text that the context holds.
-
-        Parameters
-        ----------
-        special : bool
-            Whether control tokens are written out.
-        """
-        return self.model.detokenize(self.tokens, special=special)
-
-    @property
-    def logits(self) -> Logits:
-        """Logits of the next token, float32 of shape ``(n_vocab,)``; a copy.
-
-        Raises
-        ------
-        ContextError
-            When the context is empty.
-        """
-        return self._runner.call(lambda path: np.array(path.logits))
-
-    def logits_at(self, n_tokens: int) -> Logits:
-        """The logits after the first ``n_tokens``, as they were then; the context stays as it is.
-
-        Memory that can be cut copies the rows behind aside and back and decodes one token, some
-        milliseconds. Recurrent memory evaluates again from the nearest state that it kept, and
-        takes its present state back.
-
-        Parameters
-        ----------
-        n_tokens : int
-            At least 1.
-
-        Returns
-        -------
-        ndarray of float32, shape (n_vocab,)
-
-        Raises
-        ------
-        ParameterError
-            When the context holds fewer tokens.
-        """
-        if isinstance(n_tokens, bool) or not isinstance(n_tokens, int):
-            raise ParameterError(f"n_tokens={n_tokens!r} must be an integer")
-
-        def work_out(path: ActivePath) -> tuple[Logits, bool]:
-            return path.logits_at(n_tokens), not path.looks_back_exactly(n_tokens)
-
-        logits, inexact = self._runner.call(work_out)
-        if inexact:
-            _warn_inexact(f"{n_tokens} tokens were evaluated again for their logits")
-        return logits
-
-    def top_tokens(self, k: int = 10, at: int | None = None) -> list[TokenProbability]:
-        """The ``k`` likeliest next tokens with the model's own probabilities, likeliest first.
-
-        Parameters
-        ----------
-        k : int
-        at : int, optional
-            After so many tokens, as :meth:`logits_at`; None after all.
-        """
-        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-            raise ParameterError(f"k={k!r} must be 1 or more")
-        logs = log_probabilities(self.logits if at is None else self.logits_at(at))
-        best = np.argsort(-logs, kind="stable")[:k]
-        return [
-            TokenProbability(
-                int(token),
-                self.model.detokenize([int(token)], special=True),
-                float(np.exp(logs[token])),
-            )
-            for token in best
-        ]
-
-    def kv_bytes(self) -> int:
-        """Bytes of K and V rows, or of recurrent state, that the tokens take."""
-        n_tokens = self.token_count()
-        if not n_tokens:
-            return 0
-        structure, shape = self.layout
-        return sum(
-            tensor.row_bytes * (n_tokens if kind == "kv" else 1)
-            for kind, tensors in zip(structure.blocks, shape.blocks, strict=True)
-            for tensor in tensors
-        )
-
-    @property
-    def memory_kind(self) -> MemoryKind:
-        """What the model's memory allows: ``"cuttable"``, ``"windowed"`` or ``"snapshot"``."""
-        return self._host.kind
-
-    @property
-    def layout(self) -> tuple[Structure, Shape]:
-        """How the memory's state is laid out."""
-        memory = self._runner.path.memory
-        if memory.is_described:
-            return memory.description
-        return self._runner.call(lambda path: path.memory.description)
-
-    @property
-    def settings_digest(self) -> str:
-        """A short name for the weights and settings that rows depend on."""
-        return compatibility.settings_digest(
-            compatibility.settings(self.model, self.params, self.n_ctx)
-        )
-
-    # -- evaluate and generate ---------------------------------------------------------------
-
-    def evaluate(
-        self,
-        prompt: Prompt | None = None,
-        *,
-        messages: Sequence[Message] | None = None,
-        special: bool = True,
-        progress: Progress | None = None,
-    ) -> int:
-        """Evaluate a prompt without generating; all of it or nothing.
-
-        Parameters
-        ----------
-        prompt : str, ChatPrompt or sequence of int, optional
-            More text or tokens; a ``ChatPrompt`` is the whole conversation.
-        messages : sequence of mapping, optional
-            The whole conversation: what the context holds of it is kept.
-        special : bool
-            Whether control tokens in a text count as such.
-        progress : callable, optional
-            Called with tokens evaluated so far and tokens to evaluate, on another thread.
-
-        Returns
-        -------
-        int
-            Tokens that were evaluated.
-
-        Raises
-        ------
-        ContextFullError
-            Before anything is evaluated, when there are too few cells.
-        """
-        completion = self.generate(prompt, 0, messages=messages, special=special, progress=progress)
-        return completion.evaluated
-
-    def generate(
-        self,
-        prompt: Prompt | None = None,
-        max_tokens: int | None = None,
-        *,
-        messages: Sequence[Message] | None = None,
-        stop: str | Sequence[str] = (),
-        stop_tokens: Sequence[int] = (),
-        sampling: SamplingParams | None = None,
-        sibling: int = 0,
-        special: bool = True,
-        progress: Progress | None = None,
-        on_token: Callable[[Token], object] | None = None,
-        **changes: Any,
-    ) -> Completion:
-        """Evaluate a prompt and generate behind it.
-
-        Parameters
-        ----------
-        prompt : str, ChatPrompt or sequence of int, optional
-            More text or tokens; a ``ChatPrompt`` is the whole conversation. None goes on.
-        max_tokens : int, optional
-            None generates to the model's end token or the end of the context.
-        messages : sequence of mapping, optional
-            The whole conversation: what the context holds of it is kept.
-        stop, stop_tokens
-            Texts and tokens that end the generation and are not part of it.
-        sampling : SamplingParams, optional
-        sibling : int
-            The ordinal among answers to the same prompt: another one draws other tokens.
-        special : bool
-            Whether control tokens in a text count as such.
-        progress : callable, optional
-            Called with tokens of the prompt evaluated so far and to evaluate, on another thread.
-        on_token : callable, optional
-            Called with each token, on another thread.
-        **changes
-            Single sampling parameters, such as ``temperature=0``.
-
-        Raises
-        ------
-        ContextFullError
-            Before anything is evaluated, when the prompt does not fit.
-        GrammarError
-            When the grammar cannot be read, or nothing continues it.
-        """
-        request = Request(
-            prompt,
-            messages,
-            Limits(max_tokens, stop, stop_tokens),
-            (sampling or SamplingParams()).with_changes(**changes),
-            sibling,
-            special,
-            progress,
-        )
-        warn_of_history(self.model, self._runner.tokens, prompt)
-        runner, ticket = self._runner, Ticket()
-        return runner.wait(lambda: runner.generate(request, ticket, on_token), ticket)
-
-    def stream(
-        self,
-        prompt: Prompt | None = None,
-        max_tokens: int | None = None,
-        *,
-        messages: Sequence[Message] | None = None,
-        stop: str | Sequence[str] = (),
-        stop_tokens: Sequence[int] = (),
-        sampling: SamplingParams | None = None,
-        sibling: int = 0,
-        special: bool = True,
-        progress: Progress | None = None,
-        **changes: Any,
-    ) -> Stream:
-        """Like :meth:`generate`, token by token.
-
-        Returns
-        -------
-        Stream
-            An iterator of :class:`Token`. Leaving the loop early keeps the tokens that were
-            handed out in the context, and no others.
-        """
-        request = Request(
-            prompt,
-            messages,
-            Limits(max_tokens, stop, stop_tokens),
-            (sampling or SamplingParams()).with_changes(**changes),
-            sibling,
-            special,
-            progress,
-        )
-        warn_of_history(self.model, self._runner.tokens, prompt)
-        return Stream(self._runner, request)
-
-    def explore(
-        self,
-        n: int,
-        max_tokens: int | None = None,
-        *,
-        stop: str | Sequence[str] = (),
-        stop_tokens: Sequence[int] = (),
-        sampling: SamplingParams | None = None,
-        first_sibling: int = 0,
-        on_token: Callable[[int, Token], object] | None = None,
-        **changes: Any,
-    ) -> list[Branch]:
-        """Several answers to what the context holds, decoded together; the context stays as it is.
-
-        Branches share the rows of what is in front of them. One that was decoded beside others
-        differs in the last bits from one that was decoded alone, and with them now and then in a
-        token; captured, each goes on exactly: ``restore(branch.segment, keep=token_count())``.
-
-        Parameters
-        ----------
-        n : int
-            How many; ``n_parallel`` of them at a time, and fewer where cells run out.
-        max_tokens : int, optional
-            Of each branch. None generates to the model's end token or the end of the context.
-        stop, stop_tokens
-            Texts and tokens that end a branch and are not part of it.
-        sampling : SamplingParams, optional
-        first_sibling : int
-            The ordinal of the first branch; the others follow.
-        on_token : callable, optional
-            Called with the index of a branch and its token, on another thread.
-        **changes
-            Single sampling parameters, such as ``temperature=1``.
-
-        Returns
-        -------
-        list of Branch
-
-        Raises
-        ------
-        ContextError
-            When the context is empty.
-        GrammarError
-            When the grammar cannot be read, or nothing continues it.
-        """
-        return self.exploration(
-            n,
-            max_tokens,
-            stop=stop,
-            stop_tokens=stop_tokens,
-            sampling=sampling,
-            first_sibling=first_sibling,
-            on_token=on_token,
-            **changes,
-        ).run()
-
-    def exploration(
-        self,
-        n: int,
-        max_tokens: int | None = None,
-        *,
-        stop: str | Sequence[str] = (),
-        stop_tokens: Sequence[int] = (),
-        sampling: SamplingParams | None = None,
-        first_sibling: int = 0,
-        on_token: Callable[[int, Token], object] | None = None,
-        **changes: Any,
-    ) -> Exploration:
-        """:meth:`explore`, made and not yet run.
-
-        Returns
-        -------
-        Exploration
-            Its ``run()`` returns the branches. Should that be interrupted, its ``branches`` are
-            what each had by then.
-        """
-        request = BranchRequest(
-            n,
-            Limits(max_tokens, stop, stop_tokens),
-            (sampling or SamplingParams()).with_changes(**changes),
-            first_sibling,
-            self.settings_digest,
-        )
-        return Exploration(self._runner, self.model, request, on_token)
-
-    def score(self, continuation: str | Sequence[int], *, special: bool = False) -> Score:
-        """How likely the model finds a continuation; the context stays as it is.
-
-        Parameters
-        ----------
-        continuation : str or sequence of int
-        special : bool
-            Whether control tokens in a text count as such.
-
-        Raises
-        ------
-        ContextError
-            When the context is empty, or something else stopped it.
-        ContextFullError
-            When the continuation does not fit.
-        """
-        if isinstance(continuation, str):
-            tokens = tuple(self.model.tokenize(str(continuation), special=special))
-        else:
-            tokens = plan_prompt(self.model, (), continuation, None, special=special).tokens
-        runner, ticket = self._runner, Ticket()
-        found = runner.wait(lambda: runner.look(lambda path: score(path, tokens), ticket), ticket)
-        if found is None:
-            raise ContextError("the scoring was stopped; the context is as it was")
-        return found
-
-    def stop(self) -> None:
-        """End what is being evaluated or generated; it returns with what it has so far."""
-        self._runner.stop()
 
     # -- move --------------------------------------------------------------------------------
 
@@ -507,7 +77,7 @@ class Context:
             inexact = keep > 0 and not path.repeats(keep)
             n_evaluated = path.rewind(keep, progress)
         if inexact:
-            _warn_inexact(f"{n_evaluated} tokens were evaluated again to rewind")
+            warn_inexact(f"{n_evaluated} tokens were evaluated again to rewind")
         return n_evaluated
 
     def clear(self) -> None:
@@ -582,7 +152,7 @@ class Context:
             inexact = keep > 0 and not whole and not path.repeats(keep)
             path.restore(chain, keep)
         if inexact:
-            _warn_inexact(f"{keep} tokens were evaluated again to restore behind them")
+            warn_inexact(f"{keep} tokens were evaluated again to restore behind them")
 
     # -- sessions ----------------------------------------------------------------------------
 
@@ -674,37 +244,7 @@ class Context:
                 UnverifiedWarning,
             )
         if fit.inexact:
-            _warn_inexact(f"{name} was saved elsewhere: {'; '.join(fit.inexact)}")
-
-    @property
-    def session_metadata(self) -> dict[str, Any]:
-        """What a session of this context says about itself."""
-        return session_metadata(self._host)
-
-    # -- async forms -------------------------------------------------------------------------
-
-    async def aevaluate(self, prompt: Prompt | None = None, **options: Any) -> int:
-        """:meth:`evaluate` for asyncio."""
-        return (await self.agenerate(prompt, 0, **options)).evaluated
-
-    async def agenerate(
-        self,
-        prompt: Prompt | None = None,
-        max_tokens: int | None = None,
-        *,
-        on_token: Callable[[Token], object] | None = None,
-        **options: Any,
-    ) -> Completion:
-        """:meth:`generate` for asyncio; cancelling it ends the generation."""
-        request = self.stream(prompt, max_tokens, **options).request
-        runner, ticket = self._runner, Ticket()
-        return await runner.await_(lambda: runner.generate(request, ticket, on_token), ticket)
-
-    def astream(
-        self, prompt: Prompt | None = None, max_tokens: int | None = None, **options: Any
-    ) -> Stream:
-        """:meth:`stream` for ``async for``."""
-        return self.stream(prompt, max_tokens, **options)
+            warn_inexact(f"{name} was saved elsewhere: {'; '.join(fit.inexact)}")
 
     async def asave_session(
         self, path: str | os.PathLike[str], *, include_logits: bool = True
@@ -715,75 +255,3 @@ class Context:
     async def aload_session(self, path: str | os.PathLike[str]) -> SessionInfo:
         """:meth:`load_session` for asyncio."""
         return await asyncio.to_thread(self.load_session, path)
-
-    # -- belong ------------------------------------------------------------------------------
-
-    def claim(self, owner: object) -> None:
-        """Make the context belong to one owner, such as a checkpoint tree.
-
-        Raises
-        ------
-        ContextError
-            When it belongs to another one that is still alive.
-        """
-        present = None if self._owner is None else self._owner()
-        if present is not None and present is not owner:
-            raise ContextError(
-                f"the context belongs to {present!r} already, and two would undo each other's "
-                "work; use that one, or fork() the context"
-            )
-        self._owner = weakref.ref(owner)
-
-    @property
-    def watermark(self) -> int:
-        """How many leading tokens have kept their rows since :meth:`mark` was called."""
-        return self._runner.path.watermark
-
-    def mark(self) -> None:
-        """Let the watermark count from what the context holds now."""
-        self._runner.path.mark()
-
-    def in_callback(self) -> bool:
-        """Whether this is called by a callback of a running evaluation."""
-        return self._runner.in_callback()
-
-    # -- end ---------------------------------------------------------------------------------
-
-    def close(self) -> None:
-        """Free the cells; the weights stay while another context or model uses them."""
-        self._runner.close()
-        self._free()
-
-    def __enter__(self) -> Context:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        kv = self.params.kv_cache_type
-        types = kv if isinstance(kv, str) else "/".join(kv)
-        return (
-            f"Context({self.model.name!r}, {self._runner.n_tokens:,} of {self.n_ctx:,} "
-            f"tokens, {types} KV cache)"
-        )
-
-
-def _free(process: int, handle: Any, memory: Memory, _model: Model) -> None:
-    """The weights are an argument so that they outlive the cells."""
-    if os.getpid() == process:  # a fork has llama.cpp's locks without its threads
-        memory.close()
-        llama_cpp.llama_free(handle)
-
-
-def _warn_inexact(what: str) -> None:
-    warn(
-        f"{what}. What follows may differ in its last bits from the uninterrupted run, and with "
-        "them now and then in a token",
-        InexactWarning,
-    )

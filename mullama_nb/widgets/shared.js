@@ -54,6 +54,20 @@ function stop(model) {
   if (model.get("in_cell") && kernel?.status === "busy") kernel.interrupt?.()?.catch?.(() => {});
 }
 
+/** Have what moves away below a resting pointer, as more is said, be pressed all the same. */
+function holdPresses(el) {
+  el.addEventListener("pointerdown", (down) => {
+    const pressed = down.target.closest('button, [role="treeitem"]');
+    if (!pressed || down.button !== 0) return;
+    const end = (up) => {
+      for (const kind of ["pointerup", "pointercancel"]) window.removeEventListener(kind, end, true);
+      const rests = Math.hypot(up.clientX - down.clientX, up.clientY - down.clientY) < 4;
+      if (up.type === "pointerup" && rests && !up.composedPath().includes(pressed)) pressed.click();
+    };
+    for (const kind of ["pointerup", "pointercancel"]) window.addEventListener(kind, end, true);
+  });
+}
+
 const LOST = Symbol("lost");
 
 /**
@@ -96,6 +110,7 @@ function define({ start, apply, draw }) {
         const body = element("div", { class: "mullama-body" });
         el.classList.add("mullama");
         el.replaceChildren(banner, body);
+        holdPresses(el);
         const warn = () => {
           banner.textContent = model.get("error");
           banner.hidden = !banner.textContent;

@@ -38,6 +38,7 @@ _SETTINGS = {
         "doNotDisturbMode": True,
     },
 }
+_SECONDS_OF_SILENCE = 15
 _CHROMIUM_OPTIONS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -231,32 +232,39 @@ class Notebook:
             self.wait_for_kernel()
 
     def wait_for_kernel(self) -> None:
-        """Wait until the kernel is connected and idle.
-
-        The server loses the first words of a kernel now and then, and would wait for them for ever.
-        """
-        for _ in range(2):
-            try:
-                self._wait_until_idle(30)
-                return
-            except PageTimeoutError:
-                self.page.evaluate(
-                    """() => {
-                      const { context } = window.jupyterapp.shell.currentWidget;
-                      context.sessionContext.restartKernel().catch(() => {});
-                    }"""
-                )
-        self._wait_until_idle(60)
-
-    def _wait_until_idle(self, seconds: float) -> None:
-        self.page.wait_for_function(
+        """Wait until the kernel is connected and idle."""
+        self._wait_for(
             """() => {
               const kernel =
                 window.jupyterapp.shell.currentWidget.context.sessionContext.session?.kernel;
               return kernel?.connectionStatus === 'connected' && kernel.status === 'idle';
             }""",
-            timeout=1000 * seconds,
+            timeout=90,
         )
+
+    def _wait_for(self, condition: str, argument: object = None, *, timeout: float) -> None:
+        """Wait for something that the kernel has to say, with a new connection now and then.
+
+        A kernel of ipykernel 7.0 to 7.3 may leave a request lying (ipykernel #1529); it reads on as
+        soon as somebody connects to it.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            left = deadline - time.monotonic()
+            try:
+                self.page.wait_for_function(
+                    condition, arg=argument, timeout=1000 * max(1, min(left, _SECONDS_OF_SILENCE))
+                )
+                return
+            except PageTimeoutError:
+                if time.monotonic() > deadline:
+                    raise
+                self.page.evaluate(
+                    """() => {
+                      const { context } = window.jupyterapp.shell.currentWidget;
+                      context.sessionContext.session?.kernel?.reconnect().catch(() => {});
+                    }"""
+                )
 
     def save(self) -> None:
         """Write the notebook with its outputs."""
@@ -287,9 +295,7 @@ class Notebook:
 
     def wait(self, index: int, timeout: float = 60) -> None:
         """Wait until a started cell has ended."""
-        self.page.wait_for_function(
-            "index => window.ended?.[index]", arg=index, timeout=1000 * timeout
-        )
+        self._wait_for("index => window.ended?.[index]", index, timeout=timeout)
 
     def run(self, *indices: int, timeout: float = 60) -> None:
         """Run cells, or all of them, one after the other; none may raise."""
@@ -334,18 +340,21 @@ class Notebook:
 
     def evaluate(self, expression: str) -> Any:
         """The value of an expression in the kernel, where it is a literal."""
-        reply: dict[str, Any] = self.page.evaluate(
-            """async expression => {
+        self.page.evaluate(
+            """expression => {
               const kernel =
                 window.jupyterapp.shell.currentWidget.context.sessionContext.session.kernel;
               const future = kernel.requestExecute({
                 code: '', silent: true, store_history: false,
                 user_expressions: { value: expression },
               });
-              return (await future.done).content;
+              window.answer = null;
+              future.done.then(reply => { window.answer = reply.content; });
             }""",
             expression,
         )
+        self._wait_for("() => window.answer", timeout=60)
+        reply: dict[str, Any] = self.page.evaluate("() => window.answer")
         value = reply["user_expressions"]["value"]
         if value["status"] != "ok":
             raise AssertionError(f"{value['ename']}: {value['evalue']}")

@@ -89,6 +89,43 @@ def test_the_log_follows_only_a_reader_at_its_end(notebook: Opener) -> None:
     assert log.evaluate("log => log.scrollTop") == 50
 
 
+def test_a_button_that_moves_below_the_pointer_is_pressed(notebook: Opener) -> None:
+    opened = notebook(SLOW, PANELS, IN_THREAD)
+    opened.run()
+    stop = opened.area(1).get_by_role("button", name="Stop")
+    expect(stop).to_be_enabled()
+    stop.scroll_into_view_if_needed()
+    stop.hover()
+    opened.page.mouse.down()
+    before = stop.bounding_box()
+    # As when the answer grows by some lines between press and release.
+    opened.area(1).evaluate("area => { area.style.marginTop = '60px'; }")
+    assert before is not None
+    after = stop.bounding_box()
+    assert after is not None
+    assert abs(after["y"] - before["y"]) > before["height"]
+    opened.page.mouse.up()
+
+    opened.wait_until("not asking.is_alive()")
+    assert opened.evaluate("chat.head.metadata['finish_reason']") == "stopped"
+    assert opened.evaluate("len(chat.head.tokens) < 1500")
+
+
+def test_a_press_that_leaves_a_button_does_nothing(notebook: Opener) -> None:
+    opened = notebook(SLOW, PANELS, IN_THREAD)
+    opened.run()
+    stop = opened.area(1).get_by_role("button", name="Stop")
+    expect(stop).to_be_enabled()
+    stop.hover()
+    opened.page.mouse.down()
+    opened.area(1).get_by_label("Message", exact=True).hover()
+    opened.page.mouse.up()
+    opened.page.wait_for_timeout(300)
+
+    assert opened.evaluate("asking.is_alive() and not chat.tree.order.is_stopped")
+    opened.evaluate("chat.stop()")
+
+
 def test_siblings_are_paged_in_every_view(panel: Notebook) -> None:
     panel.evaluate("chat.edit('Another answer.', chat.turns[1]).text")
     one, two = panel.area(1), panel.area(2)
