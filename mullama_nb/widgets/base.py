@@ -200,6 +200,13 @@ class ActingWidget(anywidget.AnyWidget):
             state["snapshot"] = self._numbered_snapshot()
         return state
 
+    @traitlets.observe("comm")
+    def _keep_to_pages(self, change: Any) -> None:
+        # ipykernel 7.4 hands a page's message to the subshell of whatever request was the latest
+        # one when the widget last sent, and drops it if that subshell is gone, as after a reload.
+        if hasattr(change.new, "_reply_subshell_for"):
+            change.new._reply_subshell_for = _subshell_of_page
+
     def _numbered_snapshot(self) -> dict[str, Any]:
         number = self._number  # first, so that no change is missed
         return {"number": number, **self.take_snapshot()}
@@ -301,6 +308,10 @@ def _observer(reference: weakref.ref[TreeWidget]) -> Callable[[Event], None]:
             widget.gather(event)
 
     return observe
+
+
+def _subshell_of_page(_data: object, subshell: str | None) -> str | None:
+    return subshell
 
 
 def _words(error: BaseException) -> str:

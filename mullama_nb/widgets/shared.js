@@ -34,24 +34,21 @@ function match(old, made) {
   while (old.childNodes.length > wanted.length) old.lastChild.remove();
 }
 
-/** Tell the kernel, which after a reload may leave a message lying until another one comes. */
-function tell(model, message) {
-  model.send(message);
-  setTimeout(() => {
-    try { model.send({ kind: "nudge" }); } catch { /* the widget was closed meanwhile */ }
-  }, 150);
-}
-
 /** Ask the kernel for an action; TreeWidget.handle gets it. */
 function send(model, action, args = {}) {
-  tell(model, { ...args, kind: "do", action });
+  model.send({ ...args, kind: "do", action });
 }
 
-/** Stop generation. The cell that generates may keep the message waiting, so interrupt it too. */
+/**
+ * Stop generation. Where the kernel keeps messages waiting until a cell has ended, interrupt it, but
+ * not beside a message that it heeds: an interrupt that comes when the cell ends would lose its reply.
+ */
 function stop(model) {
-  tell(model, { kind: "stop" });
+  model.send({ kind: "stop" });
   const kernel = model.widget_manager?.kernel; // undocumented, so it may be missing
-  if (model.get("in_cell") && kernel?.status === "busy") kernel.interrupt?.()?.catch?.(() => {});
+  setTimeout(() => {
+    if (model.get("in_cell")) kernel?.interrupt?.()?.catch?.(() => {});
+  }, 400);
 }
 
 /** Have what moves away below a resting pointer, as more is said, be pressed all the same. */
@@ -95,9 +92,9 @@ function define({ start, apply, draw }) {
         const receive = (message) => {
           if (message.kind === "snapshot") return load(message.snapshot);
           if (message.kind !== "change" || message.number <= number) return;
-          if (message.number > number + 1) return tell(model, { kind: "resync" }); // one was lost
+          if (message.number > number + 1) return model.send({ kind: "resync" }); // one was lost
           const next = apply(state, message);
-          if (next === LOST) return tell(model, { kind: "resync" });
+          if (next === LOST) return model.send({ kind: "resync" });
           number = message.number;
           state = next ?? state;
           update(message);

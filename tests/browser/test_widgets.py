@@ -132,3 +132,27 @@ def test_a_sent_message_is_answered_while_the_kernel_goes_on(notebook: Opener, k
     opened.wait_until("not panel.is_busy")
     assert opened.evaluate("chat.messages[-2]['content']") == "Tell me everything."
     assert opened.evaluate("chat.head.metadata['finish_reason']") == "stopped"
+
+
+@pytest.mark.parametrize("kernel", ["python3", "ipykernel-7.3"])
+def test_a_click_does_not_follow_a_subshell_that_is_gone(notebook: Opener, kernel: str) -> None:
+    opened = notebook(CHAT, "panel = ChatPanel(chat); panel", kernel=kernel)
+    opened.run()
+    # As when a page is reloaded: what the widget sent last was for a subshell that is gone.
+    opened.page.evaluate(
+        """async () => {
+          const kernel =
+            window.jupyterapp.shell.currentWidget.context.sessionContext.session.kernel;
+          const { content } = await kernel.requestCreateSubshell({}).done;
+          const other = kernel.clone();
+          other.subshellId = content.subshell_id;
+          const code = "import time; panel.refresh(); time.sleep(0.3)";
+          await other.requestExecute({ code }).done;
+          other.dispose();
+          await kernel.requestDeleteSubshell({ subshell_id: content.subshell_id }).done;
+        }"""
+    )
+    opened.area(1).get_by_label("Message", exact=True).fill("Hello?")
+    opened.area(1).get_by_role("button", name="Send").click()
+    expect(opened.area(1).locator("article").filter(has_text="Hello?")).to_be_visible()
+    assert opened.evaluate("chat.messages[4]['content']") == "Hello?"
