@@ -14,6 +14,8 @@ endif
 override CMAKE_ARGS := -DLLAVA_BUILD=OFF $(CMAKE_ARGS)
 export CMAKE_ARGS
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Another environment may be active; IPython would warn of it, and take its packages.
+unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
