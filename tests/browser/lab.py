@@ -243,7 +243,7 @@ class Notebook:
         )
 
     def _wait_for(self, condition: str, argument: object = None, *, timeout: float) -> None:
-        """Wait for something that the kernel has to say, with a new connection now and then.
+        """Wait for something that the kernel has to say; one of 7.3 is connected to now and then.
 
         A kernel of ipykernel 7.0 to 7.3 may leave a request lying (ipykernel #1529); it reads on as
         soon as somebody connects to it.
@@ -262,7 +262,8 @@ class Notebook:
                 self.page.evaluate(
                     """() => {
                       const { context } = window.jupyterapp.shell.currentWidget;
-                      context.sessionContext.session?.kernel?.reconnect().catch(() => {});
+                      const kernel = context.sessionContext.session?.kernel;
+                      if (kernel?.name === 'ipykernel-7.3') kernel.reconnect().catch(() => {});
                     }"""
                 )
 
