@@ -206,7 +206,7 @@ class Subject:
         """A file with a trailer whose checksum holds."""
         metadata = self.parts.metadata if metadata is None else metadata
         logits = logits or self.parts.logits
-        numbers = (len(core), len(metadata), len(logits) // 4, 1)
+        numbers = (len(core), len(metadata), len(logits) // 4, forge.VERSION)
         footer = b"".join(number.to_bytes(8, "little") for number in numbers)
         sealed: bytes = forge.sealed(core + metadata + logits + footer + bytes(32) + forge.END)
         return sealed

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from ..errors import ContextError, ParameterError, UnverifiedWarning
 from ..state.atomic import make_private_folder
 from ..state.file import SessionFile, read_session, write_session
+from ..state.layout import row_places
 from ..state.segment import Segment
-from ..state.session_info import SessionInfo, inspect_session
+from ..state.session_info import SessionInfo, session_info
 from .context_answers import ContextAnswers
 from .context_state import TokenProbability, warn_inexact
 from .path import Progress
@@ -184,9 +186,8 @@ class Context(ContextAnswers):
 
         state = self._runner.call(lambda path: path.whole_state(include_logits=include_logits))
         make_private_folder(path.parent)
-        write_session(path, packed(self._host, structure, state))
-        with interrupts_held():
-            return inspect_session(path)
+        outline = write_session(path, packed(self._host, structure, state))
+        return session_info(path.name, outline)
 
     def load_session(self, path: str | os.PathLike[str]) -> SessionInfo:
         """Continue where a saved session was.
@@ -219,10 +220,11 @@ class Context(ContextAnswers):
             When llama.cpp wrote it: it does not say which model it belongs to.
         """
         path = Path(path).expanduser()
+        layout = self.layout
         with interrupts_held():  # one that came between open and close would leave a file open
-            session, info = read_session(path), inspect_session(path)
+            session = read_session(path, partial(row_places, *layout))
         self.take_session(session, path.name)
-        return info
+        return session_info(path.name, session.outline)
 
     def take_session(self, session: SessionFile, name: str) -> None:
         """Continue where a session was that was read already; as :meth:`load_session` otherwise.

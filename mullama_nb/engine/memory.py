@@ -18,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import DecodeError
+from ..state.buffer import empty_bytes
+from ..state.file import page_offset
 from ..state.layout import HEADER, ByteArray, SequenceState, Shape, Structure, join
 from .model import Model
 from .native import StopFlag
@@ -389,7 +391,7 @@ class Memory:
         """The complete state of the path, sliding windows with all their rows."""
         if self.kind == "windowed" and n_tokens > self.window and self.floor == 0:
             return self.rows(0, n_tokens)
-        return self._read(_PATH)
+        return self._read(_PATH, page_offset(n_tokens))
 
     def replace(self, data: ByteArray) -> None:
         """Make a whole state the path's."""
@@ -452,9 +454,9 @@ class Memory:
         finally:
             llama_cpp.llama_memory_clear(self._memory, False)
 
-    def _read(self, sequence: int) -> ByteArray:
+    def _read(self, sequence: int, offset: int = 0) -> ByteArray:
         size = int(llama_cpp.llama_state_seq_get_size(self._handle, sequence))
-        data = np.empty(size, np.uint8)
+        data = empty_bytes(size, offset)
         n = self._get(data, sequence, 0)
         if n != size:
             raise DecodeError(f"llama.cpp wrote {n} bytes of state and announced {size}")

@@ -168,7 +168,8 @@ def _check_numbers(file: SessionFile, state: SequenceState, host: Host, name: st
             f"{name} has no logits, and the memory of {host.model.name!r} cannot work them out "
             "again; it was not written by mullama_nb"
         )
-    if not is_finite(state) or not (file.logits is None or numbers_are_finite(file.logits)):
+    finite = state.row_places == file.finite or is_finite(state)
+    if not finite or not (file.logits is None or numbers_are_finite(file.logits)):
         raise SessionFormatError(
             f"{name} holds numbers that are not finite: what computed them had gone wrong, or the "
             "file was made by hand. Evaluate its conversation again"

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import secrets
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +21,9 @@ except ImportError:  # Windows
 
 __all__ = ["make_private_folder", "write_atomically"]
 
+# Of 1 to 16 MB this took the least time. To write to a page that is on its way to the disk means
+# to wait for it, so the parts begin and end with one.
+_WRITTEN_BACK = 1 << 20
 _TEMPORARY = re.compile(r"\.mullama-[0-9a-f]{16}\.tmp")
 _swept: set[str] = set()  # folders that this process has looked through
 
@@ -51,7 +55,7 @@ def write_atomically(path: Path, pieces: Iterable[bytes | memoryview]) -> int:
     if not path.name:
         raise SessionWriteError(f"{str(path)!r} names no file; add a name to the folder")
     temporary = path.with_name(f".mullama-{secrets.token_hex(8)}.tmp")
-    written = 0
+    written = on_its_way = 0
     try:
         _remove_abandoned(path.parent)
         descriptor = _make_locked(temporary)
@@ -62,6 +66,10 @@ def write_atomically(path: Path, pieces: Iterable[bytes | memoryview]) -> int:
                     n = os.write(descriptor, view)
                     view = view[n:]
                     written += n
+                whole = written - written % _WRITTEN_BACK
+                if whole > on_its_way:
+                    _write_back(descriptor, on_its_way, whole)
+                    on_its_way = whole
             os.fsync(descriptor)
             if fcntl is not None:
                 temporary.replace(path)  # while it is locked
@@ -83,6 +91,16 @@ def write_atomically(path: Path, pieces: Iterable[bytes | memoryview]) -> int:
         raise
     _sync_folder(path.parent)
     return written
+
+
+def _write_back(descriptor: int, start: int, stop: int) -> None:
+    """Let the disk begin with what was written, so that fsync has little left to wait for.
+
+    Linux sends off what is dirty in such a range, and keeps what is on its way.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.posix_fadvise(descriptor, start, stop - start, os.POSIX_FADV_DONTNEED)
 
 
 def _make_locked(temporary: Path) -> int:

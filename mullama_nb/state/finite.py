@@ -6,29 +6,34 @@ recurrent memory to begin anew, and zero times infinity is not zero.
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from operator import attrgetter
+
 import numpy as np
 import numpy.typing as npt
 
 from .blocks import ByteArray, LayoutError
-from .layout import SequenceState
+from .layout import RowPlace, SequenceState
 
-__all__ = ["is_finite", "numbers_are_finite"]
+__all__ = ["is_finite", "numbers_are_finite", "rows_are_finite", "spanned"]
 
-# Where in a block of each ggml type the floating point numbers stand (ggml-common.h): bytes of a
-# block, bytes of a number, offsets, and the bits of infinity.
-_HALF = 0x7C00
-_FLOATS: dict[int, tuple[int, int, tuple[int, ...], int]] = {
-    0: (4, 4, (0,), 0x7F800000),  # f32
-    1: (2, 2, (0,), _HALF),  # f16
-    2: (18, 2, (0,), _HALF),  # q4_0
-    3: (20, 2, (0, 2), _HALF),  # q4_1
-    6: (22, 2, (0,), _HALF),  # q5_0
-    7: (24, 2, (0, 2), _HALF),  # q5_1
-    8: (34, 2, (0,), _HALF),  # q8_0
-    20: (18, 2, (0,), _HALF),  # iq4_nl
-    30: (2, 2, (0,), 0x7F80),  # bf16
+# Where in a block of each ggml type sign and exponent of a floating point number stand, two bytes
+# in all of them (ggml-common.h): bytes of a block, offsets, and the bits of infinity.
+_HALF, _SINGLE, _SIGN = 0x7C00, 0x7F80, 0x8000
+_FLOATS: dict[int, tuple[int, tuple[int, ...], int]] = {
+    0: (4, (2,), _SINGLE),  # f32
+    1: (2, (0,), _HALF),  # f16
+    2: (18, (0,), _HALF),  # q4_0
+    3: (20, (0, 2), _HALF),  # q4_1
+    6: (22, (0,), _HALF),  # q5_0
+    7: (24, (0, 2), _HALF),  # q5_1
+    8: (34, (0,), _HALF),  # q8_0
+    20: (18, (0,), _HALF),  # iq4_nl
+    30: (2, (0,), _SINGLE),  # bf16
 }
-_CHUNK = 1 << 17  # numbers that fit into a core's cache
+_CHUNK = 1 << 18  # bytes that fit into a core's cache
 
 
 def is_finite(state: SequenceState) -> bool:
@@ -39,39 +44,75 @@ def is_finite(state: SequenceState) -> bool:
     LayoutError
         When rows are no whole number of their type's blocks.
     """
-    return all(
-        _rows_are_finite(state.data[offset : offset + tensor.row_bytes * block.n_cells], kind)
-        for block in state.blocks
-        for tensor, offset in zip(block.tensors, block.offsets, strict=True)
-        if (kind := tensor.ggml_type) in _FLOATS
-    )
+    places = state.row_places
+    for start, stop, kind in places:
+        if kind in _FLOATS and (stop - start) % (width := _FLOATS[kind][0]):
+            raise LayoutError(f"{stop - start} bytes of rows in blocks of {width}")
+    return _are_finite(state.data, places)
 
 
 def numbers_are_finite(numbers: npt.NDArray[np.float32]) -> bool:
     """Whether none is a NaN or an infinity."""
-    return _rows_are_finite(numbers.view(np.uint8), 0)
+    return _are_finite(numbers.view(np.uint8), [RowPlace(0, numbers.nbytes, 0)])
 
 
-def _rows_are_finite(rows: ByteArray, ggml_type: int) -> bool:
-    width, size, places, infinity = _FLOATS[ggml_type]
-    if rows.size % width:
-        raise LayoutError(f"{rows.size} bytes of rows in blocks of {width}")
-    table = rows.view(f"<i{size}").reshape(-1, width // size)
-    return all(_bits_are_finite(table[:, place // size], infinity) for place in places)
+def _are_finite(data: ByteArray, places: Sequence[RowPlace]) -> bool:
+    chunks = range(0, data.size, _CHUNK)
+    return all(rows_are_finite(data[at : at + _CHUNK], places, at) for at in chunks)
 
 
-def _bits_are_finite(signed: npt.NDArray[np.signedinteger], infinity: int) -> bool:
-    """As integers, what is not finite is the largest of its sign: unsigned, all that is negative.
+def rows_are_finite(part: ByteArray, places: Sequence[RowPlace], offset: int) -> bool:
+    """Whether what a part of a state has of its rows is free of NaN and infinity.
 
-    So two reductions tell, and neither writes anything.
+    Parameters
+    ----------
+    part : ndarray of uint8
+    places : sequence of RowPlace
+        In order, at even offsets, of whole blocks.
+    offset : int
+        Where in the state the part begins, even.
     """
-    size = signed.itemsize
-    unsigned = signed.view(f"<u{size}")
-    negative_infinity = infinity | 1 << (8 * size - 1)
-    for at in range(0, signed.size, _CHUNK):
-        if (
-            signed[at : at + _CHUNK].max() >= infinity
-            or unsigned[at : at + _CHUNK].max() >= negative_infinity
-        ):
-            return False
+    end = offset + part.size
+    for index in range(bisect_right(places, offset, key=_stop), len(places)):
+        start, stop, kind = places[index]
+        if start >= end:
+            break
+        width, numbers, infinity = _FLOATS.get(kind, (2, (), 0))
+        for place in numbers:
+            first = start + place
+            first += -(-max(0, offset - first) // width) * width
+            pairs = part[first - offset : min(stop, end) - offset]
+            words = pairs[: pairs.size & ~1].view(np.uint16)[:: width // 2]
+            if words.size and not _bits_are_finite(words, infinity):
+                return False
     return True
+
+
+def spanned(places: Iterable[RowPlace]) -> list[RowPlace]:
+    """The same rows in fewer pieces, which have something else in them, too.
+
+    Numbers of two bytes stand wherever rows follow each other, and the few bytes in between are
+    mostly small integers: where a whole piece looks finite, the rows are.
+    """
+    spans: list[RowPlace] = []
+    for kind, group in groupby(places, key=_ggml_type):
+        rows = list(group)
+        two_bytes = kind in _FLOATS and _FLOATS[kind][0] == 2
+        spans += [RowPlace(rows[0].start, rows[-1].stop, kind)] if two_bytes else rows
+    return spans
+
+
+_stop = attrgetter("stop")
+_ggml_type = attrgetter("ggml_type")
+
+
+def _bits_are_finite(words: npt.NDArray[np.uint16], infinity: int) -> bool:
+    """As integers, what is not finite is the largest of its sign, and without sign all the largest.
+
+    So one reduction tells where nothing is negative, as of scales, and two tell everywhere; neither
+    writes anything.
+    """
+    largest = np.maximum.reduce(words)
+    if largest < infinity:
+        return True
+    return bool(largest < infinity | _SIGN and np.maximum.reduce(words.view(np.int16)) < infinity)

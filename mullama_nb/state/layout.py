@@ -25,17 +25,19 @@ import numpy.typing as npt
 
 from .blocks import Block, ByteArray, LayoutError, Reader, parse_kv, parse_recurrent
 from .buffer import empty_bytes
-from .shape import Shape, Structure, Tensor, state_bytes
+from .shape import RowPlace, Shape, Structure, Tensor, row_places, state_bytes
 
 __all__ = [
     "HEADER",
     "ByteArray",
     "LayoutError",
+    "RowPlace",
     "SequenceState",
     "Shape",
     "Structure",
     "Tensor",
     "join",
+    "row_places",
     "state_bytes",
 ]
 
@@ -95,6 +97,15 @@ class SequenceState:
             tuple(block.tensors for block in self.blocks),
             any(block.transposed for block in self.blocks),
             tuple(block.n_layer for block in self.blocks),
+        )
+
+    @property
+    def row_places(self) -> tuple[RowPlace, ...]:
+        """Where the rows of each tensor lie."""
+        return tuple(
+            RowPlace(offset, offset + tensor.row_bytes * block.n_cells, tensor.ggml_type)
+            for block in self.blocks
+            for tensor, offset in zip(block.tensors, block.offsets, strict=True)
         )
 
     @property

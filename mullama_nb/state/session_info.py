@@ -10,9 +10,9 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-from .file import read_outline
+from .file import SessionOutline, read_outline
 
-__all__ = ["SessionInfo", "inspect_session"]
+__all__ = ["SessionInfo", "inspect_session", "session_info"]
 
 _MOST_CHARACTERS = 100
 
@@ -105,12 +105,23 @@ def inspect_session(path: str | os.PathLike[str]) -> SessionInfo:
         When it is no session, or its trailer is damaged.
     """
     path = Path(path).expanduser()
-    outline = read_outline(path)
+    return session_info(path.name, read_outline(path))
+
+
+def session_info(name: str, outline: SessionOutline) -> SessionInfo:
+    """What an outline says, as far as it makes sense.
+
+    Parameters
+    ----------
+    name : str
+        The file's.
+    outline : SessionOutline
+    """
     values = outline.metadata
     settings, environment = values.get("settings"), values.get("environment")
     n_ctx = values.get("n_ctx")
     return SessionInfo(
-        name=path.name,
+        name=name,
         n_tokens=outline.n_tokens,
         n_bytes=outline.n_bytes,
         model=_plain(values.get("model")),

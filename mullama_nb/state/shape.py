@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
-__all__ = ["BlockKind", "Shape", "Structure", "Tensor", "state_bytes"]
+__all__ = [
+    "BlockKind",
+    "RowPlace",
+    "Shape",
+    "Structure",
+    "Tensor",
+    "row_places",
+    "state_bytes",
+]
 
 BlockKind: TypeAlias = Literal["kv", "recurrent"]
 
 _CELL_EXTENSION_BYTES = 12
 _HEADER_BYTES = 8
+_TENSOR_HEADER_BYTES = 12
 
 _TYPE_NAMES = {
     0: "f32",
@@ -109,8 +118,18 @@ def _numbers(values: tuple[int, ...]) -> str:
     return " and ".join(map(str, values))
 
 
-def state_bytes(structure: Structure, shape: Shape, n_cells: int, window: int = 0) -> int:
-    """The size of a sequence state with its header.
+class RowPlace(NamedTuple):
+    """Where the rows of one tensor lie in a state with its header, and the ggml type of them."""
+
+    start: int
+    stop: int
+    ggml_type: int
+
+
+def row_places(
+    structure: Structure, shape: Shape, n_cells: int, window: int = 0
+) -> tuple[RowPlace, ...]:
+    """Where a state of so many cells has its rows, in order.
 
     Parameters
     ----------
@@ -121,14 +140,23 @@ def state_bytes(structure: Structure, shape: Shape, n_cells: int, window: int = 
     window : int
         Cells that a sliding-window cache writes at most. 0: all of them.
     """
-    total = _HEADER_BYTES
-    caches = 0
+    places: list[RowPlace] = []
+    at, caches = _HEADER_BYTES, 0
     for kind, tensors in zip(structure.blocks, shape.blocks, strict=True):
-        rows = sum(tensor.row_bytes for tensor in tensors)
         if kind == "kv":
             caches += 1
             n = min(n_cells, window) if window and caches > 1 else n_cells
-            total += 16 + 12 * len(tensors) + n * (structure.cell_bytes + rows)
+            at += 16 + n * structure.cell_bytes
         else:
-            total += 20 + 12 * len(tensors) + rows
-    return total
+            n = 1
+            at += 20
+        for tensor in tensors:
+            start = at + _TENSOR_HEADER_BYTES
+            at = start + n * tensor.row_bytes
+            places.append(RowPlace(start, at, tensor.ggml_type))
+    return tuple(places)
+
+
+def state_bytes(structure: Structure, shape: Shape, n_cells: int, window: int = 0) -> int:
+    """The size of a sequence state with its header; parameters as of :func:`row_places`."""
+    return row_places(structure, shape, n_cells, window)[-1].stop

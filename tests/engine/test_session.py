@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from mullama_nb.errors import (
     SessionWriteError,
 )
 from mullama_nb.state.file import read_session
-from mullama_nb.state.layout import HEADER, SequenceState
+from mullama_nb.state.layout import HEADER, SequenceState, row_places
 
 ROOT = Path(__file__).parents[2]
 N_TOKENS = 50
@@ -325,6 +326,36 @@ def test_a_valid_checksum_over_no_numbers_is_refused(
     path.write_bytes(put_together(replace(parts, logits=logits + parts.logits[4:])))
     pair.refused(path, SessionFormatError, "not finite")
     pair.check_and_close()
+
+
+@kinds
+def test_numbers_are_looked_at_while_the_file_is_read(
+    tiny: ModelMaker, tmp_path: Path, architecture: str, flash_attention: bool
+) -> None:
+    """Where the rows lie is known beforehand, so they are not passed through again."""
+    context = context_of(tiny(architecture), flash_attention=flash_attention)
+    structure, shape = context.layout
+    # A hybrid's window is saved without what lies before it: fewer cells than tokens.
+    n_tokens = 30 if architecture == "lfm2swa" else N_TOKENS
+    path = saved(context, tmp_path / "a.session", n_tokens)
+    honest = read_session(path, partial(row_places, structure, shape))
+    assert honest.finite == SequenceState(honest.state, structure).row_places
+    parts = take_apart(path.read_bytes())
+    start, _, kind = next(place for place in honest.finite if place.stop > place.start)
+    number = np.full(1, np.nan, np.float16 if kind else np.float32).tobytes()
+    path.write_bytes(put_together(parts.with_state(start - len(HEADER), number)))
+    assert read_session(path, partial(row_places, structure, shape)).finite == ()
+
+
+def test_a_state_that_is_saved_lies_as_it_will_in_the_file(tiny: ModelMaker) -> None:
+    """To copy to a page from a place a few bytes before one would take twice the time."""
+    model = tiny("llama", n_layer=8, head_dim=128)
+    with context_of(model, n_ctx=300) as context:
+        for n_tokens in (255, 256, 257):
+            context.evaluate(some_tokens(n_tokens - context.token_count()))
+            state = context._runner.path.whole_state().data
+            assert state.size > 1 << 20
+            assert (state.ctypes.data + len(HEADER) - 12 - 4 * n_tokens) % 4096 == 0
 
 
 @pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")

@@ -5,13 +5,23 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, replace
 
-from blake3 import blake3
+from xxhash import xxh3_128
 
 from mullama_nb.state.layout import HEADER, SequenceState, Structure
 
-__all__ = ["END", "Parts", "boundaries", "core_boundaries", "put_together", "sealed", "take_apart"]
+__all__ = [
+    "END",
+    "VERSION",
+    "Parts",
+    "boundaries",
+    "core_boundaries",
+    "put_together",
+    "sealed",
+    "take_apart",
+]
 
 END = b"MULLAMA\n"
+VERSION = 2
 _GGSQ = 0x67677371
 
 
@@ -37,9 +47,9 @@ def take_apart(data: bytes) -> Parts:
     state_end, n_metadata, n_logits, trailer_version, zero = struct.unpack_from(
         "<QQQII", data, len(data) - 72
     )
-    assert (trailer_version, zero) == (1, 0)
+    assert (trailer_version, zero) == (VERSION, 0)
     assert state_end + n_metadata + 4 * n_logits + 72 == len(data)
-    assert data[-40:-8] == blake3(data[:-40]).digest()
+    assert data == sealed(data)
     start = 12 + 4 * n_tokens
     tokens = struct.unpack_from(f"<{n_tokens}i", data, 12)
     metadata_end = state_end + n_metadata
@@ -57,13 +67,15 @@ def put_together(
     data += struct.pack(f"<{n}i", *parts.tokens) + parts.state
     if not trailer:
         return data
-    footer = struct.pack("<QQQII", len(data), len(parts.metadata), len(parts.logits) // 4, 1, 0)
+    footer = struct.pack(
+        "<QQQII", len(data), len(parts.metadata), len(parts.logits) // 4, VERSION, 0
+    )
     return sealed(data + parts.metadata + parts.logits + footer + bytes(32) + END)
 
 
 def sealed(data: bytes) -> bytes:
     """The same with the checksum that it should have."""
-    return data[:-40] + blake3(data[:-40]).digest() + END
+    return data[:-40] + xxh3_128(data[:-40]).hexdigest().encode() + END
 
 
 def core_boundaries(core: bytes, structure: Structure) -> dict[int, str]:

@@ -13,6 +13,7 @@ from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from state.forge import END, Parts, put_together, sealed, take_apart
+from xxhash import xxh3_128
 
 from mullama_nb.errors import SessionFormatError, SessionNotFoundError
 from mullama_nb.state import file as file_module
@@ -78,7 +79,8 @@ def test_round_trip(
     path = folder / "round.session"
     state = state_of(rows)
     numbers = None if logits is None else np.array(logits, np.float32)
-    n = write_session(path, SessionFile(tuple(tokens), state, metadata, numbers))
+    written = write_session(path, SessionFile(tuple(tokens), state, metadata, numbers))
+    n = written.n_bytes
     n_logits = 0 if logits is None else len(logits)
     assert n == path.stat().st_size == session_bytes(len(tokens), state.size, metadata, n_logits)
 
@@ -98,6 +100,7 @@ def test_round_trip(
     assert (outline.n_tokens, outline.n_bytes) == (len(tokens), n)
     assert outline.metadata == metadata
     assert outline.has_logits == (numbers is not None)
+    assert outline == written == session.outline
 
     parts = take_apart(path.read_bytes())
     assert parts.tokens == tuple(tokens)
@@ -125,9 +128,10 @@ def test_large_files_are_read_in_pieces(
     state = state_of(os.urandom(n_bytes))
     write_session(path, SessionFile((1, 2), state, METADATA))
     data = path.read_bytes()
-    monkeypatch.setattr(file_module, "_LARGE", 64)
-    monkeypatch.setattr(file_module, "_CHUNK", 50)
+    monkeypatch.setattr(file_module, "_PART", 50)
     assert read_session(path).state.tobytes() == state.tobytes()
+    write_session(path, SessionFile((1, 2), state, METADATA))
+    assert path.read_bytes() == data
     for at in range(60, len(data), 11):
         path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
         with pytest.raises(SessionFormatError):
@@ -262,9 +266,9 @@ def test_the_end_alone_makes_no_trailer(folder: Path, honest: bytes) -> None:
         (8, 2**21, "its parts end"),
         (16, 2**62, "its parts end"),
         (16, 0, "its parts end"),
-        (24, 2, "version 2"),
+        (24, 3, "version 3"),
         (24, 0, "version 0"),
-        (28, 1, "version 1"),
+        (28, 1, "version 2"),
     ],
 )
 def test_a_forged_footer_is_found(
@@ -294,7 +298,39 @@ def test_forged_metadata_is_found(folder: Path, honest: bytes, metadata: bytes) 
 
 
 def test_the_checksum_is_of_everything_in_front_of_it(honest: bytes) -> None:
-    assert honest[-40:-8] == blake3(honest[:-40]).digest()
+    assert honest[-40:-8] == xxh3_128(honest[:-40]).hexdigest().encode()
+
+
+def of_version_1(data: bytes) -> bytes:
+    """The file as it was written when the checksum was BLAKE3."""
+    front = data[:-48] + struct.pack("<I", 1) + data[-44:-40]
+    return front + blake3(front).digest() + END
+
+
+def test_files_of_version_1_are_read(folder: Path, honest: bytes) -> None:
+    path = folder / "old.session"
+    old = of_version_1(honest)
+    path.write_bytes(old)
+    session = read_session(path)
+    assert session.tokens == (5, 6, 7)
+    assert session.state[28:].tobytes() == b"rows of keys and values"
+    assert session.is_verified
+    assert read_outline(path) == session.outline
+    for at in range(len(old)):
+        path.write_bytes(old[:at] + bytes([old[at] ^ 1 << at % 8]) + old[at + 1 :])
+        with pytest.raises(SessionFormatError):
+            read_session(path)
+
+
+def test_a_checksum_of_the_other_version_is_none(folder: Path, honest: bytes) -> None:
+    path = folder / "old.session"
+    for data in (
+        honest[:-40] + blake3(honest[:-40]).digest() + END,
+        sealed(of_version_1(honest)),
+    ):
+        path.write_bytes(data)
+        with pytest.raises(SessionFormatError, match="checksum"):
+            read_session(path)
 
 
 # -- what is no session --------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from state.helper import STRUCTURES, ModelMaker, context_of, some_tokens
 
 from mullama_nb.engine.params import KV_CACHE_TYPES
-from mullama_nb.state.finite import is_finite, numbers_are_finite
+from mullama_nb.state.finite import is_finite, numbers_are_finite, rows_are_finite, spanned
 from mullama_nb.state.layout import LayoutError, SequenceState
 
 Bytes = npt.NDArray[np.uint8]
@@ -111,11 +111,38 @@ def test_a_bad_number_is_found_in_every_block(real: Real, architecture: str) -> 
                 assert not is_finite(SequenceState(changed, honest.structure))
 
 
+@pytest.mark.parametrize("kv_type", SCALES)
+@settings(max_examples=40)
+@given(data=st.data())
+def test_a_state_may_be_looked_at_in_parts(real: Real, kv_type: str, data: st.DataObject) -> None:
+    """A number that is none is seen in one part exactly, wherever the parts are cut."""
+    honest = real("gemma3", kv_type)
+    block_bytes, dtype, places = SCALES[kv_type]
+    start, stop, _ = data.draw(st.sampled_from(honest.row_places))
+    index = data.draw(st.integers(0, (stop - start) // block_bytes - 1))
+    number = encoded(data.draw(st.sampled_from([np.nan, np.inf, -np.inf])), dtype)
+    at = start + index * block_bytes + data.draw(st.sampled_from(places))
+    changed = honest.data.copy()
+    changed[at : at + len(number)] = np.frombuffer(number, np.uint8)
+    size = 2 * data.draw(st.integers(1, changed.size // 2))
+
+    def results(state: npt.NDArray[np.uint8]) -> list[bool]:
+        cuts = range(0, state.size, size)
+        return [rows_are_finite(state[at : at + size], honest.row_places, at) for at in cuts]
+
+    assert all(results(honest.data))
+    assert results(changed).count(False) == 1
+    spans = spanned(honest.row_places)
+    assert len(spans) == 1 or block_bytes > 2
+    assert rows_are_finite(honest.data, spans, 0)
+    assert not rows_are_finite(changed, spans, 0)
+
+
 def test_a_bad_number_is_found_far_inside() -> None:
     """Rows are looked through in pieces; the last one counts as well."""
     numbers = np.ones(1 << 18, np.float32)
     assert numbers_are_finite(numbers)
-    for at in (0, (1 << 17) - 1, 1 << 17, (1 << 18) - 1):
+    for at in (0, (1 << 16) - 1, 1 << 16, (1 << 17) - 1, 1 << 17, (1 << 18) - 1):
         changed = numbers.copy()
         changed[at] = np.nan
         assert not numbers_are_finite(changed)

@@ -19,6 +19,7 @@ from mullama_nb.state.layout import (
     Shape,
     Structure,
     Tensor,
+    row_places,
     state_bytes,
 )
 
@@ -94,6 +95,17 @@ def test_size_is_known_beforehand(
     for n in (1, WINDOW, N_TOKENS):
         actual = state_of(architecture, flash_attention, n).size
         assert state_bytes(structure, shape, n, WINDOW) == actual
+
+
+@kinds
+def test_places_of_rows_are_known_beforehand(
+    state_of: State, architecture: str, flash_attention: bool
+) -> None:
+    structure = STRUCTURES[architecture]
+    shape = SequenceState(state_of(architecture, flash_attention, 1), structure).shape
+    for n in (1, WINDOW, N_TOKENS):
+        state = SequenceState(state_of(architecture, flash_attention, n), structure)
+        assert row_places(structure, shape, n, WINDOW) == state.row_places
 
 
 @kinds
