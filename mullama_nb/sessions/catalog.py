@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import struct
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
@@ -76,6 +77,23 @@ class Record:
         return (*self.chain, *self.others)
 
 
+def _share(connection: sqlite3.Connection) -> None:
+    """Let a new file have many readers and one writer at once.
+
+    SQLite waits for locks, but not here: several processes may be making the same file.
+    """
+    until = time.monotonic() + _WAIT_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
 class Catalog:
     """The catalog of one folder.
 
@@ -130,7 +148,7 @@ class Catalog:
                 f"the catalog {self.path.name} is of version {version}, and this mullama_nb reads "
                 f"version {_FORMAT}: it is damaged, or from a newer one"
             )
-        connection.execute("PRAGMA journal_mode = WAL")
+        _share(connection)
         connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {_FORMAT};")
         connection.execute("COMMIT")
 

@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -298,6 +299,21 @@ def test_records_cannot_be_exchanged(manager: SessionManager) -> None:
 
 
 # -- many processes ------------------------------------------------------------------------------
+
+
+def test_a_store_that_another_process_is_making_is_waited_for(tmp_path: Path) -> None:
+    """SQLite itself refuses at once where two make the same catalog."""
+    other = sqlite3.connect(
+        tmp_path / "catalog.sqlite", isolation_level=None, check_same_thread=False
+    )
+    other.execute("BEGIN IMMEDIATE")
+    release = threading.Timer(0.3, lambda: other.execute("ROLLBACK"))
+    release.start()
+    try:
+        assert SessionStore(tmp_path).names() == []
+    finally:
+        release.join()
+        other.close()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is POSIX")
