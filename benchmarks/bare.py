@@ -16,7 +16,6 @@ from mullama_nb import ContextParams, Model, SamplingParams
 from mullama_nb.state.layout import HEADER
 
 __all__ = [
-    "UNTOUCHED",
     "BareContext",
     "make_llama",
     "next_logits",
@@ -24,9 +23,6 @@ __all__ = [
     "sampler_chain",
     "sequence_state",
 ]
-
-UNTOUCHED = {"GOMP_SPINCOUNT": "300000"}
-"""The environment of who does not use mullama_nb, which sets this before OpenMP is loaded."""
 
 _TEXT = """The lighthouse keeper wrote down every ship that passed: its flag, its course, and the
 hour. In winter there were days with none, and on those he described the sea instead, which was

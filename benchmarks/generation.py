@@ -27,7 +27,7 @@ import llama_cpp
 
 from mullama_nb import Context, ContextParams, Model, SamplingParams
 
-from .bare import UNTOUCHED, BareContext, make_llama, prompt_tokens, sampler_chain
+from .bare import BareContext, make_llama, prompt_tokens, sampler_chain
 from .pairing import Hosted, Race, Stopwatch, hosted, race
 from .report import Effort, Table, compared
 
@@ -102,8 +102,8 @@ class _Llama:
 def _ways() -> Iterator[dict[str, Hosted]]:
     with (
         hosted(_Ours) as ours,
-        hosted(_Bare, environment=UNTOUCHED) as bare,
-        hosted(_Llama, environment=UNTOUCHED) as llama,
+        hosted(_Bare) as bare,
+        hosted(_Llama) as llama,
     ):
         yield {"Context.generate": ours, "bare loop": bare, "create_completion": llama}
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import multiprocessing
-import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -118,9 +117,7 @@ class Hosted:
 
 
 @contextlib.contextmanager
-def hosted(
-    make: Callable[..., object], *arguments: Any, environment: Mapping[str, str] | None = None
-) -> Iterator[Hosted]:
+def hosted(make: Callable[..., object], *arguments: Any) -> Iterator[Hosted]:
     """Make an object in a fresh process, which ends with the block.
 
     Parameters
@@ -129,31 +126,17 @@ def hosted(
         Importable by name.
     *arguments
         For ``make``.
-    environment : mapping of str to str, optional
-        Variables that the process finds set when it starts.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, make, arguments), daemon=True)
-    with _environment(environment or {}):
-        process.start()
+    process.start()
     theirs.close()
     try:
         yield Hosted(ours)
     finally:
         ours.close()
         process.join()
-
-
-@contextlib.contextmanager
-def _environment(changes: Mapping[str, str]) -> Iterator[None]:
-    before = dict(os.environ)
-    os.environ.update(changes)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 def _serve(connection: Connection, make: Callable[..., object], arguments: Sequence[Any]) -> None:

@@ -3,9 +3,8 @@
 Four questions with answers of 48 tokens, the last one answered twice. A replay reads the file,
 makes a context, forces every recorded token, draws beside it, notes how likely it was and reports.
 It takes turns with a context of llama.cpp's own that evaluates the same prompts and decodes the
-same tokens one by one, which is what no replay can do without. Each way has a process of its own,
-finds the weights loaded, and has OpenMP wait as mullama_nb has it: what that costs, and what it
-spares others, is a matter of generating and not of replaying.
+same tokens one by one, which is what no replay can do without. Each way has a process of its own
+and finds the weights loaded.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ import llama_cpp
 
 from mullama_nb import Context, ContextParams, Model
 
-from .bare import UNTOUCHED, make_llama, prompt_tokens
+from .bare import make_llama, prompt_tokens
 from .pairing import Stopwatch, hosted, race
 from .report import Effort, Row, Table, compared
 
@@ -117,7 +117,7 @@ def run(effort: Effort) -> Sequence[Table]:
     with (
         tempfile.TemporaryDirectory() as folder,
         hosted(_Ours, n_tokens, Path(folder) / "session") as ours,
-        hosted(_Llama, n_tokens, environment=UNTOUCHED) as llama,
+        hosted(_Llama, n_tokens) as llama,
     ):
         again = race(
             {"load_session": ours.way("load"), "evaluate again": ours.way("evaluate")},

@@ -21,7 +21,7 @@ import llama_cpp
 
 from mullama_nb import CheckpointTree, Context, ContextParams, Model, SamplingParams
 
-from .bare import UNTOUCHED, BareContext, make_llama, prompt_tokens
+from .bare import BareContext, make_llama, prompt_tokens
 from .pairing import Stopwatch, hosted, race
 from .report import Effort, Row, Table, compared
 
@@ -166,8 +166,8 @@ def _moves(effort: Effort, n_tokens: int) -> Table:
     table = Table("Moving in the tree, milliseconds", about)
     with (
         hosted(_Tree, n_tokens) as tree,
-        hosted(_Llama, n_tokens, environment=UNTOUCHED) as llama,
-        hosted(_Bare, n_tokens, environment=UNTOUCHED) as bare,
+        hosted(_Llama, n_tokens) as llama,
+        hosted(_Bare, n_tokens) as bare,
     ):
         result = race(
             {
@@ -199,7 +199,7 @@ def _sizes(n_turns: int, n_tokens: int) -> Table:
         kept = tree.kv_bytes().total
         a_token = context.kv_bytes() / context.token_count()
     plain = n_turns * _TURN * a_token
-    with hosted(_Llama, n_tokens, environment=UNTOUCHED) as llama:
+    with hosted(_Llama, n_tokens) as llama:
         states = n_turns * llama.call("size")
     table = Table(f"Keeping {n_turns} turns of {_TURN} tokens, bytes", "in two branches")
     for name, n_bytes in (

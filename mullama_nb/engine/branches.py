@@ -160,7 +160,7 @@ class Branches:
         for branch in self._living:
             answer = branch.answer
             if answer.finish_reason is None and answer.may_go_on(branch.n_tokens):
-                answer.choose(branch.logits, branch.n_tokens)
+                answer.choose(branch.logits, branch.n_tokens, self._memory)
             while (token := answer.hand_out()) is not None:
                 handed_out.append((branch.index, token))
         for branch in list(self._living):  # no logits are looked at any more: a replay may decode

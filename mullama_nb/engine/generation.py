@@ -6,10 +6,10 @@ import codecs
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from ..errors import ParameterError
-from .memory import Logits
+from .memory import Logits, Memory
 from .params import SamplingParams
 from .path import ActivePath
 from .sampler import Sampler
@@ -20,8 +20,7 @@ __all__ = ["Answer", "Completion", "FinishReason", "Generation", "Limits", "Toke
 FinishReason: TypeAlias = Literal["stop", "length", "context_full", "stopped"]
 
 
-@dataclass(frozen=True)
-class Token:
+class Token(NamedTuple):
     """One generated token.
 
     Attributes
@@ -182,6 +181,7 @@ class Answer:
         self._stop_tokens = frozenset(limits.stop_tokens)
         self._sampler = Sampler(vocabulary, sampling, sibling, history, n_ctx)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._is_within_character = False
         self._held: deque[_Held] = deque()
         self._ready: deque[Token] = deque()
         self._n_chosen = 0
@@ -207,20 +207,30 @@ class Answer:
             self._finish("context_full")
         return self.finish_reason is None
 
-    def choose(self, logits: Logits, position: int) -> None:
+    def choose(self, logits: Logits, position: int, memory: Memory) -> None:
         """Choose one more token, and release those whose text is certain now."""
-        token = self._sampler.choose(logits, position)
+        token = self._sampler.choose(logits, position, memory)
         if self._vocabulary.is_end(token) or token in self._stop_tokens:
             return self._finish("stop")
         logprob = self._sampler.log_probability(logits, token)
         self._sampler.accept(token)
         self._n_chosen += 1
         self.unevaluated = token
-        text = self._decoder.decode(self._vocabulary.piece(token))
+        text = self._text_of(token)
         if not self._limits.stop_texts:  # nothing that it could be the beginning of
             return self._ready.append(Token(token, text, logprob))
         self._held.append(_Held(token, logprob, text))
         return self._release()
+
+    def _text_of(self, token: int) -> str:
+        """What a token adds to the text: whole characters."""
+        if not self._is_within_character:
+            text = self._vocabulary.whole_piece(token)
+            if text is not None:
+                return text
+        text = self._decoder.decode(self._vocabulary.piece(token))
+        self._is_within_character = bool(self._decoder.getstate()[0])
+        return text
 
     def end(self, reason: FinishReason) -> None:
         """End here with what was handed out; the rest is dropped."""
@@ -336,7 +346,7 @@ class Generation:
             self.evaluate_last()
             n_tokens = self._path.n_tokens
             if answer.may_go_on(n_tokens):
-                answer.choose(self._path.logits, n_tokens)
+                answer.choose(self._path.logits, n_tokens, self._path.memory)
         return token
 
     def close(self, reason: FinishReason = "stopped") -> None:

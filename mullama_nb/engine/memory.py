@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, NoReturn, TypeAlias
 
 import llama_cpp
@@ -23,6 +24,7 @@ from ..state.file import page_offset
 from ..state.layout import HEADER, ByteArray, SequenceState, Shape, Structure, join
 from .model import Model
 from .native import StopFlag
+from .worker import decoding
 
 __all__ = [
     "MOST_OUTPUTS",
@@ -154,6 +156,8 @@ class Memory:
         self._hybrid = bool(llama_cpp.llama_model_is_hybrid(model.handle))
         self._n_vocab = model.n_vocab
         self._logits_rows: dict[int, Logits] = {}
+        self._held: list[Logits] = []  # of the last decode's last tokens
+        self._held_from = 0
         self.n_batch = int(llama_cpp.llama_n_batch(handle))
         self._batch = llama_cpp.llama_batch_init(self.n_batch, 0, 1)
         # A generation decodes one token at a time, when the caches hold weights and every line of
@@ -162,6 +166,7 @@ class Memory:
         self._one.n_tokens = 1
         self._one.n_seq_id[0], self._one.seq_id[0][0], self._one.logits[0] = 1, _PATH, True
         self._one_token, self._one_position = self._one.token, self._one.pos
+        self._decode_one = partial(llama_cpp.llama_decode, handle, self._one)
         first = _PIN + int(self.window > 0)
         n_branches = min(int(llama_cpp.llama_n_seq_max(handle)) - first, self.n_batch)
         self.branch_sequences = range(first, first + n_branches)
@@ -208,10 +213,12 @@ class Memory:
     def decode_one(self, token: int, start: int) -> Logits:
         """:meth:`decode` of a single token."""
         self._one_token[0], self._one_position[0] = token, start
-        status = llama_cpp.llama_decode(self._handle, self._one)
+        status = decoding(self._decode_one)
         if status:
             self._take_back(status, [start], [_PATH])
-        return self._logits_row(0)
+        row = self._logits_row(0)
+        self._held, self._held_from = [row], 0
+        return row
 
     def decode_rows(
         self,
@@ -249,10 +256,31 @@ class Memory:
             batch.seq_id[i][0] = sequences[i]
             batch.logits[i] = i >= n - n_outputs
         with self._stopped_by_flag() if stoppable else contextlib.nullcontext():
-            status = llama_cpp.llama_decode(self._handle, batch)
+            status = decoding(partial(llama_cpp.llama_decode, self._handle, batch))
         if status:
             self._take_back(status, positions, sequences)
-        return [self._logits_row(i) for i in range(n - n_outputs, n)]
+        self._held_from = n - n_outputs
+        self._held = [self._logits_row(i) for i in range(n - n_outputs, n)]
+        return self._held
+
+    def sample(self, chain: Any, logits: Logits) -> int | None:
+        """Have llama.cpp sample from logits that it still holds.
+
+        Parameters
+        ----------
+        chain : llama_sampler pointer
+        logits : ndarray of float32
+            As a decode gave them.
+
+        Returns
+        -------
+        int or None
+            The token; None where the logits are those of an earlier decode, or a copy.
+        """
+        for index, row in enumerate(self._held, self._held_from):
+            if row is logits:
+                return int(llama_cpp.llama_sampler_sample(chain, self._handle, index))
+        return None
 
     @contextlib.contextmanager
     def _stopped_by_flag(self) -> Iterator[None]:

@@ -262,13 +262,24 @@ class Runner:
         began = time.perf_counter()
         run = self.begin(request, ticket)
         try:
-            while (token := self.step(run)) is not None:
-                if on_token is not None:
+            if on_token is None:
+                self._run_to_end(run)
+            else:
+                while (token := self.step(run)) is not None:
                     on_token(token)
         except BaseException:
             self.end(run)
             raise
         return run.completion(time.perf_counter() - began)
+
+    def _run_to_end(self, run: Run) -> None:
+        """All tokens of a run; the lock is let go when somebody wants it."""
+        generation, goes_on = run.generation, run.generation is not None
+        while generation is not None and goes_on:
+            with self._lock.held():
+                goes_on = self._advance(generation, run.ticket) is not None
+                while goes_on and not self._lock.is_wanted():
+                    goes_on = self._advance(generation, run.ticket) is not None
 
     def begin(self, request: Request, ticket: Ticket) -> Run:
         """Evaluate the prompt and get ready to generate; runs on the worker."""
@@ -342,15 +353,18 @@ class Runner:
     def advance(self, opened: Opened[T], ticket: Ticket) -> T | None:
         """One step of it, None at its end."""
         with self._lock.held():
-            if self._open is not opened or self._closed:
-                return None
-            if ticket.stopped:
-                self._settle()
-                return None
-            handed_out = opened.step()
-            if handed_out is None:
-                self._open = self._active = None
-            return handed_out
+            return self._advance(opened, ticket)
+
+    def _advance(self, opened: Opened[T], ticket: Ticket) -> T | None:
+        if self._open is not opened or self._closed:
+            return None
+        if ticket.stopped:
+            self._settle()
+            return None
+        handed_out = opened.step()
+        if handed_out is None:
+            self._open = self._active = None
+        return handed_out
 
     def finish(self, opened: Opened[T]) -> None:
         """End it where it stands."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import json
+import math
 import struct
 import weakref
 from collections.abc import Sequence
@@ -12,19 +13,19 @@ from typing import Any
 
 import llama_cpp
 import numpy as np
-import numpy.typing as npt
 from blake3 import blake3
 from llama_cpp.llama_grammar import SchemaConverter
 
 from ..errors import GrammarError, ParameterError
-from .memory import Logits
+from .memory import Logits, Memory
 from .native import captured_log, captured_stderr
 from .params import SamplingParams, check_grammar
 from .vocabulary import Vocabulary
 
 __all__ = ["Sampler", "draw_seed", "log_probabilities", "log_probability"]
 
-_COLUMNS = 512  # maxima that a threshold for top-k is found among
+_LEAST, _MOST = 1e-20, 1e30  # sums of exponentials that lost nothing at either end of float32
+_SEEDS_AT_ONCE = 64
 _CANDIDATE = np.dtype([("id", "<i4"), ("logit", "<f4"), ("p", "<f4")])
 
 
@@ -60,16 +61,24 @@ def log_probabilities(logits: Logits) -> Logits:
     -------
     ndarray of float32, shape (n_vocab,)
     """
-    shifted = logits - logits.max()
-    return np.asarray(shifted - np.log(np.exp(shifted).sum()), np.float32)
+    exact = np.subtract(logits, _log_total(logits, np.empty_like(logits)), dtype=np.float64)
+    return exact.astype(np.float32)
 
 
 def log_probability(logits: Logits, token: int) -> float:
-    """One token's entry of :func:`log_probabilities`, to the bit, without the others."""
-    shifted = logits - logits.max()
-    chosen = shifted[token]
-    np.exp(shifted, out=shifted)
-    return float(chosen - np.log(shifted.sum()))
+    """One token's entry of :func:`log_probabilities`, without the others and not rounded."""
+    return logits.item(token) - _log_total(logits, np.empty_like(logits))
+
+
+def _log_total(logits: Logits, scratch: Logits) -> float:
+    """The logarithm of the sum of the exponentials."""
+    with np.errstate(over="ignore"):
+        total = float(np.add.reduce(np.exp(logits, scratch)))
+    if _LEAST < total < _MOST:
+        return math.log(total)
+    largest = logits.max()
+    np.exp(np.subtract(logits, largest, scratch), scratch)
+    return float(largest) + math.log(np.add.reduce(scratch))
 
 
 class _SchemaConverter(SchemaConverter):  # type: ignore[misc, unused-ignore]
@@ -125,23 +134,17 @@ class Sampler:
         self._vocabulary = vocabulary
         self._seed = params.seed
         self._sibling = sibling
+        self._seeds: dict[int, int] = {}
         self._greedy = params.temperature == 0
-        self._candidates = np.zeros(vocabulary.n_tokens, _CANDIDATE)
-        self._ids = np.arange(vocabulary.n_tokens, dtype=np.int32)
         self._scratch = np.empty(vocabulary.n_tokens, np.float32)
-        self._likely = np.empty(vocabulary.n_tokens, np.bool_)
-        self._array = llama_cpp.llama_token_data_array(
-            ctypes.cast(self._candidates.ctypes.data, llama_cpp.llama_token_data_p)
-        )
         self._chain = llama_cpp.llama_sampler_chain_init(
             llama_cpp.llama_sampler_chain_default_params()
         )
         weakref.finalize(self, llama_cpp.llama_sampler_free, self._chain)
         self._has_penalties = self._fill_chain(params, n_ctx)
         # Nothing changes the order of the logits: the likeliest needs no chain.
-        self._argmax = self._greedy and not llama_cpp.llama_sampler_chain_n(self._chain)
-        begins_with_top_k = not (self._greedy or self._has_penalties or params.logit_bias)
-        self._top_k = params.top_k if begins_with_top_k else 0
+        self._n_samplers = llama_cpp.llama_sampler_chain_n(self._chain)
+        self._argmax = self._greedy and not self._n_samplers
         self._grammar = self._make_grammar(params)
         if self._has_penalties:
             window = n_ctx if params.penalty_window < 0 else params.penalty_window
@@ -205,7 +208,7 @@ class Sampler:
         weakref.finalize(self, llama_cpp.llama_sampler_free, grammar)
         return grammar
 
-    def choose(self, logits: Logits, position: int) -> int:
+    def choose(self, logits: Logits, position: int, memory: Memory | None = None) -> int:
         """The next token.
 
         Parameters
@@ -213,15 +216,17 @@ class Sampler:
         logits : ndarray of float32, shape (n_vocab,)
         position : int
             Tokens in front of it.
+        memory : Memory, optional
+            Where the logits may still be, so that they need not be copied.
 
         Raises
         ------
         GrammarError
             When no token of the vocabulary continues the grammar.
         """
-        token = self._draw(logits, position, by_grammar=False)
+        token = int(logits.argmax()) if self._argmax else self._draw(logits, position, memory)
         if self._grammar is not None and not self._fits(token):
-            token = self._draw(logits, position, by_grammar=True)
+            token = self._draw(logits, position, None, by_grammar=True)
         return token
 
     def accept(self, token: int) -> None:
@@ -233,25 +238,41 @@ class Sampler:
 
     def log_probability(self, logits: Logits, token: int) -> float:
         """:func:`log_probability` in memory that is there already: new memory costs more."""
-        shifted = np.subtract(logits, logits.max(), out=self._scratch)
-        chosen = shifted[token]
-        np.exp(shifted, out=shifted)
-        return float(chosen - np.log(shifted.sum()))
+        return logits.item(token) - _log_total(logits, self._scratch)
 
-    def _draw(self, logits: Logits, position: int, *, by_grammar: bool) -> int:
-        if self._argmax and not by_grammar:
-            return int(logits.argmax())
-        array = self._fill(logits, 0 if by_grammar else self._top_k)
-        if by_grammar:
-            llama_cpp.llama_sampler_apply(self._grammar, ctypes.byref(array))
-        llama_cpp.llama_sampler_apply(self._chain, ctypes.byref(array))
+    def _draw(
+        self, logits: Logits, position: int, memory: Memory | None, *, by_grammar: bool = False
+    ) -> int:
         last = (
             llama_cpp.llama_sampler_init_greedy()
             if self._greedy
-            else llama_cpp.llama_sampler_init_dist(draw_seed(self._seed, self._sibling, position))
+            else llama_cpp.llama_sampler_init_dist(self._seed_of(position))
         )
-        llama_cpp.llama_sampler_apply(last, ctypes.byref(array))
-        llama_cpp.llama_sampler_free(last)
+        llama_cpp.llama_sampler_chain_add(self._chain, last)
+        try:
+            # Penalties would count this token, which a grammar may not take.
+            if memory is not None and not self._has_penalties:
+                token = memory.sample(self._chain, logits)
+                if token is not None:
+                    return token
+            return self._apply(logits, by_grammar=by_grammar)
+        finally:
+            last = llama_cpp.llama_sampler_chain_remove(self._chain, self._n_samplers)
+            llama_cpp.llama_sampler_free(last)
+
+    def _apply(self, logits: Logits, *, by_grammar: bool) -> int:
+        """What llama.cpp does in ``llama_sampler_sample``, for logits that it does not have."""
+        candidates = np.empty(logits.size, _CANDIDATE)
+        candidates["id"], candidates["logit"] = np.arange(logits.size), logits
+        array = llama_cpp.llama_token_data_array(
+            ctypes.cast(candidates.ctypes.data, llama_cpp.llama_token_data_p),
+            logits.size,
+            -1,
+            False,
+        )
+        if by_grammar:
+            llama_cpp.llama_sampler_apply(self._grammar, ctypes.byref(array))
+        llama_cpp.llama_sampler_apply(self._chain, ctypes.byref(array))
         chosen = array.data[array.selected]
         if by_grammar and not np.isfinite(chosen.logit):
             raise GrammarError(
@@ -260,25 +281,14 @@ class Sampler:
             )
         return int(chosen.id)
 
-    def _fill(self, logits: Logits, top_k: int) -> Any:
-        """The candidates; where top-k comes first, only those that it may take."""
-        ids: npt.NDArray[np.signedinteger] = self._ids
-        candidates, array = self._candidates, self._array
-        if 0 < top_k < _COLUMNS <= logits.size // 8:
-            # The k likeliest of some columns' maxima are k tokens: none of the k likeliest of all
-            # is less likely than the last of them.
-            height = logits.size // _COLUMNS
-            table = logits[: height * _COLUMNS].reshape(height, _COLUMNS)
-            maxima = np.maximum.reduce(table, axis=0)
-            maxima.partition(_COLUMNS - top_k)
-            np.greater_equal(logits, maxima[_COLUMNS - top_k], out=self._likely)
-            likely = self._likely.nonzero()[0]
-            if likely.size >= top_k:  # fewer where logits are not numbers
-                ids, logits, candidates = likely, logits[likely], candidates[: likely.size]
-        candidates["id"] = ids
-        candidates["logit"] = logits
-        array.size, array.selected, array.sorted = ids.size, -1, False
-        return array
+    def _seed_of(self, position: int) -> int:
+        """The seed of a draw; several at once, since between two decodes all code is cold."""
+        seed = self._seeds.get(position)
+        if seed is None:
+            ahead = range(position, position + _SEEDS_AT_ONCE)
+            self._seeds = {at: draw_seed(self._seed, self._sibling, at) for at in ahead}
+            seed = self._seeds[position]
+        return seed
 
     def _fits(self, token: int) -> bool:
         """Ask before ``accept``, which ends the process at a token that does not match."""

@@ -32,6 +32,8 @@ class Vocabulary:
         self.eos = self._or_none(llama_cpp.llama_vocab_eos(handle))
         self.adds_bos = bool(llama_cpp.llama_vocab_get_add_bos(handle)) and self.bos is not None
         self._pieces: dict[tuple[int, bool], bytes] = {}
+        self._texts: dict[int, str | None] = {}
+        self._ends: dict[int, bool] = {}
 
     def _or_none(self, token: int) -> int | None:
         return int(token) if 0 <= token < self.n_tokens else None
@@ -150,6 +152,15 @@ class Vocabulary:
             found = self._pieces[key] = buffer.raw[:n]
         return found
 
+    def whole_piece(self, token: int) -> str | None:
+        """The text that one token adds, None where that is no whole characters."""
+        if token not in self._texts:
+            try:
+                self._texts[token] = self.piece(token).decode()
+            except UnicodeDecodeError:
+                self._texts[token] = None
+        return self._texts[token]
+
     def text(self, token: int | None) -> str:
         """A token as the vocabulary spells it, empty for none."""
         if token is None:
@@ -162,7 +173,10 @@ class Vocabulary:
 
     def is_end(self, token: int) -> bool:
         """Whether the token ends a generation."""
-        return bool(llama_cpp.llama_vocab_is_eog(self.handle, token))
+        found = self._ends.get(token)
+        if found is None:
+            found = self._ends[token] = bool(llama_cpp.llama_vocab_is_eog(self.handle, token))
+        return found
 
     def common_prefix(self, held: Sequence[int], wanted: Sequence[int]) -> tuple[int, int]:
         """How far two token lists spell the same, control tokens apart from text.

@@ -13,7 +13,7 @@ from conftest import ModelMaker
 from engine.helpers import EVERY, SNAPSHOT, Script, assert_twins, context_of, play, words
 
 from mullama_nb import Context, Model
-from mullama_nb.engine.sampler import log_probabilities
+from mullama_nb.engine.sampler import log_probability
 from mullama_nb.errors import ContextError, ContextFullError, InexactWarning, ParameterError
 
 PROMPT = words(70)
@@ -47,7 +47,7 @@ def forced(context: Context, tokens: list[int]) -> list[float]:
     """The log-probability of each token, evaluated one after the other."""
     logprobs = []
     for token in tokens:
-        logprobs.append(float(log_probabilities(context.logits)[token]))
+        logprobs.append(log_probability(context.logits, token))
         context.evaluate([token])
     return logprobs
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import llama_cpp
 import numpy as np
 import pytest
 from conftest import ModelMaker
@@ -156,3 +157,30 @@ def test_closing_while_others_work(tiny: ModelMaker) -> None:
             thread.join(20)
         assert len(errors) == 4
         assert all("was closed" in str(e) or "no tokens to capture" in str(e) for e in errors)
+
+
+def test_no_thread_that_goes_on_living_decodes(
+    tiny: ModelMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenMP would keep a team of threads for it, and every token would take longer."""
+    decode, decoded = llama_cpp.llama_decode, set()
+
+    def noted(*arguments: object) -> int:
+        decoded.add(threading.current_thread())
+        return int(decode(*arguments))
+
+    monkeypatch.setattr(llama_cpp, "llama_decode", noted)
+    with context_of(tiny(), words(40)) as context, context.fork() as other:
+        for _ in range(2):
+            context.rewind(30)  # whose logits have to be worked out again
+            stream = context.stream(words(2), 9)
+            next(stream)
+            context.capture(0)
+            stream.close()
+            other.generate(words(1), 3)
+            context.logits_at(10)
+    deadline = time.monotonic() + 5
+    while any(thread.is_alive() for thread in decoded):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert threading.main_thread() not in decoded

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 import pytest
 
-from mullama_nb.engine.worker import FairLock, Worker, interrupts_held
+from mullama_nb.engine.worker import FairLock, Worker, decoding, interrupts_held
 from mullama_nb.errors import ContextError
 
 pytestmark = pytest.mark.usefixtures("no_deadlock")
@@ -211,3 +212,73 @@ def test_a_worker_that_is_dropped_ends_its_thread() -> None:
             return
         time.sleep(0.01)
     pytest.fail("the thread is still there")
+
+
+def threads_named(name: str) -> int:
+    return sum(thread.name.startswith(name) for thread in threading.enumerate())
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 5
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_worker_that_rests_gives_up_its_thread_for_another() -> None:
+    """Threads of OpenMP's that belong to it would slow the other one down."""
+    first, second = Worker("first"), Worker("second")
+    assert first.wait(first.submit(first.is_current), lambda: None)
+    assert threads_named("first") == 1
+    second.wait(second.submit(lambda: None), lambda: None)
+    wait_until(lambda: not threads_named("first"))
+    assert first.wait(first.submit(first.is_current), lambda: None)
+    wait_until(lambda: not threads_named("second"))
+    for worker in (first, second):
+        worker.close()
+        with pytest.raises(RuntimeError, match="was closed"):
+            worker.submit(lambda: None)
+
+
+def test_a_worker_that_is_busy_keeps_its_thread() -> None:
+    busy, other, go_on = Worker("busy"), Worker("other"), threading.Event()
+    futures = [busy.submit(lambda: go_on.wait(10)), busy.submit(busy.is_current)]
+    for _ in range(3):
+        other.wait(other.submit(lambda: None), lambda: None)
+    assert threads_named("busy") == 1
+    go_on.set()
+    assert [busy.wait(future, lambda: None) for future in futures] == [True, True]
+    for worker in (busy, other):
+        worker.close()
+
+
+def test_many_threads_may_use_many_workers() -> None:
+    workers = [Worker(f"many-{number}") for number in range(4)]
+
+    def use(seed: int) -> None:
+        choice = random.Random(seed)
+        for number in range(100):
+            worker = choice.choice(workers)
+            assert worker.wait(worker.submit(lambda n=number: n), lambda: None) == number
+
+    users = [threading.Thread(target=use, args=(seed,)) for seed in range(4)]
+    for user in users:
+        user.start()
+    for user in users:
+        user.join()
+    for worker in workers:
+        worker.close()
+    wait_until(lambda: not threads_named("many"))
+
+
+def test_decodes_are_a_workers_or_on_a_thread_that_ends_with_them() -> None:
+    def here() -> threading.Thread:
+        return threading.current_thread()
+
+    passing = decoding(here)
+    assert passing is not here()
+    assert not passing.is_alive()
+    worker = Worker("decodes")
+    thread = worker.wait(worker.submit(here), lambda: None)
+    assert worker.wait(worker.submit(lambda: decoding(here)), lambda: None) is thread
+    worker.close()

@@ -38,13 +38,22 @@ def test_too_much_is_said_before_it_is_used() -> None:
 def test_memory_is_used_again_once_nothing_looks_at_it() -> None:
     first = empty_bytes(3 << 20)
     address = first.ctypes.data
-    part = memoryview(first[100:200])
     del first
-    assert empty_bytes(3 << 20).ctypes.data != address
-    del part
+    part = memoryview(empty_bytes(3 << 20)[100:200])
+    assert np.frombuffer(part, np.uint8).ctypes.data == address + 100
+    assert not address <= empty_bytes(3 << 20).ctypes.data < address + (3 << 20)
+    assert part.nbytes == 100
+    first = empty_bytes(3 << 20)
+    address = first.ctypes.data
+    del first
     again = empty_bytes(2 << 20, 12)
-    assert again.ctypes.data == address + 12
-    assert again.size == 2 << 20
+    assert (again.ctypes.data, again.size) == (address + 12, 2 << 20)
+
+
+@pytest.mark.skipif(not buffer._IS_LINUX, reason="memory is not kept here")
+def test_very_much_memory_is_given_back() -> None:
+    empty_bytes(65 << 20)
+    assert not buffer._latest or len(buffer._latest[0]) <= 64 << 20
 
 
 def test_no_two_arrays_share_memory() -> None:
