@@ -125,12 +125,17 @@ def session_info(name: str, outline: SessionOutline) -> SessionInfo:
         n_tokens=outline.n_tokens,
         n_bytes=outline.n_bytes,
         model=_plain(values.get("model")),
-        settings=settings if isinstance(settings, dict) else {},
-        environment=environment if isinstance(environment, dict) else {},
+        settings=_sorted(settings),
+        environment=_sorted(environment),
         n_ctx=n_ctx if type(n_ctx) is int and n_ctx > 0 else None,
         created=_parse_time(values.get("created")),
         has_logits=outline.has_logits,
     )
+
+
+def _sorted(values: object) -> dict[str, Any]:
+    """By name, as they stand in a file; nothing where a file has something else in their place."""
+    return dict(sorted(values.items())) if isinstance(values, dict) else {}
 
 
 def _plain(text: object) -> str | None:

@@ -15,7 +15,7 @@ import pytest
 from state.forge import put_together, take_apart
 from state.helper import STRUCTURES, ModelMaker, bare_context, context_of, greedy, some_tokens
 
-from mullama_nb import Context
+from mullama_nb import Context, inspect_session
 from mullama_nb.engine.memory import Memory
 from mullama_nb.errors import (
     DecodeError,
@@ -345,6 +345,17 @@ def test_numbers_are_looked_at_while_the_file_is_read(
     number = np.full(1, np.nan, np.float16 if kind else np.float32).tobytes()
     path.write_bytes(put_together(parts.with_state(start - len(HEADER), number)))
     assert read_session(path, partial(row_places, structure, shape)).finite == ()
+
+
+def test_saving_loading_and_inspecting_say_the_same(tiny: ModelMaker, tmp_path: Path) -> None:
+    path = tmp_path / "a.session"
+    with context_of(tiny("llama")) as context:
+        context.evaluate(some_tokens(9))
+        saved_info = context.save_session(path)
+        inspected = inspect_session(path)
+        assert saved_info == context.load_session(path) == inspected
+        assert list(saved_info.settings) == list(inspected.settings)
+        assert list(saved_info.environment) == list(inspected.environment)
 
 
 def test_a_state_that_is_saved_lies_as_it_will_in_the_file(tiny: ModelMaker) -> None:
