@@ -139,7 +139,7 @@ class Model:
         """The context size that the model was trained with, in tokens."""
         return int(llama_cpp.llama_model_n_ctx_train(self.handle))
 
-    @property
+    @cached_property
     def tensor_names(self) -> frozenset[str]:
         """The names of the tensors in the GGUF file."""
         return frozenset(tensor.name for tensor in self._weights.file.tensors)

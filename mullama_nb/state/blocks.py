@@ -16,6 +16,8 @@ __all__ = ["Block", "ByteArray", "LayoutError", "Reader", "parse_kv", "parse_rec
 ByteArray: TypeAlias = npt.NDArray[np.uint8]
 
 _MAX_LAYERS = 1 << 12
+_NUMBER, _TWO_NUMBERS = struct.Struct("<I"), struct.Struct("<II")
+_ROW, _TURNED_ROW = struct.Struct("<iQ"), struct.Struct("<iII")
 
 
 class LayoutError(ValueError):
@@ -46,37 +48,36 @@ class Reader:
 
     def __init__(self, data: ByteArray) -> None:
         self.data = data
+        self.bytes = data.data
         self.offset = 0
 
-    def take(self, n_bytes: int, what: str) -> int:
-        """Step over so many bytes and return where they begin."""
+    def take(self, n_bytes: int, *what: object) -> int:
+        """Step over so many bytes and return where they begin; ``what`` is for the error."""
         left = self.data.size - self.offset
         if n_bytes > left:
-            raise LayoutError(f"{what} needs {n_bytes} bytes at {self.offset}, {left} are left")
+            words = " ".join(map(str, what))
+            raise LayoutError(f"{words} needs {n_bytes} bytes at {self.offset}, {left} are left")
         start = self.offset
         self.offset += n_bytes
         return start
 
-    def unpack(self, layout: str, what: str) -> tuple[int, ...]:
+    def unpack(self, layout: struct.Struct, *what: object) -> tuple[int, ...]:
         """Read numbers."""
-        start = self.take(struct.calcsize(layout), what)
-        values: tuple[int, ...] = struct.unpack_from(layout, self.data.data, start)
-        return values
+        return layout.unpack_from(self.bytes, self.take(layout.size, *what))
 
     def u32(self, what: str) -> int:
         """Read one unsigned number."""
-        return self.unpack("<I", what)[0]
+        return self.unpack(_NUMBER, what)[0]
 
 
-def _row(reader: Reader, what: str) -> Tensor:
-    ggml_type, row_bytes = reader.unpack("<iQ", what)
-    return Tensor(ggml_type, row_bytes)
+def _row(reader: Reader, *what: object) -> Tensor:
+    return Tensor(*reader.unpack(_ROW, *what))
 
 
-def _turned_row(reader: Reader, what: str) -> Tensor:
-    ggml_type, element, n_embd = reader.unpack("<iII", what)
+def _turned_row(reader: Reader, *what: object) -> Tensor:
+    ggml_type, element, n_embd = reader.unpack(_TURNED_ROW, *what)
     if n_embd == 0:
-        raise LayoutError(f"{what} claims rows of no elements")
+        raise LayoutError(f"{' '.join(map(str, what))} claims rows of no elements")
     return Tensor(ggml_type, element * n_embd, n_embd)
 
 
@@ -101,7 +102,7 @@ def parse_kv(reader: Reader, structure: Structure) -> Block:
     n_seq = table[:, 4:8].copy().view("<u4").reshape(-1)
     if (n_seq != 1).any():
         raise LayoutError(f"a cell in {int(n_seq[n_seq != 1][0])} sequences; each must be in 1")
-    v_trans, n_layer = reader.unpack("<II", "layer header")
+    v_trans, n_layer = reader.unpack(_TWO_NUMBERS, "layer header")
     if v_trans > 1 or n_layer > _MAX_LAYERS:
         raise LayoutError(f"a layer header of {v_trans}, {n_layer}")
     tensors: list[Tensor] = []
@@ -111,10 +112,10 @@ def parse_kv(reader: Reader, structure: Structure) -> Block:
         if part == "V" and reader.offset == reader.data.size:
             break
         for layer in range(n_layer):
-            what = f"{part} of layer {layer}"
             read = _turned_row if part == "V" and v_trans else _row
-            tensors.append(read(reader, what))
-            offsets.append(reader.take(tensors[-1].row_bytes * n_cells, f"{what}: rows"))
+            tensor = read(reader, part, "of layer", layer)
+            tensors.append(tensor)
+            offsets.append(reader.take(tensor.row_bytes * n_cells, "rows of", part, layer))
     return Block(
         "kv", n_cells, cells, positions, n_layer, tuple(tensors), tuple(offsets), bool(v_trans)
     )
@@ -138,14 +139,14 @@ def parse_recurrent(reader: Reader, structure: Structure) -> Block:
         if n_seq != 0:
             raise LayoutError(f"a recurrent cell that names {n_seq} sequences; it must name none")
         positions[0] = position
-    s_trans, n_layer = reader.unpack("<II", "recurrent layer header")
+    s_trans, n_layer = reader.unpack(_TWO_NUMBERS, "recurrent layer header")
     if s_trans != 0 or n_layer > _MAX_LAYERS:
         raise LayoutError(f"a recurrent layer header of {s_trans}, {n_layer}")
     tensors: list[Tensor] = []
     offsets: list[int] = []
     for part in ("R", "S"):
         for layer in range(structure.n_recurrent):
-            what = f"{part} of recurrent layer {layer}"
-            tensors.append(_row(reader, what))
-            offsets.append(reader.take(tensors[-1].row_bytes * n_cells, f"{what}: row"))
+            tensor = _row(reader, part, "of recurrent layer", layer)
+            tensors.append(tensor)
+            offsets.append(reader.take(tensor.row_bytes * n_cells, "row of", part, layer))
     return Block("recurrent", n_cells, cells, positions, n_layer, tuple(tensors), tuple(offsets))

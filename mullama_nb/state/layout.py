@@ -43,7 +43,8 @@ __all__ = [
 
 Buffer: TypeAlias = bytes | bytearray | memoryview | ByteArray
 
-HEADER = struct.pack("<Ii", 0xAF143CD8, 0)
+_HEADER = struct.Struct("<Ii")
+HEADER = _HEADER.pack(0xAF143CD8, 0)
 """What stands in front of a state in memory; in a file it is left out. The id is never read."""
 
 
@@ -67,7 +68,7 @@ class SequenceState:
         self.data = np.frombuffer(data, np.uint8)
         self.structure = structure
         reader = Reader(self.data)
-        magic = reader.unpack("<Ii", "header")[0]
+        magic = reader.unpack(_HEADER, "header")[0]
         if magic != struct.unpack_from("<I", HEADER)[0]:
             raise LayoutError(f"magic {magic:#010x} is not that of a sequence state")
         blocks: list[Block] = []
