@@ -13,8 +13,8 @@ the first rows into its cells before it has read the last. Whoever checks a file
 hold all of it first: 47 MB are read from memory once more, and written once more. ``read, then
 set`` does that and checks nothing: what it reaches is the most that any checked load from a warm
 page cache can. Of ours, with 2,048 tokens in f16, reading takes 4 ms, hashing 1, looking for
-numbers that are none 2 and setting 5; llama.cpp's takes 7 in all. From disk it takes 21, of which
-nothing but its setting, 5, is left to us to gain.
+numbers that are none 2 and setting 5; llama.cpp's takes 7 in all. From disk llama.cpp's takes 21,
+as long as the disk needs; ours begins to set when all of it has come.
 
 Two threads read from a warm cache in 3 ms instead of 4, and from disk in 29 instead of 24. To map
 the file instead of reading it would save the copy, and end the process when somebody cuts the file.

@@ -15,7 +15,8 @@ from ..errors import ContextError, InexactWarning, ParameterError
 from ..state.layout import Shape, Structure
 from . import compatibility
 from .llama_context import make_llama_context
-from .memory import Logits, Memory, MemoryKind
+from .memory import Logits, Memory
+from .memory_kind import MemoryKind
 from .model import Model
 from .native import StopFlag
 from .params import ContextParams

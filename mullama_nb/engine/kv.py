@@ -7,7 +7,7 @@ from ..state.file import session_bytes
 from ..state.layout import Shape, Structure, Tensor, state_bytes
 from .context import Context
 from .llama_context import head_sizes, kv_heads
-from .memory import has_extended_cells, memory_kind, n_swa
+from .memory_kind import has_extended_cells, memory_kind, n_swa
 from .model import Model
 from .params import ContextParams
 from .session import Host, session_metadata

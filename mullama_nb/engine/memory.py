@@ -12,7 +12,7 @@ import ctypes
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import llama_cpp
 import numpy as np
@@ -22,6 +22,7 @@ from ..errors import DecodeError
 from ..state.buffer import empty_bytes
 from ..state.file import page_offset
 from ..state.layout import HEADER, ByteArray, SequenceState, Shape, Structure, join
+from .memory_kind import MemoryKind, memory_kind, n_swa, structures
 from .model import Model
 from .native import StopFlag
 from .worker import decoding
@@ -31,15 +32,10 @@ __all__ = [
     "Aborted",
     "Logits",
     "Memory",
-    "MemoryKind",
     "Snapshot",
-    "has_extended_cells",
-    "memory_kind",
     "n_sequences",
-    "n_swa",
 ]
 
-MemoryKind: TypeAlias = Literal["cuttable", "windowed", "snapshot"]
 Logits: TypeAlias = npt.NDArray[np.float32]
 
 MOST_OUTPUTS = 64
@@ -50,8 +46,6 @@ _SCRATCH = 1
 _PIN = 2  # only for models with a window
 _MOST_SEQUENCES = 256  # llama.cpp's LLAMA_MAX_SEQ
 _PARTIAL_ONLY = 1  # LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY
-_MROPE_TYPES = (8, 24, 40)  # LLAMA_ROPE_TYPE_MROPE, _VISION, _IMROPE
-_CHUNKED_WINDOW = ("llama4",)  # their window jumps from chunk to chunk
 
 
 # The address alone: to make a pointer of it takes longer than to choose a token.
@@ -84,55 +78,10 @@ class Snapshot:
     logits: Logits
 
 
-def memory_kind(model: Model) -> MemoryKind:
-    """What a model's memory allows.
-
-    Returns
-    -------
-    {"cuttable", "windowed", "snapshot"}
-        ``cuttable``: a cache with a cell per token, cut anywhere. ``windowed``: the same, with
-        layers that look back only so far; its rows are read in pieces no longer than the window.
-        ``snapshot``: recurrent state, which exists for the last token only.
-    """
-    handle = model.handle
-    if llama_cpp.llama_model_is_recurrent(handle) or llama_cpp.llama_model_is_hybrid(handle):
-        return "snapshot"
-    if n_swa(model) > 0:
-        return "snapshot" if model.architecture in _CHUNKED_WINDOW else "windowed"
-    return "cuttable"
-
-
 def n_sequences(model: Model, n_parallel: int) -> int:
     """How many sequences a context needs for so many branches beside its own."""
     own = _PIN + int(n_swa(model) > 0)
     return min(own + n_parallel, _MOST_SEQUENCES)
-
-
-def n_swa(model: Model) -> int:
-    """How many tokens the layers with a sliding window look back; 0 where there are none."""
-    return int(llama_cpp.llama_model_n_swa(model.handle))
-
-
-def has_extended_cells(model: Model) -> bool:
-    """Whether a position has several dimensions, as for M-RoPE."""
-    return llama_cpp.llama_model_rope_type(model.handle) in _MROPE_TYPES
-
-
-def _structures(model: Model) -> Iterator[Structure]:
-    """What the model's memory may write, likeliest first."""
-    handle = model.handle
-    extended = has_extended_cells(model)
-    n_layer = llama_cpp.llama_model_n_layer(handle)
-    for cells in (extended, not extended):
-        if llama_cpp.llama_model_is_recurrent(handle):
-            yield Structure(("recurrent",), n_layer, cells)
-        elif llama_cpp.llama_model_is_hybrid(handle):
-            for n in range(n_layer + 1):
-                yield Structure(("kv", "recurrent"), n, cells)
-                yield Structure(("kv", "kv", "recurrent"), n, cells)
-        else:
-            yield Structure(("kv",), 0, cells)
-            yield Structure(("kv", "kv"), 0, cells)
 
 
 class Memory:
@@ -464,7 +413,7 @@ class Memory:
         """
         if self._described is None:
             probe = self._probe()
-            state = SequenceState.infer(probe, _structures(self._model))
+            state = SequenceState.infer(probe, structures(self._model))
             if state is None:
                 raise DecodeError(
                     f"the memory of the architecture {self._model.architecture!r} has a layout "

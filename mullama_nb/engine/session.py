@@ -9,7 +9,7 @@ from ..state.file import CELL_MARK, SessionFile, now
 from ..state.finite import is_finite, numbers_are_finite
 from ..state.layout import LayoutError, SequenceState, Shape, Structure, join
 from . import compatibility
-from .memory import MemoryKind
+from .memory_kind import MemoryKind
 from .model import Model
 from .params import ContextParams
 from .path import PathState

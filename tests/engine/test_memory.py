@@ -21,7 +21,7 @@ from engine.helpers import (
 )
 
 from mullama_nb import Context
-from mullama_nb.engine.memory import memory_kind
+from mullama_nb.engine.memory_kind import memory_kind
 from mullama_nb.engine.path import PathState
 from mullama_nb.errors import DecodeError, InexactWarning, UnverifiedWarning
 from mullama_nb.state.layout import SequenceState
