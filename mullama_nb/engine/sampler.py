@@ -9,10 +9,12 @@ import math
 import struct
 import weakref
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import llama_cpp
 import numpy as np
+import numpy.typing as npt
 from blake3 import blake3
 from llama_cpp.llama_grammar import SchemaConverter
 
@@ -262,14 +264,9 @@ class Sampler:
 
     def _apply(self, logits: Logits, *, by_grammar: bool) -> int:
         """What llama.cpp does in ``llama_sampler_sample``, for logits that it does not have."""
-        candidates = np.empty(logits.size, _CANDIDATE)
-        candidates["id"], candidates["logit"] = np.arange(logits.size), logits
-        array = llama_cpp.llama_token_data_array(
-            ctypes.cast(candidates.ctypes.data, llama_cpp.llama_token_data_p),
-            logits.size,
-            -1,
-            False,
-        )
+        ids, candidates, pointer = self._candidates
+        candidates["id"], candidates["logit"] = ids, logits
+        array = llama_cpp.llama_token_data_array(pointer, logits.size, -1, False)
         if by_grammar:
             llama_cpp.llama_sampler_apply(self._grammar, ctypes.byref(array))
         llama_cpp.llama_sampler_apply(self._chain, ctypes.byref(array))
@@ -280,6 +277,14 @@ class Sampler:
                 "what was generated so far is kept"
             )
         return int(chosen.id)
+
+    @cached_property
+    def _candidates(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.void], Any]:
+        """All ids, memory for the candidates, and where it lies."""
+        n = self._vocabulary.n_tokens
+        memory = np.empty(n, _CANDIDATE)
+        pointer = ctypes.cast(memory.ctypes.data, llama_cpp.llama_token_data_p)
+        return np.arange(n, dtype=np.int32), memory, pointer
 
     def _seed_of(self, position: int) -> int:
         """The seed of a draw; several at once, since between two decodes all code is cold."""
