@@ -274,12 +274,14 @@ class Runner:
 
     def _run_to_end(self, run: Run) -> None:
         """All tokens of a run; the lock is let go when somebody wants it."""
-        generation, goes_on = run.generation, run.generation is not None
-        while generation is not None and goes_on:
+        if run.generation is None:
+            return
+        goes_on = True
+        while goes_on:
             with self._lock.held():
-                goes_on = self._advance(generation, run.ticket) is not None
-                while goes_on and not self._lock.is_wanted():
-                    goes_on = self._advance(generation, run.ticket) is not None
+                while goes_on := self._advance(run.generation, run.ticket) is not None:
+                    if self._lock.is_wanted():
+                        break
 
     def begin(self, request: Request, ticket: Ticket) -> Run:
         """Evaluate the prompt and get ready to generate; runs on the worker."""

@@ -14,6 +14,7 @@ from conftest import ModelMaker
 from engine.helpers import PARAMS, context_of, words
 
 from mullama_nb import Completion, Context, Model, SamplingParams
+from mullama_nb.engine.path import ActivePath
 from mullama_nb.engine.sampler import Sampler, draw_seed, log_probabilities, log_probability
 
 Chain = Callable[[Any], None]
@@ -212,18 +213,55 @@ def test_the_fast_way_to_the_likeliest_is_the_chains(tiny: ModelMaker) -> None:
         assert fast.choose(logits, 0) == chain.choose(logits, 0) == logits.argmax()
 
 
-@pytest.mark.parametrize("top_k", [1, 2, 40, 511, 512, 2000])
-def test_leaving_out_what_top_k_would_changes_no_draw(smollm2: Model, top_k: int) -> None:
-    rng = np.random.default_rng(top_k)
-    options = {"temperature": 1.5, "top_k": top_k, "top_p": 1.0, "min_p": 0.0}
-    fast, whole = sampler(smollm2, **options), sampler(smollm2, **options, logit_bias={0: 0.0})
-    for position in range(30):
-        logits = rng.standard_normal(smollm2.n_vocab).astype(np.float32)
-        logits[rng.integers(0, logits.size, position)] = -np.inf
-        logits[512 * 5 : 512 * 5 + position] += 20  # the likeliest may lie side by side
-        assert fast.choose(logits, position) == whole.choose(logits, position)
-        token = int(logits.argmax())
-        assert fast.log_probability(logits, token) == log_probability(logits, token)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"temperature": 0.0, "logit_bias": {5: 3.0}},
+        {"temperature": 0.8},
+        {"temperature": 1.5, "top_k": 0, "top_p": 1.0, "min_p": 0.0},
+        {"temperature": 1.5, "top_k": 2000, "typical_p": 0.9},
+        {"temperature": 1.2, "repetition_penalty": 1.3},
+    ],
+    ids=["biased", "default", "whole", "many", "penalties"],
+)
+def test_logits_that_llama_holds_give_the_draws_that_a_copy_gives(
+    smollm2: Model, options: dict[str, Any]
+) -> None:
+    """As behind a session that was loaded: its stored logits are no row of llama.cpp's."""
+    there, here = sampler(smollm2, **options), sampler(smollm2, **options)
+    with Context(smollm2, PARAMS) as context:
+        context.evaluate(smollm2.tokenize("Once upon a time"))
+        context.generate(max_tokens=1, temperature=0)
+
+        def draw(path: ActivePath) -> list[tuple[int, int]]:
+            logits, copy = path.logits, np.array(path.logits)
+            likeliest = int(copy.argmax())
+            assert there.log_probability(logits, likeliest) == log_probability(copy, likeliest)
+            return [
+                (there.choose(logits, at, path.memory), here.choose(copy, at, path.memory))
+                for at in range(60)
+            ]
+
+        drawn = context._runner.call(draw)
+    assert all(a == b for a, b in drawn)
+    assert len({a for a, _ in drawn}) > 1 or options["temperature"] == 0
+
+
+def test_only_what_llama_holds_is_sampled_there(smollm2: Model) -> None:
+    with Context(smollm2, PARAMS) as context:
+        context.evaluate(smollm2.tokenize("Once upon a time"))
+
+        def ask(path: ActivePath) -> tuple[int | None, int | None]:
+            drawer = sampler(smollm2, temperature=0.8)
+            greedy = llama_cpp.llama_sampler_init_greedy()
+            llama_cpp.llama_sampler_chain_add(drawer._chain, greedy)
+            rows = path.logits, np.array(path.logits)
+            held, copied = (path.memory.sample(drawer._chain, row) for row in rows)
+            return held, copied
+
+        held, copied = context._runner.call(ask)
+        assert held == int(context.logits.argmax())
+        assert copied is None
 
 
 @pytest.mark.parametrize("n_numbers", [0, 3, 300])

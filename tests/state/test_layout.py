@@ -87,24 +87,14 @@ def test_every_byte_is_read(state_of: State, architecture: str, flash_attention:
 
 
 @kinds
-def test_size_is_known_beforehand(
-    state_of: State, architecture: str, flash_attention: bool
-) -> None:
-    structure = STRUCTURES[architecture]
-    shape = SequenceState(state_of(architecture, flash_attention, 1), structure).shape
-    for n in (1, WINDOW, N_TOKENS):
-        actual = state_of(architecture, flash_attention, n).size
-        assert state_bytes(structure, shape, n, WINDOW) == actual
-
-
-@kinds
-def test_places_of_rows_are_known_beforehand(
+def test_size_and_places_of_rows_are_known_beforehand(
     state_of: State, architecture: str, flash_attention: bool
 ) -> None:
     structure = STRUCTURES[architecture]
     shape = SequenceState(state_of(architecture, flash_attention, 1), structure).shape
     for n in (1, WINDOW, N_TOKENS):
         state = SequenceState(state_of(architecture, flash_attention, n), structure)
+        assert state_bytes(structure, shape, n, WINDOW) == state.data.size
         assert row_places(structure, shape, n, WINDOW) == state.row_places
 
 
