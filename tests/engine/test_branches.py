@@ -2,77 +2,17 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pytest
 from conftest import ModelMaker
-from engine.helpers import EVERY, assert_twins, context_of, words
+from engine.branching import PROMPT, SAMPLING, N, check_branches, every, ids, one_of_each, unchanged
+from engine.helpers import assert_twins, context_of, words
 
-from mullama_nb import Context, Model
-from mullama_nb.engine.branches import Branch
+from mullama_nb import Model
 from mullama_nb.engine.sampler import Sampler, log_probability
-from mullama_nb.errors import ContextError, DecodeError, GrammarError, ParameterError
-from mullama_nb.state.layout import SequenceState
-
-PROMPT = words(70)
-N = len(PROMPT)
-SAMPLING: dict[str, Any] = {"temperature": 1.0, "seed": 1}
-
-every = pytest.mark.parametrize("architecture", EVERY)
-one_of_each = pytest.mark.parametrize("architecture", ["llama", "gemma3", "mamba", "lfm2"])
-
-
-@contextmanager
-def unchanged(context: Context) -> Iterator[None]:
-    """Check that tokens, rows in their cells, logits and watermark are as before, to the bit."""
-    context.mark()
-    tokens, rows, logits = context.tokens, context.capture().data, context.logits
-    yield
-    assert context.tokens == tokens
-    assert context.watermark == len(tokens)
-    np.testing.assert_array_equal(context.capture().data, rows)
-    np.testing.assert_array_equal(context.logits, logits)
-
-
-def ids(branch: Branch) -> tuple[int, ...]:
-    return tuple(token.id for token in branch.completion.tokens)
-
-
-def check_segment(context: Context, branch: Branch, start: int = N) -> None:
-    """Check that the segment is that of the tokens, its rows sorted and complete."""
-    segment = branch.segment
-    if segment is None:
-        assert not branch.completion.tokens
-        return
-    assert (segment.start, segment.tokens) == (start, ids(branch))
-    assert segment.whole == (context.memory_kind == "snapshot")
-    state = SequenceState(segment.data, context.layout[0])
-    assert state.is_sorted()
-    if not segment.whole:
-        assert state.covers(start, segment.stop)
-
-
-def check_branches(context: Context, branches: list[Branch], tolerance: float = 0.05) -> None:
-    """Check that every branch is right, and goes on the same however often it is restored."""
-    start, prompt = context.token_count(), context.capture()
-    with context.fork() as once, context.fork() as again, context.fork() as evaluated:
-        for branch in branches:
-            check_segment(context, branch, start)
-            if branch.segment is None:
-                continue
-            for restored in (once, again):
-                restored.restore(branch.segment, keep=start)
-            evaluated.restore(prompt)
-            evaluated.evaluate(ids(branch))
-            assert once.tokens == evaluated.tokens
-            np.testing.assert_allclose(once.logits, evaluated.logits, atol=tolerance)
-            assert_twins(once, again, min(8, once.n_ctx - once.token_count()))
-
+from mullama_nb.errors import ContextError, GrammarError, ParameterError
 
 # -- the context --------------------------------------------------------------------------------
 
@@ -312,165 +252,6 @@ def test_no_tokens_at_all(tiny: ModelMaker) -> None:
     context = context_of(tiny(), PROMPT)
     for branch in context.explore(3, 0):
         assert (branch.completion.finish_reason, branch.segment) == ("length", None)
-
-
-# -- interruptions ------------------------------------------------------------------------------
-
-
-def after(n_tokens: int, action: Callable[[], object]) -> Callable[[int, object], None]:
-    """A callback that does something once, when so many tokens have been told."""
-    told = [0]
-
-    def on_token(_index: int, _token: object) -> None:
-        told[0] += 1
-        if told[0] == n_tokens:
-            action()
-
-    return on_token
-
-
-@every
-def test_stop_keeps_what_each_branch_has(tiny: ModelMaker, architecture: str) -> None:
-    context = context_of(tiny(architecture), PROMPT, n_parallel=4)
-    with unchanged(context):
-        branches = context.explore(6, 50, on_token=after(4 * 7, context.stop), **SAMPLING)
-    assert [len(ids(b)) for b in branches] == [7, 7, 7, 7, 0, 0]
-    assert {b.completion.finish_reason for b in branches} == {"stopped"}
-    check_branches(context, branches)
-    assert len(context.explore(2, 5)[0].completion.tokens) == 5
-
-
-@every
-def test_stop_takes_back_what_was_held(tiny: ModelMaker, architecture: str) -> None:
-    """A token that may begin a stop string was not handed out, so it is not kept."""
-    context = context_of(tiny(architecture), PROMPT)
-    (whole,) = context.explore(1, 12, **SAMPLING)
-    stop = str(whole.completion)[-6:] + "never"
-    run = context.exploration(2, 40, stop=stop, on_token=lambda *_: steps.append(1), **SAMPLING)
-    steps: list[int] = []
-    branches = run.run()
-    check_branches(context, branches)
-
-    told = len(steps)
-    for n_told in range(1, told, 9):
-        with unchanged(context):
-            branches = context.explore(
-                2, 40, stop=stop, on_token=after(n_told, context.stop), **SAMPLING
-            )
-        assert n_told <= sum(len(ids(b)) for b in branches) < told
-        check_branches(context, branches)
-
-
-@one_of_each
-def test_stop_among_branches_that_are_set_aside(tiny: ModelMaker, architecture: str) -> None:
-    context = context_of(tiny(architecture), PROMPT, n_ctx=128)
-    with unchanged(context):
-        branches = context.explore(6, on_token=after(90, context.stop), **SAMPLING)
-    lengths = [len(ids(b)) for b in branches]
-    assert sum(lengths) >= 90
-    assert max(lengths) > min(lengths) > 0
-    check_branches(context, branches)
-
-
-def test_an_interrupt_loses_no_branch(tiny: ModelMaker) -> None:
-    context = context_of(tiny(), PROMPT)
-    main = threading.main_thread().ident
-    assert main is not None
-    run = context.exploration(
-        4, on_token=after(20, lambda: signal.pthread_kill(main, signal.SIGINT)), **SAMPLING
-    )
-    assert run.branches == []
-    with unchanged(context):
-        with pytest.raises(KeyboardInterrupt):
-            run.run()
-        assert [b.completion.finish_reason for b in run.branches] == ["stopped"] * 4
-        assert all(len(ids(b)) >= 5 for b in run.branches)
-        check_branches(context, run.branches)
-
-
-@one_of_each
-@pytest.mark.usefixtures("no_deadlock")
-def test_whoever_moves_the_context_ends_the_branches(tiny: ModelMaker, architecture: str) -> None:
-    context, kept = context_of(tiny(architecture), PROMPT), context_of(tiny(architecture), PROMPT)
-    begun, moved = threading.Event(), threading.Event()
-
-    def move() -> None:
-        begun.wait()
-        context.rewind(N - 10)
-        moved.set()
-
-    mover = threading.Thread(target=move)
-    mover.start()
-    branches = context.explore(
-        3, on_token=after(30, lambda: (begun.set(), moved.wait(0.2))), **SAMPLING
-    )
-    mover.join()
-    assert context.token_count() == N - 10
-    assert {b.completion.finish_reason for b in branches} == {"stopped"}
-    assert all(len(ids(b)) >= 10 for b in branches)
-    check_branches(kept, branches)
-
-
-@one_of_each
-def test_a_callback_that_raises_loses_no_branch(tiny: ModelMaker, architecture: str) -> None:
-    context = context_of(tiny(architecture), PROMPT)
-
-    def fail() -> None:
-        raise RuntimeError("no")
-
-    run = context.exploration(3, on_token=after(10, fail), **SAMPLING)
-    with unchanged(context):
-        with pytest.raises(RuntimeError, match="no"):
-            run.run()
-        assert [len(ids(b)) for b in run.branches] == [4, 4, 4]
-        check_branches(context, run.branches)
-
-
-@one_of_each
-def test_closing_the_context_loses_no_branch(tiny: ModelMaker, architecture: str) -> None:
-    context, other = context_of(tiny(architecture), PROMPT), context_of(tiny(architecture), PROMPT)
-    branches = context.explore(3, on_token=after(10, context.close), **SAMPLING)
-    assert [len(ids(b)) for b in branches] == [4, 4, 4]
-    check_branches(other, branches)
-
-
-@one_of_each
-@pytest.mark.parametrize("n_held", [0, 1])
-def test_a_batch_that_fails_takes_its_tokens_back(
-    tiny: ModelMaker, architecture: str, n_held: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    context = context_of(tiny(architecture), PROMPT)
-    memory = context._runner.path.memory
-    decode_rows, calls = memory.decode_rows, []
-
-    def fail(tokens: Any, *arguments: Any, **options: Any) -> Any:
-        calls.append(len(tokens))
-        if len(calls) == 5:
-            raise DecodeError("no memory")
-        return decode_rows(tokens, *arguments, **options)
-
-    stop = ["e never", " never"] if n_held else []
-    run = context.exploration(4, 30, stop=stop, **SAMPLING)
-    with unchanged(context):
-        monkeypatch.setattr(memory, "decode_rows", fail)
-        with pytest.raises(DecodeError):
-            run.run()
-        monkeypatch.undo()
-        assert max(len(ids(b)) for b in run.branches) == 4
-        check_branches(context, run.branches)
-        assert len(ids(context.explore(1, 3)[0])) == 3
-
-
-def test_a_grammar_that_nothing_continues(tiny: ModelMaker) -> None:
-    """No token of the vocabulary has the byte that U+50000 begins with."""
-    context = context_of(tiny(), PROMPT)
-    run = context.exploration(3, 10, grammar='root ::= "ab" [a-z] "\\U00050000"', **SAMPLING)
-    with unchanged(context):
-        with pytest.raises(GrammarError, match="no token"):
-            run.run()
-        assert len(run.branches) == 3
-        assert max(len(ids(b)) for b in run.branches) > 0
-        check_branches(context, run.branches)
 
 
 # -- refusals -----------------------------------------------------------------------------------
