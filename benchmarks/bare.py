@@ -155,13 +155,15 @@ def sequence_state(handle: Any) -> bytes:
 
 
 def make_llama(model: Model, params: ContextParams) -> llama_cpp.Llama:
-    """llama-cpp-python's own ``Llama`` with the same model, cells and threads."""
+    """llama-cpp-python's own ``Llama`` with the same model, cells and threads.
+
+    Its batches are of its own default size, 512 tokens: a state that it saves has a row of logits
+    for each token of one.
+    """
     n_threads, n_threads_batch = params.threads
     return llama_cpp.Llama(
         str(model.path),
         n_ctx=params.n_ctx or 0,
-        n_batch=params.n_batch,
-        n_ubatch=params.n_ubatch,
         n_threads=n_threads,
         n_threads_batch=n_threads_batch,
         flash_attn=params.flash_attention,

@@ -17,8 +17,8 @@ _IMPORTS = f"""
 import sys
 sys.path.insert(0, {str(ROOT / "tests")!r})
 from browser.large_tree import grow
-from mullama_nb import Chat, Model
-from mullama_nb.widgets.timeline import Timeline
+from mullama_nb import Chat, ContextParams, Model, SessionManager
+from mullama_nb.widgets import Explorer, KVPlot, SessionBrowser, Timeline
 model = Model.load("smollm2")
 
 def made(n):
@@ -33,13 +33,27 @@ talk.ask("And for a sunny day?", max_tokens=32, echo=False)
 talk.regenerate(max_tokens=32, echo=False)
 """
 _ERROR = "broken = Timeline(talk); broken.error = 'no checkpoint is called snaw'; broken"
+_SESSIONS = """
+manager = SessionManager(model, "saved", ContextParams(n_ctx=512, kv_cache_type="q8_0"))
+manager.create_session("packed (old)", "A clerk by the sea.")
+talk.save("rainy days", folder="saved")
+SessionBrowser("saved", talk)
+"""
+_EXPLORER = """
+panel = Explorer(talk)
+talk.explore("Name one more.", 3, max_tokens=24)
+panel
+"""
 _SHOWN = {
-    "empty": "Timeline(made(0))",
-    "1": "Timeline(made(1))",
-    "10": "Timeline(made(10))",
-    "1000": "Timeline(made(1000))",
-    "error": _ERROR,
+    "timeline-empty": "Timeline(made(0))",
+    "timeline-1": "Timeline(made(1))",
+    "timeline-10": "Timeline(made(10))",
+    "timeline-1000": "Timeline(made(1000))",
+    "timeline-error": _ERROR,
     "chat": "talk",
+    "kv-plot": "KVPlot(talk)",
+    "sessions": _SESSIONS,
+    "explorer": _EXPLORER,
 }
 
 
@@ -67,7 +81,7 @@ def _picture(server: Any, chromium: Path, theme: str) -> None:
             notebook.run(index, timeout=300)
             area = notebook.area(index)
             area.locator(".mullama").first.wait_for()
-            path = _TARGET / f"timeline-{name}-{theme}.png"
+            path = _TARGET / f"{name}-{theme}.png"
             area.screenshot(path=path)
             print(path.relative_to(ROOT), flush=True)
         notebook.shut_down()

@@ -6,7 +6,7 @@ import codecs
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from ..errors import ParameterError
 from .memory import Logits, Memory
@@ -121,6 +121,15 @@ class Limits:
             raise ParameterError(f"stop_tokens={self.stop_tokens!r} must be a list of token ids")
         object.__setattr__(self, "stop_tokens", tokens)
         object.__setattr__(self, "stop_texts", texts)
+
+    def changed(self) -> dict[str, Any]:
+        """What limits there are, as JSON can hold them."""
+        limits = {
+            "max_tokens": self.max_tokens,
+            "stop": list(self.stop_texts),
+            "stop_tokens": list(self.stop_tokens),
+        }
+        return {name: value for name, value in limits.items() if value not in (None, [])}
 
 
 def _listed(values: Iterable[object]) -> tuple[object, ...] | None:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..engine.generation import Completion, Token
+from ..engine.generation import Completion, Limits, Token
 from ..engine.model import Model
 from ..engine.params import SamplingParams
 from ..engine.request import seeded
@@ -99,14 +99,17 @@ class Answering(Job):
         tree = self._chat.tree
         if tree.head is not point or tree.uncommitted != len(completion.tokens):
             raise HistoryError("the context was moved while it answered; what it holds is kept")
-        notes = answer_notes(self._chat.model, completion, sibling)
+        limits = self._stream.request.limits
+        notes = answer_notes(self._chat.model, completion, sibling, limits)
         if point.metadata.get("role") == "assistant":
             notes["continues"] = True
         logprobs = [token.logprob for token in completion.tokens]
         tree.commit(logprobs=logprobs, allow_empty=True, **notes)
 
 
-def answer_notes(model: Model, completion: Completion, sibling: int) -> dict[str, Any]:
+def answer_notes(
+    model: Model, completion: Completion, sibling: int, limits: Limits
+) -> dict[str, Any]:
     """What is noted of an answer: enough to give it again."""
     whole = len(decoded(model.vocabulary, [token.id for token in completion.tokens]))
     notes: dict[str, Any] = {
@@ -114,6 +117,7 @@ def answer_notes(model: Model, completion: Completion, sibling: int) -> dict[str
         "finish_reason": completion.finish_reason,
         "sampling": completion.sampling.changed(),
         "sibling": sibling,
+        "limits": limits.changed(),
     }
     if completion.finish_reason == "stop" and whole > len(completion):
         notes["hidden"] = whole - len(completion)

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 
 from ..engine.chat_template import Message
 from ..engine.context import Context
-from ..engine.generation import Token
+from ..engine.generation import Limits, Token
 from ..engine.model import Model
 from ..errors import HistoryError
 from ..sessions.store import SessionStore
@@ -296,7 +296,7 @@ class Chat(ChatMoves):
         **options
             As for :meth:`ask`.
         """
-        stop = {k: options.pop(k) for k in ("stop", "stop_tokens") if k in options}
+        limits = Limits(max_tokens, options.pop("stop", ()), options.pop("stop_tokens", ()))
         sampling = self.sampling.with_changes(**options)
         with self.tree.turn():
             if message is not None:
@@ -314,10 +314,11 @@ class Chat(ChatMoves):
             run = self.context.exploration(
                 n,
                 max_tokens,
+                stop=limits.stop,
+                stop_tokens=limits.stop_tokens,
                 sampling=sampling,
                 first_sibling=self.tree.next_ordinal(),
                 on_token=tell,
-                **stop,
             )
             with self.tree.order.operation() as job:
                 try:
@@ -330,7 +331,9 @@ class Chat(ChatMoves):
                             self.tree.adopt(
                                 branch.segment,
                                 logprobs=[token.logprob for token in branch.completion.tokens],
-                                **answer_notes(self.model, branch.completion, branch.sibling),
+                                **answer_notes(
+                                    self.model, branch.completion, branch.sibling, limits
+                                ),
                             ),
                             seconds=branch.completion.seconds,
                         )

@@ -192,6 +192,11 @@ def _check_notes(entry: Entry, name: str) -> None:
         sampling = entry.sampling
     except (MullamaError, TypeError, ValueError, AttributeError) as error:
         _refuse(f"the sampling of {name} cannot be right ({error})")
+    _need(isinstance(notes.get("limits", {}), dict), f"the limits of {name}")
+    try:
+        _ = entry.limits
+    except (MullamaError, TypeError) as error:
+        _refuse(f"the limits of {name} cannot be right ({error})")
     if sampling is not None:
         _need(sampling.penalty_window <= _MOST_CELLS, f"the penalty window of {name}")
     sibling = notes.get("sibling", 0)

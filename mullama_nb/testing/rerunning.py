@@ -26,9 +26,9 @@ def record_again(
 ) -> Recording:
     """Lead the recorded conversation again and replace the recording by what comes of it.
 
-    Messages are said again and answers are generated again, each with its recorded sampling. One
-    that had ended by itself may become twice as long as it was, and 32 tokens more; others get as
-    many tokens as they had.
+    Messages are said again and answers are generated again, each with its recorded sampling and
+    stop strings. One that had ended by itself may become twice as long as it was, and 32 tokens
+    more, up to its recorded limit; others get as many tokens as they had.
 
     Parameters
     ----------
@@ -98,11 +98,21 @@ def _messages(entry: Entry, chat: Chat) -> list[dict[str, Any]]:
 
 
 def _answered(entry: Entry, chat: Chat) -> Checkpoint:
+    limits = entry.limits
     n_tokens = len(entry.tokens)
-    limit = 2 * n_tokens + 32 if entry.notes.get("finish_reason") == "stop" else n_tokens
+    if entry.notes.get("finish_reason") == "stop":
+        most = 2 * n_tokens + 32
+        n_tokens = most if limits.max_tokens is None else min(most, limits.max_tokens)
     sibling = entry.notes.get("sibling", 0)
-    said = chat.context.generate(None, limit, sampling=entry.sampling, sibling=sibling)
-    notes = answer_notes(chat.model, said, sibling)
+    said = chat.context.generate(
+        None,
+        n_tokens,
+        stop=limits.stop,
+        stop_tokens=limits.stop_tokens,
+        sampling=entry.sampling,
+        sibling=sibling,
+    )
+    notes = answer_notes(chat.model, said, sibling, limits)
     kept = {k: entry.notes[k] for k in ("continues", "cut") if k in entry.notes}
     logprobs = [token.logprob for token in said.tokens]
     return chat.tree.commit(logprobs=logprobs, allow_empty=True, **notes, **kept)

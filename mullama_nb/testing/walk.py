@@ -12,6 +12,7 @@ from blake3 import blake3
 
 from ..engine.compatibility import settings
 from ..engine.context import Context
+from ..engine.generation import Limits
 from ..engine.memory import Logits
 from ..engine.model import Model
 from ..engine.params import ContextParams, SamplingParams
@@ -96,6 +97,11 @@ class Entry:
         """How the tokens were drawn; None if they were not."""
         notes = self.notes.get("sampling")
         return None if notes is None or not self.is_generated else seeded(recalled(notes))
+
+    @property
+    def limits(self) -> Limits:
+        """When the answer was to end, as far as that was noted."""
+        return Limits(**self.notes.get("limits", {}))
 
 
 @dataclass(frozen=True)

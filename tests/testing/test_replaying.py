@@ -241,6 +241,26 @@ def test_every_kind_of_checkpoint_replays_to_the_bit(
     assert replay(path, tiny_models[0], "exact").is_identical
 
 
+def test_leading_it_again_heeds_stop_strings_and_limits(smollm2: Model, tmp_path: Path) -> None:
+    chat = Chat(smollm2, n_ctx=512, temperature=0, n_threads=2, n_threads_batch=2)
+    whole = chat.ask("Tell me a story about a lost map.", max_tokens=24).text
+    chat.regenerate(max_tokens=24, stop=[whole[12:18], "never said"])
+    vocabulary, tokens = smollm2.vocabulary, chat.head.parent.children[0].tokens
+    assert not vocabulary.is_end(tokens[4])
+    chat.regenerate(stop_tokens=[tokens[4]])
+    chat.explore(n=2, max_tokens=24, stop=whole[12:18])
+    path = tmp_path / "stops.mullama.json"
+    recording = record(chat, path)
+    again = record_again(path, smollm2)
+    answers, led = ([e for e in r.entries if e.is_generated] for r in (recording, again))
+    assert [entry.notes["finish_reason"] for entry in answers] == ["length"] + ["stop"] * 4
+    assert [entry.notes["limits"] for entry in led] == [e.notes["limits"] for e in answers]
+    for entry, other in zip(answers[:3], led, strict=False):  # explored ones differ in last bits
+        assert (other.tokens, other.notes) == (entry.tokens, entry.notes)
+    assert answers[1].limits.stop_texts == (whole[12:18], "never said")
+    assert answers[2].limits.changed() == {"stop_tokens": [tokens[4]]}
+
+
 @pytest.mark.parametrize("architecture", ["gemma3", "mamba", "lfm2"])
 def test_other_kinds_of_memory(architecture: str, tmp_path: Path) -> None:
     model = Model.load(make_model(tmp_path / "m.gguf", architecture))
