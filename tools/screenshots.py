@@ -81,6 +81,7 @@ def _picture(server: Any, chromium: Path, theme: str) -> None:
             notebook.run(index, timeout=300)
             area = notebook.area(index)
             area.locator(".mullama").first.wait_for()
+            notebook.page.wait_for_timeout(500)  # widgets hear of what a cell did a bit later
             path = _TARGET / f"{name}-{theme}.png"
             area.screenshot(path=path)
             print(path.relative_to(ROOT), flush=True)
