@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Literal, TypeVar
 
 from ..engine.chat_template import Message
 from ..engine.context import Context
-from ..engine.generation import Limits, Token
+from ..engine.generation import Token
 from ..engine.model import Model
 from ..errors import HistoryError
 from ..sessions.store import SessionStore
-from .answering import Answering, answer_notes
+from .answering import Answering, answer_notes, check_sampling
 from .chat_moves import ChatMoves
 from .checkpoint import Checkpoint
+from .conversation import as_messages, checked_messages
 from .display import chat_bundle
 from .events import TokenAdded
 from .persistence import Autosave, open_chat, save_chat
@@ -63,7 +64,7 @@ class Chat(ChatMoves):
         **options
             As for the class.
         """
-        rest = [dict(message) for message in messages]
+        rest = checked_messages(messages)
         if rest and rest[0].get("role") == "system":
             options.setdefault("system", rest.pop(0)["content"])
         chat = cls(model, **options)
@@ -72,7 +73,7 @@ class Chat(ChatMoves):
 
     def replay(self, messages: Sequence[Message]) -> None:
         """Take messages as if they had been said here, each a checkpoint; none is generated."""
-        for message in map(dict, messages):
+        for message in checked_messages(messages):
             if message.get("role") == "assistant":
                 self._conversation.answer_with(message)
             else:
@@ -167,22 +168,25 @@ class Chat(ChatMoves):
         KeyboardInterrupt
             After an interrupt; what had been said is a checkpoint, and ``resume`` goes on.
         """
-        answering = Answering(self, options)
+        messages, answering = as_messages(message), Answering(self, options)
         with self.tree.turn():
-            said = self._conversation.say(_as_messages(message))
-            return dataclasses.replace(
-                answering.answer(self.tree.head),
-                reused=said.reused,
-                evaluated=said.evaluated,
-                evaluated_again=said.evaluated_again,
-            )
+            return self._ask(messages, answering)
 
-    def regenerate(self, turn: Turn | None = None, **options: Any) -> Turn:
+    def _ask(self, messages: Sequence[Message], answering: Answering) -> Turn:
+        said = self._conversation.say(messages)
+        return dataclasses.replace(
+            answering.answer(self.tree.head),
+            reused=said.reused,
+            evaluated=said.evaluated,
+            evaluated_again=said.evaluated_again,
+        )
+
+    def regenerate(self, turn: Turn | Checkpoint | str | None = None, **options: Any) -> Turn:
         """Another answer to the same question, beside the ones there are.
 
         Parameters
         ----------
-        turn : Turn, optional
+        turn : Turn, Checkpoint or str, optional
             An answer, or None for the last one.
         **options
             As for :meth:`ask`.
@@ -193,21 +197,21 @@ class Chat(ChatMoves):
             At temperature 0 it says the same again: nothing is drawn.
         """
         answering = Answering(self, options)
-        with self.tree.turn():
-            checkpoint = self._last("assistant") if turn is None else turn.checkpoint
+        with self.tree.turn(), self.tree.or_back():
+            checkpoint = self._last("assistant") if turn is None else self._turn(turn).checkpoint
             question = message_parts(checkpoint)[0].parent
             if checkpoint.metadata.get("role") != "assistant" or question is None:
                 raise HistoryError(f"{checkpoint!r} is no answer, so there is no other one")
             self.tree.checkout(question)
             return answering.answer(question)
 
-    def edit(self, text: str, turn: Turn | None = None, **options: Any) -> Turn:
+    def edit(self, text: str, turn: Turn | Checkpoint | str | None = None, **options: Any) -> Turn:
         """Say something else instead: a sibling of a question, or of the model's own answer.
 
         Parameters
         ----------
         text : str
-        turn : Turn, optional
+        turn : Turn, Checkpoint or str, optional
             The message to say otherwise; None for the last question. Another wording of an answer
             is taken as if the model had said it.
         **options
@@ -218,13 +222,14 @@ class Chat(ChatMoves):
         Turn
             The answer to the edited question, or the edited answer.
         """
-        with self.tree.turn():
-            checkpoint = self._last("user") if turn is None else turn.checkpoint
+        messages, answering = as_messages(text), Answering(self, options)
+        with self.tree.turn(), self.tree.or_back():
+            checkpoint = self._last("user") if turn is None else self._turn(turn).checkpoint
             self.tree.checkout(self._conversation.point_before(checkpoint))
             if checkpoint.metadata.get("role") == "assistant":
                 message = {"role": "assistant", "content": text}
                 return Turn(self, self._conversation.answer_with(message, edited=True))
-            return self.ask(text, **options)
+            return self._ask(messages, answering)
 
     def resume(self, **options: Any) -> Turn:
         """Go on with an answer that was stopped or ran into ``max_tokens``.
@@ -245,13 +250,18 @@ class Chat(ChatMoves):
             return answering.answer(head)
 
     def fork(
-        self, turn: Turn, *, token: int, choose: str | int | None = None, **options: Any
+        self,
+        turn: Turn | Checkpoint | str,
+        *,
+        token: int,
+        choose: str | int | None = None,
+        **options: Any,
     ) -> Turn:
         """Go another way from inside an answer, beside the one it took.
 
         Parameters
         ----------
-        turn : Turn
+        turn : Turn, Checkpoint or str
         token : int
             Counted from the message's first token, 0; -1 is its last.
         choose : str or int, optional
@@ -261,14 +271,16 @@ class Chat(ChatMoves):
         """
         answering = Answering(self, options)
         with self.tree.turn():
+            turn = self._turn(turn)
             part, index = token_place(turn, token)
             begins = part is message_parts(turn.checkpoint)[0] and index == 0
             notes = {} if begins else {"continues": True}
-            point = self.tree.fork(part, token=index)
-            if choose is not None:
-                point = self.tree.fork(
-                    point, choose=choose, role=turn.role, finish_reason="length", **notes
-                )
+            with self.tree.or_back(whatever=True):
+                point = self.tree.fork(part, token=index)
+                if choose is not None:
+                    point = self.tree.fork(
+                        point, choose=choose, role=turn.role, finish_reason="length", **notes
+                    )
             return answering.answer(point)
 
     def explore(
@@ -296,30 +308,26 @@ class Chat(ChatMoves):
         **options
             As for :meth:`ask`.
         """
-        limits = Limits(max_tokens, options.pop("stop", ()), options.pop("stop_tokens", ()))
+        stop = {k: options.pop(k) for k in ("stop", "stop_tokens") if k in options}
         sampling = self.sampling.with_changes(**options)
+        check_sampling(self.model, sampling)
+
+        def tell(branch: int, token: Token) -> None:
+            self.tree.tell(TokenAdded(token.id, token.text, token.logprob, branch))
+            if on_token is not None:
+                on_token(branch, token)
+
+        run = self.context.exploration(n, max_tokens, sampling=sampling, on_token=tell, **stop)
+        messages = None if message is None else as_messages(message)
         with self.tree.turn():
-            if message is not None:
-                self._conversation.say(_as_messages(message))
+            if messages is not None:
+                self._conversation.say(messages)
             elif self.tree.head.metadata.get("role") == "assistant":
                 question = message_parts(self.tree.head)[0].parent
                 assert question is not None
                 self.tree.checkout(question)
-
-            def tell(branch: int, token: Token) -> None:
-                self.tree.tell(TokenAdded(token.id, token.text, token.logprob, branch))
-                if on_token is not None:
-                    on_token(branch, token)
-
-            run = self.context.exploration(
-                n,
-                max_tokens,
-                stop=limits.stop,
-                stop_tokens=limits.stop_tokens,
-                sampling=sampling,
-                first_sibling=self.tree.next_ordinal(),
-                on_token=tell,
-            )
+            first, limits = self.tree.next_ordinal(), run.request.limits
+            run.request = dataclasses.replace(run.request, first_sibling=first)
             with self.tree.order.operation() as job:
                 try:
                     if not job.is_stopped:
@@ -399,11 +407,3 @@ class Chat(ChatMoves):
             if turn.role == role:
                 return turn.checkpoint
         raise HistoryError(f"there is no {role} message yet; ask() something first")
-
-
-def _as_messages(message: str | Message | Sequence[Message]) -> list[dict[str, Any]]:
-    if isinstance(message, str):
-        return [{"role": "user", "content": message}]
-    if isinstance(message, Mapping):
-        return [dict(message)]
-    return [dict(m) for m in message]

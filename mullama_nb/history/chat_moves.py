@@ -160,6 +160,9 @@ class ChatMoves:
             self.tree.order.stop()
             self.context.stop()  # whoever uses it directly
 
+    def _turn(self, ref: Turn | Checkpoint | str) -> Turn:
+        return ref if isinstance(ref, Turn) else Turn(self, self.tree[ref])
+
     def _here(self) -> Turn | None:
         turns = self.turns
         return turns[-1] if turns else None
@@ -184,18 +187,20 @@ class ChatMoves:
 
     # -- ask about ---------------------------------------------------------------------------
 
-    def alternatives(self, turn: Turn, token: int, k: int = 10) -> list[TokenProbability]:
+    def alternatives(
+        self, turn: Turn | Checkpoint | str, token: int, k: int = 10
+    ) -> list[TokenProbability]:
         """What could have stood in a token's place, with the probabilities that it had.
 
         Parameters
         ----------
-        turn : Turn
+        turn : Turn, Checkpoint or str
         token : int
             Counted from the message's first token, 0; -1 is its last.
         k : int
         """
         with self.tree.turn():
-            part, index = token_place(turn, token)
+            part, index = token_place(self._turn(turn), token)
             position = part.start + index
             if part.is_ancestor_of(self.tree.head):
                 return self.context.top_tokens(k, at=position)

@@ -20,7 +20,7 @@ from .events import Progress
 from .tree import CheckpointTree
 from .turn import message_parts, message_text, turns_on_path
 
-__all__ = ["Conversation", "Said"]
+__all__ = ["Conversation", "Said", "as_messages", "checked_messages"]
 
 
 @dataclass(frozen=True)
@@ -278,3 +278,30 @@ class Conversation:
                     allow_empty=True, **{k: v for k, v in last.items() if k not in of_a_part}
                 )
         return n_before - self._context.token_count()
+
+
+def as_messages(message: str | Message | Sequence[Message]) -> list[dict[str, Any]]:
+    """What a caller says as messages: a text is the user's."""
+    if isinstance(message, str):
+        return [{"role": "user", "content": message}]
+    messages = checked_messages([message] if isinstance(message, Mapping) else message)
+    if not messages:
+        raise ParameterError("there is no message in it: say a text, a message or several")
+    return messages
+
+
+def checked_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """Copies of messages.
+
+    Raises
+    ------
+    ParameterError
+        When they are something else.
+    """
+    is_list = isinstance(messages, Sequence) and not isinstance(messages, str)
+    if not is_list or not all(isinstance(message, Mapping) for message in messages):
+        raise ParameterError(
+            'messages are a list such as [{"role": "user", "content": "Hello"}], '
+            f"not {messages!r:.80}"
+        )
+    return [dict(message) for message in messages]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,13 @@ from conftest import ModelMaker
 from tiny_models import CHATML
 
 from mullama_nb import Chat, Context, ContextParams, Model
-from mullama_nb.errors import ContextFullError, HistoryError, ParameterError
+from mullama_nb.errors import (
+    ContextFullError,
+    HistoryError,
+    MullamaError,
+    ParameterError,
+    RefError,
+)
 
 from .conftest import ChatMaker
 
@@ -210,6 +217,67 @@ def test_options_are_checked_before_anything_happens(chat_model: Model, chat: Ch
     with pytest.raises(ParameterError, match="temperature"):
         chat.ask("why?", temperature=-1)
     assert len(chat.tree) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("how?", {"tempratur": 1}),
+        ("how?", {"temperature": -1}),
+        ("how?", {"grammar": "root ::= missing"}),
+        ("word " * 2000, {}),
+        (5, {}),
+        ([], {}),
+        ([7], {}),
+    ],
+)
+@pytest.mark.parametrize("method", ["ask", "edit", "explore"])
+def test_what_is_refused_leaves_the_chat_where_it_was(
+    chat: Chat, method: str, text: Any, options: dict[str, Any]
+) -> None:
+    chat.ask("why?", max_tokens=4)
+    chat.ask("and?", max_tokens=4)
+    chat.undo()
+    head, n, tokens = chat.head, len(chat.tree), chat.context.tokens
+    with pytest.raises((MullamaError, TypeError)):
+        getattr(chat, method)(text, **options)
+    assert (chat.head, len(chat.tree), chat.context.tokens) == (head, n, tokens)
+    assert chat.redo_steps == 1
+
+
+def test_an_exploration_of_nothing_is_refused_before_anything_is_said(chat: Chat) -> None:
+    for options in ({"n": 0}, {"n": 2, "stop": ""}, {"n": 2, "max_tokens": -1}):
+        with pytest.raises(ParameterError):
+            chat.explore("why?", **options)
+    assert chat.head.is_root
+
+
+def test_messages_of_another_kind_are_named(chat: Chat) -> None:
+    for wrong in ("abc", [1], {"role": "user"}):
+        with pytest.raises(ParameterError, match="messages are a list"):
+            chat.replay(wrong)
+
+
+def test_a_message_goes_by_turn_checkpoint_or_name(chat: Chat) -> None:
+    first = chat.ask("why?", max_tokens=6)
+    chat.tag("first")
+    question = first.checkpoint.parent
+    chat.ask("and?", max_tokens=4)
+    for ref in (first, first.checkpoint, "first", first.checkpoint.short_id):
+        assert chat.regenerate(ref, max_tokens=2).checkpoint.parent is question
+        assert chat.fork(ref, token=0, max_tokens=2).checkpoint in chat.tree
+        assert chat.alternatives(ref, 0, k=3) == chat.alternatives(first, 0, k=3)
+        assert chat.edit("Because.", ref).checkpoint.parent is question
+    with pytest.raises(RefError, match="'second'"):
+        chat.fork("second", token=0)
+
+
+def test_a_way_that_cannot_be_gone_leaves_the_chat_where_it_was(chat: Chat) -> None:
+    chat.ask("why?", max_tokens=6)
+    last = chat.ask("and?", max_tokens=6)
+    with pytest.raises(ParameterError):
+        chat.fork("HEAD~2", token=2, choose=10**6)
+    assert chat.head is last.checkpoint
 
 
 def test_snapshot_memory_works_behind_the_same_methods(tiny: ModelMaker) -> None:
