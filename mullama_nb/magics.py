@@ -65,7 +65,11 @@ def _parse(magic: Any, line: str) -> Any:
         words = shlex.split(line)
     except ValueError as error:
         raise UsageError(f"{line!r} cannot be read: {error}") from None
-    return magic.parser.parse_args(words)
+    arguments, unknown = magic.parser.parse_known_args(words)
+    if unknown:
+        hint = "; options look like temperature=0.7" if unknown[0].startswith("-") else ""
+        raise UsageError(f"{unknown[0]!r} is not understood here{hint}")
+    return arguments
 
 
 def _options(words: list[str]) -> dict[str, Any]:

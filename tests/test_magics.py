@@ -203,6 +203,8 @@ def test_a_session_of_another_model_is_loaded_with_its_own(
         ("%model {path} n_cxt=1", "did you mean 'n_ctx'"),
         ("%model {path} n_ctx=-1", "n_ctx=-1"),
         ("%model {path} brief", "options look like"),
+        ("%model {path} --n_ctx 512", "'--n_ctx' is not understood here; options look like"),
+        ("%session list a b", "'b' is not understood here\n"),
         ("%model 'open", "cannot be read"),
         ("%session", "required"),
         ("%session load", "needs a name"),
@@ -210,8 +212,8 @@ def test_a_session_of_another_model_is_loaded_with_its_own(
         ("%%ask\nhello", "there is no 'chat' yet"),
     ],
     ids=[
-        *("no chat", "no model", "misspelt", "out of range", "no option", "open quote"),
-        *("no action", "no name", "not saved", "nobody to ask"),
+        *("no chat", "no model", "misspelt", "out of range", "no option", "dashes", "too many"),
+        *("open quote", "no action", "no name", "not saved", "nobody to ask"),
     ],
 )
 def test_errors_are_said_in_words(

@@ -332,4 +332,4 @@ def _missing(path: Path) -> str:
         return f"there is no session {path.name!r}; close to it: {', '.join(close)}"
     if not folder.is_dir():
         return f"there is no session {path.name!r}, nor the folder {folder.name!r}"
-    return f"there is no session {path.name!r} in the folder {folder.name!r}"
+    return f"there is no session {path.name!r} in the folder {folder.resolve().name!r}"

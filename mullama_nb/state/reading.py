@@ -28,7 +28,8 @@ def open_regular(path: Path) -> io.FileIO:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise SessionFormatError(f"{path.name} cannot be read: {error.strerror}") from error
+        name = path.name or repr(str(path))  # "." has no name
+        raise SessionFormatError(f"{name} cannot be read: {error.strerror}") from error
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
         raise SessionFormatError(f"{path.name} is not a file that can hold a session")

@@ -410,3 +410,13 @@ def test_missing_files_and_what_is_close_to_them(folder: Path, honest: bytes) ->
             read(folder / "a\0b.session")
     with pytest.raises(FileNotFoundError):  # so it is for those who do not know our errors
         read_session(folder / "absent.session")
+
+
+def test_the_current_folder_has_a_name_in_errors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SessionNotFoundError, match=f"in the folder '{tmp_path.name}'"):
+        read_session(Path("none.session"))
+    with pytest.raises(SessionFormatError, match=r"'\.' cannot be read"):
+        read_session(Path())
