@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import html
+import json
 import weakref
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from blake3 import blake3
 
-from ..errors import HistoryError
+from ..errors import HistoryError, ParameterError
 
 if TYPE_CHECKING:
     from .view import TreeView
 
-__all__ = ["ROOT_ID", "Checkpoint", "identifier"]
+__all__ = ["ROOT_ID", "Checkpoint", "check_notes", "identifier"]
 
 _SHORT = 7
 
@@ -25,6 +26,22 @@ def identifier(parent: str, ordinal: int) -> str:
 
 
 ROOT_ID = identifier("", 0)
+
+
+def check_notes(notes: Mapping[str, Any]) -> None:
+    """Check that notes could be saved.
+
+    Raises
+    ------
+    ParameterError
+        When JSON cannot hold them.
+    """
+    try:
+        json.dumps(notes, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ParameterError(
+            f"what is noted must be plain values that JSON can hold, to be saved: {error}"
+        ) from None
 
 
 class Checkpoint:

@@ -15,7 +15,7 @@ from ..errors import (
     ParameterError,
     ParameterWarning,
 )
-from .checkpoint import Checkpoint
+from .checkpoint import Checkpoint, check_notes
 from .events import Progress
 from .tree import CheckpointTree
 from .turn import message_parts, message_text, turns_on_path
@@ -296,7 +296,7 @@ def checked_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
     Raises
     ------
     ParameterError
-        When they are something else.
+        When they are something else, or hold what JSON cannot.
     """
     is_list = isinstance(messages, Sequence) and not isinstance(messages, str)
     if not is_list or not all(isinstance(message, Mapping) for message in messages):
@@ -304,4 +304,7 @@ def checked_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
             'messages are a list such as [{"role": "user", "content": "Hello"}], '
             f"not {messages!r:.80}"
         )
-    return [dict(message) for message in messages]
+    copies = [dict(message) for message in messages]
+    for copy in copies:
+        check_notes(copy)
+    return copies

@@ -89,9 +89,10 @@ class MemoryReport:
         return sum({c.address: n for c, where, n in self.places if where == place}.values())
 
     def __repr__(self) -> str:
+        n = len(self.places)
         return (
             f"MemoryReport({self.total('memory'):,} bytes in memory, "
-            f"{self.total('disk'):,} on disk, {len(self.places)} checkpoints)"
+            f"{self.total('disk'):,} on disk, {n} checkpoint{'s' * (n != 1)})"
         )
 
     def _repr_html_(self) -> str:

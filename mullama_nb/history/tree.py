@@ -15,7 +15,7 @@ from ..engine.context import Context
 from ..errors import ContextError, HistoryError, InexactWarning, ParameterError
 from ..state.segment import Segment
 from .books import TreeBooks
-from .checkpoint import Checkpoint
+from .checkpoint import Checkpoint, check_notes
 from .compare import Difference, compare
 from .events import Tagged
 from .order import Job
@@ -156,6 +156,7 @@ class CheckpointTree(TreeBooks):
         Checkpoint
             The new head; without new tokens the old one, with the notes added.
         """
+        check_notes(metadata)
         with self.operation():
             n = self.uncommitted
             if logprobs and len(logprobs) != n:
@@ -173,6 +174,7 @@ class CheckpointTree(TreeBooks):
 
         The head stays where it is. This is how the answers of an exploration come in.
         """
+        check_notes(metadata)
         with self.operation():
             if segment is not None and segment.start != self._head.stop:
                 raise HistoryError(

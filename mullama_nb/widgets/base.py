@@ -298,7 +298,8 @@ class TreeWidget(ActingWidget):
         super().close()
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({len(self.tree)} checkpoints)"
+        n = len(self.tree)
+        return f"{type(self).__name__}({n} checkpoint{'s' * (n != 1)})"
 
 
 def _observer(reference: weakref.ref[TreeWidget]) -> Callable[[Event], None]:

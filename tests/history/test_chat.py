@@ -252,6 +252,18 @@ def test_an_exploration_of_nothing_is_refused_before_anything_is_said(chat: Chat
     assert chat.head.is_root
 
 
+def test_what_could_not_be_saved_is_refused_when_it_is_said(chat: Chat) -> None:
+    for wrong in (object(), {1, 2}, float("nan"), b"x"):
+        message = {"role": "user", "content": "why?", "when": wrong}
+        for say in (chat.ask, chat.explore, lambda m: chat.replay([m])):
+            with pytest.raises(ParameterError, match="JSON"):
+                say(message)
+        with pytest.raises(ParameterError, match="JSON"):
+            chat.tree.commit(note=wrong, allow_empty=True)
+    assert (len(chat.tree), chat.context.token_count()) == (0, 0)
+    assert chat.tree.root.metadata == {}
+
+
 def test_messages_of_another_kind_are_named(chat: Chat) -> None:
     for wrong in ("abc", [1], {"role": "user"}):
         with pytest.raises(ParameterError, match="messages are a list"):

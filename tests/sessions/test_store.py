@@ -96,7 +96,7 @@ def test_metadata_that_is_no_json_is_refused(tiny: ModelMaker, tmp_path: Path) -
     chat = Chat(tiny("llama", chat_template=CHATML), n_ctx=256, n_threads=1)
     chat.save("a", tmp_path)
     chat.context.evaluate("more")
-    chat.tree.commit(note={1, 2})
+    chat.tree.commit().metadata["note"] = {1, 2}
     with pytest.raises(ParameterError, match="no JSON"):
         chat.save("a", tmp_path)
     assert len(Chat.open("a", chat.model, tmp_path).tree) == 0  # as it was
