@@ -14,7 +14,7 @@ from ..engine.params import SamplingParams
 from ..engine.request import seeded
 from ..engine.sampler import Sampler
 from ..errors import HistoryError
-from .checkpoint import Checkpoint
+from .checkpoint import Checkpoint, check_notes
 from .events import TokenAdded
 from .options import LIMIT_OPTIONS, SAMPLING_OPTIONS, check_names, pick
 from .order import Job
@@ -23,7 +23,7 @@ from .turn import Turn, decoded
 if TYPE_CHECKING:
     from .chat import Chat
 
-__all__ = ["Answering", "answer_notes", "check_sampling"]
+__all__ = ["Answering", "answer_notes", "check_answer"]
 
 _OPTIONS = (*LIMIT_OPTIONS, "echo", "on_token", *SAMPLING_OPTIONS)
 
@@ -50,9 +50,9 @@ class Answering(Job):
         self.on_token: Callable[[Token], object] | None = options.get("on_token")
         sampling = chat.sampling if sampling is None else sampling
         sampling = sampling.with_changes(**pick(options, SAMPLING_OPTIONS))
-        check_sampling(chat.model, sampling)
         self._chat = chat
         self._stream = chat.context.stream(sampling=sampling, **pick(options, LIMIT_OPTIONS))
+        check_answer(chat.model, sampling, self._stream.request.limits)
 
     def answer(self, point: Checkpoint) -> Turn:
         """Generate behind a checkpoint, which is the head.
@@ -124,16 +124,17 @@ def answer_notes(
     return notes
 
 
-def check_sampling(model: Model, sampling: SamplingParams) -> None:
-    """Check what the engine would refuse only when it begins to answer.
+def check_answer(model: Model, sampling: SamplingParams, limits: Limits) -> None:
+    """Check what would be refused only when an answer begins, or is noted.
 
     Raises
     ------
     GrammarError
         When the grammar cannot be read.
     ParameterError
-        When a biased token is not in the vocabulary.
+        When a biased token is not in the vocabulary, or a text has half a character.
     """
+    check_notes({"sampling": sampling.changed(), "limits": limits.changed()})
     if sampling.grammar or sampling.json_schema is not None or sampling.logit_bias:
         Sampler(model.vocabulary, seeded(sampling), 0, (), 1)
 

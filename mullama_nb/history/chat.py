@@ -14,7 +14,7 @@ from ..engine.generation import Token
 from ..engine.model import Model
 from ..errors import HistoryError
 from ..sessions.store import SessionStore
-from .answering import Answering, answer_notes, check_sampling
+from .answering import Answering, answer_notes, check_answer
 from .chat_moves import ChatMoves
 from .checkpoint import Checkpoint
 from .conversation import as_messages, checked_messages
@@ -65,7 +65,7 @@ class Chat(ChatMoves):
             As for the class.
         """
         rest = checked_messages(messages)
-        if rest and rest[0].get("role") == "system":
+        if rest and rest[0].get("role") == "system" and "content" in rest[0]:
             options.setdefault("system", rest.pop(0)["content"])
         chat = cls(model, **options)
         chat.replay(rest)
@@ -310,7 +310,6 @@ class Chat(ChatMoves):
         """
         stop = {k: options.pop(k) for k in ("stop", "stop_tokens") if k in options}
         sampling = self.sampling.with_changes(**options)
-        check_sampling(self.model, sampling)
 
         def tell(branch: int, token: Token) -> None:
             self.tree.tell(TokenAdded(token.id, token.text, token.logprob, branch))
@@ -318,6 +317,7 @@ class Chat(ChatMoves):
                 on_token(branch, token)
 
         run = self.context.exploration(n, max_tokens, sampling=sampling, on_token=tell, **stop)
+        check_answer(self.model, sampling, run.request.limits)
         messages = None if message is None else as_messages(message)
         with self.tree.turn():
             if messages is not None:

@@ -34,13 +34,13 @@ def check_notes(notes: Mapping[str, Any]) -> None:
     Raises
     ------
     ParameterError
-        When JSON cannot hold them.
+        When JSON cannot hold them, or a text in them has half a character.
     """
     try:
-        json.dumps(notes, allow_nan=False)
+        json.dumps(notes, allow_nan=False, ensure_ascii=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise ParameterError(
-            f"what is noted must be plain values that JSON can hold, to be saved: {error}"
+            f"what is noted must be plain values and whole texts, which JSON can hold: {error}"
         ) from None
 
 

@@ -62,6 +62,13 @@ class Conversation:
         system: str | None,
         tools: Sequence[Mapping[str, Any]] | None,
     ) -> None:
+        if system is not None and not isinstance(system, str):
+            raise ParameterError(f"system must be a text, not {system!r:.80}")
+        if not all(isinstance(tool, Mapping) for tool in tools or ()):
+            raise ParameterError(
+                f"tools are a list of mappings, as the chat template takes them, not {tools!r:.80}"
+            )
+        check_notes({"system": system, "tools": tools})
         self.system = system
         self._tree = tree
         self._context = tree.context
@@ -283,7 +290,7 @@ class Conversation:
 def as_messages(message: str | Message | Sequence[Message]) -> list[dict[str, Any]]:
     """What a caller says as messages: a text is the user's."""
     if isinstance(message, str):
-        return [{"role": "user", "content": message}]
+        message = {"role": "user", "content": message}
     messages = checked_messages([message] if isinstance(message, Mapping) else message)
     if not messages:
         raise ParameterError("there is no message in it: say a text, a message or several")

@@ -14,6 +14,7 @@ from tiny_models import CHATML
 
 from mullama_nb import Chat, Context, ContextParams, Model
 from mullama_nb.errors import (
+    ChatTemplateError,
     ContextFullError,
     HistoryError,
     MullamaError,
@@ -260,8 +261,26 @@ def test_what_could_not_be_saved_is_refused_when_it_is_said(chat: Chat) -> None:
                 say(message)
         with pytest.raises(ParameterError, match="JSON"):
             chat.tree.commit(note=wrong, allow_empty=True)
+    for half in ({"stop": "\ud800"}, {"grammar": 'root ::= "\ud800"'}):
+        with pytest.raises(ParameterError, match="surrogates not allowed"):
+            chat.ask("why?", **half)
+    with pytest.raises(ParameterError, match="surrogates not allowed"):
+        chat.ask("\ud800")
     assert (len(chat.tree), chat.context.token_count()) == (0, 0)
     assert chat.tree.root.metadata == {}
+
+
+def test_what_a_chat_is_made_with_is_checked(chat_model: Model) -> None:
+    system: Any
+    tools: Any
+    for system in (5, ["x"], "\ud800"):
+        with pytest.raises(ParameterError):
+            Chat(chat_model, system, n_ctx=64)
+    for tools in ("x", [1], [{"f": object()}]):
+        with pytest.raises(ParameterError):
+            Chat(chat_model, tools=tools, n_ctx=64)
+    with pytest.raises(ChatTemplateError, match='no "content"'):
+        Chat.from_messages(chat_model, [{"role": "system"}], n_ctx=64)
 
 
 def test_messages_of_another_kind_are_named(chat: Chat) -> None:
