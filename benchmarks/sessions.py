@@ -17,9 +17,9 @@ numbers that are none 2 and setting 5; llama.cpp's takes 7 in all. From disk lla
 as long as the disk needs; ours begins to set when all of it has come.
 
 Two threads read from a warm cache in 3 ms instead of 4, and from disk in 29 instead of 24. To tell
-the system which parts come next (``posix_fadvise``), all of them or a window ahead, halves the pace
-from disk. To map the file instead of reading it would save the copy, and end the process when
-somebody cuts the file.
+the system which parts come next (``posix_fadvise``), all of them or a window ahead, costs up to
+half of the pace from disk. To map the file instead of reading it would save the copy, and end the
+process when somebody cuts the file.
 """
 
 from __future__ import annotations

@@ -8,10 +8,11 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..engine.branches import BranchRequest
 from ..engine.generation import Completion, Limits, Token
 from ..engine.model import Model
 from ..engine.params import SamplingParams
-from ..engine.request import seeded
+from ..engine.request import Request
 from ..engine.sampler import Sampler
 from ..errors import HistoryError
 from .checkpoint import Checkpoint, check_notes
@@ -52,7 +53,7 @@ class Answering(Job):
         sampling = sampling.with_changes(**pick(options, SAMPLING_OPTIONS))
         self._chat = chat
         self._stream = chat.context.stream(sampling=sampling, **pick(options, LIMIT_OPTIONS))
-        check_answer(chat.model, sampling, self._stream.request.limits)
+        check_answer(chat.model, self._stream.request)
 
     def answer(self, point: Checkpoint) -> Turn:
         """Generate behind a checkpoint, which is the head.
@@ -124,7 +125,7 @@ def answer_notes(
     return notes
 
 
-def check_answer(model: Model, sampling: SamplingParams, limits: Limits) -> None:
+def check_answer(model: Model, request: Request | BranchRequest) -> None:
     """Check what would be refused only when an answer begins, or is noted.
 
     Raises
@@ -134,9 +135,10 @@ def check_answer(model: Model, sampling: SamplingParams, limits: Limits) -> None
     ParameterError
         When a biased token is not in the vocabulary, or a text has half a character.
     """
-    check_notes({"sampling": sampling.changed(), "limits": limits.changed()})
+    sampling = request.sampling
+    check_notes({"sampling": sampling.changed(), "limits": request.limits.changed()})
     if sampling.grammar or sampling.json_schema is not None or sampling.logit_bias:
-        Sampler(model.vocabulary, seeded(sampling), 0, (), 1)
+        Sampler(model.vocabulary, sampling, 0, (), 1)
 
 
 def _in_notebook() -> bool:

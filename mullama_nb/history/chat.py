@@ -227,7 +227,7 @@ class Chat(ChatMoves):
             checkpoint = self._last("user") if turn is None else self._turn(turn).checkpoint
             self.tree.checkout(self._conversation.point_before(checkpoint))
             if checkpoint.metadata.get("role") == "assistant":
-                message = {"role": "assistant", "content": text}
+                message = messages[0] | {"role": "assistant"}
                 return Turn(self, self._conversation.answer_with(message, edited=True))
             return self._ask(messages, answering)
 
@@ -317,7 +317,7 @@ class Chat(ChatMoves):
                 on_token(branch, token)
 
         run = self.context.exploration(n, max_tokens, sampling=sampling, on_token=tell, **stop)
-        check_answer(self.model, sampling, run.request.limits)
+        check_answer(self.model, run.request)
         messages = None if message is None else as_messages(message)
         with self.tree.turn():
             if messages is not None:

@@ -162,14 +162,13 @@ class Conversation:
         if keep < n_held:
             notes["came_from"] = home.id
         n_system = 0
-        with tree.operation():
-            with tree.or_back():
-                if home.is_root and not n_held:
-                    n_system = self._say_system(before[:1], prompt)
-                    keep, used = self._common_prefix(prompt)
-                tree.fork_at(keep)
-                rest = prompt.tokens[used:]
-                tree.evaluate(rest, progress=lambda done, total: tree.tell(Progress(done, total)))
+        with tree.operation(), tree.or_back():
+            if home.is_root and not n_held:
+                n_system = self._say_system(before[:1], prompt)
+                keep, used = self._common_prefix(prompt)
+            tree.fork_at(keep)
+            rest = prompt.tokens[used:]
+            tree.evaluate(rest, progress=lambda done, total: tree.tell(Progress(done, total)))
             tree.commit(allow_empty=True, **notes)
         n_again = 0 if keep >= n_held else min(n_held - keep, self._n_tokens(before) - used)
         return Said(keep - n_system, len(rest) + n_system, max(0, n_again))

@@ -187,16 +187,13 @@ def _checked_entry(row: Any) -> Entry:
 def _check_notes(entry: Entry, name: str) -> None:
     """What replaying uses of the notes."""
     notes = entry.notes
-    _need(isinstance(notes.get("sampling", {}), dict), f"the sampling of {name}")
-    try:
-        sampling = entry.sampling
-    except (MullamaError, TypeError, ValueError, AttributeError) as error:
-        _refuse(f"the sampling of {name} cannot be right ({error})")
-    _need(isinstance(notes.get("limits", {}), dict), f"the limits of {name}")
-    try:
-        _ = entry.limits
-    except (MullamaError, TypeError) as error:
-        _refuse(f"the limits of {name} cannot be right ({error})")
+    for key in ("sampling", "limits"):
+        _need(isinstance(notes.get(key, {}), dict), f"the {key} of {name}")
+        try:
+            getattr(entry, key)
+        except (MullamaError, TypeError, ValueError, AttributeError) as error:
+            _refuse(f"the {key} of {name} cannot be right ({error})")
+    sampling = entry.sampling
     if sampling is not None:
         _need(sampling.penalty_window <= _MOST_CELLS, f"the penalty window of {name}")
     sibling = notes.get("sibling", 0)

@@ -270,6 +270,16 @@ def test_what_could_not_be_saved_is_refused_when_it_is_said(chat: Chat) -> None:
     assert chat.tree.root.metadata == {}
 
 
+def test_a_note_that_cannot_be_kept_leaves_the_chat_where_it_was(tiny: ModelMaker) -> None:
+    chat = Chat(tiny(chat_template=DATED), n_ctx=256, n_threads=1)
+    chat.ask("why?", max_tokens=4)
+    chat.turns[0].checkpoint.metadata["message"]["content"] = "\ud800"  # as from a stranger's store
+    head, n, tokens = chat.head, len(chat.tree), chat.context.tokens
+    with pytest.raises(ParameterError, match="surrogates"):
+        chat.ask("and?", max_tokens=4)
+    assert (chat.head, len(chat.tree), chat.context.tokens) == (head, n, tokens)
+
+
 def test_what_a_chat_is_made_with_is_checked(chat_model: Model) -> None:
     system: Any
     tools: Any
