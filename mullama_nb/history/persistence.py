@@ -23,7 +23,7 @@ from ..errors import (
 )
 from ..sessions.catalog import Record
 from ..sessions.names import check_name
-from ..sessions.process import is_running, this_process
+from ..state.process import is_running, this_process
 from ..sessions.states import check_rows, check_settings
 from ..sessions.store import SessionStore
 from ..state.segment import Segment

@@ -31,7 +31,7 @@ from ..state.segment_file import read_segment, write_segment
 from ..state.session_info import SessionInfo
 from .catalog import Catalog, Record
 from .names import check_name
-from .process import is_running
+from ..state.process import is_running
 
 __all__ = ["Damage", "SessionStore", "StoredSession", "default_folder", "family"]
 
