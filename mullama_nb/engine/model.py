@@ -287,6 +287,7 @@ def _load_weights(
         params = llama_cpp.llama_model_default_params()
         params.n_gpu_layers = n_gpu_layers
         params.progress_callback = callback
+        params.use_extra_bufts = not native.has_amx()
         handle = llama_cpp.llama_model_load_from_file(os.fsencode(path), params)
         weights = _Weights(handle, file) if handle else None
     if failure:

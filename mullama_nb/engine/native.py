@@ -15,7 +15,7 @@ from typing import IO, Any
 
 import llama_cpp
 
-__all__ = ["StopFlag", "build", "captured_log", "captured_stderr", "start", "system_info"]
+__all__ = ["StopFlag", "build", "captured_log", "captured_stderr", "has_amx", "start", "system_info"]
 
 _ERROR_LEVELS = (3, 4)  # GGML_LOG_LEVEL_WARN, GGML_LOG_LEVEL_ERROR
 _recent: deque[str] = deque(maxlen=20)
@@ -87,6 +87,16 @@ def system_info() -> str:
     """The CPU features and backends that llama.cpp was built with and found."""
     start()
     return " ".join(llama_cpp.llama_print_system_info().decode("utf-8", "replace").split())
+
+
+def has_amx() -> bool:
+    """Whether llama.cpp was built for Intel's matrix tiles, and may end the process on them.
+
+    GCC 12 leaves out most of what llama.cpp writes into a tile's shape, because ``_tile_loadconfig``
+    tells it of the first 8 bytes only. The first prompt of a quantised model then dies of SIGILL.
+    Weights outside the "extra" buffers never reach that code.
+    """
+    return "AMX_INT8 = 1" in system_info()
 
 
 class StopFlag:

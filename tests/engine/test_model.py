@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import llama_cpp
 import pytest
 from conftest import ModelMaker
 from engine.helpers import EVERY, PARAMS, context_of, words
@@ -161,6 +162,24 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 def test_gpu_layers_are_a_number(path: Path, n_gpu_layers: Any) -> None:
     with pytest.raises(ParameterError, match=r"n_gpu_layers=.*give -1 for all, or a number"):
         Model.load(path, n_gpu_layers=n_gpu_layers)
+
+
+@pytest.mark.parametrize("has_amx", [True, False])
+def test_weights_stay_out_of_matrix_tiles(
+    path: Path, monkeypatch: pytest.MonkeyPatch, has_amx: bool
+) -> None:
+    """A compiler's fault there ends the process at the first prompt of a quantised model."""
+    load, used = llama_cpp.llama_model_load_from_file, []
+
+    def noted(name: bytes, params: Any) -> Any:
+        used.append(params.use_extra_bufts)
+        return load(name, params)
+
+    says = f"AVX512 = 1 | AMX_INT8 = {int(has_amx)} | LLAMAFILE = 1 |".encode()
+    monkeypatch.setattr(llama_cpp, "llama_print_system_info", lambda: says)
+    monkeypatch.setattr(llama_cpp, "llama_model_load_from_file", noted)
+    assert len(context_of(Model.load(path), words(40)).generate(None, 3).tokens) == 3
+    assert used == [not has_amx]
 
 
 def test_nothing_is_printed_unless_it_is_asked_for(
