@@ -15,7 +15,15 @@ from typing import IO, Any
 
 import llama_cpp
 
-__all__ = ["StopFlag", "build", "captured_log", "captured_stderr", "has_amx", "start", "system_info"]
+__all__ = [
+    "StopFlag",
+    "build",
+    "captured_log",
+    "captured_stderr",
+    "has_amx",
+    "start",
+    "system_info",
+]
 
 _ERROR_LEVELS = (3, 4)  # GGML_LOG_LEVEL_WARN, GGML_LOG_LEVEL_ERROR
 _recent: deque[str] = deque(maxlen=20)
