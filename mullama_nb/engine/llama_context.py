@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import llama_cpp
 
+from .. import machine
 from ..errors import ContextError, ParameterError, ParameterWarning
 from . import native
 from .memory import MOST_OUTPUTS, n_sequences
@@ -74,19 +74,12 @@ def _check_context_size(model: Model, params: ContextParams, n_ctx: int) -> None
         )
     k, v = head_sizes(model)
     a_token = sum(kv_heads(model)) * (params.type_k.row_bytes(k) + params.type_v.row_bytes(v))
-    memory = _physical_memory()
-    if memory and a_token * n_ctx > memory and not llama_cpp.llama_supports_gpu_offload():
+    memory = machine.here.memory.total
+    if a_token * n_ctx > memory and not llama_cpp.llama_supports_gpu_offload():
         raise ParameterError(
             f"a KV cache of n_ctx={n_ctx:,} tokens would take {a_token * n_ctx / 1e9:,.1f} GB, and "
-            f"this machine has {memory / 1e9:,.1f} GB: use a smaller n_ctx, or q8_0 or q4_0"
+            f"{memory / 1e9:,.1f} GB may be used here: use a smaller n_ctx, or q8_0 or q4_0"
         )
-
-
-def _physical_memory() -> int:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # Windows
-        return 0
 
 
 def make_llama_context(model: Model, params: ContextParams, n_ctx: int, *, verbose: bool) -> Any:

@@ -7,12 +7,12 @@ import difflib
 import functools
 import json
 import math
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from .. import machine
 from ..errors import GrammarError, ParameterError
 
 __all__ = ["KV_CACHE_TYPES", "ContextParams", "KVCacheType", "SamplingParams", "check_grammar"]
@@ -110,13 +110,13 @@ def _hinting(cls: type[T]) -> type[T]:
 
 
 def _usable_threads() -> int:
-    """The CPUs that this process may use; half of them where there are many.
+    """The CPUs that this process may keep busy; at most half of those that there are, above 4.
 
     Two hyper-threads of one core slow each other down in matrix products.
     """
-    affinity = getattr(os, "sched_getaffinity", None)
-    n_cpus = len(affinity(0)) if affinity else (os.cpu_count() or 1)
-    return n_cpus if n_cpus <= 4 else n_cpus // 2
+    cpus = machine.here.cpus
+    n_cores = cpus.n_affinity if cpus.n_affinity <= 4 else cpus.n_affinity // 2
+    return min(n_cores, cpus.usable)
 
 
 @_hinting
@@ -135,7 +135,8 @@ class ContextParams:
         Tokens that are given to llama.cpp at once, and that it computes at once. Other sizes give
         other last bits.
     n_threads, n_threads_batch : int, optional
-        Threads for one token, and for many. None: the CPUs that this process may use.
+        Threads for one token, and for many. None: the CPUs that this process may keep busy, by
+        affinity, container and hub.
     flash_attention : bool
         Needed for quantised V.
     n_parallel : int

@@ -14,6 +14,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from .. import machine
 from ..errors import ParameterError, SessionError, SessionFormatError, SessionWriteError
 from .atomic import make_private_folder
 from .segment import Segment
@@ -22,7 +23,6 @@ from .segment_file import read_segment, write_segment
 __all__ = ["SegmentStore"]
 
 _SHARE = 4  # of the free memory, one part
-_MEMORY_WHERE_UNKNOWN = 4 << 30
 _NEVER_HERE = "it was not put into the store, or was released"
 _INTERRUPTED = "an interrupt came while it was put into the store or released"
 
@@ -81,7 +81,7 @@ class SegmentStore:
     def __init__(self, max_bytes: int | None = None, folder: Path | None = None) -> None:
         if max_bytes is not None and max_bytes < 0:
             raise ParameterError(f"max_bytes={max_bytes} must be 0 or more, or None for a share")
-        self.max_bytes = _free_memory() // _SHARE if max_bytes is None else max_bytes
+        self.max_bytes = machine.here.memory.free // _SHARE if max_bytes is None else max_bytes
         self.on_spill: Callable[[str], None] | None = None
         self._parent_folder = folder
         self._folder: Path | None = None
@@ -380,21 +380,3 @@ def _remove(folder: Path, owner: int) -> None:
     """Remove a store's folder, but not from a process that only inherited the store."""
     if os.getpid() == owner:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _free_memory() -> int:
-    """Bytes of memory that can be taken, as far as the system says."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free = next(
-            1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable")
-        )
-    except (OSError, StopIteration):
-        try:
-            free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-        except (AttributeError, OSError, ValueError):
-            free = _MEMORY_WHERE_UNKNOWN
-    try:  # a container's limit is none of the machine's numbers
-        return min(free, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    except (OSError, ValueError):  # "max"
-        return free

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import pickle
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mullama_nb import ContextParams, SamplingParams
-from mullama_nb.engine import params
+from mullama_nb import ContextParams, SamplingParams, machine
 from mullama_nb.engine.params import KV_CACHE_TYPES
 from mullama_nb.errors import GrammarError, MullamaError, ParameterError
 
@@ -130,10 +131,14 @@ def test_rope_scaling() -> None:
 
 
 @pytest.mark.parametrize(
-    ("affinity", "threads"), [({0}, 1), ({0, 1, 2, 3}, 4), (set(range(16)), 8)]
+    ("n_affinity", "limit", "threads"),
+    [(1, "", 1), (4, "", 4), (16, "", 8), (64, "6", 6), (64, "1.5", 1), (2, "8", 2), (3, "0.1", 1)],
 )
-def test_threads(monkeypatch: pytest.MonkeyPatch, affinity: set[int], threads: int) -> None:
-    monkeypatch.setattr(params.os, "sched_getaffinity", lambda _: affinity, raising=False)
+def test_threads(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, n_affinity: int, limit: str, threads: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(n_affinity)), raising=False)
+    monkeypatch.setattr(machine, "here", machine.Machine(tmp_path, {"CPU_LIMIT": limit}))
     assert ContextParams().threads == (threads, threads)
     assert ContextParams(n_threads=3).threads == (3, 3)
     assert ContextParams(n_threads=3, n_threads_batch=5).threads == (3, 5)

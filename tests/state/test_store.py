@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from state.segments import KB, contents, files, segment
 
+from mullama_nb import machine
 from mullama_nb.errors import ParameterError
 from mullama_nb.state import store as store_module
 from mullama_nb.state.store import SegmentStore
@@ -186,28 +187,10 @@ def test_pins_end_with_an_error(store: SegmentStore) -> None:
     assert store.memory_bytes == 0
 
 
-def test_a_share_of_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_share_of_free_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert 1 << 20 < SegmentStore().max_bytes < 1 << 50
-    texts = {"/proc/meminfo": "MemTotal: 9 kB\nMemAvailable:   4000 kB\n"}
-
-    def read_text(path: Path) -> str:
-        try:
-            return texts[str(path)]
-        except KeyError:
-            raise FileNotFoundError from None
-
-    monkeypatch.setattr(Path, "read_text", read_text)
-    assert SegmentStore().max_bytes == 1000 * 1024
-    texts["/sys/fs/cgroup/memory.max"] = "max\n"
-    assert SegmentStore().max_bytes == 1000 * 1024
-    texts["/sys/fs/cgroup/memory.max"] = "4000\n"
+    monkeypatch.setattr(machine, "here", machine.Machine(tmp_path, {"MEM_LIMIT": "4000"}))
     assert SegmentStore().max_bytes == 1000
-    texts.clear()
-    numbers = {"SC_PHYS_PAGES": 800, "SC_PAGE_SIZE": 10}
-    monkeypatch.setattr(os, "sysconf", numbers.__getitem__)
-    assert SegmentStore().max_bytes == 1000
-    monkeypatch.delattr(os, "sysconf")
-    assert SegmentStore().max_bytes == 1 << 30
 
 
 def test_a_budget_below_nothing_is_refused() -> None:
