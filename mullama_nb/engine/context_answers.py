@@ -15,8 +15,8 @@ from .params import SamplingParams
 from .path import Progress
 from .prompt import Prompt, plan_prompt, warn_of_history
 from .request import Request, Ticket
-from .runner import Stream
 from .scoring import Score, score
+from .stream import Stream
 
 __all__ = ["ContextAnswers"]
 

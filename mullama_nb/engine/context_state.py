@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import weakref
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-import llama_cpp
 import numpy as np
 
 from ..errors import ContextError, InexactWarning, ParameterError
 from ..state.layout import Shape, Structure
 from . import compatibility
-from .llama_context import make_llama_context
-from .memory import Logits, Memory
+from .cells import Cells
+from .memory import Logits
 from .memory_kind import MemoryKind
 from .model import Model
-from .native import StopFlag
 from .params import ContextParams
 from .path import ActivePath
 from .runner import Runner
@@ -67,17 +64,13 @@ class ContextState:
         self.model = model
         self.params = params
         self.n_ctx = params.n_ctx or model.n_ctx_train
-        abort = StopFlag()
         shown = model.verbose if verbose is None else verbose
         with interrupts_held():
-            self._handle = make_llama_context(model, params, self.n_ctx, verbose=shown)
-            memory = Memory(self._handle, model, abort)
-            path = ActivePath(memory, self.n_ctx, params.n_ubatch)
-            self._runner = Runner(path, model, abort)
             # A stream lives on without this object, so the cells go with what both hold.
-            self._free = weakref.finalize(
-                self._runner, _free, os.getpid(), self._handle, memory, model
-            )
+            cells = Cells(model, params, self.n_ctx, verbose=shown)
+            memory = cells.make()
+            path = ActivePath(memory, self.n_ctx, params.n_ubatch)
+            self._runner = Runner(path, model, cells)
         self._owner: weakref.ref[object] | None = None
         self._host = Host(model, params, self.n_ctx, memory.kind, memory.window)
 
@@ -239,10 +232,27 @@ class ContextState:
 
     # -- end ---------------------------------------------------------------------------------
 
+    def rest(self) -> bool:
+        """Free the cells until the context is used again, when it stands where it stood.
+
+        What the tokens' rows take is kept beside them; that of the cells behind is free.
+
+        Returns
+        -------
+        bool
+            Whether it rests: not while it is at work or a stream is open, and not where memory
+            cannot be put back exactly.
+        """
+        return self._runner.rest()
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether the cells are free until the context is used again."""
+        return self._runner.is_resting
+
     def close(self) -> None:
         """Free the cells; the weights stay while another context or model uses them."""
         self._runner.close()
-        self._free()
 
     def __enter__(self) -> Self:
         return self
@@ -262,13 +272,6 @@ class ContextState:
             f"Context({self.model.name!r}, {self._runner.n_tokens:,} of {self.n_ctx:,} "
             f"tokens, {types} KV cache)"
         )
-
-
-def _free(process: int, handle: Any, memory: Memory, _model: Model) -> None:
-    """The weights are an argument so that they outlive the cells."""
-    if os.getpid() == process:  # a fork has llama.cpp's locks without its threads
-        memory.close()
-        llama_cpp.llama_free(handle)
 
 
 def warn_inexact(what: str) -> None:

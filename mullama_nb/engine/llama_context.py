@@ -14,7 +14,7 @@ from .model import Model
 from .params import ContextParams
 from .warn import warn
 
-__all__ = ["head_sizes", "kv_heads", "make_llama_context", "metadata_number"]
+__all__ = ["bytes_per_cell", "head_sizes", "kv_heads", "make_llama_context", "metadata_number"]
 
 
 def metadata_number(model: Model, key: str, default: int = 0) -> int:
@@ -45,6 +45,12 @@ def kv_heads(model: Model) -> tuple[int, ...]:
     return (heads,) * n_layer
 
 
+def bytes_per_cell(model: Model, params: ContextParams) -> int:
+    """Bytes of K and V that one cell takes, as far as the metadata tell."""
+    k, v = head_sizes(model)
+    return sum(kv_heads(model)) * (params.type_k.row_bytes(k) + params.type_v.row_bytes(v))
+
+
 def _check_head_sizes(model: Model, params: ContextParams) -> None:
     """Check that heads fill whole blocks of the KV cache types.
 
@@ -72,8 +78,7 @@ def _check_context_size(model: Model, params: ContextParams, n_ctx: int) -> None
             "with: what it says beyond them will make no sense. Use rope_scaling='yarn', or fewer",
             ParameterWarning,
         )
-    k, v = head_sizes(model)
-    a_token = sum(kv_heads(model)) * (params.type_k.row_bytes(k) + params.type_v.row_bytes(v))
+    a_token = bytes_per_cell(model, params)
     memory = machine.here.memory.total
     if a_token * n_ctx > memory and not llama_cpp.llama_supports_gpu_offload():
         raise ParameterError(

@@ -334,6 +334,33 @@ class ActivePath:
         self.tokens, self._logits = [], None
         self._snapshots, self._batches, self._origin = [], [], 0
 
+    # -- rest --------------------------------------------------------------------------------
+
+    @property
+    def can_rest(self) -> bool:
+        """Whether the rows can be put back elsewhere, so that everything goes on exactly."""
+        return not (self.memory.kind == "snapshot" and self.memory.window)
+
+    def set_aside(self) -> PathState | Segment | None:
+        """What :meth:`put_back` needs; until then there are tokens and no memory."""
+        kept: PathState | Segment | None = None
+        if self.tokens and self.memory.kind == "snapshot":
+            kept = self.whole_state()
+        elif self.tokens:
+            kept = self.capture(0, "", None)
+        self._logits = None
+        return kept
+
+    def put_back(self, memory: Memory, kept: PathState | Segment | None) -> None:
+        """Go on in other, empty memory."""
+        if isinstance(kept, PathState):
+            memory.replace(kept.data)
+            self._logits = kept.logits
+        elif kept is not None:
+            memory.append(kept.data)
+        memory.floor = self.memory.floor
+        self.memory = memory
+
     # -- states ------------------------------------------------------------------------------
 
     def capture(self, start: int, settings: str, parent: str | None) -> Segment:

@@ -14,20 +14,20 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for_all
-from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
 from ..errors import ContextClosedError, ContextError
+from ..state.segment import Segment
+from .cells import Cells
 from .generation import Completion, Generation, Token
 from .memory import Aborted
 from .model import Model
-from .native import StopFlag
-from .path import ActivePath
+from .path import ActivePath, PathState
 from .prompt import plan_prompt
 from .request import Request, Run, Ticket
 from .worker import WAIT_SECONDS, FairLock, Worker, interrupts_held
 
-__all__ = ["Opened", "Runner", "Stream"]
+__all__ = ["Opened", "Runner"]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -62,14 +62,16 @@ class Runner:
     ----------
     path : ActivePath
     model : Model
-    abort : StopFlag
-        Ends a decode of many tokens.
+    cells : Cells
+        Where the path's memory comes from.
     """
 
-    def __init__(self, path: ActivePath, model: Model, abort: StopFlag) -> None:
+    def __init__(self, path: ActivePath, model: Model, cells: Cells) -> None:
         self.path = path
         self._model = model
-        self._abort = abort
+        self._cells = cells
+        self._abort = cells.abort
+        self._aside: PathState | Segment | None = None  # while it rests
         self._lock = FairLock()
         self._worker = Worker("mullama-context")
         self._movers = 0  # waiting to move the path; changed under `_counting`
@@ -111,6 +113,36 @@ class Runner:
                 "'spawn' start method"
             )
 
+    def _get_ready(self) -> None:
+        """Check that the path can be used, and wake it; the lock is held."""
+        self.check_usable()
+        if self._cells.are_free:
+            memory = self._cells.make()
+            try:
+                self.path.put_back(memory, self._aside)
+            except BaseException:
+                self._cells.free()
+                raise
+            self._aside = None
+
+    def rest(self) -> bool:
+        """Free the cells until somebody needs the path; False where that cannot be just now."""
+        if self._closed or os.getpid() != self._process or self._lock.is_mine():
+            return False
+        with self._lock.tried() as is_free:
+            if not is_free or self._open is not None or not self.path.can_rest:
+                return False
+            if not self._cells.are_free:
+                self._aside = self.path.set_aside()
+                self._cells.free()
+        self._worker.rest()
+        return True
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether the cells are free until somebody needs the path."""
+        return self._cells.are_free and not self._closed
+
     def _check_not_within(self) -> None:
         if self._lock.is_mine():
             raise ContextError(
@@ -125,7 +157,7 @@ class Runner:
         self._check_not_within()
         self._await_ahead()
         with self._lock.held():
-            self.check_usable()
+            self._get_ready()
             self._synchronise()
             yield self.path
 
@@ -136,7 +168,7 @@ class Runner:
         self._check_not_within()
         self._await_ahead()
         with interrupts_held(), self._lock_to_move():
-            self.check_usable()
+            self._get_ready()
             self._settle()
             yield self.path
 
@@ -168,7 +200,7 @@ class Runner:
 
     def _locked(self, job: Callable[[ActivePath], T]) -> T:
         with self._lock.held():
-            self.check_usable()
+            self._get_ready()
             self._synchronise()
             return job(self.path)
 
@@ -240,7 +272,10 @@ class Runner:
                 if not isinstance(self._open, Generation):
                     self._settle()  # branches are captured; a generation's tokens are known
                 self._closed = True
+                self._aside = None
             self._worker.close()
+            if not self._cells.are_free:
+                self._cells.free()
 
     def _settle(self) -> None:
         """End the open generation with exactly what it handed out in the path."""
@@ -286,7 +321,7 @@ class Runner:
     def begin(self, request: Request, ticket: Ticket) -> Run:
         """Evaluate the prompt and get ready to generate; runs on the worker."""
         with self._lock.held():
-            self.check_usable()
+            self._get_ready()
             self._settle()
             path = self.path
             plan = plan_prompt(
@@ -346,7 +381,7 @@ class Runner:
     def open(self, make: Callable[[ActivePath], OpenedT], ticket: Ticket) -> OpenedT:
         """End what goes on and begin something else; runs on the worker."""
         with self._lock.held():
-            self.check_usable()
+            self._get_ready()
             self._settle()
             self._activate(ticket)
             self._open = opened = make(self.path)
@@ -379,7 +414,7 @@ class Runner:
     def look(self, job: Callable[[ActivePath], T], ticket: Ticket) -> T | None:
         """Run a long job that leaves the path as it is, None when stopped; runs on the worker."""
         with self._lock.held():
-            self.check_usable()
+            self._get_ready()
             self._synchronise()
             active = self._active
             self._activate(ticket)
@@ -396,92 +431,3 @@ class Runner:
         with self._counting:
             if not self._movers:
                 self._abort.clear()  # it was meant for something that ended
-
-
-class Stream:
-    """Tokens as they are generated; made by ``Context.stream``.
-
-    Works in ``for`` and in ``async for``. A token is evaluated while the loop's body looks at it.
-    Leaving the loop early, or ``close``, keeps exactly the tokens in the context that were handed
-    out. So does anything else that moves the context in between: it ends the stream.
-
-    Attributes
-    ----------
-    completion : Completion
-        What was handed out so far, and how it ended.
-    """
-
-    def __init__(self, runner: Runner, request: Request) -> None:
-        self.request = request
-        self._runner = runner
-        self._ticket = Ticket()
-        self._run: Run | None = None
-        self._began = time.perf_counter()
-        self._seconds = 0.0
-        self._over = False
-
-    def __iter__(self) -> Stream:
-        return self
-
-    def __next__(self) -> Token:
-        if self._over:
-            raise StopIteration
-        runner = self._runner
-        token = None
-        try:
-            if self._run is None:
-                self._run = runner.wait(self._begin, self._ticket)
-            token = runner.next_token(self._run)
-        finally:
-            self._note(over=token is None)
-        if token is None:
-            raise StopIteration
-        return token
-
-    def __aiter__(self) -> Stream:
-        return self
-
-    async def __anext__(self) -> Token:
-        if self._over:
-            raise StopAsyncIteration
-        runner = self._runner
-        token = None
-        try:
-            if self._run is None:
-                self._run = await runner.await_(self._begin, self._ticket)
-            run = self._run
-            token = await runner.await_(lambda: runner.step(run), self._ticket)
-        finally:
-            self._note(over=token is None)
-        if token is None:
-            raise StopAsyncIteration
-        return token
-
-    def _begin(self) -> Run:
-        return self._runner.begin(self.request, self._ticket)
-
-    def _note(self, *, over: bool) -> None:
-        self._over = over
-        self._seconds = time.perf_counter() - self._began
-
-    def close(self) -> None:
-        """End the generation; the context keeps what was handed out."""
-        if not self._over and self._run is not None:
-            self._runner.end(self._run)
-        self._over = True
-
-    @property
-    def completion(self) -> Completion:
-        """What was handed out so far, and how it ended."""
-        return (self._run or Run(None, self.request)).completion(self._seconds)
-
-    def __enter__(self) -> Stream:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

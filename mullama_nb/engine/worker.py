@@ -86,6 +86,19 @@ class FairLock:
             finally:
                 self._leave()
 
+    @contextlib.contextmanager
+    def tried(self) -> Iterator[bool]:
+        """Hold the lock if nobody does; yields whether that is so."""
+        with interrupts_held():
+            entered = self._lock.acquire(blocking=False)
+            if entered:
+                self._owner, self._depth = threading.get_ident(), 1
+            try:
+                yield entered
+            finally:
+                if entered:
+                    self._leave()
+
     def __enter__(self) -> None:
         self._enter(())
 
@@ -225,6 +238,11 @@ class Worker:
         if interrupt is not None:
             raise interrupt
         return result
+
+    def rest(self) -> None:
+        """End the thread until there is something to do."""
+        with _order:
+            self._rest()
 
     def close(self) -> None:
         """End the thread once its jobs are done."""

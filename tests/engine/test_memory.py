@@ -91,9 +91,9 @@ def test_looking_ahead_at_an_earlier_point_changes_nothing(
 def save_natively(context: Context, path: Path) -> None:
     """Let llama.cpp write the file, as llama-server does."""
     tokens = (llama_cpp.llama_token * context.token_count())(*context.tokens)
-    with context._runner.held():
+    with context._runner.held() as held:
         assert llama_cpp.llama_state_seq_save_file(
-            context._handle, str(path).encode(), 0, tokens, len(tokens)
+            held.memory._handle, str(path).encode(), 0, tokens, len(tokens)
         )
 
 

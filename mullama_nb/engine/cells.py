@@ -1,0 +1,98 @@
+"""The native part of a context: made, freed while nobody needs it, and made again."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import weakref
+from typing import Any
+
+import llama_cpp
+
+from .llama_context import bytes_per_cell, make_llama_context
+from .memory import Memory
+from .model import Model
+from .native import StopFlag
+from .params import ContextParams
+
+__all__ = ["Cells"]
+
+_BYTES_TO_COLLECT = 1 << 29
+
+
+class _Pressure:
+    """Python counts objects and not what they hold: it is asked to collect for bytes of cells."""
+
+    def __init__(self) -> None:
+        self._made = 0
+        self._lock = threading.Lock()
+
+    def add(self, n_bytes: int) -> None:
+        """Collect before cells are made, once so many were since the last time."""
+        with self._lock:
+            self._made += n_bytes
+            is_due = self._made >= _BYTES_TO_COLLECT
+            if is_due:
+                self._made = 0
+        if is_due:
+            gc.collect()
+
+
+_pressure = _Pressure()
+
+
+class Cells:
+    """Makes llama.cpp's context for one of ours, and frees it.
+
+    Whoever evaluates holds this; the cells are freed when nobody does any more.
+
+    Parameters
+    ----------
+    model : Model
+    params : ContextParams
+    n_ctx : int
+    verbose : bool
+
+    Attributes
+    ----------
+    abort : StopFlag
+        Ends a decode of many tokens.
+    are_free : bool
+        Whether there is no llama.cpp context just now.
+    """
+
+    def __init__(self, model: Model, params: ContextParams, n_ctx: int, *, verbose: bool) -> None:
+        self.abort = StopFlag()
+        self.are_free = True
+        self._model = model
+        self._params = params
+        self._n_ctx = n_ctx
+        self._verbose = verbose
+        _pressure.add(n_ctx * bytes_per_cell(model, params))
+
+    def make(self) -> Memory:
+        """Make the context.
+
+        Raises
+        ------
+        ParameterError, ContextError
+            As ``make_llama_context`` does.
+        """
+        handle = make_llama_context(self._model, self._params, self._n_ctx, verbose=self._verbose)
+        memory = Memory(handle, self._model, self.abort)
+        self._free = weakref.finalize(self, _free, os.getpid(), handle, memory, self._model)
+        self.are_free = False
+        return memory
+
+    def free(self) -> None:
+        """Free the context; the weights stay while another context or model uses them."""
+        self.are_free = True
+        self._free()
+
+
+def _free(process: int, handle: Any, memory: Memory, _model: Model) -> None:
+    """The weights are an argument so that they outlive the cells."""
+    if os.getpid() == process:  # a fork has llama.cpp's locks without its threads
+        memory.close()
+        llama_cpp.llama_free(handle)
