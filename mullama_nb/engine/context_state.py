@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import ContextError, InexactWarning, ParameterError
 from ..state.layout import Shape, Structure
-from . import compatibility
+from . import compatibility, resting
 from .cells import Cells
 from .memory import Logits
 from .memory_kind import MemoryKind
@@ -73,6 +73,7 @@ class ContextState:
             self._runner = Runner(path, model, cells)
         self._owner: weakref.ref[object] | None = None
         self._host = Host(model, params, self.n_ctx, memory.kind, memory.window)
+        resting.follow(self)
 
     # -- what it holds -----------------------------------------------------------------------
 
@@ -209,13 +210,18 @@ class ContextState:
         ContextError
             When it belongs to another one that is still alive.
         """
-        present = None if self._owner is None else self._owner()
+        present = self.owner
         if present is not None and present is not owner:
             raise ContextError(
                 f"the context belongs to {present!r} already, and two would undo each other's "
                 "work; use that one, or fork() the context"
             )
         self._owner = weakref.ref(owner)
+
+    @property
+    def owner(self) -> object | None:
+        """Whom the context belongs to, such as a checkpoint tree."""
+        return None if self._owner is None else self._owner()
 
     @property
     def watermark(self) -> int:

@@ -23,9 +23,9 @@ from ..errors import (
 )
 from ..sessions.catalog import Record
 from ..sessions.names import check_name
-from ..state.process import is_running, this_process
 from ..sessions.states import check_rows, check_settings
 from ..sessions.store import SessionStore
+from ..state.process import is_running, this_process
 from ..state.segment import Segment
 from .checkpoint import Checkpoint
 from .tree import CheckpointTree

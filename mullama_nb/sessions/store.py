@@ -26,12 +26,12 @@ from platformdirs import user_data_path
 
 from ..errors import SessionError, SessionFormatError, SessionNotFoundError, SessionWriteError
 from ..state.atomic import make_private_folder
+from ..state.process import is_running
 from ..state.segment import Segment
 from ..state.segment_file import read_segment, write_segment
 from ..state.session_info import SessionInfo
 from .catalog import Catalog, Record
 from .names import check_name
-from ..state.process import is_running
 
 __all__ = ["Damage", "SessionStore", "StoredSession", "default_folder", "family"]
 

@@ -1,0 +1,144 @@
+"""Contexts that nothing but a notebook's history holds rest until they are used again.
+
+IPython keeps the value of every cell in ``Out``, ``_`` and their like, so a chat that was shown
+stays for good when its variable is bound to another one. Nobody may take it from there, as
+``Out[3]`` is a way to it; but its cells need not wait for that. After each cell those contexts rest
+that are reached from the history alone.
+
+Whether that is so is found as Python's collector finds garbage: of the references to an object,
+those that come from the history and from our own objects are subtracted; what is left comes from a
+variable, a list, a closure, a running call. To be wrong costs making the cells again, no more.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import re
+import sys
+import types
+import weakref
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .context_state import ContextState
+
+__all__ = ["count_as_history", "follow", "rest_unused"]
+
+_log = logging.getLogger("mullama_nb")
+
+_HISTORY_NAME = re.compile(r"_{1,3}|_\d+")
+_OURS = tuple(f"mullama_nb.{folder}" for folder in ("history", "sessions", "widgets"))
+_CONTAINERS = (dict, list, tuple, set, frozenset, types.MethodType, types.CellType)
+_MOST_ITEMS = 1_000  # in a container
+_MOST_NODES = 20_000
+
+_contexts: weakref.WeakSet[ContextState] = weakref.WeakSet()
+_shells: weakref.WeakSet[Any] = weakref.WeakSet()
+_histories: list[Mapping[Any, object]] = []
+
+
+def count_as_history(values: Mapping[Any, object]) -> None:
+    """Have what a mapping holds count as held by nobody who would use it by himself."""
+    _histories.append(values)
+
+
+def follow(context: ContextState) -> None:
+    """Let a context rest after cells that leave it to the history; outside IPython do nothing."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    if shell is None:
+        return
+    _contexts.add(context)
+    if shell not in _shells:
+        _shells.add(shell)
+        shell.events.register("post_run_cell", _after_cell)
+
+
+def _after_cell(_result: object = None) -> None:
+    try:
+        rest_unused()
+    except Exception:  # a cell that went well is not to end with our traceback
+        _log.exception("contexts could not rest")
+
+
+def rest_unused() -> int:
+    """Let the contexts rest that the history alone holds.
+
+    Returns
+    -------
+    int
+        How many rest now that did not before.
+    """
+    awake = sum(not context.is_resting for context in _contexts)
+    return sum(context.rest() for context in _unused()) if awake else 0
+
+
+def _history() -> Iterator[object]:
+    """Every reference that the history holds, one by one."""
+    for shell in list(_shells):
+        hook = shell.displayhook
+        for name in ("_", "__", "___"):
+            yield getattr(hook, name, None)
+        yield from list(shell.user_ns.get("_oh", {}).values())
+        for names in (shell.user_ns, shell.user_ns_hidden):
+            yield from [v for k, v in list(names.items()) if _HISTORY_NAME.fullmatch(str(k))]
+    for values in _histories:
+        yield from list(values.values())
+
+
+def _unused() -> list[ContextState]:
+    """The contexts that are awake and reached from the history alone."""
+    nodes, inner = _graph()
+    if len(nodes) > _MOST_NODES:  # not all was seen
+        return []
+    held = [i for i in nodes if _references(nodes, i) > inner[i]]
+    reached = set(held)
+    while held:
+        for child in gc.get_referents(nodes[held.pop()]):
+            if id(child) in nodes and id(child) not in reached:
+                reached.add(id(child))
+                held.append(id(child))
+    contexts = {id(context): context for context in _contexts}
+    return [c for i, c in contexts.items() if i in nodes and i not in reached]
+
+
+def _graph() -> tuple[dict[int, object], Counter[int]]:
+    """Our objects and the containers around them, and the references that are known to each."""
+    nodes: dict[int, object] = {}
+    inner: Counter[int] = Counter()
+    waiting: list[int] = []
+
+    def see(found: Iterable[object], *, counts: bool) -> None:
+        for one in found:
+            i = id(one)
+            inner[i] += counts
+            if i not in nodes and _is_looked_into(one) and len(nodes) <= _MOST_NODES:
+                nodes[i] = one
+                waiting.append(i)
+
+    see(_history(), counts=True)
+    for context in list(_contexts):
+        nodes[id(context)] = context
+        see([context.owner], counts=False)
+    while waiting:
+        see(gc.get_referents(nodes[waiting.pop()]), counts=True)
+    return nodes, inner
+
+
+def _is_looked_into(one: object) -> bool:
+    if isinstance(one, _CONTAINERS):
+        return not isinstance(one, Sized) or len(one) <= _MOST_ITEMS
+    # Checkpoints have slots: there are many of them, and they hold no context.
+    return type(one).__module__.startswith(_OURS) and hasattr(one, "__dict__")
+
+
+def _references(nodes: Mapping[int, object], i: int) -> int:
+    """How many references there are to a node beside those of this module."""
+    return sys.getrefcount(nodes[i]) - _OWN_REFERENCES
+
+
+_OWN_REFERENCES = 0
+_OWN_REFERENCES = _references({0: object()}, 0)
