@@ -100,8 +100,8 @@ def system_info() -> str:
 def has_amx() -> bool:
     """Whether llama.cpp was built for Intel's matrix tiles, and may end the process on them.
 
-    GCC 12 leaves out most of what llama.cpp writes into a tile's shape, because ``_tile_loadconfig``
-    tells it of the first 8 bytes only. The first prompt of a quantised model then dies of SIGILL.
+    GCC 12 leaves out most of what llama.cpp writes into a tile's shape: ``_tile_loadconfig``
+    tells it of 8 bytes only. The first prompt of a quantised model then dies of SIGILL.
     Weights outside the "extra" buffers never reach that code.
     """
     return "AMX_INT8 = 1" in system_info()
