@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-import faulthandler
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hang_guard
 import pytest
+from hypothesis import HealthCheck, settings
 from tiny_models import make_model
 
 from mullama_nb import Model
 
 ModelMaker = Callable[..., Model]
+
+# The machine may be busy: how long an example takes says nothing.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(hang_guard)
 
 
 @pytest.fixture(scope="session")
@@ -48,8 +57,5 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> ModelMaker:
 
 
 @pytest.fixture
-def no_deadlock() -> Iterator[None]:
-    """End the test run with every thread's stack when the test hangs for a minute."""
-    faulthandler.dump_traceback_later(60, exit=True)
-    yield
-    faulthandler.cancel_dump_traceback_later()
+def no_deadlock() -> None:
+    """Nothing: every test is watched by ``hang_guard``."""
