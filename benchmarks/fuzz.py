@@ -261,8 +261,10 @@ class Subject:
             key = str(random.choice([*metadata["settings"], "settings", "environment", "created"]))
             value = random.choice(["", "x" * 5000, "\x1b[31m", "null", "7"])
             holder = metadata["settings"] if key in metadata["settings"] else metadata
+            before = holder[key]
             holder[key] = None if value == "null" else int(value) if value == "7" else str(value)
             allowed = "another date" if key == "created" else None
+            allowed = "unchanged" if holder[key] == before else allowed
             data = self.sealed(core, json.dumps(metadata).encode())
         else:
             change = "a footer that lies"

@@ -13,7 +13,7 @@ Tensors are declared as rows of a table. Axes are in ggml's order (fastest first
 ``F``  feed-forward                   ``R``  its time-step rank; in Mamba 2, its heads
 ``H``  query heads x head size        ``C``  its convolution's length
 ``K``  key-value heads x head size    ``L``  length of a short convolution
-``h``  one head
+``h``  one head                       ``/``  half of one head
 =====  =============================  =====  =====================================
 """
 
@@ -222,6 +222,10 @@ MAMBA2: Block = (
 EMBEDDING = Tensor("token_embd.weight", "E V", Fill.TABLE)
 TIED_EMBEDDING = Tensor("token_embd.weight", "E V", Fill.TABLE, 0.3)
 OUTPUT = Tensor("output.weight", "E V", gain=3.0)
+ROPE_FACTORS: Block = (
+    Tensor("rope_factors_short.weight", "/", Fill.AROUND),
+    Tensor("rope_factors_long.weight", "/", Fill.AROUND, 4.0),
+)
 
 
 # --- the architectures ------------------------------------------------------------------------
@@ -245,6 +249,8 @@ class Architecture:
         The embedding of the tokens.
     output : Tensor or None
         What gives the logits; None where the embedding does that too.
+    others : Block
+        Tensors that belong to no layer.
     """
 
     name: str
@@ -253,16 +259,21 @@ class Architecture:
     final_norm: str = "output_norm.weight"
     embedding: Tensor = EMBEDDING
     output: Tensor | None = OUTPUT
+    others: Block = ()
 
 
 _ATTENTION_KEYS = ("feed_forward_length", "attention.head_count", "attention.head_count_kv")
 _WINDOW_KEYS = ("attention.sliding_window", "attention.sliding_window_pattern")
 _SSM_KEYS = ("ssm.conv_kernel", "ssm.inner_size", "ssm.state_size", "ssm.time_step_rank")
+_LONGROPE_KEYS = ("rope.scaling.type", "rope.scaling.original_context_length")
 _LFM2_LAYERS = (SHORT_CONVOLUTION + FEED_FORWARD, ATTENTION + QK_NORMS + FEED_FORWARD)
 _LFM2_KEYS = (*_ATTENTION_KEYS, "shortconv.l_cache")
 
 ARCHITECTURES: dict[str, Architecture] = {
     "llama": Architecture("llama", (ATTENTION + FEED_FORWARD,), _ATTENTION_KEYS),
+    "longrope": Architecture(
+        "llama", (ATTENTION + FEED_FORWARD,), _ATTENTION_KEYS + _LONGROPE_KEYS, others=ROPE_FACTORS
+    ),
     "qwen2vl": Architecture(
         "qwen2vl",
         (ATTENTION + FEED_FORWARD,),
@@ -304,6 +315,7 @@ def _sizes(head_dim: int, n_vocab: int) -> dict[str, int]:
     return {
         "1": 1,
         "h": head_dim,
+        "/": head_dim // 2,
         "E": e,
         "3E": 3 * e,
         "V": n_vocab,
@@ -322,7 +334,9 @@ def _sizes(head_dim: int, n_vocab: int) -> dict[str, int]:
     }
 
 
-def _metadata(layers: list[Block], size: dict[str, int], window: int) -> dict[str, int | list[int]]:
+def _metadata(
+    layers: list[Block], size: dict[str, int], window: int
+) -> dict[str, int | str | list[int]]:
     """Return every metadata value that an architecture may ask for."""
     kv_heads = [2 if any(t.name == "attn_k.weight" for t in layer) else 0 for layer in layers]
     half = size["h"] // 2
@@ -332,6 +346,8 @@ def _metadata(layers: list[Block], size: dict[str, int], window: int) -> dict[st
         "attention.head_count_kv": kv_heads if 0 in kv_heads else 2,
         "attention.sliding_window": window,
         "attention.sliding_window_pattern": 2,
+        "rope.scaling.type": "longrope",
+        "rope.scaling.original_context_length": 1024,
         "rope.dimension_sections": [half // 4, half // 4, half - 2 * (half // 4), 0],
         "shortconv.l_cache": size["L"],
         "ssm.conv_kernel": size["C"],
@@ -409,6 +425,8 @@ def make_model(
         value = values[key]
         if isinstance(value, list):
             writer.add_array(f"{spec.name}.{key}", value)
+        elif isinstance(value, str):
+            writer.add_string(f"{spec.name}.{key}", value)
         else:
             writer.add_uint32(f"{spec.name}.{key}", value)
 
@@ -476,6 +494,8 @@ def _named(spec: Architecture, layers: list[Block]) -> Iterator[tuple[str, Tenso
     yield spec.final_norm, Tensor(spec.final_norm, "E", Fill.AROUND)
     if spec.output is not None:
         yield spec.output.name, spec.output
+    for tensor in spec.others:
+        yield tensor.name, tensor
 
 
 def _random(rng: np.random.Generator, tensor: Tensor, shape: list[int]) -> npt.NDArray[np.float32]:

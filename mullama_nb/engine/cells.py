@@ -10,11 +10,13 @@ from typing import Any
 
 import llama_cpp
 
+from ..errors import ContextError
 from .llama_context import bytes_per_cell, make_llama_context
 from .memory import Memory
 from .model import Model
 from .native import StopFlag
 from .params import ContextParams
+from .rotation import VARIABLE, rotation
 
 __all__ = ["Cells"]
 
@@ -69,6 +71,7 @@ class Cells:
         self._params = params
         self._n_ctx = n_ctx
         self._verbose = verbose
+        self._rotation = rotation(model, params)
         _pressure.add(n_ctx * bytes_per_cell(model, params))
 
     def make(self) -> Memory:
@@ -77,8 +80,14 @@ class Cells:
         Raises
         ------
         ParameterError, ContextError
-            As ``make_llama_context`` does.
+            As ``make_llama_context`` does, and where rows of the first one would mean something
+            else now.
         """
+        if rotation(self._model, self._params) != self._rotation:
+            raise ContextError(
+                f"{VARIABLE} is not what it was when this context was made, so its quantised rows "
+                "would be taken for others: set it as it was"
+            )
         handle = make_llama_context(self._model, self._params, self._n_ctx, verbose=self._verbose)
         memory = Memory(handle, self._model, self.abort)
         self._free = weakref.finalize(self, _free, os.getpid(), handle, memory, self._model)

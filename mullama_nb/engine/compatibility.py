@@ -2,41 +2,64 @@
 
 ==================================  ==========================================================
 refused                             weights, KV cache types, flash attention, rope settings and
-                                    regime, the cache's shape
-loads, and is said not to be exact  llama.cpp's build, thread count, CPU features and backend
+                                    factors, the cache's shape; of quantised rows their rotation
+                                    and llama.cpp's build; whatever this version does not know
+loads, and is said not to be exact  llama.cpp's build, thread count, CPU features and backends,
+                                    layers on a GPU
 free                                n_ctx with room for the tokens, batch sizes, n_parallel
 ==================================  ==========================================================
+
+Why, and where llama.cpp reads each of them: ``docs/what-rows-depend-on.md``.
 """
 
 from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from blake3 import blake3
 
 from . import native
+from .llama_context import metadata_number
 from .model import Model
-from .params import ContextParams
+from .params import KV_CACHE_TYPES, ContextParams
+from .rotation import rotation
 
-__all__ = ["differences", "environment", "settings", "settings_digest"]
+__all__ = [
+    "FORMAT",
+    "differences",
+    "environment",
+    "refusals",
+    "settings",
+    "settings_digest",
+]
 
+FORMAT = 2
+"""The version of what a session says about itself. Version 1 knew nothing of rotation."""
+
+_CELLS = 256  # llama.cpp makes a context's cells a multiple of this
+_MOST_CHARACTERS = 100
 _NAMES = {
     "fingerprint": "the weights",
     "architecture": "the architecture",
     "type": "the KV cache type",
     "flash_attention": "flash attention",
     "rope": "the rope settings",
+    "rotation": "the rotation of K and V",
+    "quantised_by": "the build of llama.cpp, which quantised rows depend on",
     "build": "the build of llama.cpp",
     "n_threads": "the number of threads",
     "system": "the CPU features and backends",
+    "gpu_layers": "the layers on a GPU",
 }
+_PLAIN_TYPES = frozenset(name for name, kv in KV_CACHE_TYPES.items() if kv.block == 1)
+_OF_TYPE = ("rotation", "quantised_by")  # other ones where the types are others
 
 
 def settings(model: Model, params: ContextParams, n_ctx: int) -> dict[str, Any]:
-    """What rows depend on and a loading context must have the same.
+    """What rows depend on in a context that is made now, and another one must have the same.
 
     Parameters
     ----------
@@ -45,6 +68,7 @@ def settings(model: Model, params: ContextParams, n_ctx: int) -> dict[str, Any]:
     n_ctx : int
         Cells of the context.
     """
+    is_quantised = params.type_k.block > 1 or params.type_v.block > 1
     return {
         "fingerprint": model.fingerprint,
         "architecture": model.architecture,
@@ -56,31 +80,44 @@ def settings(model: Model, params: ContextParams, n_ctx: int) -> dict[str, Any]:
             "freq_base": params.rope_freq_base,
             "freq_scale": params.rope_freq_scale,
             "yarn_orig_ctx": params.yarn_orig_ctx,
-            "long": _uses_long_factors(model, params, n_ctx),
+            "factors": _rope_factors(model, n_ctx),
         },
+        "rotation": dict(rotation(model, params)),
+        "quantised_by": native.build() if is_quantised else None,
     }
 
 
-def _uses_long_factors(model: Model, params: ContextParams, n_ctx: int) -> bool:
-    """LongRoPE models pick one of two sets of factors by the context's size, not the tokens'."""
-    prefix = f"{model.architecture}.rope.scaling."
-    original = model.metadata.get(prefix + "original_context_length")
-    if not (
-        model.metadata.get(prefix + "type") == "longrope"
-        or params.rope_scaling == "longrope"
-        or "rope_factors_long.weight" in model.tensor_names
-    ):
-        return False
-    return n_ctx > (params.yarn_orig_ctx or int(original or model.n_ctx_train))
+def _rope_factors(model: Model, n_ctx: int) -> str | None:
+    """Which set of factors a LongRoPE model uses; None for models that have but one, or none.
+
+    llama.cpp chooses by the context's size, not the tokens', and against what the file says of the
+    model whatever ``yarn_orig_ctx`` is (``llama_model::get_rope_factors``).
+    """
+    names = model.tensor_names
+    if "rope_factors_long.weight" not in names or "rope_freqs.weight" in names:
+        return None
+    original = metadata_number(
+        model, "rope.scaling.original_context_length", default=model.n_ctx_train
+    )
+    n_cells = -(-n_ctx // _CELLS) * _CELLS
+    return "long" if n_cells > original else "short"
 
 
-def environment(params: ContextParams) -> dict[str, Any]:
-    """What only the last bits depend on."""
-    return {
+def environment(params: ContextParams, model: Model | None = None) -> dict[str, Any]:
+    """What only the last bits depend on.
+
+    Parameters
+    ----------
+    params : ContextParams
+    model : Model, optional
+        Whose layers may lie on a GPU.
+    """
+    values = {
         "build": native.build(),
         "n_threads": list(params.threads),
         "system": f"{platform.machine()} {native.system_info()}",
     }
+    return values if model is None else values | {"gpu_layers": model.n_gpu_layers}
 
 
 def settings_digest(values: Mapping[str, Any]) -> str:
@@ -89,14 +126,69 @@ def settings_digest(values: Mapping[str, Any]) -> str:
     return blake3(canonical.encode()).hexdigest(length=16)
 
 
+def refusals(saved: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """Why what a session says about itself keeps it from being loaded, in words.
+
+    Parameters
+    ----------
+    saved, here : mapping
+        The metadata of a session and of a context.
+    """
+    version = saved.get("format", 1)
+    if isinstance(version, bool) or not isinstance(version, int) or version > FORMAT:
+        return [f"the version of its metadata: {_show(version)} saved, up to {FORMAT} known here"]
+    return differences(saved["settings"], here["settings"])
+
+
 def differences(saved: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    """Where two such dictionaries disagree, in words."""
-    saved, here = _joined(saved), _joined(here)
-    return [
-        f"{_NAMES.get(key, key)}: {_show(saved.get(key))} saved, {_show(value)} here"
-        for key, value in here.items()
-        if saved.get(key) != value
-    ]
+    """Where two such dictionaries disagree, in words.
+
+    What the saved one does not say is taken from the rest of it where that leaves no doubt. What
+    it says beyond what is known here is a difference: it may matter to whoever wrote it.
+    """
+    return [*_disagreements(_joined(_completed(saved, here)), _joined(here))]
+
+
+def _disagreements(saved: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[str]:
+    follows = _OF_TYPE if saved.get("type") != here.get("type") else ()
+    for key, value in here.items():
+        name = _NAMES.get(key, key)
+        if key in follows:
+            continue
+        if key not in saved:
+            yield f"{name}: {_show(value)} here, and when it was saved that was not noted"
+        elif saved[key] != value:
+            there, value = _apart(saved[key], value)
+            yield f"{name}: {_show(there)} saved, {_show(value)} here"
+    for key in saved:
+        if key not in here:
+            yield f"{_show(key)}: {_show(saved[key])} saved, unknown to this version"
+
+
+def _apart(there: Any, here: Any) -> tuple[Any, Any]:
+    """Of two dictionaries what they disagree in."""
+    if not (isinstance(there, Mapping) and isinstance(here, Mapping)):
+        return there, here
+    keys = [key for key in {**here, **there} if there.get(key, ...) != here.get(key, ...)]
+    mine, theirs = ({key: side[key] for key in keys if key in side} for side in (here, there))
+    return theirs, mine
+
+
+def _completed(saved: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, Any]:
+    """What earlier versions did not write, where it is certain."""
+    values = dict(saved)
+    types = [values.get("type_k"), values.get("type_v")]
+    if "rotation" in here and _PLAIN_TYPES.issuperset(map(str, types)):
+        values.setdefault("rotation", {"k": False, "v": False})
+        values.setdefault("quantised_by", None)
+    rope, own = values.get("rope"), here.get("rope")
+    if isinstance(rope, Mapping) and isinstance(own, Mapping) and own.get("factors") is None:
+        # It was noted, and not always rightly, for models that have two sets of factors.
+        rest = {key: value for key, value in rope.items() if key != "long"}
+        values["rope"] = {**rest, "factors": rest.get("factors")}
+    if "gpu_layers" in here and here["gpu_layers"] is None:  # then "system" tells of a GPU
+        values.setdefault("gpu_layers", None)
+    return values
 
 
 def _joined(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,6 +199,10 @@ def _joined(values: Mapping[str, Any]) -> dict[str, Any]:
         del shown["type_v"]
     elif "type_k" in shown:
         shown["type"] = f"{shown.pop('type_k')} for K and {shown.pop('type_v', None)} for V"
+    rotated = shown.get("rotation")
+    if isinstance(rotated, Mapping) and rotated.keys() == {"k", "v"}:
+        k, v = rotated["k"], rotated["v"]
+        shown["rotation"] = k if k == v else f"{_show(k)} for K and {_show(v)} for V"
     threads = shown.get("n_threads")
     if isinstance(threads, list) and len(set(map(str, threads))) == 1:
         shown["n_threads"] = threads[0]
@@ -115,7 +211,11 @@ def _joined(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _show(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{k}={v}" for k, v in value.items())
-    if isinstance(value, bool):
+        text = ", ".join(f"{k}={v}" for k, v in value.items())
+    elif isinstance(value, bool):
         return "on" if value else "off"
-    return "nothing" if value is None else str(value)
+    else:
+        text = "nothing" if value is None else str(value)
+    # A file's text: nobody vouches for what it says.
+    short = text if len(text) <= _MOST_CHARACTERS else text[:_MOST_CHARACTERS] + "..."
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in short)

@@ -17,6 +17,7 @@ from ..state.session_info import SessionInfo, session_info
 from .context_answers import ContextAnswers
 from .context_state import TokenProbability, warn_inexact
 from .path import Progress
+from .rotation import VARIABLE
 from .session import fitted, packed
 from .warn import warn
 from .worker import interrupts_held
@@ -88,10 +89,22 @@ class Context(ContextAnswers):
             path.clear()
 
     def fork(self) -> Context:
-        """A second context on the same weights that stands where this one stands."""
+        """A second context on the same weights that stands where this one stands.
+
+        Raises
+        ------
+        ContextError
+            When contexts that are made now would take the rows for others.
+        """
         state = self._runner.call(lambda path: path.whole_state() if path.tokens else None)
         other = Context(self.model, self.params)
         if state is not None:
+            if other.settings_digest != self.settings_digest:
+                other.close()
+                raise ContextError(
+                    "the environment is not what it was when this context was made: rows of a "
+                    f"context that is made now would mean something else. Set {VARIABLE} as it was"
+                )
             with other._runner.moving() as path:
                 path.replace(state)
         return other

@@ -66,13 +66,13 @@ class ContextState:
         self.n_ctx = params.n_ctx or model.n_ctx_train
         shown = model.verbose if verbose is None else verbose
         with interrupts_held():
+            self._host = Host(model, params, self.n_ctx)
             # A stream lives on without this object, so the cells go with what both hold.
             cells = Cells(model, params, self.n_ctx, verbose=shown)
             memory = cells.make()
             path = ActivePath(memory, self.n_ctx, params.n_ubatch)
             self._runner = Runner(path, model, cells)
         self._owner: weakref.ref[object] | None = None
-        self._host = Host(model, params, self.n_ctx, memory.kind, memory.window)
         resting.follow(self)
 
     # -- what it holds -----------------------------------------------------------------------
@@ -191,9 +191,7 @@ class ContextState:
     @property
     def settings_digest(self) -> str:
         """A short name for the weights and settings that rows depend on."""
-        return compatibility.settings_digest(
-            compatibility.settings(self.model, self.params, self.n_ctx)
-        )
+        return compatibility.settings_digest(self._host.settings)
 
     @property
     def session_metadata(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from ..state.file import session_bytes
 from ..state.layout import Shape, Structure, Tensor, state_bytes
 from .context import Context
 from .llama_context import head_sizes, kv_heads
-from .memory_kind import has_extended_cells, memory_kind, n_swa
+from .memory_kind import has_extended_cells, memory_kind
 from .model import Model
 from .params import ContextParams
 from .session import Host, session_metadata
@@ -93,10 +93,10 @@ def predict_session_bytes(
         raise ParameterError(f"n_tokens={n_tokens}: a session has at least 1")
     structure, shape = _layout(model, params)
     n_ctx = params.n_ctx or model.n_ctx_train
-    host = Host(model, params, n_ctx, memory_kind(model), 0)
+    host = Host(model, params, n_ctx)
     n_logits = model.n_vocab if include_logits or host.kind == "snapshot" else 0
     n_bytes = state_bytes(structure, shape, n_tokens)
-    window = n_swa(model)
+    window = host.window
     if host.kind == "snapshot" and 0 < window < n_tokens:  # read whole, so without older rows
         a_cell = structure.cell_bytes + sum(tensor.row_bytes for tensor in shape.blocks[1])
         n_bytes -= (n_tokens - window) * a_cell

@@ -32,9 +32,10 @@ _loaded: weakref.WeakValueDictionary[tuple[str, int, int, int], _Weights] = (
 class _Weights:
     """llama.cpp's model, freed when the last model and context on it are gone."""
 
-    def __init__(self, handle: Any, file: GGUFFile) -> None:
+    def __init__(self, handle: Any, file: GGUFFile, n_gpu_layers: int) -> None:
         self.handle = handle
         self.file = file
+        self.n_gpu_layers = n_gpu_layers
         # Now, while the file is known to be the one that was loaded.
         self.fingerprint = fingerprint(file.paths[0])
         self._free = weakref.finalize(self, llama_cpp.llama_model_free, handle)
@@ -158,6 +159,18 @@ class Model:
     def n_parameters(self) -> int:
         """How many weights the model has."""
         return int(llama_cpp.llama_model_n_params(self.handle))
+
+    @property
+    def n_gpu_layers(self) -> int | None:
+        """How many layers lie on a GPU, the output's among them.
+
+        None where llama.cpp was built without one, whatever was asked for.
+        """
+        if not llama_cpp.llama_supports_gpu_offload():
+            return None
+        n_layers = int(llama_cpp.llama_model_n_layer(self.handle)) + 1
+        asked = self._weights.n_gpu_layers
+        return n_layers if asked < 0 else min(asked, n_layers)
 
     @property
     def n_bytes(self) -> int:
@@ -289,7 +302,7 @@ def _load_weights(
         params.progress_callback = callback
         params.use_extra_bufts = not native.has_amx()
         handle = llama_cpp.llama_model_load_from_file(os.fsencode(path), params)
-        weights = _Weights(handle, file) if handle else None
+        weights = _Weights(handle, file, n_gpu_layers) if handle else None
     if failure:
         raise failure[0]
     if weights is None:

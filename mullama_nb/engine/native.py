@@ -5,15 +5,19 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import ctypes.util
+import functools
 import os
+import re
 import sys
 import tempfile
 import threading
 from collections import deque
 from collections.abc import Iterator
+from pathlib import Path
 from typing import IO, Any
 
 import llama_cpp
+from blake3 import blake3
 
 __all__ = [
     "StopFlag",
@@ -22,6 +26,7 @@ __all__ = [
     "captured_stderr",
     "has_amx",
     "start",
+    "switched_on",
     "system_info",
 ]
 
@@ -86,9 +91,31 @@ def _read_lines(file: IO[bytes]) -> list[str]:
     return file.read().decode("utf-8", "replace").splitlines()
 
 
+@functools.cache
 def build() -> str:
     """The llama.cpp that runs here, as far as results may depend on it."""
-    return f"llama-cpp-python {llama_cpp.__version__}"
+    version = f"llama-cpp-python {llama_cpp.__version__}"
+    if "LLAMA_CPP_LIB_PATH" not in os.environ:
+        return version
+    # Then it is not the llama.cpp that the package came with, and only its bytes tell which one.
+    library = Path(llama_cpp.llama_cpp._lib._name)
+    return f"{version} on {library.name} {blake3(library.read_bytes()).hexdigest(length=8)}"
+
+
+def switched_on(variable: str) -> bool:
+    """Whether llama.cpp takes an environment variable for set: to a number that is not 0.
+
+    It is read as llama.cpp reads it: ``os.environ`` does not know what other languages have set
+    since Python started.
+    """
+    if sys.platform == "win32":
+        value = os.environ.get(variable, "").encode()
+    else:
+        getenv = ctypes.CDLL(None).getenv
+        getenv.restype, getenv.argtypes = ctypes.c_char_p, [ctypes.c_char_p]
+        value = getenv(variable.encode()) or b""
+    number = re.match(rb"\s*([+-]?\d+)", value)  # atoi
+    return number is not None and bool(number[1].lstrip(b"+-0"))
 
 
 def system_info() -> str:

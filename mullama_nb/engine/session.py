@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from ..errors import SessionFormatError, SessionMismatchError
 from ..state.file import CELL_MARK, SessionFile, now
 from ..state.finite import is_finite, numbers_are_finite
 from ..state.layout import LayoutError, SequenceState, Shape, Structure, join
 from . import compatibility
-from .memory_kind import MemoryKind
+from .memory_kind import MemoryKind, memory_kind, n_swa
 from .model import Model
 from .params import ContextParams
 from .path import PathState
@@ -19,13 +21,23 @@ __all__ = ["Fit", "Host", "fitted", "packed", "session_metadata"]
 
 @dataclass(frozen=True)
 class Host:
-    """The context that a session is made for or loaded into."""
+    """The context that a session is made for or loaded into.
+
+    Made when the context is: the environment that rows depend on may change afterwards.
+    """
 
     model: Model
     params: ContextParams
     n_ctx: int
-    kind: MemoryKind
-    window: int
+    settings: Mapping[str, Any] = field(init=False)
+    kind: MemoryKind = field(init=False)
+    window: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        values = compatibility.settings(self.model, self.params, self.n_ctx)
+        object.__setattr__(self, "settings", values)
+        object.__setattr__(self, "kind", memory_kind(self.model))
+        object.__setattr__(self, "window", n_swa(self.model))
 
 
 @dataclass(frozen=True)
@@ -37,13 +49,13 @@ class Fit:
     unverified: bool = False
 
 
-def session_metadata(host: Host) -> dict[str, object]:
+def session_metadata(host: Host) -> dict[str, Any]:
     """What a session file says about itself."""
     return {
-        "format": 1,
+        "format": compatibility.FORMAT,
         "model": host.model.name,
-        "settings": compatibility.settings(host.model, host.params, host.n_ctx),
-        "environment": compatibility.environment(host.params),
+        "settings": dict(host.settings),
+        "environment": compatibility.environment(host.params, host.model),
         "n_ctx": host.n_ctx,
         "created": now(),
     }
@@ -101,8 +113,8 @@ def _check_identity(file: SessionFile, host: Host, name: str) -> list[str]:
     settings, environment = file.metadata.get("settings"), file.metadata.get("environment")
     if not isinstance(settings, dict) or not isinstance(environment, dict):
         raise SessionFormatError(f"{name} is damaged: its metadata names no settings")
-    here = compatibility.settings(host.model, host.params, host.n_ctx)
-    refused = compatibility.differences(settings, here)
+    here = session_metadata(host)
+    refused = compatibility.refusals(file.metadata, here)
     if refused:
         theirs, ours = file.metadata.get("model"), host.model.name
         where = "this context" if theirs == ours else f"this context of {ours!r}"
@@ -111,7 +123,7 @@ def _check_identity(file: SessionFile, host: Host, name: str) -> list[str]:
             f"{'; '.join(refused)}. Load it with the same model and settings, or evaluate its "
             "conversation again here"
         )
-    return compatibility.differences(environment, compatibility.environment(host.params))
+    return compatibility.differences(environment, here["environment"])
 
 
 def _check_tokens(file: SessionFile, host: Host, name: str) -> None:

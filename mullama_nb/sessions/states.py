@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..engine.compatibility import differences
+from ..engine.compatibility import refusals
 from ..engine.context import Context
 from ..errors import MullamaError, SessionError, SessionFormatError, SessionMismatchError
 from ..state.file import SessionFile
@@ -28,7 +28,7 @@ def check_settings(metadata: Any, context: Context, name: str) -> None:
         When it was not.
     """
     here = context.session_metadata
-    refused = differences(metadata["settings"], here["settings"])
+    refused = refusals(metadata, here)
     if refused:
         raise SessionMismatchError(
             f"{name!r} was saved from {metadata['model']!r} and does not fit this context of "

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.compatibility import environment, settings
 from ..engine.context import Context
 from ..engine.model import Model
 from ..engine.params import ContextParams
@@ -109,13 +108,13 @@ def measured(source: Chat | CheckpointTree) -> Recording:
     fitting = fitting_params(entries, model, params)
     with Context(model, fitting) as beside:
         found = walk(entries, beside, finds_ends=True)
-        n_ctx = beside.n_ctx
+        metadata = beside.session_metadata
     return Recording(
         model.name,
         vocabulary_digest(model),
         dataclasses.asdict(params),
-        settings(model, fitting, n_ctx),
-        environment(params),
+        metadata["settings"],
+        metadata["environment"],
         source.system if isinstance(source, Chat) else None,
         source.tools if isinstance(source, Chat) else None,
         tags,

@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from ..engine.compatibility import environment, settings
 from ..engine.context import Context
 from ..engine.gguf_file import fingerprint
 from ..engine.locate import known_models, locate_model
@@ -103,7 +102,7 @@ def replayed(
     loaded = model if isinstance(model, Model) else Model.load(model)
     check_vocabulary(there, loaded)
     with Context(loaded, fitting_params(there.entries, loaded, params)) as context:
-        here_settings = settings(loaded, context.params, context.n_ctx)
+        here = context.session_metadata
         found = walk(there.entries, context, with_texts=True)
 
     def decode(tokens: Sequence[int]) -> str:
@@ -128,7 +127,7 @@ def replayed(
         for entry in there.entries
         for pair in zip(entry.steps, found.steps.get(entry.id, ()), strict=True)
     ]
-    return made_report(there, here_settings, environment(params), rule, reports, pairs, problems)
+    return made_report(there, here["settings"], here["environment"], rule, reports, pairs, problems)
 
 
 def check_vocabulary(recording: Recording, model: Model) -> None:
