@@ -28,7 +28,9 @@ _TEMPORARY = re.compile(r"\.mullama-[0-9a-f]{16}\.tmp")
 _swept: set[str] = set()  # folders that this process has looked through
 
 
-def write_atomically(path: Path, pieces: Iterable[bytes | memoryview]) -> int:
+def write_atomically(
+    path: Path, pieces: Iterable[bytes | memoryview], *, durable: bool = True
+) -> int:
     """Write a file that its owner alone can read, whole or not at all.
 
     Temporary file in the same folder, fsync, rename, fsync of the folder. A process that is killed
@@ -40,6 +42,8 @@ def write_atomically(path: Path, pieces: Iterable[bytes | memoryview]) -> int:
         What is there before stays until the new file is complete on disk.
     pieces : iterable of bytes-like
         The contents, in order.
+    durable : bool
+        False leaves both fsyncs out, for files that go with their process anyway.
 
     Returns
     -------
@@ -67,10 +71,11 @@ def write_atomically(path: Path, pieces: Iterable[bytes | memoryview]) -> int:
                     view = view[n:]
                     written += n
                 whole = written - written % _WRITTEN_BACK
-                if whole > on_its_way:
+                if durable and whole > on_its_way:
                     _write_back(descriptor, on_its_way, whole)
                     on_its_way = whole
-            os.fsync(descriptor)
+            if durable:
+                os.fsync(descriptor)
             if fcntl is not None:
                 temporary.replace(path)  # while it is locked
         finally:
@@ -89,7 +94,8 @@ def write_atomically(path: Path, pieces: Iterable[bytes | memoryview]) -> int:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
-    _sync_folder(path.parent)
+    if durable:
+        _sync_folder(path.parent)
     return written
 
 

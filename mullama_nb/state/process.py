@@ -74,7 +74,7 @@ def _here() -> _Place:
     with contextlib.suppress(OSError):
         boot = _BOOT.read_text().strip()
     with contextlib.suppress(OSError):
-        namespace = os.readlink(_NAMESPACE).strip("pid:[]")
+        namespace = str(_NAMESPACE.readlink()).strip("pid:[]")
     return _Place(platform.node().replace(":", "."), boot, namespace)
 
 

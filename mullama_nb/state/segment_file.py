@@ -42,13 +42,15 @@ _WHOLE = 1
 _DIGEST = 32
 
 
-def write_segment(path: Path, segment: Segment) -> int:
+def write_segment(path: Path, segment: Segment, *, durable: bool = True) -> int:
     """Write a segment atomically, for its owner alone to read.
 
     Parameters
     ----------
     path : Path
     segment : Segment
+    durable : bool
+        Whether to wait until it would outlive a power cut.
 
     Returns
     -------
@@ -76,7 +78,8 @@ def write_segment(path: Path, segment: Segment) -> int:
     )
     rows = segment.data.data
     checksum = _checksum(header, (settings, parent, tokens, logits), segment.address)
-    return write_atomically(path, [header, settings, parent, tokens, rows, logits, checksum])
+    pieces: list[bytes | memoryview] = [header, settings, parent, tokens, rows, logits, checksum]
+    return write_atomically(path, pieces, durable=durable)
 
 
 def read_segment(path: Path) -> Segment:

@@ -4,45 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import tempfile
 import threading
-import weakref
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
-from operator import attrgetter
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from .. import machine
 from ..errors import ParameterError, SessionError, SessionFormatError, SessionWriteError
-from .atomic import make_private_folder
+from .ledger import NOTHING, Ledger, Record
 from .segment import Segment
 from .segment_file import read_segment, write_segment
+from .spill_folder import SpillFolder, remove_abandoned
 
 __all__ = ["SegmentStore"]
 
 _SHARE = 4  # of the free memory, one part
 _NEVER_HERE = "it was not put into the store, or was released"
-_INTERRUPTED = "an interrupt came while it was put into the store or released"
-
-
-class _Record(NamedTuple):
-    """What is known of an address; replaced as a whole, never changed.
-
-    The rows are in memory, or else in a file if ``file_bytes`` is not 0, or else elsewhere if they
-    were lent, or else lost.
-    """
-
-    references: int = 0
-    n_bytes: int = 0
-    file_bytes: int = 0
-    reason: str = _INTERRUPTED  # if they are lost
-    read: Callable[[str], Segment] | None = None  # if they were lent
-
-
-_NOTHING = _Record()
-_N_BYTES: Callable[[_Record], int] = attrgetter("n_bytes")
 
 
 class SegmentStore:
@@ -74,9 +51,7 @@ class SegmentStore:
     that ``put`` or ``release`` counted: hold interrupts where that matters.
     """
 
-    # `_disk` is held for files and taken first, `_lock` for the books and never for long. A record
-    # is made before its rows get into `_memory` and dropped after they leave: whatever an interrupt
-    # cuts short, there are no rows without a record.
+    # `_disk` is held for files and taken first, `_lock` for the ledger and never for long.
 
     def __init__(self, max_bytes: int | None = None, folder: Path | None = None) -> None:
         if max_bytes is not None and max_bytes < 0:
@@ -84,13 +59,14 @@ class SegmentStore:
         self.max_bytes = machine.here.memory.free // _SHARE if max_bytes is None else max_bytes
         self.on_spill: Callable[[str], None] | None = None
         self._parent_folder = folder
-        self._folder: Path | None = None
-        self._remove_folder: Callable[[], object] = lambda: None
+        self._folder: SpillFolder | None = None
         self._disk = threading.Lock()
         self._lock = threading.Lock()
-        self._records: dict[str, _Record] = {}
-        self._memory: OrderedDict[str, Segment] = OrderedDict()  # least recently used first
+        self._ledger = Ledger()
         self._pins: dict[object, frozenset[str]] = {}
+        remove_abandoned(folder)
+        # While these pins last nothing in memory can leave it, as a search for that has found.
+        self._held_by: frozenset[object] = frozenset()
 
     # -- put, get, release -------------------------------------------------------------------
 
@@ -112,17 +88,15 @@ class SegmentStore:
         address = segment.address
         n_bytes = segment.n_bytes
         with self._lock:
-            record = self._records.get(address, _NOTHING)
-            is_new = not self._has_rows(address) or n_bytes > record.n_bytes
-            if is_new:
-                record = record._replace(
-                    n_bytes=n_bytes, file_bytes=0, reason=_INTERRUPTED, read=None
-                )
-            self._records[address] = record._replace(references=record.references + 1)
-            if is_new:
-                self._memory[address] = segment
-            if address in self._memory:
-                self._memory.move_to_end(address)
+            record = self._ledger.records.get(address, NOTHING)
+            references = record.references + 1
+            if not self._ledger.has_rows(address) or n_bytes > record.n_bytes:
+                self._take_in(address, Record(references, n_bytes), segment)
+            else:
+                here = self._ledger.memory.get(address)
+                self._ledger.note(address, record._replace(references=references), here)
+            if address in self._ledger.memory:
+                self._ledger.memory.move_to_end(address)
         self._keep_to_budget()
         return address
 
@@ -138,10 +112,11 @@ class SegmentStore:
             Gives the segment of an address, checked; a ``SessionError`` means that it is lost.
         """
         with self._lock:
-            record = self._records.get(address, _NOTHING)
-            if not self._has_rows(address):
+            record = self._ledger.records.get(address, NOTHING)
+            if not self._ledger.has_rows(address):
                 record = record._replace(n_bytes=n_bytes, read=read)
-            self._records[address] = record._replace(references=record.references + 1)
+            record = record._replace(references=record.references + 1)
+            self._ledger.note(address, record, self._ledger.memory.get(address))
 
     def get(self, address: str) -> Segment | None:
         """The segment at an address, read back from its file if need be.
@@ -156,9 +131,9 @@ class SegmentStore:
             None when its rows are lost; ``why_lost`` says why.
         """
         with self._lock:
-            segment = self._memory.get(address)
+            segment = self._ledger.memory.get(address)
             if segment is not None:
-                self._memory.move_to_end(address)
+                self._ledger.memory.move_to_end(address)
                 return segment
         return self._get_from_disk(address)
 
@@ -172,13 +147,12 @@ class SegmentStore:
         """
         with self._disk:
             with self._lock:
-                record = self._records[address]
+                record = self._ledger.records[address]
                 if record.references > 1:
-                    references = record.references - 1
-                    self._records[address] = record._replace(references=references)
+                    record = record._replace(references=record.references - 1)
+                    self._ledger.note(address, record, self._ledger.memory.get(address))
                     return
-                self._memory.pop(address, None)
-                del self._records[address]
+                self._ledger.forget(address)
             self._remove_file(address)
 
     # -- look --------------------------------------------------------------------------------
@@ -186,40 +160,40 @@ class SegmentStore:
     def place(self, address: str) -> Literal["memory", "disk", "lost"]:
         """Where the rows of an address are."""
         with self._lock:
-            if address in self._memory:
+            if address in self._ledger.memory:
                 return "memory"
-            return "disk" if self._has_rows(address) else "lost"
+            return "disk" if self._ledger.has_rows(address) else "lost"
 
     def why_lost(self, address: str) -> str | None:
         """Why the rows of an address are lost, in words; None when they are not."""
         with self._lock:
-            if self._has_rows(address):
+            if self._ledger.has_rows(address):
                 return None
-            record = self._records.get(address)
+            record = self._ledger.records.get(address)
             return _NEVER_HERE if record is None else record.reason
 
     def bytes_of(self, address: str) -> int:
         """Bytes of a segment's rows and logits, in memory or not; 0 when they are lost."""
         with self._lock:
-            return self._records[address].n_bytes if self._has_rows(address) else 0
+            return self._ledger.records[address].n_bytes if self._ledger.has_rows(address) else 0
 
     @property
     def memory_bytes(self) -> int:
         """Bytes of the rows and logits in memory."""
         with self._lock:
-            return self._sum_memory()
+            return self._ledger.sums.memory
 
     @property
     def disk_bytes(self) -> int:
         """Bytes of all files, also of those whose rows are in memory again."""
         with self._lock:
-            return sum(record.file_bytes for record in self._records.values())
+            return self._ledger.sums.files
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self._ledger.records)
 
     def __contains__(self, address: object) -> bool:
-        return address in self._records
+        return address in self._ledger.records
 
     def __repr__(self) -> str:
         return (
@@ -237,7 +211,7 @@ class SegmentStore:
         KeyError
             When nothing was put under that address.
         """
-        if address not in self._records:
+        if address not in self._ledger.records:
             raise KeyError(address)
         self._spill(address)
 
@@ -260,14 +234,10 @@ class SegmentStore:
     def close(self) -> None:
         """Forget everything and remove all files; the store is then empty, and can be used."""
         with self._disk, self._lock:
-            self._memory.clear()
-            self._records.clear()
-            self._folder = None
-            self._remove_folder()
-
-    def _has_rows(self, address: str) -> bool:
-        record = self._records.get(address, _NOTHING)
-        return address in self._memory or record.file_bytes > 0 or record.read is not None
+            self._ledger.clear()
+            folder, self._folder = self._folder, None
+            if folder is not None:
+                folder.remove()
 
     def _is_pinned(self, address: str) -> bool:
         return any(address in pinned for pinned in tuple(self._pins.values()))
@@ -279,51 +249,61 @@ class SegmentStore:
 
     def _surplus(self) -> list[str]:
         """What has to leave the memory, least recently used first."""
+        surplus: list[str] = []
         with self._lock:
-            excess = self._sum_memory() - self.max_bytes
-            surplus = []
-            for address in self._memory:
+            excess = self._ledger.sums.memory - self.max_bytes
+            if excess <= 0 or (self._held_by and self._held_by <= self._pins.keys()):
+                return surplus
+            pins, pinned = frozenset(self._pins), []
+            for address in self._ledger.memory:
+                if self._is_pinned(address):
+                    pinned.append(address)
+                    continue
+                surplus.append(address)
+                excess -= self._ledger.records[address].n_bytes
                 if excess <= 0:
                     break
-                if not self._is_pinned(address):
-                    surplus.append(address)
-                    excess -= self._records[address].n_bytes
+            self._held_by = frozenset() if surplus else pins
+            for address in pinned:  # being used, they need not be passed again
+                self._ledger.memory.move_to_end(address)
             return surplus
 
-    def _sum_memory(self) -> int:
-        """Summed each time: a running total would not survive an interrupt."""
-        return sum(map(_N_BYTES, map(self._records.__getitem__, self._memory)))
+    def _take_in(self, address: str, record: Record, segment: Segment) -> None:
+        if not self._is_pinned(address):
+            self._held_by = frozenset()
+        self._ledger.note(address, record, segment)
 
     def _spill(self, address: str) -> None:
         with self._disk:
             with self._lock:
-                segment = self._memory.get(address)
+                segment = self._ledger.memory.get(address)
                 if segment is None or self._is_pinned(address):
                     return
-                before = self._records[address]
+                before = self._ledger.records[address]
                 file_bytes, reason = before.file_bytes, ""
             if not file_bytes and before.read is None:
                 try:
-                    file_bytes = write_segment(self._path(address), segment)
+                    file_bytes = write_segment(self._path(address), segment, durable=False)
                 except SessionWriteError as error:
                     reason = str(error)
             with self._lock:
-                if self._memory.get(address) is not segment:
+                if self._ledger.memory.get(address) is not segment:
                     return  # meanwhile an equal one with logits took its place
-                record = self._records[address]
-                self._records[address] = record._replace(file_bytes=file_bytes, reason=reason)
-                if self._is_pinned(address):
+                record = self._ledger.records[address]
+                stays = self._is_pinned(address)
+                record = record._replace(file_bytes=file_bytes, reason=reason)
+                self._ledger.note(address, record, segment if stays else None)
+                if stays:
                     return
-                del self._memory[address]
         self._tell(address)
 
     def _get_from_disk(self, address: str) -> Segment | None:
         with self._disk:
             with self._lock:
-                segment = self._memory.get(address)
-                if segment is not None or not self._has_rows(address):
+                segment = self._ledger.memory.get(address)
+                if segment is not None or not self._ledger.has_rows(address):
                     return segment
-                read = self._records[address].read
+                read = self._ledger.records[address].read
             reason = ""
             try:
                 segment = read_segment(self._path(address)) if read is None else read(address)
@@ -336,12 +316,14 @@ class SegmentStore:
                 segment, reason = None, str(error)
                 self._remove_file(address)
             with self._lock:
+                record = self._ledger.records[address]
+                here = self._ledger.memory.get(address)  # an equal one may have been put meanwhile
                 if reason:
-                    record = self._records[address]
-                    self._records[address] = record._replace(file_bytes=0, reason=reason, read=None)
-                elif segment is not None and address not in self._memory:
-                    self._memory[address] = segment
-                segment = self._memory.get(address)  # an equal one may have been put meanwhile
+                    record = record._replace(file_bytes=0, reason=reason, read=None)
+                    self._ledger.note(address, record, here)
+                elif segment is not None and here is None:
+                    self._take_in(address, record, segment)
+                segment = self._ledger.memory.get(address)
         if segment is None:
             self._tell(address)
         else:
@@ -356,27 +338,40 @@ class SegmentStore:
 
     def _path(self, address: str) -> Path:
         """The file of an address, in a folder that exists."""
-        if self._folder is None:
-            if self._parent_folder is not None:
-                make_private_folder(self._parent_folder)
-            try:
-                folder = Path(tempfile.mkdtemp(prefix="mullama-", dir=self._parent_folder))
-            except OSError as error:
-                raise SessionWriteError(
-                    f"a folder for rows cannot be made: {error.strerror or error}"
-                ) from error
-            self._remove_folder = weakref.finalize(self, _remove, folder, os.getpid())
-            self._folder = folder
-        make_private_folder(self._folder)  # whoever cleans up temporary files may have been here
-        return self._folder / f"{address}.segment"
+        if self._folder is None or not self._folder.is_there:
+            self._folder = SpillFolder(self._parent_folder)
+        return self._folder.file(_name(address))
 
     def _remove_file(self, address: str) -> None:
         if self._folder is not None:
             with contextlib.suppress(OSError):
-                self._path(address).unlink()
+                (self._folder.path / _name(address)).unlink()
 
 
+<<<<<<< HEAD
 def _remove(folder: Path, owner: int) -> None:
     """Remove a store's folder, but not from a process that only inherited the store."""
     if os.getpid() == owner:
         shutil.rmtree(folder, ignore_errors=True)
+=======
+def _name(address: str) -> str:
+    return f"{address}.segment"
+
+
+def _free_memory() -> int:
+    """Bytes of memory that can be taken, as far as the system says."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = next(
+            1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable")
+        )
+    except (OSError, StopIteration):
+        try:
+            free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+        except (AttributeError, OSError, ValueError):
+            free = _MEMORY_WHERE_UNKNOWN
+    try:  # a container's limit is none of the machine's numbers
+        return min(free, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    except (OSError, ValueError):  # "max"
+        return free
+>>>>>>> 94e471f (Remove spilled rows with their process, and add bytes up as they change)

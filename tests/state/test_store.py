@@ -13,6 +13,7 @@ from state.segments import KB, contents, files, segment
 
 from mullama_nb import machine
 from mullama_nb.errors import ParameterError
+from mullama_nb.state import spill_folder
 from mullama_nb.state import store as store_module
 from mullama_nb.state.store import SegmentStore
 
@@ -360,7 +361,7 @@ def test_without_any_folder_rows_are_lost(
 ) -> None:
     file = tmp_path / "file"
     file.touch()
-    monkeypatch.setattr(store_module.tempfile, "tempdir", str(file))
+    monkeypatch.setattr(spill_folder.tempfile, "tempdir", str(file))
     store = SegmentStore(0, file / "folder" if given else None)
     address = store.put(segment(1))
     assert store.place(address) == "lost"

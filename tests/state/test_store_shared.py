@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from state.segments import KB, contents, files, segment
 
+from mullama_nb.state import spill_folder
 from mullama_nb.state import store as store_module
 from mullama_nb.state.segment import Segment
 from mullama_nb.state.store import SegmentStore
@@ -39,7 +40,7 @@ def store(tmp_path: Path) -> Iterator[SegmentStore]:
 @pytest.fixture
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The system's folder for temporary files."""
-    monkeypatch.setattr(store_module.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(spill_folder.tempfile, "tempdir", str(tmp_path))
     return tmp_path
 
 
@@ -87,10 +88,10 @@ def test_what_is_in_memory_is_there_while_the_disk_is_slow(
     writing, go_on = threading.Event(), threading.Event()
     write = store_module.write_segment
 
-    def slowly(path: Path, segment: Segment) -> int:
+    def slowly(path: Path, segment: Segment, **options: bool) -> int:
         writing.set()
         assert go_on.wait(10)
-        return write(path, segment)
+        return write(path, segment, **options)
 
     monkeypatch.setattr(store_module, "write_segment", slowly)
     thread = threading.Thread(target=store.spill, args=[leaving])
@@ -112,9 +113,9 @@ def test_logits_that_come_while_the_rows_are_written_are_not_lost(
     address = store.put(segment(1))
     write = store_module.write_segment
 
-    def with_visitor(path: Path, written: Segment) -> int:
+    def with_visitor(path: Path, written: Segment, **options: bool) -> int:
         store.put(segment(1, logits=True))
-        return write(path, written)
+        return write(path, written, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(store_module, "write_segment", with_visitor)
@@ -222,24 +223,25 @@ def test_interrupts_leave_the_books_right(store: SegmentStore, tmp_path: Path) -
             assert not store._lock.locked()
             assert not store._disk.locked()
             assert not store._pins
-            assert store._memory.keys() <= store._records.keys()
+            assert store._ledger.memory.keys() <= store._ledger.records.keys()
+            assert store._ledger.sums == store._ledger._counted(store._ledger.records)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
     assert interrupts > 100
     # No put is forgotten: what was counted can be got, or was interrupted, and says so.
-    for address in list(store._records):
+    for address in list(store._ledger.records):
         got = store.get(address)
         if got is None:
             assert "interrupt" in str(store.why_lost(address))
         else:
             assert contents(got) == contents(expected[address])
     store.put(expected[address])
-    assert store.memory_bytes == sum(s.n_bytes for s in store._memory.values()) <= 3 * KB
+    assert store.memory_bytes == sum(s.n_bytes for s in store._ledger.memory.values()) <= 3 * KB
     for put in expected.values():  # a file that outlived an interrupted release gets its owner back
         store.put(put)
     while len(store):
-        store.release(next(iter(store._records)))
+        store.release(next(iter(store._ledger.records)))
     assert (store.memory_bytes, store.disk_bytes) == (0, 0)
     assert not [path for path in files(tmp_path) if path.suffix == ".segment"]
 
