@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Sequence
 from functools import partial
@@ -14,6 +13,7 @@ from ..state.file import SessionFile, read_session, write_session
 from ..state.layout import row_places
 from ..state.segment import Segment
 from ..state.session_info import SessionInfo, session_info
+from .awaiting import in_thread
 from .context_answers import ContextAnswers
 from .context_state import TokenProbability, warn_inexact
 from .path import Progress
@@ -264,9 +264,9 @@ class Context(ContextAnswers):
     async def asave_session(
         self, path: str | os.PathLike[str], *, include_logits: bool = True
     ) -> SessionInfo:
-        """:meth:`save_session` for asyncio."""
-        return await asyncio.to_thread(self.save_session, path, include_logits=include_logits)
+        """:meth:`save_session` for asyncio; cancelled, it leaves the whole file or none."""
+        return await in_thread(lambda: self.save_session(path, include_logits=include_logits))
 
     async def aload_session(self, path: str | os.PathLike[str]) -> SessionInfo:
         """:meth:`load_session` for asyncio."""
-        return await asyncio.to_thread(self.load_session, path)
+        return await in_thread(lambda: self.load_session(path))

@@ -6,7 +6,6 @@ under the same lock, which the worker gives up at every token; they end what is 
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import threading
@@ -18,6 +17,7 @@ from typing import Any, Protocol, TypeVar
 
 from ..errors import ContextClosedError, ContextError
 from ..state.segment import Segment
+from .awaiting import awaited
 from .cells import Cells
 from .generation import Completion, Generation, Token
 from .memory import Aborted
@@ -239,14 +239,7 @@ class Runner:
 
     async def await_(self, job: Callable[[], T], ticket: Ticket) -> T:
         """Queue a job and await it; a cancellation stops it and is raised when it ended."""
-        future = self.submit(job)
-        try:
-            return await asyncio.shield(asyncio.wrap_future(future))
-        except asyncio.CancelledError:
-            if not future.cancel():
-                self.cancel(ticket)
-                await asyncio.wait([asyncio.wrap_future(future)])
-            raise
+        return await awaited(self.submit(job), lambda: self.cancel(ticket))
 
     def in_callback(self) -> bool:
         """Whether this is called by the worker, in a callback of a job of its own."""

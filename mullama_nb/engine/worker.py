@@ -20,7 +20,15 @@ from typing import Any, TypeVar
 
 from ..errors import ContextError
 
-__all__ = ["WAIT_SECONDS", "FairLock", "Worker", "decoding", "interrupts_held"]
+__all__ = [
+    "WAIT_SECONDS",
+    "FairLock",
+    "GivenUp",
+    "Worker",
+    "decoding",
+    "give_up_when",
+    "interrupts_held",
+]
 
 T = TypeVar("T")
 
@@ -137,6 +145,20 @@ _order = threading.Lock()  # of what concerns all workers
 _this_thread = threading.local()
 
 
+class GivenUp(BaseException):
+    """What a thread gets whose caller has given its job up, as the main thread an interrupt."""
+
+
+@contextlib.contextmanager
+def give_up_when(asked: Callable[[], bool] | None) -> Iterator[None]:
+    """Have what this thread evaluates within raise ``GivenUp`` once it is asked to."""
+    _this_thread.asked = asked
+    try:
+        yield
+    finally:
+        _this_thread.asked = None
+
+
 def decoding(job: Callable[[], T]) -> T:
     """Run a decode on this thread if it is a worker's, and else on one that ends with it.
 
@@ -218,9 +240,13 @@ class Worker:
         stop : callable
             Makes the job end soon.
         """
-        interrupt: KeyboardInterrupt | None = None
+        interrupt: BaseException | None = None
+        asked: Callable[[], bool] | None = getattr(_this_thread, "asked", None)
         while True:
             try:
+                if interrupt is None and asked is not None and asked():
+                    interrupt = GivenUp()
+                    stop()
                 try:
                     result = future.result(WAIT_SECONDS)
                 except FutureTimeoutError as error:

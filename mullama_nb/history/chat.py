@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Literal, TypeVar
 
+from ..engine.awaiting import in_thread
 from ..engine.chat_template import Message
 from ..engine.context import Context
 from ..engine.generation import Token
@@ -20,6 +22,7 @@ from .checkpoint import Checkpoint
 from .conversation import as_messages, checked_messages
 from .display import chat_bundle
 from .events import TokenAdded
+from .order import Call
 from .persistence import Autosave, open_chat, save_chat
 from .turn import Answers, Turn, message_parts, token_place
 
@@ -381,19 +384,25 @@ class Chat(ChatMoves):
         try:
             while (token := await tokens.get()) is not None:
                 yield token
-        finally:
-            if not asking.done():
-                self.stop()
-            await asking
+        except BaseException:  # cancelled, or left early: what was said stays
+            asking.cancel()
+            while not asking.done():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait([asking])
+            if not asking.cancelled():
+                asking.exception()
+            raise
+        await asking
 
     async def _in_thread(self, job: Callable[[], T]) -> T:
-        task = asyncio.ensure_future(asyncio.to_thread(job))
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            self.stop()
-            await asyncio.wait([task])
-            raise
+        order = self.tree.order
+        call = Call(order)
+
+        def work() -> T:
+            with order.call(call):
+                return job()
+
+        return await in_thread(work, call.stop)
 
     def __repr__(self) -> str:
         n = len(self.turns)

@@ -17,7 +17,7 @@ from ..engine.context import Context
 from ..engine.worker import WAIT_SECONDS, interrupts_held
 from ..errors import HistoryError
 
-__all__ = ["Job", "Order"]
+__all__ = ["Call", "Job", "Order"]
 
 
 class Job:
@@ -51,6 +51,27 @@ class _Hold:
     is_stopped = False
 
 
+class Call:
+    """All that one thread does for a caller elsewhere; made by ``Order.call``, and stopped there.
+
+    Stopping it leaves others alone: those that it waits for, and those that wait for it.
+    """
+
+    def __init__(self, order: Order) -> None:
+        self.is_stopped = False
+        self.hold: _Hold | None = None
+        self._order = order
+
+    def stop(self) -> None:
+        """Have it end soon, whether it has the lock, waits for it or has not begun."""
+        self.is_stopped = True
+        running = self._order.running
+        if self.hold is not None:
+            self.hold.is_stopped = True
+            if running is not None and self._order.is_held_by(self.hold):
+                running.stop()
+
+
 class Order:
     """A lock for operations, handed to whoever waited; re-entrant, and closed to callbacks.
 
@@ -74,6 +95,7 @@ class Order:
         self._hold: _Hold | None = None
         self._depth = 0
         self._in_callback = False
+        self._calls: dict[int, Call] = {}  # by the threads that do them
 
     @property
     def is_mine(self) -> bool:
@@ -115,6 +137,20 @@ class Order:
         running = self.running
         if running is not None:
             running.stop()
+
+    def is_held_by(self, hold: object) -> bool:
+        """Whether the lock is still held since then."""
+        return self._hold is hold
+
+    @contextmanager
+    def call(self, call: Call) -> Iterator[None]:
+        """Do what is within for a call: once that is stopped, it waits for nothing."""
+        me = threading.get_ident()
+        self._calls[me] = call
+        try:
+            yield
+        finally:
+            del self._calls[me]
 
     # -- hold --------------------------------------------------------------------------------
 
@@ -181,15 +217,21 @@ class Order:
 
     def _enter(self, pending: list[int]) -> None:
         if not self.is_mine:
+            call = self._calls.get(threading.get_ident())
             for lock in (self._turnstile, self._lock):
                 while not lock.acquire(timeout=WAIT_SECONDS):
-                    if pending:
+                    if pending or (call is not None and call.is_stopped):
                         if lock is self._lock:
                             self._turnstile.release()
-                        raise KeyboardInterrupt
+                        raise KeyboardInterrupt if pending else _stopped()
             self._turnstile.release()
-            self._owner = threading.get_ident()
-            self._hold = _Hold()
+            hold = _Hold()
+            if call is not None:
+                call.hold = hold
+                if call.is_stopped:
+                    self._lock.release()
+                    raise _stopped()
+            self._owner, self._hold = threading.get_ident(), hold
         self._depth += 1
 
     def _leave(self) -> None:
@@ -229,3 +271,7 @@ class Order:
                     before(signal.SIGINT, last_frame)
                 else:
                     signal.raise_signal(signal.SIGINT)
+
+
+def _stopped() -> HistoryError:
+    return HistoryError("it was stopped before its turn came; nothing was changed")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -10,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from ..engine.awaiting import in_thread
 from ..engine.context import Context
 from ..engine.model import Model
 from ..engine.params import ContextParams
@@ -300,22 +300,22 @@ class SessionManager:
     # -- async forms -------------------------------------------------------------------------
 
     async def acreate_session(self, session_id: str, system_prompt: str) -> Context:
-        """:meth:`create_session` for asyncio."""
-        return await asyncio.to_thread(self.create_session, session_id, system_prompt)
+        """:meth:`create_session` for asyncio; cancelled, it saves the whole session or none."""
+        return await in_thread(lambda: self.create_session(session_id, system_prompt))
 
     async def aload_or_create(self, session_id: str, system_prompt: str) -> Context:
         """:meth:`load_or_create` for asyncio."""
-        return await asyncio.to_thread(self.load_or_create, session_id, system_prompt)
+        return await in_thread(lambda: self.load_or_create(session_id, system_prompt))
 
     async def aload(
         self, session_id: str, *, on_mismatch: Literal["error", "replay"] = "error"
     ) -> Context:
         """:meth:`load` for asyncio."""
-        return await asyncio.to_thread(self.load, session_id, on_mismatch=on_mismatch)
+        return await in_thread(lambda: self.load(session_id, on_mismatch=on_mismatch))
 
     async def asave(self, session_id: str, context: Context) -> StoredSession:
         """:meth:`save` for asyncio."""
-        return await asyncio.to_thread(self.save, session_id, context)
+        return await in_thread(lambda: self.save(session_id, context))
 
     # -- as a mapping ------------------------------------------------------------------------
 

@@ -1,0 +1,71 @@
+"""Awaiting what runs on another thread, so that a cancellation leaves nothing running behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
+
+from .worker import WAIT_SECONDS, GivenUp, give_up_when
+
+__all__ = ["awaited", "in_thread"]
+
+T = TypeVar("T")
+
+
+async def awaited(future: Future[T], stop: Callable[[], object]) -> T:
+    """The result of a job; a cancellation stops it and is raised when it has ended.
+
+    What a cancelled job raises is not told: it was asked to fail.
+
+    Parameters
+    ----------
+    future : concurrent.futures.Future
+    stop : callable
+        Makes the job end soon; called, maybe more than once, where it has begun already.
+    """
+    ended = asyncio.wrap_future(future)
+    try:
+        return await asyncio.shield(ended)
+    except asyncio.CancelledError:
+        has_begun = not future.cancel()
+        while not ended.done():  # whoever cancels twice waits, too: the job is to leave all whole
+            if has_begun:
+                stop()  # again and again: it may have been between two steps
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([ended], timeout=WAIT_SECONDS)
+        if not ended.cancelled():
+            ended.exception()  # or asyncio reports that nobody looked at it
+        raise
+
+
+async def in_thread(job: Callable[[], T], stop: Callable[[], object] | None = None) -> T:
+    """Run a job on a thread of its own and await it as :func:`awaited` does.
+
+    Not on asyncio's common threads: there are few, and jobs that wait for each other fill them.
+
+    Parameters
+    ----------
+    job : callable
+    stop : callable, optional
+        None: what the job evaluates next, or is evaluating, raises.
+    """
+    future: Future[T] = Future()
+    is_given_up = threading.Event()
+    context = contextvars.copy_context()
+
+    def work() -> None:
+        try:
+            with give_up_when(is_given_up.is_set if stop is None else None):
+                future.set_result(context.run(job))
+        except (Exception, GivenUp) as error:
+            future.set_exception(error)
+
+    # Not through executor and wrapped future: the thread begins at once, or the job never.
+    future.set_running_or_notify_cancel()
+    threading.Thread(target=work, name="mullama-async").start()
+    return await awaited(future, is_given_up.set if stop is None else stop)
