@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -348,30 +347,5 @@ class SegmentStore:
                 (self._folder.path / _name(address)).unlink()
 
 
-<<<<<<< HEAD
-def _remove(folder: Path, owner: int) -> None:
-    """Remove a store's folder, but not from a process that only inherited the store."""
-    if os.getpid() == owner:
-        shutil.rmtree(folder, ignore_errors=True)
-=======
 def _name(address: str) -> str:
     return f"{address}.segment"
-
-
-def _free_memory() -> int:
-    """Bytes of memory that can be taken, as far as the system says."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free = next(
-            1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable")
-        )
-    except (OSError, StopIteration):
-        try:
-            free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-        except (AttributeError, OSError, ValueError):
-            free = _MEMORY_WHERE_UNKNOWN
-    try:  # a container's limit is none of the machine's numbers
-        return min(free, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    except (OSError, ValueError):  # "max"
-        return free
->>>>>>> 94e471f (Remove spilled rows with their process, and add bytes up as they change)
