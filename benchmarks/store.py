@@ -71,7 +71,7 @@ def _sharing(effort: Effort) -> Iterator[Row]:
             for number in range(effort.rounds):
                 context.clear()
                 with Stopwatch() as watch:
-                    record, _, segments = manager.store.open_whole(f"user {number}")
+                    _, record, _, segments = manager.store.open_whole(f"user {number}")
                     resume(context, segments, dict(record.metadata), "a session")
                 opened.append(watch.seconds)
                 context.clear()
@@ -113,8 +113,8 @@ def _stress(effort: Effort) -> Iterator[Row]:
         for name in names:
             store.open_whole(name)
         store.gc()
-        with store.catalog.connection() as connection:
-            n_segments = len(store.catalog.sizes(connection))
+        with store.catalog.reading() as connection:
+            n_segments = len(store.catalog.segments(connection))
         n_orphans = len([*(Path(folder) / "segments").iterdir()]) - n_segments
         case = f"{_PROCESSES} processes for {seconds} s, {n_killed} killed, {len(names)} names left"
         figure = f"{len(damages)} damaged, {n_failed} errors, {n_orphans} orphans"

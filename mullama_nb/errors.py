@@ -17,6 +17,7 @@ MullamaError
 ├── RecordingError            a recording that is damaged, or is none
 ├── RegressionError           what was recorded does not hold here; the message is the report
 └── SessionError
+    ├── SessionConflictError  the name holds something else, or somebody else saves it
     ├── SessionNotFoundError  no session under that path or name
     ├── SessionFormatError    the file is damaged, or no session file
     ├── SessionMismatchError  a sound file that does not fit this context
@@ -52,6 +53,7 @@ __all__ = [
     "RecordingError",
     "RefError",
     "RegressionError",
+    "SessionConflictError",
     "SessionError",
     "SessionFormatError",
     "SessionMismatchError",
@@ -140,6 +142,10 @@ class RegressionError(MullamaError, AssertionError):
 
 class SessionError(MullamaError):
     """Something about a saved session; the live context is as it was."""
+
+
+class SessionConflictError(SessionError):
+    """The name holds what would be lost, or somebody else saves it; nothing was changed."""
 
 
 class SessionNotFoundError(SessionError, FileNotFoundError):

@@ -12,7 +12,7 @@ import click
 from ..engine.compatibility import environment
 from ..engine.locate import known_models
 from ..engine.params import ContextParams
-from ..sessions.store import default_folder
+from ..sessions.reading import default_folder
 from .console import speaking_plainly
 
 __all__ = ["doctor"]

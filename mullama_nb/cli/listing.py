@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from ..sessions.store import StoredSession
+from ..sessions.listing import StoredSession
 from .console import size
 
 __all__ = ["age", "as_dict", "print_sessions"]

@@ -14,8 +14,9 @@ from ..engine.model import Model
 from ..engine.params import ContextParams
 from ..errors import MullamaError, ParameterError, SessionNotFoundError
 from ..history.chat import Chat
+from ..sessions.listing import StoredSession
 from ..sessions.manager import SessionManager
-from ..sessions.store import SessionStore, StoredSession
+from ..sessions.store import SessionStore
 from ..state.session_info import inspect_session
 from .console import note, size, speaking_plainly
 from .interactive import Conversation

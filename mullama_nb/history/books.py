@@ -8,7 +8,7 @@ from typing import Any
 from ..state.segment import Segment
 from .checkpoint import Checkpoint, identifier
 from .events import Committed, Event, Moved, Observers, Pruned, Spilled, Split, Subscription
-from .view import TreeView
+from .view import TreeView, cuts_key
 
 __all__ = ["TreeBooks"]
 
@@ -87,6 +87,7 @@ class TreeBooks(TreeView):
         parent._children.append(checkpoint)
         self._by_id[checkpoint.id] = checkpoint
         self.n_made += 1
+        self.changes.note(checkpoint.id)
         if is_head:
             self._head = checkpoint
             self._redo.clear()
@@ -104,21 +105,24 @@ class TreeBooks(TreeView):
         """Where the rows of an address are."""
         return self._rows.place_of(address)
 
-    def counters(self) -> dict[str, Any]:
-        """What ids and ordinals depend on, besides the checkpoints."""
-        return {"made": dict(self._made), "n_made": self.n_made}
-
-    def state(self) -> object:
-        """A value that differs after whatever changes the tree."""
-        checkpoints = tuple((c.id, c.address, repr(c.metadata)) for c in self._by_id.values())
-        tags = tuple((name, c.id) for name, c in self._tags.items())
-        return checkpoints, tags, self._head.id, tuple(c.id for c in self._redo), self.uncommitted
-
-    def take(self, checkpoint: Checkpoint, n_bytes: int, read: Callable[[str], Segment]) -> None:
-        """Take a checkpoint in that was saved, behind those that came before; rows stay there."""
-        assert checkpoint.parent is not None
-        checkpoint.parent._children.append(checkpoint)
-        self._by_id[checkpoint.id] = checkpoint
+    def take(
+        self,
+        checkpoint: Checkpoint,
+        n_bytes: int,
+        read: Callable[[str], Segment],
+        made: int = 0,
+        cuts: int = 0,
+    ) -> None:
+        """Take a checkpoint in that was saved, behind its elder siblings; rows stay there."""
+        parent = checkpoint.parent
+        if parent is not None:
+            parent._children.append(checkpoint)
+            # A parent's count is saved with it, and its later children say more.
+            self._made[parent.id] = max(self._made.get(parent.id, 0), checkpoint.ordinal + 1)
+            self._by_id[checkpoint.id] = checkpoint
+        for key, n in ((checkpoint.id, made), (cuts_key(checkpoint.id), cuts)):
+            if n:
+                self._made[key] = max(n, self._made.get(key, 0))
         if checkpoint.address is not None:
             self._rows.lend(checkpoint.address, n_bytes, read)
 
@@ -149,7 +153,7 @@ class TreeBooks(TreeView):
         parent = checkpoint.parent
         assert parent is not None
         first_address, rest_address = self._rows.split(checkpoint, n_tokens)
-        key = f"{checkpoint.id} cut"
+        key = cuts_key(checkpoint.id)
         first = Checkpoint(
             self,
             identifier(key, self._count(key)),
@@ -174,6 +178,7 @@ class TreeBooks(TreeView):
         first._children.append(checkpoint)
         self._count(first.id)
         self._by_id[first.id] = first
+        self.changes.note(first.id, checkpoint.id)
         self._observers.tell(Split(checkpoint.id, first.id))
         return first
 
@@ -187,7 +192,8 @@ class TreeBooks(TreeView):
         for identifier_, c in gone.items():
             del self._by_id[identifier_]
             self._made.pop(identifier_, None)
-            self._made.pop(f"{identifier_} cut", None)
+            self._made.pop(cuts_key(identifier_), None)
             self._rows.drop(c)
+        self.changes.note(checkpoint.parent.id, *gone)
         self._observers.tell(Pruned(tuple(gone)))
         return len(gone)

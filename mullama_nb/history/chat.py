@@ -5,25 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import os
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from ..engine.awaiting import in_thread
 from ..engine.chat_template import Message
-from ..engine.context import Context
 from ..engine.generation import Token
-from ..engine.model import Model
 from ..errors import HistoryError
-from ..sessions.store import SessionStore
 from .answering import Answering, answer_notes, check_answer
-from .chat_moves import ChatMoves
+from .chat_keeping import ChatKeeping
 from .checkpoint import Checkpoint
-from .conversation import as_messages, checked_messages
+from .conversation import as_messages
 from .display import chat_bundle
 from .events import TokenAdded
 from .order import Call
-from .persistence import Autosave, open_chat, save_chat
 from .turn import Answers, Turn, message_parts, token_place
 
 __all__ = ["Chat"]
@@ -31,7 +26,7 @@ __all__ = ["Chat"]
 T = TypeVar("T")
 
 
-class Chat(ChatMoves):
+class Chat(ChatKeeping):
     """A conversation whose every message is a checkpoint.
 
     Parameters
@@ -48,98 +43,6 @@ class Chat(ChatMoves):
         Fields of ``ContextParams`` and ``SamplingParams``, such as ``n_ctx=2048, temperature=0``.
         Without ``n_ctx``: 4,096 tokens, or as many as the model was trained with.
     """
-
-    @classmethod
-    def from_messages(
-        cls,
-        model: str | os.PathLike[str] | Model | Context,
-        messages: Sequence[Message],
-        **options: Any,
-    ) -> Chat:
-        """A chat that holds a conversation from elsewhere, each message a checkpoint.
-
-        Parameters
-        ----------
-        model
-            As for the class.
-        messages : sequence of mapping
-            Each with ``role`` and ``content``; a system message may come first.
-        **options
-            As for the class.
-        """
-        rest = checked_messages(messages)
-        if rest and rest[0].get("role") == "system" and "content" in rest[0]:
-            options.setdefault("system", rest.pop(0)["content"])
-        chat = cls(model, **options)
-        chat.replay(rest)
-        return chat
-
-    def replay(self, messages: Sequence[Message]) -> None:
-        """Take messages as if they had been said here, each a checkpoint; none is generated."""
-        for message in checked_messages(messages):
-            if message.get("role") == "assistant":
-                self._conversation.answer_with(message)
-            else:
-                self._conversation.say([message])
-
-    # -- keep --------------------------------------------------------------------------------
-
-    def save(self, name: str, folder: str | os.PathLike[str] | None = None) -> None:
-        """Save the whole tree under a name; what it named before is replaced.
-
-        Parameters
-        ----------
-        name : str
-        folder : str or path, optional
-            None: in the user's data folder. Rows that are there already are not written again.
-        """
-        save_chat(self, name, SessionStore(folder))
-
-    @classmethod
-    def open(
-        cls,
-        name: str,
-        model: str | os.PathLike[str] | Model | None = None,
-        folder: str | os.PathLike[str] | None = None,
-        *,
-        on_mismatch: Literal["error", "replay"] = "error",
-        **options: Any,
-    ) -> Chat:
-        """A chat that stands where the saved one stood, with every checkpoint and tag.
-
-        Rows are read when they are needed.
-
-        Parameters
-        ----------
-        name : str
-        model : str, path or Model, optional
-            None: the file that it was made with.
-        folder : str or path, optional
-            None: the user's data folder.
-        on_mismatch : {"error", "replay"}
-            What to do when model or settings differ: raise, or evaluate its tokens, or with other
-            weights the messages up to its head, again.
-        **options
-            What shall differ from the saved context and sampling parameters.
-
-        Raises
-        ------
-        SessionNotFoundError, SessionFormatError, SessionMismatchError
-        """
-        return open_chat(cls, name, model, SessionStore(folder), on_mismatch, options)
-
-    def autosave(self, name: str | None, folder: str | os.PathLike[str] | None = None) -> None:
-        """Save under a name now and after each turn, so that a crash loses none; None ends that.
-
-        Parameters
-        ----------
-        name : str or None
-        folder : str or path, optional
-            None: the user's data folder.
-        """
-        self.tree.after_turn = None
-        if name is not None:
-            self.tree.after_turn = Autosave(self, name, SessionStore(folder)).after_turn
 
     # -- say ---------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from .checkpoint import Checkpoint
 from .compare import Difference
 from .conversation import Conversation
 from .options import CONTEXT_OPTIONS, SAMPLING_OPTIONS, check_names, pick
+from .persistence import Saves
 from .transcript import export
 from .tree import CheckpointTree, check_steps
 from .turn import Turn, token_place, turns_on_path
@@ -51,6 +52,7 @@ class ChatMoves:
         self.context = _make_context(model, pick(options, CONTEXT_OPTIONS))
         self.tree = CheckpointTree(self.context, max_bytes=max_bytes)
         self._conversation = Conversation(self.tree, system, tools)
+        self.saves = Saves(self)
 
     # -- look --------------------------------------------------------------------------------
 

@@ -44,6 +44,59 @@ def check_notes(notes: Mapping[str, Any]) -> None:
         ) from None
 
 
+class _Notes(dict[str, Any]):
+    """A checkpoint's notes, which say when they change."""
+
+    __slots__ = ("_checkpoint",)
+
+    def __init__(self, values: Mapping[str, Any], checkpoint: Checkpoint) -> None:
+        super().__init__(values)
+        self._checkpoint = weakref.ref(checkpoint)
+
+    def _changed(self) -> None:
+        checkpoint = self._checkpoint()
+        if checkpoint is not None:
+            checkpoint.changed()
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        super().__setitem__(key, value)
+        self._changed()
+
+    def __delitem__(self, key: str) -> None:
+        super().__delitem__(key)
+        self._changed()
+
+    def __ior__(self, other: Any) -> Any:  # type: ignore[misc]
+        self.update(other)
+        return self
+
+    def update(self, *values: Any, **named: Any) -> None:
+        super().update(*values, **named)
+        self._changed()
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        value = super().setdefault(key, default)
+        self._changed()
+        return value
+
+    def pop(self, *arguments: Any) -> Any:
+        value = super().pop(*arguments)
+        self._changed()
+        return value
+
+    def popitem(self) -> tuple[str, Any]:
+        item = super().popitem()
+        self._changed()
+        return item
+
+    def clear(self) -> None:
+        super().clear()
+        self._changed()
+
+    def __reduce__(self) -> Any:
+        return dict, (dict(self),)
+
+
 class Checkpoint:
     """A point of a tree: its parent, the tokens since, and what was noted about them.
 
@@ -103,7 +156,7 @@ class Checkpoint:
         self.tokens = tokens
         self.start = 0 if parent is None else parent.stop
         self.ordinal = ordinal
-        self.metadata = dict(metadata)
+        self.metadata: dict[str, Any] = _Notes(metadata, self)
         self.address = address
         self.logprobs = logprobs
         self.rows_exact = True
@@ -124,6 +177,12 @@ class Checkpoint:
                 "as long as its checkpoints"
             )
         return tree
+
+    def changed(self) -> None:
+        """Note that something of it changed that is saved."""
+        tree = self._tree()
+        if tree is not None:
+            tree.changes.note(self.id)
 
     @property
     def stop(self) -> int:

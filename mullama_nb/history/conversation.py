@@ -18,7 +18,7 @@ from ..errors import (
 from .checkpoint import Checkpoint, check_notes
 from .events import Progress
 from .tree import CheckpointTree
-from .turn import message_parts, message_text, turns_on_path
+from .turn import message_parts, message_text, messages_on, turns_on_path
 
 __all__ = ["Conversation", "Said", "as_messages", "checked_messages"]
 
@@ -107,18 +107,7 @@ class Conversation:
 
     def messages_at(self, checkpoint: Checkpoint) -> list[dict[str, Any]]:
         """The messages up to a checkpoint, as chat templates take them."""
-        messages: list[dict[str, Any]] = []
-        for end in turns_on_path(self._tree.path(checkpoint)):
-            history = end.metadata.get("history")
-            if history is not None:  # the template rewrote what came before, or turns were dropped
-                messages = [dict(message) for message in history]
-            elif (message := end.metadata.get("message")) is not None:
-                messages.append(dict(message))
-            else:
-                messages.append({"role": end.metadata["role"], "content": message_text(end)})
-        if self.system is not None and not any(m["role"] == "system" for m in messages[:1]):
-            messages.insert(0, {"role": "system", "content": self.system})
-        return messages
+        return messages_on(self._tree.path(checkpoint), message_text, self.system)
 
     def point_before(self, checkpoint: Checkpoint) -> Checkpoint:
         """Where the head stood before a message, which ends at a checkpoint, was said."""

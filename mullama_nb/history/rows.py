@@ -85,6 +85,7 @@ class Rows:
         if checkpoint.tokens and checkpoint.address is None:
             assert checkpoint.parent is not None
             checkpoint.address = self.keep(self.capture(checkpoint.parent))
+            checkpoint.changed()
 
     def keep(self, segment: Segment) -> str:
         """Keep rows; the address finds them again."""
@@ -231,3 +232,4 @@ class Rows:
             )
         self.drop(checkpoint)
         checkpoint.address = address
+        checkpoint.changed()

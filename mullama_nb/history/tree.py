@@ -277,12 +277,10 @@ class CheckpointTree(TreeBooks):
         head: Checkpoint,
         redo: Sequence[Checkpoint],
         tags: Mapping[str, Checkpoint],
-        made: Mapping[str, int],
         n_made: int,
     ) -> None:
         """Stand where a saved tree stood, once its checkpoints were taken in."""
         self._tags = dict(tags)
-        self._made = dict(made)
         self.n_made = n_made
         with self.operation():
             self._go(head)
@@ -416,6 +414,7 @@ class CheckpointTree(TreeBooks):
                     f"the tag {name!r} is on {self._tags[name]!r}; give force=True to move it"
                 )
             self._tags[name] = checkpoint
+            self.changes.note()
             self._observers.tell(Tagged(name, checkpoint.id))
             return checkpoint
 
@@ -426,6 +425,7 @@ class CheckpointTree(TreeBooks):
                 resolve(self, name)  # names the candidates
                 raise HistoryError(f"{name!r} is no tag")
             del self._tags[name]
+            self.changes.note()
             self._observers.tell(Tagged(name, None))
 
     def prune(self, ref: Checkpoint | str, *, force: bool = False) -> int:

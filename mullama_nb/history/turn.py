@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import codecs
 import html
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 from ..errors import HistoryError, ParameterError
 from .checkpoint import Checkpoint
@@ -22,6 +22,7 @@ __all__ = [
     "decoded",
     "message_parts",
     "message_text",
+    "messages_on",
     "token_place",
     "turns_on_path",
 ]
@@ -198,7 +199,18 @@ def decoded(vocabulary: Vocabulary, tokens: Sequence[int]) -> str:
     return codecs.getincrementaldecoder("utf-8")("replace").decode(data)
 
 
-def turns_on_path(path: Sequence[Checkpoint]) -> Iterator[Checkpoint]:
+class Noted(Protocol):
+    """What has notes: a checkpoint, or one that is saved."""
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """The notes."""
+
+
+N = TypeVar("N", bound=Noted)
+
+
+def turns_on_path(path: Sequence[N]) -> Iterator[N]:
     """The checkpoints on a path where messages end."""
     for index, checkpoint in enumerate(path):
         notes = checkpoint.metadata
@@ -210,6 +222,33 @@ def turns_on_path(path: Sequence[Checkpoint]) -> Iterator[Checkpoint]:
         if notes.get("cut") and (notes["role"] != "assistant" or "history" in following):
             continue
         yield checkpoint
+
+
+def messages_on(
+    path: Sequence[N], text_of: Callable[[N], str], system: str | None
+) -> list[dict[str, Any]]:
+    """The messages on a path, as chat templates take them.
+
+    Parameters
+    ----------
+    path : sequence of Checkpoint or Entry
+    text_of : callable
+        What a message says that ends there, where the notes do not have it.
+    system : str or None
+        The system message, where the path has none.
+    """
+    messages: list[dict[str, Any]] = []
+    for end in turns_on_path(path):
+        history = end.metadata.get("history")
+        if history is not None:  # the template rewrote what came before, or turns were dropped
+            messages = [dict(message) for message in history]
+        elif (message := end.metadata.get("message")) is not None:
+            messages.append(dict(message))
+        else:
+            messages.append({"role": end.metadata["role"], "content": text_of(end)})
+    if system is not None and not any(m["role"] == "system" for m in messages[:1]):
+        messages.insert(0, {"role": "system", "content": system})
+    return messages
 
 
 def token_place(turn: Turn, token: int) -> tuple[Checkpoint, int]:

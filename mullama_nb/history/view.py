@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from ..engine.context import Context
 from ..state.segment import Segment
+from .changes import Changes
 from .checkpoint import ROOT_ID, Checkpoint
 from .drawing import draw_svg, draw_text
 from .order import Order
@@ -14,7 +15,7 @@ from .refs import resolve
 from .rows import Rows
 from .sizes import KVBytes, MemoryReport, count_bytes, report_memory
 
-__all__ = ["TreeView"]
+__all__ = ["TreeView", "cuts_key"]
 
 
 class TreeView:
@@ -31,6 +32,8 @@ class TreeView:
     Attributes
     ----------
     context : Context
+    changes : Changes
+        What has changed, for those who save it.
     order : Order
         Whose turn it is to change the tree.
     root : Checkpoint
@@ -40,6 +43,7 @@ class TreeView:
 
     def __init__(self, context: Context, max_bytes: int | None) -> None:
         self.context = context
+        self.changes = Changes()
         self.root = Checkpoint(self, ROOT_ID, None, (), 0, {}, None)
         self.n_made = 0
         self.order = Order(context)
@@ -99,6 +103,10 @@ class TreeView:
     def __bool__(self) -> bool:
         return True
 
+    def checkpoint(self, identifier: str) -> Checkpoint:
+        """The checkpoint with an id, which is known to be here."""
+        return self._by_id[identifier]
+
     def path(self, ref: Checkpoint | str = "HEAD") -> list[Checkpoint]:
         """The checkpoints from the root, which is left out, to a ref."""
         return list(resolve(self, ref).lineage())[-2::-1]
@@ -149,6 +157,10 @@ class TreeView:
         """Where the rows of each checkpoint are."""
         return report_memory(self, self._rows.max_bytes)
 
+    def counts_of(self, checkpoint: Checkpoint) -> tuple[int, int]:
+        """Children that a checkpoint ever had, and cuts inside it: ids depend on that."""
+        return self._made.get(checkpoint.id, 0), self._made.get(cuts_key(checkpoint.id), 0)
+
     def next_ordinal(self, ref: Checkpoint | str = "HEAD") -> int:
         """The ordinal that the next child of a checkpoint gets."""
         return self._made.get(resolve(self, ref).id, 0)
@@ -166,3 +178,8 @@ class TreeView:
         names = ((len(self), "checkpoint", "checkpoints"), (len(self.leaves()), "leaf", "leaves"))
         counts = ", ".join(f"{n} {one if n == 1 else more}" for n, one, more in names)
         return f"CheckpointTree({counts})"
+
+
+def cuts_key(identifier: str) -> str:
+    """The key under which cuts inside a checkpoint are counted."""
+    return f"{identifier} cut"

@@ -1,37 +1,53 @@
-"""Which names there are and which segments they need, in SQLite, for many processes at once.
+"""The catalog's file: an SQLite database that many processes read and change, and its segments.
 
-A record is JSON with a checksum over name and record, so that a catalog which was tampered with, or
-damaged, gives an error and never another session. What a name's segments are is a part of its
-record; ``segments`` says what lies in the folder, so that prefixes are found without reading it.
+Reading writes nothing, makes no file and needs none: a folder on a full disk, or one that cannot be
+written, is read like any other. So there is a rollback journal and no write-ahead log, which
+readers would have to make; it stays between transactions, and its room is there when a full disk
+has none left and something is to be deleted.
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
+import shutil
 import sqlite3
-import struct
-import time
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+import urllib.parse
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from blake3 import blake3
 
-from ..errors import ParameterError, SessionError, SessionFormatError, SessionWriteError
+from ..errors import MullamaError, SessionError, SessionFormatError, SessionWriteError
 from ..state.segment import Segment
+from .earlier import EARLIER, bring_over
 
-__all__ = ["Catalog", "Record"]
+__all__ = ["Catalog", "is_out_of_room"]
 
 _FILE = "catalog.sqlite"
 _WAIT_SECONDS = 60.0
-_FORMAT = 1
+_FORMAT = 2
 _TABLES = """
-CREATE TABLE IF NOT EXISTS sessions (
-    name TEXT PRIMARY KEY, record TEXT NOT NULL, body BLOB NOT NULL, checksum BLOB NOT NULL
+CREATE TABLE versions (
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL, number INTEGER NOT NULL,
+    is_current INTEGER NOT NULL, generation INTEGER NOT NULL, saved INTEGER NOT NULL,
+    record TEXT NOT NULL, checksum BLOB NOT NULL
+);
+CREATE UNIQUE INDEX names ON versions (name) WHERE is_current;
+CREATE UNIQUE INDEX numbers ON versions (name, number);
+CREATE TABLE bodies (version INTEGER PRIMARY KEY, data BLOB NOT NULL);
+CREATE TABLE entries (
+    version INTEGER NOT NULL, number INTEGER NOT NULL, data TEXT NOT NULL,
+    PRIMARY KEY (version, number)
 ) WITHOUT ROWID;
+CREATE TABLE uses (
+    version INTEGER NOT NULL, number INTEGER NOT NULL, address TEXT NOT NULL,
+    PRIMARY KEY (version, number)
+) WITHOUT ROWID;
+CREATE INDEX users ON uses (address, version);
+CREATE TABLE owners (version INTEGER PRIMARY KEY, token TEXT NOT NULL, process TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS segments (
     address TEXT PRIMARY KEY, family TEXT NOT NULL, parent TEXT NOT NULL,
     first_token INTEGER NOT NULL, whole INTEGER NOT NULL, n_bytes INTEGER NOT NULL,
@@ -42,56 +58,13 @@ CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NU
 """
 
 
-@dataclass(frozen=True)
-class Record:
-    """What the catalog says about a name.
-
-    Attributes
-    ----------
-    kind : str
-        ``"session"`` or ``"chat"``.
-    metadata : mapping
-        What a session file would say: model, settings, environment, n_ctx, created.
-    n_tokens : int
-    chain : sequence of str
-        Addresses of the segments from the first token to the last; empty where rows are missing.
-    others : sequence of str
-        Addresses that are needed besides, by the other branches of a chat.
-    body : str
-        Digest of what only opening reads: the tokens, a chat's tree.
-    process : str
-        Who saves it after every turn; empty when nobody does.
-    """
-
-    kind: str
-    metadata: Mapping[str, Any]
-    n_tokens: int
-    chain: Sequence[str]
-    others: Sequence[str] = field(default=())
-    body: str = ""
-    process: str = ""
-
-    @property
-    def addresses(self) -> tuple[str, ...]:
-        """All segments that the name depends on."""
-        return (*self.chain, *self.others)
-
-
-def _share(connection: sqlite3.Connection) -> None:
-    """Let a new file have many readers and one writer at once.
-
-    SQLite waits for locks, but not here: several processes may be making the same file.
-    """
-    until = time.monotonic() + _WAIT_SECONDS
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > until:
-                raise
-            time.sleep(0.01)
-        else:
-            return
+def is_out_of_room(error: BaseException) -> bool:
+    """Whether the disk, or what somebody may use of it, is full."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return isinstance(error, sqlite3.OperationalError) and (
+        "full" in str(error) or "disk I/O" in str(error)
+    )
 
 
 class Catalog:
@@ -100,15 +73,78 @@ class Catalog:
     Parameters
     ----------
     folder : Path
-        It exists.
     """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / _FILE
 
+    # -- transactions ------------------------------------------------------------------------
+
     @contextmanager
-    def connection(self, *, writes: bool = False) -> Iterator[sqlite3.Connection]:
-        """A transaction; one that writes shuts out other writers from its beginning.
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that sees one state of everything and changes nothing, on disk or off it.
+
+        Raises
+        ------
+        SessionFormatError
+            When the catalog is damaged.
+        SessionError
+            When it cannot be read.
+        """
+        try:
+            with self._read_connection() as connection:
+                yield connection
+        except MullamaError:  # some are OSErrors, too
+            raise
+        except (sqlite3.Error, UnicodeDecodeError, OSError) as error:
+            if isinstance(error, (sqlite3.OperationalError, OSError)):
+                raise SessionError(
+                    f"the catalog {self.path.name} cannot be read: {error}"
+                ) from error
+            raise self.damaged(str(error)) from error
+
+    @contextmanager
+    def _read_connection(self) -> Iterator[sqlite3.Connection]:
+        with contextlib.ExitStack() as stack:
+            connection = stack.enter_context(contextlib.closing(self._opened(self.path)))
+            try:
+                connection.execute("BEGIN")
+                version = _version(connection)
+            except sqlite3.OperationalError as error:
+                if "locked" in str(error):
+                    raise
+                # Somebody was killed while writing, and this folder cannot be written. A copy can.
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+                for ending in ("", "-journal", "-wal"):
+                    source = self.path.with_name(_FILE + ending)
+                    if source.exists():
+                        shutil.copyfile(source, folder / source.name)
+                connection = self._opened(folder / _FILE)
+                stack.enter_context(contextlib.closing(connection))
+                connection.execute("BEGIN")
+                version = _version(connection)
+            if version != _FORMAT:
+                older, connection = connection, sqlite3.connect(":memory:", isolation_level=None)
+                stack.enter_context(contextlib.closing(connection))
+                connection.executescript(_TABLES)
+                if version == EARLIER:
+                    bring_over(older, connection)
+                elif version:
+                    raise self._of_another_version(version)
+            yield connection
+
+    def _opened(self, path: Path) -> sqlite3.Connection:
+        if not path.exists():
+            return sqlite3.connect(":memory:", isolation_level=None)
+        place = urllib.parse.quote(str(path.absolute()))
+        # A file that cannot be written is opened for reading then; none is made.
+        return sqlite3.connect(
+            f"file:{place}?mode=rw", timeout=_WAIT_SECONDS, isolation_level=None, uri=True
+        )
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that shuts out other writers from its beginning.
 
         Raises
         ------
@@ -122,119 +158,57 @@ class Catalog:
             if not self.path.exists():  # SQLite would make it readable by everybody
                 self.path.touch(mode=0o600)
             connection = sqlite3.connect(self.path, timeout=_WAIT_SECONDS, isolation_level=None)
-            self._prepare(connection)
-            connection.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
+            connection.execute("PRAGMA synchronous = FULL")
+            with contextlib.suppress(sqlite3.OperationalError):
+                # An earlier version had a write-ahead log, and somebody may be using it.
+                connection.execute("PRAGMA journal_mode = PERSIST")
+            connection.execute("BEGIN IMMEDIATE")
+            self._make_tables(connection)
             yield connection
             connection.execute("COMMIT")
-        except SessionError:  # some are OSErrors, too
+        except MullamaError:
             raise
         except (sqlite3.Error, UnicodeDecodeError, OSError) as error:
             if isinstance(error, (sqlite3.OperationalError, OSError)):
                 raise SessionWriteError(
-                    f"the catalog {self.path.name} cannot be used: {error}"
+                    f"the catalog {self.path.name} cannot be written: {error}"
                 ) from error
             raise self.damaged(str(error)) from error
         finally:
             if connection is not None:
                 connection.close()  # rolls back what was not committed
 
-    def _prepare(self, connection: sqlite3.Connection) -> None:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
+    def _make_tables(self, connection: sqlite3.Connection) -> None:
+        version = _version(connection)
         if version == _FORMAT:
-            connection.execute("PRAGMA synchronous = FULL")
             return
-        if version:
-            raise SessionFormatError(
-                f"the catalog {self.path.name} is of version {version}, and this mullama_nb reads "
-                f"version {_FORMAT}: it is damaged, or from a newer one"
-            )
-        _share(connection)
-        connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {_FORMAT};")
-        connection.execute("COMMIT")
+        if version not in (0, EARLIER):
+            raise self._of_another_version(version)
+        for statement in _TABLES.split(";"):
+            connection.execute(statement)
+        if version == EARLIER:
+            bring_over(connection, connection)
+        connection.execute(f"PRAGMA user_version = {_FORMAT}")
+
+    def _of_another_version(self, version: int) -> SessionFormatError:
+        return SessionFormatError(
+            f"the catalog {self.path.name} is of version {version}, and this mullama_nb reads "
+            f"version {_FORMAT}: it is from a newer one, or damaged. Install that one, or move the "
+            "file out of the folder to begin anew"
+        )
 
     def damaged(self, what: str) -> SessionFormatError:
-        """The error that says so."""
+        """The error that says so, of the whole file."""
         return SessionFormatError(
-            f"the catalog {self.path.name} is damaged: {what}. Segments are intact; delete the "
-            "session and make it again"
+            f"the catalog {self.path.name} is damaged: {what}. The segments beside it are whole, "
+            "but what belongs to which name stands in the catalog: bring it back from a backup, or "
+            "move it out of the folder to begin anew"
         )
-
-    # -- names -------------------------------------------------------------------------------
-
-    def names(self, connection: sqlite3.Connection) -> list[str]:
-        """All names, sorted."""
-        return sorted(str(row[0]) for row in connection.execute("SELECT name FROM sessions"))
-
-    def has(self, connection: sqlite3.Connection, name: str) -> bool:
-        """Whether there is such a name, its record damaged or not."""
-        row = connection.execute("SELECT 1 FROM sessions WHERE name = ?", (name,)).fetchone()
-        return row is not None
-
-    def record(self, connection: sqlite3.Connection, name: str) -> Record | None:
-        """A name's record, checked; None when there is no such name."""
-        row = connection.execute(
-            "SELECT record, checksum FROM sessions WHERE name = ?", (name,)
-        ).fetchone()
-        return None if row is None else self._parsed(name, *row)
-
-    def records(self, connection: sqlite3.Connection) -> Iterator[tuple[str, Record | None]]:
-        """All names with their records, None for those that are damaged."""
-        rows = connection.execute("SELECT name, record, checksum FROM sessions ORDER BY name")
-        for name, record, checksum in rows:
-            try:
-                yield str(name), self._parsed(name, record, checksum)
-            except SessionFormatError:
-                yield str(name), None
-
-    def body(self, connection: sqlite3.Connection, name: str, record: Record) -> dict[str, Any]:
-        """What only opening reads."""
-        (data,) = connection.execute(
-            "SELECT body FROM sessions WHERE name = ?", (name,)
-        ).fetchone() or (b"",)
-        if not isinstance(data, bytes) or _digest(data) != record.body:
-            raise self.damaged(f"the body of {name!r} does not match its checksum")
-        return dict(json.loads(data))
-
-    def set(
-        self, connection: sqlite3.Connection, name: str, record: Record, body: Mapping[str, Any]
-    ) -> int:
-        """Give a name a record; returns the bytes of it.
-
-        Raises
-        ------
-        ParameterError
-            When it holds what JSON has no words for.
-        """
-        try:
-            data = json.dumps(body, separators=(",", ":")).encode()
-            text = json.dumps(asdict(record) | {"body": _digest(data)}, sort_keys=True)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise ParameterError(
-                f"{name!r} cannot be saved, as its metadata is no JSON: {error}. "
-                "Give metadata of texts, numbers, lists and dicts"
-            ) from None
-        connection.execute(
-            "INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?)",
-            (name, text, data, _checksum(name, text)),
-        )
-        return len(text) + len(data)
-
-    def remove(self, connection: sqlite3.Connection, name: str) -> None:
-        """Forget a name."""
-        connection.execute("DELETE FROM sessions WHERE name = ?", (name,))
-
-    def _parsed(self, name: object, text: object, checksum: object) -> Record:
-        if not (isinstance(name, str) and isinstance(text, str)) or checksum != _checksum(
-            name, text
-        ):
-            raise self.damaged(f"the record of {name!r} does not match its checksum")
-        values = json.loads(text)
-        return Record(**{f.name: values[f.name] for f in fields(Record)})
 
     # -- segments ----------------------------------------------------------------------------
 
     def add_segment(
-        self, connection: sqlite3.Connection, segment: Segment, family: str, n_bytes: int
+        self, connection: sqlite3.Connection, segment: Segment, group: str, n_bytes: int
     ) -> None:
         """Note a segment whose file is complete."""
         # What follows an empty checkpoint, or a cut, names no parent; it is no beginning.
@@ -244,7 +218,7 @@ class Catalog:
             "INSERT OR REPLACE INTO segments VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
                 segment.address,
-                family if is_way else "",
+                group if is_way else "",
                 "" if segment.whole else segment.parent or "",
                 segment.tokens[0],
                 segment.whole,
@@ -253,31 +227,30 @@ class Catalog:
             ),
         )
 
-    def sizes(self, connection: sqlite3.Connection) -> dict[str, int]:
-        """Bytes of each segment's file."""
-        rows = connection.execute("SELECT address, n_bytes FROM segments")
-        return {str(address): n for address, n in rows if isinstance(n, int)}
+    def segments(self, connection: sqlite3.Connection) -> set[str]:
+        """Addresses of all segments."""
+        return {str(row[0]) for row in connection.execute("SELECT address FROM segments")}
 
     def segment_bytes(self, connection: sqlite3.Connection, address: str) -> int | None:
         """Bytes of a segment's file; None when it is not in the catalog."""
         row = connection.execute(
             "SELECT n_bytes FROM segments WHERE address = ?", (address,)
         ).fetchone()
-        return None if row is None else row[0]
+        return row[0] if row and isinstance(row[0], int) else None
 
     def forget_segment(self, connection: sqlite3.Connection, address: str) -> None:
         """Take a segment out."""
         connection.execute("DELETE FROM segments WHERE address = ?", (address,))
 
     def longest_prefix(
-        self, connection: sqlite3.Connection, family: str, tokens: Sequence[int]
+        self, connection: sqlite3.Connection, group: str, tokens: Sequence[int]
     ) -> list[tuple[str, int]]:
         """The stored segments that say the longest beginning of some tokens.
 
         Parameters
         ----------
         connection : sqlite3.Connection
-        family : str
+        group : str
             Of weights, settings and environment, within which rows are exchangeable.
         tokens : sequence of int
 
@@ -296,7 +269,7 @@ class Catalog:
             rows = connection.execute(
                 "SELECT address, tokens, whole FROM segments "
                 "WHERE family = ? AND parent = ? AND first_token = ?",
-                (family, parent, int(wanted[start])),
+                (group, parent, int(wanted[start])),
             )
             for address, data, whole in rows:
                 if not isinstance(data, bytes) or not data or len(data) % 4:
@@ -331,16 +304,11 @@ class Catalog:
         return row[0] if row else 0
 
 
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
 def _common(a: Any, b: Any) -> int:
     n = min(len(a), len(b))
     different = np.flatnonzero(a[:n] != b[:n])
     return int(different[0]) if different.size else n
-
-
-def _digest(data: bytes) -> str:
-    return str(blake3(data).hexdigest())
-
-
-def _checksum(name: str, record: str) -> bytes:
-    encoded = name.encode()
-    return bytes(blake3(struct.pack("<Q", len(encoded)) + encoded + record.encode()).digest())

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import unicodedata
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+import weakref
 from pathlib import Path
 from typing import Literal
 
@@ -17,25 +15,35 @@ from ..engine.prompt import plan_prompt
 from ..engine.warn import warn
 from ..errors import (
     InexactWarning,
+    MullamaWarning,
     ParameterError,
     SessionError,
     SessionFormatError,
     SessionMismatchError,
-    SessionWriteError,
 )
-from ..state.session_info import SessionInfo, inspect_session
-from .catalog import Record
+from ..state.session_info import SessionInfo
+from .folder import SessionFolder
+from .listing import StoredSession
 from .names import check_name
-from .states import check_settings, resume, reuse, segments_of
-from .store import Damage, SessionStore, StoredSession, not_found
+from .records import Record
+from .states import check_prompt, replay_session, resume_session, reuse, segments_of
+from .versions import Place, Written
 
 __all__ = ["SessionManager"]
 
 _ENDING = ".session"
 _N_CTX = 4096
+# What each context was loaded from or saved as, by folder and name.
+_known: weakref.WeakKeyDictionary[Context, dict[tuple[str, str], Place]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
-class SessionManager:
+def _places(context: Context) -> dict[tuple[str, str], Place]:
+    return _known.setdefault(context, {})
+
+
+class SessionManager(SessionFolder):
     """A folder of sessions under names, opened with one model.
 
     Rows that several sessions have in common are stored once, and are not evaluated again for a
@@ -68,18 +76,7 @@ class SessionManager:
             raise ParameterError(f"SessionManager takes a Model, not {type(model).__name__}")
         self.model = model
         self.params = params or ContextParams(n_ctx=min(_N_CTX, model.n_ctx_train))
-        self.store = SessionStore(session_dir)
-        self.session_dir = self.store.folder
-
-    def session_path(self, session_id: str) -> Path:
-        """Where a session lies that is a file of its own, or :meth:`export` puts it by itself.
-
-        Raises
-        ------
-        ParameterError
-            When the name could lead out of the folder or holds what no file's name should.
-        """
-        return self.session_dir / f"{check_name(session_id)}{_ENDING}"
+        super().__init__(session_dir)
 
     # -- make, load, save --------------------------------------------------------------------
 
@@ -91,7 +88,7 @@ class SessionManager:
         Parameters
         ----------
         session_id : str
-            A session of that name is replaced.
+            A session of that name is replaced, and stays as an earlier version; see :meth:`save`.
         system_prompt : str
         """
         check_name(session_id)
@@ -106,15 +103,50 @@ class SessionManager:
             raise
         return context
 
-    def load_or_create(self, session_id: str, system_prompt: str) -> Context:
+    def load_or_create(
+        self,
+        session_id: str,
+        system_prompt: str,
+        *,
+        on_other_prompt: Literal["error", "load", "replace"] = "error",
+    ) -> Context:
         """A new context with the session of that name, or else with the system prompt, saved.
 
         A session that exists and cannot be loaded raises; it is not replaced.
+
+        Parameters
+        ----------
+        session_id : str
+        system_prompt : str
+        on_other_prompt : {"error", "load", "replace"}
+            What to do with a session that does not begin with this prompt: raise, load it as it
+            is, or begin anew and keep it as an earlier version.
+
+        Raises
+        ------
+        SessionMismatchError
+            When it begins with another prompt.
         """
+        if on_other_prompt not in ("error", "load", "replace"):
+            raise ParameterError(
+                f'on_other_prompt={on_other_prompt!r} must be "error", "load" or "replace"'
+            )
         check_name(session_id)
         if session_id not in self:
             return self.create_session(session_id, system_prompt)
-        return self.load(session_id)
+        context = self.load(session_id)
+        try:
+            if on_other_prompt != "load":
+                check_prompt(context, system_prompt, session_id)
+        except SessionMismatchError:
+            context.close()
+            if on_other_prompt == "error":
+                raise
+            return self.create_session(session_id, system_prompt)
+        except BaseException:
+            context.close()
+            raise
+        return context
 
     def load(
         self, session_id: str, *, on_mismatch: Literal["error", "replay"] = "error"
@@ -148,54 +180,72 @@ class SessionManager:
             if self._is_file(name):
                 context.load_session(self.session_path(name))
             elif on_mismatch == "error":
-                self._resume(name, context)
+                _places(context)[self._key(name)] = resume_session(context, self.store, name)
             else:
                 try:
-                    self._resume(name, context)
+                    _places(context)[self._key(name)] = resume_session(context, self.store, name)
                 except (SessionMismatchError, SessionFormatError) as error:
-                    self._replay(name, context, error)
+                    replay_session(context, self.store, name)
+                    warn(
+                        f"{name!r} was evaluated again in this context, "
+                        f"{context.token_count():,} tokens: {error}",
+                        InexactWarning,
+                    )
         except BaseException:
             context.close()
             raise
         return context
 
-    def _resume(self, name: str, context: Context) -> None:
-        record, body = self.store.open(name)
-        check_settings(record.metadata, context, name)
-        record, body, segments = self.store.open_whole(name)
-        if (
-            segments and segments[-1].whole
-        ):  # of a chat: the state of all tokens, kept with the last
-            segments = [replace(segments[-1], start=0, tokens=tuple(body["tokens"]))]
-        resume(context, segments, dict(record.metadata), repr(name))
-        if list(context.tokens) != body.get("tokens"):
-            raise SessionFormatError(f"the session {name!r} is damaged: its rows are of other text")
+    def save(self, session_id: str, context: Context, *, replace: bool = False) -> StoredSession:
+        """Save a context under a name; a session of that name is replaced.
 
-    def _replay(self, name: str, context: Context, reason: SessionError) -> None:
-        record, body = self.store.open(name)
-        here, there = context.session_metadata["settings"], record.metadata["settings"]
-        if here["fingerprint"] == there["fingerprint"]:
-            context.evaluate(body["tokens"])
-        else:
-            context.evaluate(str(body["text"]))
-        warn(
-            f"{name!r} was evaluated again in this context, {context.token_count():,} tokens: "
-            f"{reason}",
-            InexactWarning,
-        )
+        What the context was loaded from, or saved as, is changed to what it is now. Any other
+        session of that name stays as an earlier version until :meth:`gc`, for :meth:`restore`.
 
-    def save(self, session_id: str, context: Context) -> StoredSession:
-        """Save a context under a name; a session of that name is replaced."""
+        Parameters
+        ----------
+        session_id : str
+        context : Context
+        replace : bool
+            Whether a chat of that name may be replaced, too; it becomes an earlier version.
+
+        Raises
+        ------
+        SessionConflictError
+            When the name is a chat's, or somebody saves a chat there after every turn.
+
+        Warns
+        -----
+        MullamaWarning
+            When somebody else saved the session since this context was loaded or saved.
+        """
         name = check_name(session_id)
-        metadata = context.session_metadata
         segments = {s.address: s for s in segments_of(context, self.store)}
         tokens = [token for segment in segments.values() for token in segment.tokens]
-        record = Record("session", metadata, len(tokens), [*segments])
-        body = {"tokens": tokens, "text": context.model.detokenize(tokens, special=True)}
-        self.store.save(name, record, body, segments.get)
+        written = Written(
+            Record("session", context.session_metadata, len(tokens), [*segments]),
+            {"tokens": tokens, "text": context.model.detokenize(tokens, special=True)},
+        )
+        known = _places(context)
+        before = known.get(self._key(name))
+        origins = {} if before is None else {before.version: before}
+        place = self.store.save(
+            name, "session", lambda _: written, segments.get, origins=origins, replace=replace
+        )
+        known[self._key(name)] = place
+        info = self.store.info(name)
+        if before is not None and before.version != place.version and info.version > 1:
+            warn(
+                f"{name!r} was saved by somebody else since it was loaded here; what that was is "
+                f"version {info.version - 1} now, which restore() brings back",
+                MullamaWarning,
+            )
         if self.session_path(name).is_file():
             self._unlink(name)  # the older form of the same name
-        return self.store.info(name)
+        return info
+
+    def _key(self, name: str) -> tuple[str, str]:
+        return str(self.session_dir.absolute()), name
 
     def add(self, path: str | os.PathLike[str], name: str | None = None) -> StoredSession:
         """Take a session file into the store.
@@ -226,47 +276,7 @@ class SessionManager:
         with self.load(name) as context:
             return context.save_session(f"{name}{_ENDING}" if path is None else path)
 
-    # -- look --------------------------------------------------------------------------------
-
-    def info(self, session_id: str) -> SessionInfo:
-        """What is known of a session without loading it."""
-        name = self._existing(session_id)
-        if self._is_file(name):
-            return replace(inspect_session(self.session_path(name)), name=name)
-        return self.store.info(name)
-
-    def list(self) -> list[SessionInfo]:
-        """What is known of each session, by name; those that cannot be read are left out."""
-        found: dict[str, SessionInfo] = {entry.name: entry for entry in self.store.entries()}
-        for name in self:
-            if name not in found and self._is_file(name):
-                try:
-                    found[name] = self.info(name)
-                except SessionError:
-                    continue
-        return [found[name] for name in sorted(found)]
-
-    def verify(self) -> Sequence[Damage]:
-        """Read everything that is stored; what is damaged, and which names depend on it."""
-        return self.store.verify()
-
     # -- change ------------------------------------------------------------------------------
-
-    def delete(self, session_id: str) -> None:
-        """Forget a session, and remove what only it needed.
-
-        Raises
-        ------
-        SessionNotFoundError
-            When there is no such session.
-        SessionWriteError
-            When it cannot be removed.
-        """
-        name = self._existing(session_id)
-        if self._is_file(name):
-            self._unlink(name)
-        else:
-            self.store.delete(name)
 
     def rename(self, session_id: str, new_name: str) -> None:
         """Give a session another name, which must be free."""
@@ -278,10 +288,6 @@ class SessionManager:
         self._move_into_store(session_id, new_name)
         self.store.copy(session_id, new_name)
 
-    def gc(self) -> int:
-        """Remove rows that no name needs any more; returns the bytes that got free."""
-        return self.store.gc()
-
     def _move_into_store(self, session_id: str, new_name: str) -> None:
         name = self._existing(session_id)
         if new_name in self:
@@ -289,23 +295,25 @@ class SessionManager:
         if self._is_file(name):
             self.add(self.session_path(name), name)
 
-    def _unlink(self, name: str) -> None:
-        try:
-            self.session_path(name).unlink(missing_ok=True)
-        except OSError as error:
-            raise SessionWriteError(
-                f"the session {name!r} cannot be deleted: {error.strerror}"
-            ) from error
-
     # -- async forms -------------------------------------------------------------------------
 
     async def acreate_session(self, session_id: str, system_prompt: str) -> Context:
         """:meth:`create_session` for asyncio; cancelled, it saves the whole session or none."""
         return await in_thread(lambda: self.create_session(session_id, system_prompt))
 
-    async def aload_or_create(self, session_id: str, system_prompt: str) -> Context:
+    async def aload_or_create(
+        self,
+        session_id: str,
+        system_prompt: str,
+        *,
+        on_other_prompt: Literal["error", "load", "replace"] = "error",
+    ) -> Context:
         """:meth:`load_or_create` for asyncio."""
-        return await in_thread(lambda: self.load_or_create(session_id, system_prompt))
+        return await in_thread(
+            lambda: self.load_or_create(
+                session_id, system_prompt, on_other_prompt=on_other_prompt
+            )
+        )
 
     async def aload(
         self, session_id: str, *, on_mismatch: Literal["error", "replay"] = "error"
@@ -313,45 +321,11 @@ class SessionManager:
         """:meth:`load` for asyncio."""
         return await in_thread(lambda: self.load(session_id, on_mismatch=on_mismatch))
 
-    async def asave(self, session_id: str, context: Context) -> StoredSession:
+    async def asave(
+        self, session_id: str, context: Context, *, replace: bool = False
+    ) -> StoredSession:
         """:meth:`save` for asyncio."""
-        return await in_thread(lambda: self.save(session_id, context))
-
-    # -- as a mapping ------------------------------------------------------------------------
-
-    def __getitem__(self, session_id: str) -> SessionInfo:
-        return self.info(session_id)
-
-    def __contains__(self, session_id: object) -> bool:
-        try:
-            name = check_name(session_id) if isinstance(session_id, str) else None
-        except ParameterError:
-            return False
-        return name is not None and (name in self.store or self.session_path(name).is_file())
-
-    def __iter__(self) -> Iterator[str]:
-        names = {*self.store.names()}
-        for path in self.session_dir.glob(f"*{_ENDING}"):
-            name = unicodedata.normalize("NFC", path.name.removesuffix(_ENDING))
-            if name not in names and name in self:
-                names.add(name)
-        return iter(sorted(names))
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-    def _ipython_key_completions_(self) -> Sequence[str]:
-        return [*self]
-
-    def _is_file(self, name: str) -> bool:
-        """Whether a session is a file of its own, as those of earlier versions are."""
-        return name not in self.store and self.session_path(name).is_file()
-
-    def _existing(self, session_id: str) -> str:
-        name = check_name(session_id)
-        if name not in self:
-            raise not_found(name, [*self])
-        return name
+        return await in_thread(lambda: self.save(session_id, context, replace=replace))
 
     def __repr__(self) -> str:
         return f"SessionManager({self.model.name!r}, {len(self)} sessions)"

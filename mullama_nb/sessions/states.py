@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..engine.compatibility import refusals
 from ..engine.context import Context
+from ..engine.prompt import plan_prompt
 from ..errors import MullamaError, SessionError, SessionFormatError, SessionMismatchError
 from ..state.file import SessionFile
 from ..state.finite import is_finite
 from ..state.layout import LayoutError, SequenceState, Structure, join
 from ..state.segment import Segment
-from .store import SessionStore, chain_problem, family
+from .records import family
+from .store import SessionStore
+from .versions import Place
 
-__all__ = ["check_rows", "check_settings", "resume", "reuse", "segments_of"]
+__all__ = [
+    "check_prompt",
+    "check_rows",
+    "check_settings",
+    "replay_session",
+    "resume",
+    "resume_session",
+    "reuse",
+    "segments_of",
+]
 
 _LEAST_WORTH_SHARING = 32  # tokens; each segment is a file
+_SHOWN = 60
 
 
 def check_settings(metadata: Any, context: Context, name: str) -> None:
@@ -98,7 +112,7 @@ def resume(
         The context is as it was.
     """
     structure, _ = context.layout
-    problem = chain_problem(segments)
+    problem = _chain_problem(segments)
     if problem is not None or not segments:
         raise SessionFormatError(f"{name} is damaged: {problem or 'it has no rows'}")
     tokens = tuple(token for segment in segments for token in segment.tokens)
@@ -145,3 +159,78 @@ def reuse(context: Context, store: SessionStore, tokens: Sequence[int]) -> int:
         context.clear()  # damaged or gone: evaluating is always right
         return 0
     return len(wanted)
+
+
+def resume_session(context: Context, store: SessionStore, name: str) -> Place:
+    """Make an empty context stand where a session stood.
+
+    Returns
+    -------
+    Place
+        What was read.
+
+    Raises
+    ------
+    SessionFormatError, SessionMismatchError
+        The context is as it was.
+    """
+    check_settings(store.record(name).metadata, context, name)
+    place, record, body, segments = store.open_whole(name)
+    tokens = body["tokens"]
+    if segments and segments[-1].whole:  # of a chat: the state of all tokens, kept with the last
+        segments = [replace(segments[-1], start=0, tokens=tuple(tokens))]
+    resume(context, segments, dict(record.metadata), repr(name))
+    if list(context.tokens) != tokens:
+        raise SessionFormatError(f"the session {name!r} is damaged: its rows are of other text")
+    return place
+
+
+def replay_session(context: Context, store: SessionStore, name: str) -> None:
+    """Evaluate a session's tokens in an empty context, or with another model its text.
+
+    Raises
+    ------
+    SessionMismatchError
+        When its text is not known.
+    """
+    _, record, body = store.open_session(name)
+    here, there = context.session_metadata["settings"], record.metadata["settings"]
+    if here["fingerprint"] == there["fingerprint"]:
+        context.evaluate(body["tokens"])
+    elif body["text"] is None:
+        raise SessionMismatchError(
+            f"{name!r} was saved by an earlier version, which did not note its text: open it with "
+            f"{record.metadata['model']!r} once and save it"
+        )
+    else:
+        context.evaluate(str(body["text"]))
+
+
+def check_prompt(context: Context, prompt: str, name: str) -> None:
+    """Check that a session begins with a prompt.
+
+    Raises
+    ------
+    SessionMismatchError
+        When it does not.
+    """
+    wanted = plan_prompt(context.model, (), prompt, None, special=True).tokens
+    if context.tokens[: len(wanted)] == tuple(wanted):
+        return
+    held, text = context.text(), context.model.detokenize(wanted, special=True)
+    if not held.startswith(text):  # the same text may be other tokens
+        raise SessionMismatchError(
+            f"the session {name!r} begins with another prompt, {held[:_SHOWN]!r}, not "
+            f'{text[:_SHOWN]!r}. Load it all the same with on_other_prompt="load", begin anew '
+            'with "replace", which keeps it as an earlier version, or use another name'
+        )
+
+
+def _chain_problem(segments: Sequence[Segment]) -> str | None:
+    """Why segments do not follow each other; None when they do."""
+    at = 0
+    for segment in segments:
+        if segment.start != at:
+            return f"a segment that starts at token {segment.start} follows {at} tokens"
+        at = segment.stop
+    return None

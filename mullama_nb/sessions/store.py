@@ -9,159 +9,134 @@ killed leaves files that nobody needs, which the next collection removes.
 from __future__ import annotations
 
 import contextlib
-import difflib
-import json
-import os
-import re
 import sqlite3
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from blake3 import blake3
-from platformdirs import user_data_path
-
-from ..errors import SessionError, SessionFormatError, SessionNotFoundError, SessionWriteError
+from ..errors import (
+    SessionConflictError,
+    SessionFormatError,
+    SessionNotFoundError,
+    SessionWriteError,
+)
 from ..state.atomic import make_private_folder
-from ..state.process import is_running
 from ..state.segment import Segment
-from ..state.segment_file import read_segment, write_segment
-from ..state.session_info import SessionInfo
-from .catalog import Catalog, Record
+from ..state.segment_file import write_segment
+from .catalog import is_out_of_room
 from .names import check_name
+from .owners import Owner, sweep
+from .reading import ENDING, SEGMENTS, StoreReader, not_found
+from .records import family
+from .rules import check_free, check_saving
+from .versions import Place, Version, Versions, Written
 
-__all__ = ["Damage", "SessionStore", "StoredSession", "default_folder", "family"]
+__all__ = ["SessionStore"]
 
-_SEGMENTS = "segments"
-_ENDING = ".segment"
-_ADDRESS = re.compile("[0-9a-f]{32}")
-_TIMES_TO_READ = 5
-
-
-def default_folder() -> Path:
-    """Where sessions go that were not given a folder."""
-    return user_data_path("mullama_nb", appauthor=False)
+_NONE: Mapping[int, Place] = {}
 
 
-def family(metadata: Mapping[str, Any]) -> str:
-    """A short name for weights, settings and environment, within which rows are exchangeable."""
-    values = [metadata["settings"], metadata["environment"]]
-    return str(blake3(json.dumps(values, sort_keys=True).encode()).hexdigest(length=16))
-
-
-@dataclass(frozen=True, repr=False)
-class StoredSession(SessionInfo):
-    """What the catalog says about a name.
-
-    Attributes
-    ----------
-    kind : str
-        ``"session"`` or ``"chat"``.
-    own_bytes : int
-        Bytes of the files that only this name needs.
-    shared_bytes : int
-        Bytes of the files that others need as well.
-    is_live : bool
-        Whether a running process saves it after every turn.
-    """
-
-    kind: str = "session"
-    own_bytes: int = 0
-    shared_bytes: int = 0
-    is_live: bool = False
-
-
-@dataclass(frozen=True)
-class Damage:
-    """Something that cannot be read, and who depends on it.
-
-    Attributes
-    ----------
-    what : str
-        A segment's address; empty where the name's own record is damaged.
-    why : str
-    names : tuple of str
-    """
-
-    what: str
-    why: str
-    names: tuple[str, ...]
-
-
-class SessionStore:
+class SessionStore(StoreReader):
     """Names and segments in one folder, for any number of threads and processes.
 
     Parameters
     ----------
     folder : str or path, optional
-        Made when it is missing, for its owner alone. None: in the user's data folder.
+        Made for its owner alone when something is saved. None: in the user's data folder.
     """
-
-    def __init__(self, folder: str | os.PathLike[str] | None = None) -> None:
-        self.folder = default_folder() if folder is None else Path(folder).expanduser()
-        make_private_folder(self.folder)
-        self.catalog = Catalog(self.folder)
-
-    @property
-    def is_made(self) -> bool:
-        """Whether anything was ever saved here."""
-        return self.catalog.path.exists()
-
-    def _segment_path(self, address: str) -> Path:
-        if not _ADDRESS.fullmatch(address):  # it may come from a stranger's catalog
-            raise SessionFormatError(
-                f"the catalog is damaged: {address[:40]!r} is no segment's address"
-            )
-        return self.folder / _SEGMENTS / f"{address}{_ENDING}"
 
     # -- save --------------------------------------------------------------------------------
 
     def save(
         self,
         name: str,
-        record: Record,
-        body: Mapping[str, Any],
+        kind: str,
+        write: Callable[[int | None], Written],
         segment_of: Callable[[str], Segment | None],
-    ) -> None:
+        *,
+        origins: Mapping[int, Place] = _NONE,
+        owner: Owner | None = None,
+        replace: bool = False,
+        take_over: bool = False,
+    ) -> Place:
         """Give a name a record, and store the segments that are not there yet.
 
         Parameters
         ----------
         name : str
-            What it named before is replaced.
-        record : Record
-        body : mapping
-            What only opening reads.
+        kind : str
+            ``"session"`` or ``"chat"``.
+        write : callable
+            Gives what is to be written: of a new version, or, if it is given one, what has changed
+            since that was read or saved.
         segment_of : callable
             Gives the segment of an address; called for those that have to be written.
+        origins : mapping
+            The versions that this was read from or saved as, as they were then.
+        owner : Owner, optional
+            Who saves it after every turn from now on.
+        replace : bool
+            Whether something else may be replaced; that becomes an earlier version.
+        take_over : bool
+            Whether a name may be taken that somebody else saves after every turn.
+
+        Returns
+        -------
+        Place
+            What the name means now.
 
         Raises
         ------
+        SessionConflictError
+            When the name holds what this did not come from, or somebody else saves it.
         SessionWriteError
-            When that fails; the name means what it meant before.
+            When it cannot be written; the name means what it meant before.
         """
         name = check_name(name)
         make_private_folder(self.folder)
-        make_private_folder(self.folder / _SEGMENTS)
-        group, written = family(record.metadata), 0
-        with self.catalog.connection(writes=True) as connection:
-            for address in dict.fromkeys(record.addresses):
-                n_bytes = self.catalog.segment_bytes(connection, address)
-                if n_bytes is not None and self._file_bytes(address) == n_bytes:
-                    continue
-                segment = segment_of(address)
-                if segment is None:
-                    raise SessionWriteError(
-                        f"the rows {address} of {name!r} are lost, so it cannot be saved"
-                    )
-                n_bytes = write_segment(self._segment_path(address), segment)
-                self.catalog.add_segment(connection, segment, group, n_bytes)
-                written += n_bytes
-            written += self.catalog.set(connection, name, record, body)
-            self.catalog.count_written(connection, written)
+        make_private_folder(self.folder / SEGMENTS)
+        with self.catalog.writing() as connection:
+            versions = Versions(connection, self.folder)
+            version = versions.current(name)
+            is_same = check_saving(
+                *(versions, version, kind, origins),
+                owner=owner,
+                replace=replace,
+                take_over=take_over,
+            )
+            written = write(version.place.version if version is not None and is_same else None)
+            n_bytes = self._write_segments(connection, name, written, segment_of)
+            if version is not None and (not is_same or (owner is None and take_over)):
+                versions.disown(version)
+            if version is not None and is_same:
+                place, n = versions.rewrite(version, written)
+            else:
+                place, n = versions.add(name, written)
+            if owner is not None:
+                versions.own(place, owner)
+            self.catalog.count_written(connection, n_bytes + n)
+        return place
+
+    def _write_segments(
+        self,
+        connection: sqlite3.Connection,
+        name: str,
+        written: Written,
+        segment_of: Callable[[str], Segment | None],
+    ) -> int:
+        group, n_written = family(written.record.metadata), 0
+        for address in dict.fromkeys(written.addresses):
+            n_bytes = self.catalog.segment_bytes(connection, address)
+            if n_bytes is not None and self._file_bytes(address) == n_bytes:
+                continue
+            segment = segment_of(address)
+            if segment is None:
+                raise SessionWriteError(
+                    f"the rows {address} of {name!r} are lost, so it cannot be saved"
+                )
+            n_bytes = write_segment(self._segment_path(address), segment)
+            self.catalog.add_segment(connection, segment, group, n_bytes)
+            n_written += n_bytes
+        return n_written
 
     def _file_bytes(self, address: str) -> int:
         try:
@@ -169,273 +144,215 @@ class SessionStore:
         except OSError:
             return -1
 
-    # -- read --------------------------------------------------------------------------------
+    # -- change ------------------------------------------------------------------------------
 
-    def names(self) -> list[str]:
-        """All names, sorted."""
-        if not self.is_made:
-            return []
-        with self.catalog.connection() as connection:
-            return self.catalog.names(connection)
+    @contextlib.contextmanager
+    def _changing(
+        self, name: str, what: str, *, take_over: bool
+    ) -> Iterator[tuple[sqlite3.Connection, Versions, Version]]:
+        with self._opened(name):  # a name that is not there makes no folder
+            name = check_name(name)
+        with self.catalog.writing() as connection:
+            versions = Versions(connection, self.folder)
+            version = versions.current(name)
+            if version is None:
+                raise not_found(name, versions.names())
+            check_free(versions, version, what, owner=None, take_over=take_over)
+            yield connection, versions, version
 
-    def __contains__(self, name: object) -> bool:
-        if not isinstance(name, str) or not self.is_made:
-            return False
-        with self.catalog.connection() as connection:
-            return self.catalog.has(connection, name)
+    def delete(self, name: str, *, take_over: bool = False) -> None:
+        """Forget a name with its earlier versions, and remove what only they needed.
 
-    def open(self, name: str) -> tuple[Record, dict[str, Any]]:
-        """A name's record and body, checked.
+        Works on a full disk, too.
+
+        Parameters
+        ----------
+        name : str
+        take_over : bool
+            Whether it may be deleted while somebody saves it after every turn.
+
+        Raises
+        ------
+        SessionConflictError
+            When somebody does.
+        """
+        try:
+            gone, candidates = self._forget(name, take_over=take_over)
+        except SessionWriteError as error:
+            if not is_out_of_room(error):
+                raise
+            self._make_room(name, take_over=take_over)
+            gone, candidates = self._forget(name, take_over=take_over)
+        # Only now: were this process killed before the commit, the name would still need them.
+        with contextlib.suppress(SessionFormatError):  # gc() will say what is damaged
+            self._tidy(gone, candidates)
+
+    def _forget(self, name: str, *, take_over: bool) -> tuple[list[Version], set[str]]:
+        with self._changing(name, "deleted", take_over=take_over) as (_, versions, version):
+            gone = versions.of_name(version.name)
+            candidates = {address for v in gone for address in versions.addresses(v)}
+            versions.remove(gone)
+        return gone, candidates
+
+    def _make_room(self, name: str, *, take_over: bool) -> None:
+        """Remove what only a name needs that is about to go, so that it can be forgotten."""
+        with (
+            contextlib.suppress(SessionWriteError),
+            self._changing(name, "deleted", take_over=take_over) as (_, versions, version),
+        ):
+            gone = versions.of_name(version.name)
+            candidates = {address for v in gone for address in versions.addresses(v)}
+            versions.remove(gone)
+            for address in candidates:
+                if not versions.is_needed(address):
+                    self._unlink(address)
+
+    def _tidy(self, gone: Sequence[Version], candidates: set[str]) -> None:
+        """Remove what versions that are forgotten have left; what does not work remains for gc."""
+        unneeded: list[str] = []
+        with contextlib.suppress(SessionWriteError), self.catalog.writing() as connection:
+            versions = Versions(connection, self.folder)
+            for version in gone:
+                versions.clear(version.place.version)
+            unneeded = [address for address in candidates if not versions.is_needed(address)]
+            for address in unneeded:
+                self._unlink(address)
+                self.catalog.forget_segment(connection, address)
+
+    def _unlink(self, address: str) -> int:
+        with contextlib.suppress(OSError, SessionFormatError):
+            path = self._segment_path(address)
+            n_bytes = path.stat().st_size
+            path.unlink()
+            return n_bytes
+        return 0
+
+    def rename(self, name: str, new_name: str, *, take_over: bool = False) -> None:
+        """Give a name another one, which must be free.
+
+        Raises
+        ------
+        SessionConflictError
+            When the new name is taken, or somebody saves the old one after every turn.
+        """
+        new_name = check_name(new_name)
+        with self._changing(name, "renamed", take_over=take_over) as (_, versions, version):
+            version.record()
+            _check_new(versions, new_name)
+            for each in versions.of_name(version.name):
+                versions.move(each, new_name)
+            versions.disown(version)
+
+    def copy(self, name: str, new_name: str) -> None:
+        """Have a second name mean the same; it costs no rows.
+
+        Raises
+        ------
+        SessionConflictError
+            When the new name is taken.
+        """
+        new_name = check_name(new_name)
+        with self._changing(name, "copied", take_over=True) as (_, versions, version):
+            _check_new(versions, new_name)
+            versions.copy(version, new_name)
+
+    def restore(self, name: str, number: int | None = None, *, take_over: bool = False) -> None:
+        """Let a name mean an earlier version again; what it means now becomes one.
+
+        Parameters
+        ----------
+        name : str
+        number : int, optional
+            As ``versions`` says. None: the latest earlier one.
+        take_over : bool
+            Whether it may be done while somebody saves it after every turn.
 
         Raises
         ------
         SessionNotFoundError
-            When there is no such name; the message names those that are close.
-        SessionFormatError
-            When the catalog is damaged.
+            When there is no such version.
+        SessionConflictError
+            When somebody saves it after every turn.
         """
-        name = check_name(name)
-        if self.is_made:
-            with self.catalog.connection() as connection:
-                record = self.catalog.record(connection, name)
-                if record is not None:
-                    return record, self.catalog.body(connection, name, record)
-        raise not_found(name, self.names())
-
-    def open_whole(self, name: str) -> tuple[Record, dict[str, Any], list[Segment]]:
-        """A name's record and body with the segments of its chain.
-
-        Another process may replace the name meanwhile and collect what it needed; then what the
-        name means now is read.
-        """
-        for left in reversed(range(_TIMES_TO_READ)):
-            record, body = self.open(name)
-            try:
-                return record, body, [self.segment(address) for address in record.chain]
-            except SessionNotFoundError as error:
-                if not left:  # else it was replaced, and perhaps by the same again
-                    raise SessionFormatError(
-                        f"the session {name!r} is damaged: {error}. Its tokens must be evaluated "
-                        'again: load it with on_mismatch="replay"'
-                    ) from error
-        raise AssertionError("unreachable")
-
-    def segment(self, address: str) -> Segment:
-        """The segment at an address, every byte of it checked.
-
-        Raises
-        ------
-        SessionNotFoundError, SessionFormatError
-            When it is missing or damaged.
-        """
-        segment = read_segment(self._segment_path(address))
-        if segment.address != address:
-            raise SessionFormatError(
-                f"the file of segment {address} holds {segment.address}: it was exchanged"
+        with self._changing(name, "restored", take_over=take_over) as (_, versions, version):
+            name = version.name
+            wanted = (
+                versions.newest_earlier(name) if number is None else versions.numbered(name, number)
             )
-        return segment
-
-    def prefix(self, group: str, tokens: Sequence[int]) -> list[tuple[str, int]]:
-        """The stored segments that say the longest beginning of tokens; see ``Catalog``."""
-        if not self.is_made:
-            return []
-        with self.catalog.connection() as connection:
-            return self.catalog.longest_prefix(connection, group, tokens)
-
-    def bytes_written(self) -> int:
-        """Bytes of segments and records that were ever written here."""
-        if not self.is_made:
-            return 0
-        with self.catalog.connection() as connection:
-            return self.catalog.bytes_written(connection)
-
-    # -- list --------------------------------------------------------------------------------
-
-    def entries(self) -> list[StoredSession]:
-        """What the catalog says about each name; damaged records are left out."""
-        if not self.is_made:
-            return []
-        with self.catalog.connection() as connection:
-            records = dict(self.catalog.records(connection))
-            sizes = self.catalog.sizes(connection)
-        users = Counter(a for r in records.values() if r is not None for a in {*r.addresses})
-        return [
-            _described(name, record, sizes, users)
-            for name, record in records.items()
-            if record is not None
-        ]
-
-    def info(self, name: str) -> StoredSession:
-        """What the catalog says about a name."""
-        self.open(name)
-        return next(entry for entry in self.entries() if entry.name == check_name(name))
-
-    # -- change ------------------------------------------------------------------------------
-
-    def delete(self, name: str) -> None:
-        """Forget a name, and remove what only it needed."""
-        with self._writing(name) as (connection, record):
-            self.catalog.remove(connection, check_name(name))
-        # Only now: were this process killed before the commit, the name would still need them.
-        candidates = set() if record is None else {*record.addresses}
-        with (
-            contextlib.suppress(SessionFormatError),  # gc() will say what is damaged
-            self.catalog.connection(writes=True) as connection,
-        ):
-            self._collect(connection, candidates)
-
-    def rename(self, name: str, new_name: str) -> None:
-        """Give a name another one.
-
-        Raises
-        ------
-        SessionError
-            When the new name is taken.
-        """
-        self._copy(name, new_name, keep=False)
-
-    def copy(self, name: str, new_name: str) -> None:
-        """Have a second name mean the same; it costs no rows."""
-        self._copy(name, new_name, keep=True)
-
-    def _copy(self, name: str, new_name: str, *, keep: bool) -> None:
-        name, new_name = check_name(name), check_name(new_name)
-        with self._writing(name) as (connection, record):
-            if record is None:
-                raise self.catalog.damaged(f"the record of {name!r} cannot be read")
-            if self.catalog.record(connection, new_name) is not None:
-                raise SessionError(f"there is a session {new_name!r} already; delete it first")
-            body = self.catalog.body(connection, name, record)
-            process = "" if keep else record.process
-            self.catalog.set(connection, new_name, replace(record, process=process), body)
-            if not keep:
-                self.catalog.remove(connection, name)
-
-    @contextlib.contextmanager
-    def _writing(self, name: str) -> Any:
-        name = check_name(name)
-        if not self.is_made:
-            raise not_found(name, [])
-        with self.catalog.connection(writes=True) as connection:
-            names = self.catalog.names(connection)
-            if name not in names:
-                raise not_found(name, names)
-            try:
-                record = self.catalog.record(connection, name)
-            except SessionFormatError:
-                record = None
-            yield connection, record
+            if wanted is None:
+                numbers = ", ".join(str(v.number) for v in versions.of_name(name))
+                which = "earlier version" if number is None else f"version {number!r}"
+                raise SessionNotFoundError(f"{name!r} has no {which}; there is {numbers}")
+            if not wanted.is_current:
+                wanted.record()
+                versions.disown(version)
+                versions.restore(wanted)
 
     # -- care --------------------------------------------------------------------------------
 
     def gc(self) -> int:
-        """Remove what no name needs, and what killed processes left; returns bytes that got free.
+        """Remove earlier versions, what no name needs, and what killed processes left.
+
+        Returns
+        -------
+        int
+            Bytes that got free.
 
         Raises
         ------
         SessionFormatError
             When a record is damaged: what it needs is not known, so nothing is removed.
         """
-        if not self.is_made:
-            return 0
-        with self.catalog.connection(writes=True) as connection:
-            return self._collect(connection, None)
+        with self._reading() as versions:
+            if not versions.names() and not (self.folder / SEGMENTS).is_dir():
+                return 0
+        freed, again = 0, True
+        while again:
+            try:
+                freed += self._collect()
+                again = False
+            except SessionWriteError as error:
+                if not is_out_of_room(error):
+                    raise
+                n_bytes = self._collect(only_files=True)
+                freed, again = freed + n_bytes, n_bytes > 0
+        return freed
 
-    def _collect(self, connection: sqlite3.Connection, candidates: set[str] | None) -> int:
-        needed: set[str] = set()
-        for name, record in self.catalog.records(connection):
-            if record is None:
-                raise self.catalog.damaged(
-                    f"what {name!r} needs is not known, so nothing was removed"
-                )
-            needed.update(record.addresses)
-        held = set(self.catalog.sizes(connection))
-        files = {path.stem: path for path in self._files(_ENDING)}
-        unneeded = ({*held, *files} if candidates is None else candidates) - needed
-        freed = 0
-        for address in unneeded:
-            self.catalog.forget_segment(connection, address)
-        paths = [files[address] for address in unneeded if address in files]
-        # Nobody else is writing: temporary files belong to the dead.
-        for path in [*paths, *(self._files(".tmp") if candidates is None else ())]:
-            with contextlib.suppress(OSError):
-                n_bytes = path.stat().st_size
-                path.unlink()
-                freed += n_bytes
+    def _collect(self, *, only_files: bool = False) -> int:
+        with self.catalog.writing() as connection:
+            versions = Versions(connection, self.folder)
+            needed: set[str] = set()
+            for version in versions.all():
+                try:
+                    needed |= versions.checked_addresses(version)
+                except SessionFormatError as error:
+                    raise SessionFormatError(
+                        f"what {version.name!r} needs is not known, so nothing was removed: {error}"
+                    ) from error
+            files = {path.stem for path in self._files(ENDING)}
+            freed = sum(self._unlink(address) for address in files - needed)
+            # Nobody else is writing: temporary files belong to the dead.
+            for path in self._files(".tmp"):
+                with contextlib.suppress(OSError):
+                    n_bytes = path.stat().st_size
+                    path.unlink()
+                    freed += n_bytes
+            sweep(self.folder)
+            if not only_files:
+                versions.remove([v for v in versions.all(earlier=True) if not v.is_current])
+                for left in versions.left_over():
+                    versions.clear(left)
+                for address in self.catalog.segments(connection) - needed:
+                    self.catalog.forget_segment(connection, address)
         return freed
 
     def _files(self, ending: str) -> list[Path]:
-        folder = self.folder / _SEGMENTS
+        folder = self.folder / SEGMENTS
         if not folder.is_dir():
             return []
         return [path for path in folder.iterdir() if path.name.endswith(ending)]
 
-    def verify(self) -> list[Damage]:
-        """Read everything that a name needs; what is damaged, and which names depend on it."""
-        if not self.is_made:
-            return []
-        with self.catalog.connection() as connection:
-            records = dict(self.catalog.records(connection))
-            found = []
-            for name, record in records.items():
-                try:
-                    if record is None:
-                        raise self.catalog.damaged(f"the record of {name!r} cannot be read")
-                    self.catalog.body(connection, name, record)
-                except SessionFormatError as error:
-                    found.append(Damage("", str(error), (name,)))
-        needed: dict[str, list[str]] = {}
-        for name, record in records.items():
-            for address in dict.fromkeys(record.addresses if record else ()):
-                needed.setdefault(address, []).append(name)
-        for address, names in needed.items():
-            try:
-                self.segment(address)
-            except SessionError as error:
-                found.append(Damage(address, str(error), tuple(names)))
-        return found
 
-    def __repr__(self) -> str:
-        return f"SessionStore({len(self.names())} names)"
-
-
-def not_found(name: str, names: Sequence[str]) -> SessionNotFoundError:
-    """The error that says so, and names those that are close."""
-    close = difflib.get_close_matches(name, names, n=3) or list(names[:5])
-    hint = f"; there is {', '.join(close)}" if close else "; the folder holds none"
-    return SessionNotFoundError(f"there is no session {name!r}{hint}")
-
-
-def _described(
-    name: str, record: Record, sizes: Mapping[str, int], users: Mapping[str, int]
-) -> StoredSession:
-    addresses = {*record.addresses}
-    own = sum(sizes.get(a, 0) for a in addresses if users[a] == 1)
-    shared = sum(sizes.get(a, 0) for a in addresses if users[a] > 1)
-    values = record.metadata
-    created = datetime.strptime(values["created"], "%Y-%m-%dT%H:%M:%SZ")
-    return StoredSession(
-        name=name,
-        n_tokens=record.n_tokens,
-        n_bytes=own + shared,
-        model=values["model"],
-        settings=values["settings"],
-        environment=values["environment"],
-        n_ctx=values["n_ctx"],
-        created=created.replace(tzinfo=timezone.utc),
-        has_logits=False,
-        kind=record.kind,
-        own_bytes=own,
-        shared_bytes=shared,
-        is_live=bool(record.process) and is_running(record.process),
-    )
-
-
-def chain_problem(segments: Iterable[Segment]) -> str | None:
-    """Why segments do not follow each other; None when they do."""
-    at = 0
-    for segment in segments:
-        if segment.start != at:
-            return f"a segment that starts at token {segment.start} follows {at} tokens"
-        at = segment.stop
-    return None
+def _check_new(versions: Versions, name: str) -> None:
+    if versions.current(name) is not None:
+        raise SessionConflictError(f"there is a session {name!r} already; delete it first")

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from mullama_nb.errors import SessionNotFoundError
-from mullama_nb.sessions.catalog import Record
+from mullama_nb.sessions.records import Record
 from mullama_nb.sessions.store import SessionStore
+from mullama_nb.sessions.versions import Written
 from mullama_nb.state.segment import Segment
 
 METADATA: dict[str, Any] = {
@@ -42,14 +43,15 @@ def chain(number: int) -> list[Segment]:
 def save(store: SessionStore, name: str, number: int) -> None:
     """Save a session of that number."""
     segments = {s.address: s for s in chain(number)}
-    record = Record("session", METADATA, 4, [*segments])
-    store.save(name, record, {"number": number}, segments.get)
+    body = {"tokens": [number], "text": ""}
+    written = Written(Record("session", METADATA, 4, [*segments]), body)
+    store.save(name, "session", lambda _: written, segments.get)
 
 
 def check(store: SessionStore, name: str) -> None:
     """Open a session, and compare all of it with what its number makes."""
-    _, body, segments = store.open_whole(name)
-    assert [s.address for s in segments] == [s.address for s in chain(body["number"])]
+    _, _, body, segments = store.open_whole(name)
+    assert [s.address for s in segments] == [s.address for s in chain(*body["tokens"])]
 
 
 def main() -> None:

@@ -84,7 +84,7 @@ def test_a_session_is_made_once_and_then_loaded(manager: SessionManager) -> None
         assert info == manager.info("alice")
         assert info.name == "alice"
         expected = context.logits
-    with manager.load_or_create("alice", "Something else.") as context:
+    with manager.load_or_create("alice", "You are kind.") as context:
         assert context.text() == "You are kind. Hello."
         assert context.logits.tobytes() == expected.tobytes()
     with manager.load("alice") as context:

@@ -29,6 +29,7 @@ from mullama_nb.errors import (
     SessionNotFoundError,
 )
 from mullama_nb.sessions.store import SessionStore
+from mullama_nb.sessions.versions import Versions
 
 ModelMaker = Callable[..., Model]
 PARAMS = ContextParams(n_ctx=256, n_batch=64, n_ubatch=64, n_threads=1, n_parallel=1)
@@ -193,7 +194,7 @@ async def _forms(manager: SessionManager) -> None:
         tokens = context.tokens
     with await manager.aload("ben") as context:
         assert context.tokens == tokens
-    with await manager.aload_or_create("ada", "x") as context:
+    with await manager.aload_or_create("ada", PROMPT) as context:
         assert context.tokens == tokens
 
 
@@ -281,12 +282,12 @@ def test_records_cannot_be_exchanged(manager: SessionManager) -> None:
         manager.create_session(name, f"{PROMPT}{name}").close()
     connection = sqlite3.connect(manager.session_dir / "catalog.sqlite")
     connection.execute(
-        "UPDATE sessions SET (record, body, checksum) = "
-        "(SELECT record, body, checksum FROM sessions WHERE name = 'ben') WHERE name = 'ada'"
+        "UPDATE versions SET (record, checksum) = "
+        "(SELECT record, checksum FROM versions WHERE name = 'ben') WHERE name = 'ada'"
     )
     connection.commit()
     connection.close()
-    with pytest.raises(SessionFormatError, match="'ada' does not match its checksum"):
+    with pytest.raises(SessionFormatError, match="'ada' is damaged: its record does not match"):
         manager.load("ada")
     assert [info.name for info in manager.list()] == ["ben"]
     with pytest.raises(SessionFormatError, match="nothing was removed"):
@@ -345,17 +346,16 @@ def test_processes_that_are_killed_leave_a_sound_store(tmp_path: Path) -> None:
     for name in store.names():
         check(store, name)
     store.gc()
-    with store.catalog.connection() as connection:
-        needed = {
-            a for _, r in store.catalog.records(connection) if r is not None for a in r.addresses
-        }
+    with store.catalog.reading() as connection:
+        versions = Versions(connection, tmp_path)
+        needed = {a for v in versions.all() for a in versions.checked_addresses(v)}
     assert {path.name for path in files(tmp_path)} == {f"{a}.segment" for a in needed}
     assert store.gc() == 0
 
 
 _KILLED = """
 import os, sys
-from mullama_nb.sessions.catalog import Catalog
+from mullama_nb.sessions.versions import Versions
 from mullama_nb.sessions.store import SessionStore
 {owner}.{method} = lambda *_, **__: os._exit(9)
 SessionStore(sys.argv[1]).delete("b")
@@ -371,7 +371,7 @@ def test_a_kill_before_a_name_is_forgotten_leaves_it_whole(tmp_path: Path) -> No
     store = SessionStore(tmp_path)
     for name, number in (("a", 1), ("b", 11)):
         save(store, name, number)
-    killed_while_deleting(tmp_path, "Catalog", "remove")
+    killed_while_deleting(tmp_path, "Versions", "remove")
     check(store, "b")
     assert store.verify() == []
 
@@ -380,7 +380,7 @@ def test_a_kill_after_a_name_was_forgotten_leaves_work_for_a_collection(tmp_path
     store = SessionStore(tmp_path)
     for name, number in (("a", 1), ("b", 11)):  # one prefix
         save(store, name, number)
-    killed_while_deleting(tmp_path, "SessionStore", "_collect")
+    killed_while_deleting(tmp_path, "SessionStore", "_tidy")
     assert store.names() == ["a"]
     assert len(files(tmp_path)) == 3
     assert store.gc() > 0

@@ -1,0 +1,144 @@
+"""Who saves a name after every turn, and whether somebody still does.
+
+An owner holds a lock on a file of its own for as long as it lives. The system lets go of it when
+the process ends, however it ends, and tells others that share the folder, from another container or
+over a network, too. Where there are no locks, the process is looked for instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+import weakref
+from pathlib import Path
+from types import ModuleType
+
+from ..errors import SessionWriteError
+from ..state.atomic import make_private_folder
+from ..state.process import is_running, this_process
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+__all__ = ["Holder", "Owner", "sweep"]
+
+_FOLDER = "owners"
+_TOKEN = re.compile("[0-9a-f]{32}")
+# Of this process. A lock that is tried here would be let go of here, too.
+_living: weakref.WeakValueDictionary[str, Owner] = weakref.WeakValueDictionary()
+
+
+class Owner:
+    """One who saves a name after every turn.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the store.
+
+    Raises
+    ------
+    SessionWriteError
+        When its lock cannot be made.
+
+    Attributes
+    ----------
+    token : str
+        A text that only this one has.
+    process : str
+        See ``this_process``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.token = secrets.token_hex(16)
+        self.process = this_process()
+        path = folder / _FOLDER / f"{self.token}.lock"
+        make_private_folder(folder)
+        make_private_folder(path.parent)
+        try:
+            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        except OSError as error:
+            raise SessionWriteError(
+                f"it cannot be noted who saves here: {error.strerror or error}"
+            ) from error
+        if fcntl is not None:
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self.end = weakref.finalize(self, _let_go, descriptor, path, os.getpid())
+        _living[self.token] = self
+
+
+def _let_go(descriptor: int, path: Path, process: int) -> None:
+    if os.getpid() == process:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+
+
+class Holder:
+    """What the catalog says of an owner.
+
+    Parameters
+    ----------
+    folder : Path
+    token, process : str
+    """
+
+    def __init__(self, folder: Path, token: str, process: str) -> None:
+        self.token = token
+        self._process = process
+        self._path = folder / _FOLDER / f"{token}.lock"
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is a chat of this process."""
+        owner = _living.get(self.token)
+        return owner is not None and owner.end.alive and owner.process == this_process()
+
+    @property
+    def is_living(self) -> bool:
+        """Whether it still saves, as far as can be known from here."""
+        if not _TOKEN.fullmatch(self.token):  # it may come from a stranger's catalog
+            return False
+        if self._process == this_process():
+            return self.is_here
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return is_running(self._process)
+        try:
+            if fcntl is None:
+                return is_running(self._process)
+            fcntl.lockf(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError as error:  # EACCES: some systems say so of a lock that is held
+            return isinstance(error, PermissionError) or is_running(self._process)
+        finally:
+            os.close(descriptor)
+        return False
+
+    def __str__(self) -> str:
+        if self.is_here:
+            return "another chat of this kernel"
+        number = self._process.partition(":")[0]
+        is_number = number.isascii() and number.isdecimal() and len(number) < 12
+        return f"another process ({number})" if is_number else "another process"
+
+
+def sweep(folder: Path) -> None:
+    """Remove the files of owners that ended without doing so themselves."""
+    if fcntl is None or not (folder / _FOLDER).is_dir():
+        return
+    for path in (folder / _FOLDER).glob("*.lock"):
+        if path.stem not in _living and not Holder(folder, path.stem, "").is_living:
+            with contextlib.suppress(OSError):
+                path.unlink()

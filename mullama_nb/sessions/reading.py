@@ -1,0 +1,244 @@
+"""Reading a folder of sessions: what there is under which name, and its rows."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from platformdirs import user_data_path
+
+from ..errors import SessionError, SessionFormatError, SessionNotFoundError
+from ..state.segment import Segment
+from ..state.segment_file import read_segment
+from .catalog import Catalog
+from .entries import SavedChat
+from .listing import Damage, StoredSession, damages_of, described
+from .names import check_name
+from .records import ADDRESS, Record
+from .versions import Place, Version, Versions
+
+__all__ = ["ENDING", "SEGMENTS", "StoreReader", "default_folder", "not_found"]
+
+SEGMENTS = "segments"
+ENDING = ".segment"
+_TIMES_TO_READ = 5
+
+
+def default_folder() -> Path:
+    """Where sessions go that were not given a folder."""
+    return user_data_path("mullama_nb", appauthor=False)
+
+
+class StoreReader:
+    """What a store holds; ``SessionStore`` adds what changes it. Nothing is written, nor made.
+
+    Parameters
+    ----------
+    folder : str or path, optional
+        None: in the user's data folder.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str] | None = None) -> None:
+        self.folder = default_folder() if folder is None else Path(folder).expanduser()
+        self.catalog = Catalog(self.folder)
+
+    def _segment_path(self, address: str) -> Path:
+        if not ADDRESS.fullmatch(address):  # it may come from a stranger's catalog
+            raise SessionFormatError(
+                f"the catalog is damaged: {address[:40]!r} is no segment's address"
+            )
+        return self.folder / SEGMENTS / f"{address}{ENDING}"
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[Versions]:
+        with self.catalog.reading() as connection:
+            yield Versions(connection, self.folder)
+
+    # -- read --------------------------------------------------------------------------------
+
+    def names(self) -> list[str]:
+        """All names, sorted."""
+        with self._reading() as versions:
+            return versions.names()
+
+    def __contains__(self, name: object) -> bool:
+        if not isinstance(name, str):
+            return False
+        with self._reading() as versions:
+            return versions.current(name) is not None
+
+    @contextlib.contextmanager
+    def _opened(self, name: str) -> Iterator[tuple[Versions, Version]]:
+        name = check_name(name)
+        with self._reading() as versions:
+            version = versions.current(name)
+            if version is None:
+                raise not_found(name, versions.names())
+            yield versions, version
+
+    def record(self, name: str) -> Record:
+        """A name's record, checked.
+
+        Raises
+        ------
+        SessionNotFoundError
+            When there is no such name; the message names those that are close.
+        SessionFormatError
+            When it is damaged.
+        """
+        with self._opened(name) as (_, version):
+            return version.record()
+
+    def open_session(self, name: str) -> tuple[Place, Record, dict[str, Any]]:
+        """A name's record and body; of a chat with tokens and text up to its head.
+
+        Raises
+        ------
+        SessionNotFoundError, SessionFormatError
+        """
+        with self._opened(name) as (versions, version):
+            record = version.record()
+            body = versions.body(version, record)
+            if record.kind == "chat":
+                chat = versions.chat(version, record)
+                body = {**body, "tokens": chat.tokens(), "text": chat.text(), "chain": chat.chain()}
+            else:
+                body["chain"] = record.chain
+            return version.place, record, body
+
+    def open_chat(self, name: str) -> tuple[Place, Record, dict[str, Any], SavedChat]:
+        """A chat's record, body and checkpoints, checked.
+
+        Raises
+        ------
+        SessionNotFoundError, SessionFormatError
+        SessionError
+            When it is the session of a context.
+        """
+        with self._opened(name) as (versions, version):
+            record = version.record()
+            if record.kind != "chat":
+                raise SessionError(
+                    f"{name!r} is the session of a context, not a chat: load it with "
+                    "SessionManager.load()"
+                )
+            body = versions.body(version, record)
+            return version.place, record, body, versions.chat(version, record)
+
+    def open_whole(self, name: str) -> tuple[Place, Record, dict[str, Any], list[Segment]]:
+        """A name's record and body with the segments up to where it stands.
+
+        Another process may replace the name meanwhile and collect what it needed; then what the
+        name means now is read.
+        """
+        for left in reversed(range(_TIMES_TO_READ)):
+            place, record, body = self.open_session(name)
+            try:
+                return place, record, body, self._segments(body["chain"])
+            except SessionNotFoundError as error:
+                if not left:  # else it was replaced, and perhaps by the same again
+                    raise SessionFormatError(
+                        f"the session {name!r} is damaged: {error}. Its tokens must be evaluated "
+                        'again: load it with on_mismatch="replay"'
+                    ) from error
+        raise AssertionError("unreachable")
+
+    def _segments(self, chain: Sequence[str | None]) -> list[Segment]:
+        if not chain or chain[-1] is None:
+            return []
+        last = self.segment(chain[-1])
+        if last.whole:  # the state of all tokens
+            return [last]
+        found = [self.segment(address) for address in chain[:-1] if address is not None]
+        return [*found, last] if len(found) == len(chain) - 1 else []
+
+    def segment(self, address: str) -> Segment:
+        """The segment at an address, every byte of it checked.
+
+        Raises
+        ------
+        SessionNotFoundError, SessionFormatError
+            When it is missing or damaged.
+        """
+        segment = read_segment(self._segment_path(address))
+        if segment.address != address:
+            raise SessionFormatError(
+                f"the file of segment {address} holds {segment.address}: it was exchanged"
+            )
+        return segment
+
+    def prefix(self, group: str, tokens: Sequence[int]) -> list[tuple[str, int]]:
+        """The stored segments that say the longest beginning of tokens; see ``Catalog``."""
+        with self.catalog.reading() as connection:
+            return self.catalog.longest_prefix(connection, group, tokens)
+
+    def bytes_written(self) -> int:
+        """Bytes of segments and records that were ever written here."""
+        with self.catalog.reading() as connection:
+            return self.catalog.bytes_written(connection)
+
+    # -- list --------------------------------------------------------------------------------
+
+    def entries(self, *, earlier: bool = False) -> list[StoredSession]:
+        """What the catalog says about each name; damaged records are left out.
+
+        Parameters
+        ----------
+        earlier : bool
+            Whether to list earlier versions, too.
+        """
+        found = []
+        with self._reading() as versions:
+            for version in [*versions.all(earlier=earlier)]:
+                with contextlib.suppress(SessionFormatError):
+                    found.append(described(versions, version))
+        return found
+
+    def versions(self, name: str) -> list[StoredSession]:
+        """The versions of a name, the oldest first; damaged ones are left out.
+
+        Raises
+        ------
+        SessionNotFoundError
+        """
+        found = []
+        with self._opened(name) as (versions, current):
+            for version in versions.of_name(current.name):
+                with contextlib.suppress(SessionFormatError):
+                    found.append(described(versions, version))
+        return found
+
+    def info(self, name: str) -> StoredSession:
+        """What the catalog says about a name.
+
+        Raises
+        ------
+        SessionNotFoundError, SessionFormatError
+        """
+        with self._opened(name) as (versions, version):
+            return described(versions, version)
+
+    def verify(self) -> list[Damage]:
+        """Read everything that a name needs; what is damaged, and which names depend on it."""
+        with self._reading() as versions:
+            found, needed = damages_of(versions)
+        for address, names in needed.items():
+            try:
+                self.segment(address)
+            except SessionError as error:
+                found.append(Damage(address, str(error), tuple(dict.fromkeys(names))))
+        return found
+
+    def __repr__(self) -> str:
+        return f"SessionStore({len(self.names())} names)"
+
+
+def not_found(name: str, names: Sequence[str]) -> SessionNotFoundError:
+    """The error that says so, and names those that are close."""
+    close = difflib.get_close_matches(name, names, n=3) or list(names[:5])
+    hint = f"; there is {', '.join(close)}" if close else "; the folder holds none"
+    return SessionNotFoundError(f"there is no session {name!r}{hint}")

@@ -1,0 +1,312 @@
+"""What the catalog says about one version of a name, and reading it from a file nobody vouches for.
+
+A checksum tells damage from what was written, and not a stranger's record from an own one: whoever
+makes a record can make its checksum. So every value is looked at before anything relies on it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from blake3 import blake3
+
+from ..errors import ParameterError, SessionFormatError
+
+__all__ = [
+    "ADDRESS",
+    "TIME",
+    "MalformedError",
+    "Record",
+    "as_json",
+    "check_plain",
+    "damaged_name",
+    "digest",
+    "family",
+    "from_json",
+    "parse_body",
+    "parse_record",
+    "read_list",
+    "read_mapping",
+    "read_number",
+    "read_text",
+    "read_tokens",
+]
+
+ADDRESS = re.compile("[0-9a-f]{32}")
+TIME = "%Y-%m-%dT%H:%M:%SZ"
+_DIGEST = re.compile("[0-9a-f]{64}")
+_SUM = re.compile("[0-9a-f]{32}")
+_MOST_NESTED = 64
+_MOST_TOKENS = 1 << 31
+
+
+class MalformedError(ValueError):
+    """What a record says is none of what is ever written."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the catalog says about one version of a name.
+
+    Attributes
+    ----------
+    kind : str
+        ``"session"`` or ``"chat"``.
+    metadata : mapping
+        What a session file would say: model, settings, environment, n_ctx, created.
+    n_tokens : int
+        Up to where it stands.
+    chain : sequence of str
+        A session's segments from the first token to the last. A chat's are with its entries.
+    body : str
+        Digest of what only opening reads.
+    n_entries : int
+        A chat's checkpoints, the root among them.
+    entries : str
+        Sum of the digests of a chat's entries, so that one that is missing or was exchanged is
+        noticed without reading the others at each save.
+    places : mapping
+        Where a chat stands: ``head``, ``redo``, ``tags`` in numbers of entries; ``n_made``.
+    """
+
+    kind: str
+    metadata: Mapping[str, Any]
+    n_tokens: int
+    chain: Sequence[str] = ()
+    body: str = ""
+    n_entries: int = 0
+    entries: str = ""
+    places: Mapping[str, Any] = field(default_factory=dict)
+
+
+def family(metadata: Mapping[str, Any]) -> str:
+    """A short name for weights, settings and environment, within which rows are exchangeable."""
+    values = [metadata["settings"], metadata["environment"]]
+    return str(blake3(json.dumps(values, sort_keys=True).encode()).hexdigest(length=16))
+
+
+def digest(data: bytes) -> str:
+    """A text for some bytes that no others have."""
+    return str(blake3(data).hexdigest())
+
+
+def as_json(values: object, name: str) -> str:
+    """Values as JSON.
+
+    Raises
+    ------
+    ParameterError
+        When it has no words for them.
+    """
+    try:
+        return json.dumps(values, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ParameterError(
+            f"{name!r} cannot be saved, as its metadata is no JSON: {error}. "
+            "Give metadata of texts, numbers, lists and dicts"
+        ) from None
+
+
+def from_json(data: object, *, but: str = "") -> dict[str, Any]:
+    """A JSON object whose texts are whole, and that does not nest without end.
+
+    Parameters
+    ----------
+    data : str or bytes
+    but : str
+        The one key whose text may hold surrogate escapes.
+
+    Raises
+    ------
+    MalformedError
+        When it is something else.
+    """
+    try:
+        if not isinstance(data, (str, bytes)):
+            raise MalformedError("it is no text")
+        values = json.loads(data, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise MalformedError(f"it is no JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise MalformedError("it is no JSON object")
+    check_plain({key: value for key, value in values.items() if key != but})
+    return values
+
+
+def _refuse(constant: str) -> None:
+    raise MalformedError(f"{constant} is no number")
+
+
+def check_plain(value: object, depth: int = 0) -> None:
+    """Check that texts within a value can be written, and how deep it nests.
+
+    Raises
+    ------
+    MalformedError
+        When half a character is among them, or it nests too deeply.
+    """
+    if depth > _MOST_NESTED:
+        raise MalformedError(f"it nests more than {_MOST_NESTED} levels")
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise MalformedError(f"{value!r:.60} has half a character") from None
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            check_plain(key, depth + 1)
+            check_plain(item, depth + 1)
+    elif isinstance(value, list):
+        for item in value:
+            check_plain(item, depth + 1)
+
+
+# -- single values -------------------------------------------------------------------------------
+
+
+def read_text(values: Mapping[str, Any], key: str, *, optional: bool = False) -> Any:
+    """A text, or None where that may be."""
+    value = values.get(key)
+    if not isinstance(value, str) and not (optional and value is None):
+        raise MalformedError(f"{key} is {value!r:.60}, no text")
+    return value
+
+
+def read_number(values: Mapping[str, Any], key: str, least: int = 0) -> int:
+    """A whole number that SQLite holds, too."""
+    value = values.get(key)
+    if type(value) is not int or not least <= value < 1 << 62:
+        raise MalformedError(f"{key} is {value!r:.60}, no number from {least}")
+    return value
+
+
+def read_mapping(values: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """A JSON object."""
+    value = values.get(key)
+    if not isinstance(value, dict):
+        raise MalformedError(f"{key} is {value!r:.60}, no mapping")
+    return value
+
+
+def read_list(values: Mapping[str, Any], key: str) -> list[Any]:
+    """A JSON list."""
+    value = values.get(key)
+    if not isinstance(value, list):
+        raise MalformedError(f"{key} is {value!r:.60}, no list")
+    return value
+
+
+def read_tokens(values: Mapping[str, Any], key: str = "tokens") -> list[int]:
+    """A list of tokens."""
+    tokens = read_list(values, key)
+    if not all(type(token) is int and 0 <= token < _MOST_TOKENS for token in tokens):
+        raise MalformedError(f"{key} are {tokens!r:.60}, no tokens")
+    return tokens
+
+
+# -- a record ------------------------------------------------------------------------------------
+
+
+def parse_record(name: str, text: object) -> Record:
+    """A record from its JSON.
+
+    Raises
+    ------
+    SessionFormatError
+        When it is none, for this name alone.
+    """
+    try:
+        values = from_json(text)
+        kind = values.get("kind")
+        if kind not in ("session", "chat"):
+            raise MalformedError(f"kind is {kind!r:.60}, neither session nor chat")
+        chain = read_list(values, "chain")
+        if not all(isinstance(a, str) and ADDRESS.fullmatch(a) for a in chain):
+            raise MalformedError(f"{chain!r:.60} are no segments' addresses")
+        is_chat = kind == "chat"
+        body, entries = read_text(values, "body"), read_text(values, "entries")
+        if not _DIGEST.fullmatch(body) or (is_chat and not _SUM.fullmatch(entries)):
+            raise MalformedError("its digests are none")
+        return Record(
+            kind,
+            _metadata(read_mapping(values, "metadata")),
+            read_number(values, "n_tokens"),
+            chain,
+            body,
+            read_number(values, "n_entries", int(is_chat)),
+            entries,
+            _places(read_mapping(values, "places")) if is_chat else {},
+        )
+    except MalformedError as error:
+        raise damaged_name(name, f"its record holds what none does: {error}") from None
+
+
+def damaged_name(name: str, what: str) -> SessionFormatError:
+    """The error that says so, of one name."""
+    return SessionFormatError(
+        f"the session {name!r} is damaged: {what}. Other names are not concerned; delete it, or "
+        'go back to an earlier version if "session list --all" has one'
+    )
+
+
+def _metadata(values: dict[str, Any]) -> dict[str, Any]:
+    read_text(values, "model")
+    read_text(read_mapping(values, "settings"), "fingerprint")
+    read_mapping(values, "environment")
+    read_number(values, "n_ctx", 1)
+    try:
+        datetime.strptime(read_text(values, "created"), TIME)
+    except ValueError:
+        raise MalformedError(f"created is {values['created']!r:.60}, no time") from None
+    return values
+
+
+def _places(values: dict[str, Any]) -> dict[str, Any]:
+    tags = read_mapping(values, "tags")
+    numbers = [values.get("head"), *read_list(values, "redo"), *tags.values()]
+    if not all(type(number) is int and number >= 0 for number in numbers):
+        raise MalformedError("head, redo and tags are no numbers of entries")
+    read_number(values, "n_made")
+    return values
+
+
+def parse_body(name: str, record: Record, data: object) -> dict[str, Any]:
+    """What only opening reads.
+
+    Raises
+    ------
+    SessionFormatError
+        When it is not what the record speaks of, or has other values than it should.
+    """
+    if not isinstance(data, bytes) or digest(data) != record.body:
+        raise damaged_name(name, "its body does not match its checksum")
+    try:
+        values = from_json(data)
+        if record.kind == "session":
+            read_tokens(values)
+            read_text(values, "text")
+        else:
+            read_text(values, "system", optional=True)
+            read_text(values, "model")
+            read_mapping(values, "params")
+            _sampling(read_mapping(values, "sampling"))
+            tools = values.get("tools")
+            if tools is not None and not all(
+                isinstance(tool, dict) for tool in read_list(values, "tools")
+            ):
+                raise MalformedError(f"tools are {tools!r:.60}, no mappings")
+    except MalformedError as error:
+        raise damaged_name(name, f"its body holds what none does: {error}") from None
+    return values
+
+
+def _sampling(values: dict[str, Any]) -> None:
+    for pair in read_list(values, "logit_bias"):
+        is_pair = isinstance(pair, list) and len(pair) == 2 and type(pair[0]) is int
+        if not is_pair or isinstance(pair[1], bool) or not isinstance(pair[1], (int, float)):
+            raise MalformedError(f"logit_bias holds {pair!r:.60}, no token with a number")
