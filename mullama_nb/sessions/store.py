@@ -176,36 +176,32 @@ class SessionStore(StoreReader):
         SessionConflictError
             When somebody does.
         """
-        try:
-            gone, candidates = self._forget(name, take_over=take_over)
-        except SessionWriteError as error:
-            if not is_out_of_room(error):
-                raise
-            self._make_room(name, take_over=take_over)
-            gone, candidates = self._forget(name, take_over=take_over)
+        for unlinks in (False, True, False):
+            try:
+                gone, candidates = self._forget(name, take_over=take_over, unlinks=unlinks)
+                break
+            except SessionWriteError as error:
+                if not is_out_of_room(error):
+                    raise
+                full = error
+        else:
+            raise full
         # Only now: were this process killed before the commit, the name would still need them.
         with contextlib.suppress(SessionFormatError):  # gc() will say what is damaged
             self._tidy(gone, candidates)
 
-    def _forget(self, name: str, *, take_over: bool) -> tuple[list[Version], set[str]]:
+    def _forget(
+        self, name: str, *, take_over: bool, unlinks: bool
+    ) -> tuple[list[Version], set[str]]:
+        """Forget a name's versions; where the disk is full, first remove what only they need."""
         with self._changing(name, "deleted", take_over=take_over) as (_, versions, version):
             gone = versions.of_name(version.name)
             candidates = {address for v in gone for address in versions.addresses(v)}
             versions.remove(gone)
-        return gone, candidates
-
-    def _make_room(self, name: str, *, take_over: bool) -> None:
-        """Remove what only a name needs that is about to go, so that it can be forgotten."""
-        with (
-            contextlib.suppress(SessionWriteError),
-            self._changing(name, "deleted", take_over=take_over) as (_, versions, version),
-        ):
-            gone = versions.of_name(version.name)
-            candidates = {address for v in gone for address in versions.addresses(v)}
-            versions.remove(gone)
-            for address in candidates:
+            for address in candidates if unlinks else ():
                 if not versions.is_needed(address):
                     self._unlink(address)
+        return gone, candidates
 
     def _tidy(self, gone: Sequence[Version], candidates: set[str]) -> None:
         """Remove what versions that are forgotten have left; what does not work remains for gc."""

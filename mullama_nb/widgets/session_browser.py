@@ -165,7 +165,7 @@ class SessionBrowser(ActingWidget):
             raise ParameterError("there is no chat to save: SessionBrowser(sessions, chat)")
         if name in self._manager and not replace:
             raise SessionError(f"{name!r} is saved already; replace it, or use another name")
-        self.chat.save(name, self._manager.session_dir)
+        self.chat.save(name, self._manager.session_dir, replace=replace)
         self._news = f"Saved {name}"
 
     def _load(self, name: str) -> None:
