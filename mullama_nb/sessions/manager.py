@@ -310,9 +310,7 @@ class SessionManager(SessionFolder):
     ) -> Context:
         """:meth:`load_or_create` for asyncio."""
         return await in_thread(
-            lambda: self.load_or_create(
-                session_id, system_prompt, on_other_prompt=on_other_prompt
-            )
+            lambda: self.load_or_create(session_id, system_prompt, on_other_prompt=on_other_prompt)
         )
 
     async def aload(
