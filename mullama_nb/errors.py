@@ -29,6 +29,9 @@ MullamaWarning
 ├── ParameterWarning          a value that works and is probably not meant
 └── PromptWarning             a prompt that is probably not what was meant
 ```
+
+Messages quote what stands in files, and nobody vouches for that: each is printable and of bounded
+length, whatever it was made of. Where a text is a stranger's, ``shown`` cuts it short first.
 """
 
 from __future__ import annotations
@@ -63,8 +66,49 @@ __all__ = [
 ]
 
 
+_MOST_OF_A_MESSAGE = 4_000
+
+
+def shown(value: object, most: int = 60) -> str:
+    """A stranger's text, or the repr of any other value, as a message can show it: in one line.
+
+    What a terminal acts on, or what turns the reading direction round, is escaped; what is longer
+    than ``most`` characters ends in an ellipsis. For a text in quotation marks give its repr.
+    """
+    if isinstance(value, str):
+        text = value[: most + 1]
+    else:
+        try:
+            text = repr(value)[: most + 1]
+        except (RecursionError, ValueError):  # it nests too deeply; a number of too many digits
+            text = f"a {type(value).__name__}"
+    text = _escaped(text)
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _escaped(text: str, kept: str = "") -> str:
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in kept else ascii(c)[1:-1] for c in text)
+
+
+def _tidied(message: object) -> object:
+    """A message whose every line is printable, and that a 1 MB name does not make 1 MB long."""
+    if not isinstance(message, str):
+        return message
+    most, keep = _MOST_OF_A_MESSAGE, _MOST_OF_A_MESSAGE // 2
+    if len(message) > most:
+        message = message[:most] + message[-most:]
+    text = _escaped(message, kept="\n")
+    # What to do stands at the end.
+    return text if len(text) <= most else f"{text[: keep - 2]} … {text[1 - keep :]}"
+
+
 class MullamaError(Exception):
     """The root: ``except MullamaError`` catches whatever the package raises."""
+
+    def __init__(self, *values: object) -> None:
+        super().__init__(*map(_tidied, values))
 
 
 class ParameterError(MullamaError, ValueError):
@@ -135,6 +179,9 @@ class RecordingError(MullamaError, ValueError):
 class RegressionError(MullamaError, AssertionError):
     """What was recorded does not hold here; the message is the report."""
 
+    def __init__(self, report: str) -> None:
+        Exception.__init__(self, _escaped(report, kept="\n"))  # as long as it is
+
     def _render_traceback_(self) -> list[str]:
         """What IPython shows: the report says it all, and the way there nothing."""
         return [f"{type(self).__name__}: {self}"]
@@ -166,6 +213,9 @@ class SessionWriteError(SessionError, OSError):
 
 class MullamaWarning(UserWarning):
     """The root of the package's warnings."""
+
+    def __init__(self, *values: object) -> None:
+        super().__init__(*map(_tidied, values))
 
 
 class InexactWarning(MullamaWarning):

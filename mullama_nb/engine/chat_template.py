@@ -8,7 +8,7 @@ from typing import Any
 
 from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
-from ..errors import ChatTemplateError
+from ..errors import ChatTemplateError, shown
 from .vocabulary import Vocabulary
 
 __all__ = ["ChatPrompt", "ChatTemplate", "Message"]
@@ -69,7 +69,9 @@ class ChatTemplate:
             self._with_prompt = Jinja2ChatFormatter(source, eos, bos, add_generation_prompt=True)
             self._without = Jinja2ChatFormatter(source, eos, bos, add_generation_prompt=False)
         except Exception as error:
-            raise ChatTemplateError(f"the model's chat template cannot be read: {error}") from None
+            raise ChatTemplateError(
+                f"the model's chat template cannot be read: {shown(str(error), 300)}"
+            ) from None
 
     def render(
         self, messages: Sequence[Message], *, add_generation_prompt: bool = True, **variables: Any
@@ -99,7 +101,7 @@ class ChatTemplate:
             text = formatter(messages=escaped, **variables).prompt
         except Exception as error:  # a template's code may fail in any way
             raise ChatTemplateError(
-                f"the model's chat template refuses this conversation: {error}"
+                f"the model's chat template refuses this conversation: {shown(str(error), 300)}"
             ) from None
         tokens = self._vocabulary.tokenize_escaped(text, escape)
         if self._vocabulary.adds_bos and tokens[:1] != [self._vocabulary.bos]:
@@ -127,11 +129,11 @@ def _check(messages: Sequence[Message]) -> None:
         raise ChatTemplateError("there are no messages to render; give at least one")
     for index, message in enumerate(messages):
         if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
-            raise ChatTemplateError(f'message {index} has no "role": {message!r}')
+            raise ChatTemplateError(f'message {index} has no "role": {shown(message)}')
         if "content" not in message and "tool_calls" not in message:
             close = difflib.get_close_matches("content", [str(k) for k in message], n=1)
-            hint = f" (there is {close[0]!r})" if close else ""
-            raise ChatTemplateError(f'message {index} has no "content"{hint}: {message!r}')
+            hint = f" (there is {shown(repr(close[0]))})" if close else ""
+            raise ChatTemplateError(f'message {index} has no "content"{hint}: {shown(message)}')
 
 
 def _unused_escape(messages: Sequence[Message], variables: Mapping[str, Any]) -> str:

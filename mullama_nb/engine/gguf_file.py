@@ -21,7 +21,7 @@ from typing import NoReturn, TypeAlias
 from blake3 import blake3
 from gguf import GGML_QUANT_SIZES, GGUF_DEFAULT_ALIGNMENT, GGMLQuantizationType, GGUFValueType
 
-from ..errors import ModelError, ModelFormatError, ModelNotFoundError
+from ..errors import ModelError, ModelFormatError, ModelNotFoundError, shown
 
 __all__ = ["ArraySummary", "GGUFFile", "TensorInfo", "fingerprint", "read_gguf", "split_names"]
 
@@ -251,7 +251,7 @@ class _Walk:
         metadata = dict(self.entries(n_entries))
         alignment = metadata.get("general.alignment", GGUF_DEFAULT_ALIGNMENT)
         if not isinstance(alignment, int) or alignment < 1 or alignment & (alignment - 1):
-            self.fail(f"general.alignment is {alignment!r}, not a power of two")
+            self.fail(f"general.alignment is {shown(alignment)}, not a power of two")
         self.check_hyperparameters(metadata)
         directory = list(self.directory(n_tensors))
         start = _pad(self.position, alignment) if directory else self.position
@@ -272,18 +272,21 @@ class _Walk:
             self.place = f"entry {number} of its metadata"
             key = self.text()
             if not key or key in seen:
-                self.fail(f"{self.place} has the key {key!r}, which is empty or not the first one")
+                self.fail(
+                    f"{self.place} has the key {shown(repr(key))}, "
+                    "which is empty or not the first one"
+                )
             seen.add(key)
-            self.place = f"the value of {key!r}"
+            self.place = f"the value of {shown(repr(key))}"
             kind = self.kind()
             yield key, self.array(key) if kind is GGUFValueType.ARRAY else self.scalar(kind)
 
     def array(self, key: str) -> list[Scalar] | ArraySummary:
         kind = self.kind()
         if kind is GGUFValueType.ARRAY:
-            self.fail(f"{key!r} is an array of arrays")
+            self.fail(f"{shown(repr(key))} is an array of arrays")
         width = _NUMBERS[kind].size if kind in _NUMBERS else _U64.size
-        length = self.count(f"values of {key!r}", width, _MOST_VALUES)
+        length = self.count(f"values of {shown(repr(key))}", width, _MOST_VALUES)
         if length <= _LISTED_VALUES:
             return [self.scalar(kind) for _ in range(length)]
         if kind in _NUMBERS:
@@ -301,7 +304,7 @@ class _Walk:
         for key in (f"{name}.attention.layer_norm{kind}_epsilon" for kind in ("", "_rms")):
             epsilon = metadata.get(key, 0.0)
             if isinstance(epsilon, float) and not epsilon >= 0:
-                self.fail(f"{key} is {epsilon}, and can only be 0 or more")
+                self.fail(f"{shown(key)} is {epsilon}, and can only be 0 or more")
 
     def directory(self, n_tensors: int) -> Iterator[TensorInfo]:
         """Yield the tensors, with offsets from the beginning of the data."""

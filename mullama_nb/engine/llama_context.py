@@ -7,7 +7,7 @@ from typing import Any
 import llama_cpp
 
 from .. import machine
-from ..errors import ContextError, ParameterError, ParameterWarning
+from ..errors import ContextError, ParameterError, ParameterWarning, shown
 from . import native
 from .memory import MOST_OUTPUTS, n_sequences
 from .model import Model
@@ -126,6 +126,6 @@ def make_llama_context(model: Model, params: ContextParams, n_ctx: int, *, verbo
     if not handle:
         raise ContextError(
             f"llama.cpp cannot make a context of {n_ctx:,} tokens for {model.name!r}: "
-            f"{'; '.join(complaints) or 'no reason given, probably too little memory'}"
+            f"{shown('; '.join(complaints), 500) or 'no reason given, probably too little memory'}"
         )
     return handle

@@ -13,7 +13,13 @@ from typing import Any
 
 import llama_cpp
 
-from ..errors import ChatTemplateError, ModelFormatError, ModelNotFoundError, ParameterError
+from ..errors import (
+    ChatTemplateError,
+    ModelFormatError,
+    ModelNotFoundError,
+    ParameterError,
+    shown,
+)
 from . import native
 from .chat_template import ChatPrompt, ChatTemplate, Message
 from .gguf_file import GGUFFile, fingerprint, read_gguf
@@ -115,7 +121,7 @@ class Model:
         """The file's name; Ollama's files are named by their hash, so there what the file says."""
         if self.path.suffix.lower() == ".gguf":
             return self.path.stem
-        return self.metadata.get("general.name") or self.path.name[:16]
+        return shown(self.metadata.get("general.name", "")) or self.path.name[:16]
 
     @cached_property
     def metadata(self) -> Mapping[str, str]:
@@ -306,10 +312,11 @@ def _load_weights(
     if failure:
         raise failure[0]
     if weights is None:
+        reason = shown("; ".join(complaints), 500) or "no reason given"
         if not path.exists():
             raise ModelNotFoundError(f"{path.name} vanished while it was being loaded")
         raise ModelFormatError(
-            f"llama.cpp cannot load {path.name}: {'; '.join(complaints) or 'no reason given'}. "
+            f"llama.cpp cannot load {path.name}: {reason}. "
             "The file may be of an architecture that this llama.cpp does not know"
         )
     if not llama_cpp.llama_model_has_decoder(handle) or llama_cpp.llama_model_has_encoder(handle):

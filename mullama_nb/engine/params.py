@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from .. import machine
-from ..errors import GrammarError, ParameterError
+from ..errors import GrammarError, ParameterError, shown
 
 __all__ = ["KV_CACHE_TYPES", "ContextParams", "KVCacheType", "SamplingParams", "check_grammar"]
 
@@ -70,9 +70,11 @@ _GRAMMAR_TEXT = re.compile(r'"(?:\\.|[^"\\])*"|\[(?:\\.|[^\]\\])*\]|#[^\n]*', re
 def _check_range(owner: object, name: str, low: float, high: float) -> None:
     value = getattr(owner, name)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ParameterError(f"{name} must be a number, not {value!r}")
+        raise ParameterError(f"{name} must be a number, not {shown(value)}")
     if not low <= value <= high:
-        raise ParameterError(f"{name}={value!r} is out of range: it must lie in {low} to {high}")
+        raise ParameterError(
+            f"{name}={shown(value)} is out of range: it must lie in {low} to {high}"
+        )
 
 
 def _check_integer(owner: object, name: str, low: int, high: int, *, optional: bool) -> None:
@@ -80,16 +82,18 @@ def _check_integer(owner: object, name: str, low: int, high: int, *, optional: b
     if value is None and optional:
         return
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ParameterError(f"{name} must be an integer, not {value!r}")
+        raise ParameterError(f"{name} must be an integer, not {shown(value)}")
     if not low <= value <= high:
-        raise ParameterError(f"{name}={value} is out of range: it must lie in {low} to {high}")
+        raise ParameterError(
+            f"{name}={shown(value)} is out of range: it must lie in {low} to {high}"
+        )
 
 
 def _unknown_names(given: Mapping[str, Any], known: list[str], what: str) -> TypeError:
     hints = []
     for name in given:
         close = difflib.get_close_matches(name, known, n=1)
-        hints.append(f"{name!r}" + (f" (did you mean {close[0]!r}?)" if close else ""))
+        hints.append(shown(repr(name)) + (f" (did you mean {close[0]!r}?)" if close else ""))
     return TypeError(f"{what} has no {', '.join(hints)}; it has {', '.join(known)}")
 
 
@@ -180,13 +184,15 @@ class ContextParams:
                 "a batch is computed in pieces of n_ubatch tokens"
             )
         if not isinstance(self.flash_attention, bool):
-            raise ParameterError(f"flash_attention must be a bool, not {self.flash_attention!r}")
+            raise ParameterError(
+                f"flash_attention must be a bool, not {shown(self.flash_attention)}"
+            )
         for name in ("rope_freq_base", "rope_freq_scale"):
             if getattr(self, name) is not None:
                 _check_range(self, name, 1e-9, 1e12)
         if self.rope_scaling is not None and self.rope_scaling not in _ROPE_SCALING:
             raise ParameterError(
-                f"rope_scaling={self.rope_scaling!r} is unknown; "
+                f"rope_scaling={shown(repr(self.rope_scaling))} is unknown; "
                 f"there is {', '.join(_ROPE_SCALING)}"
             )
         pair = self.kv_cache_type
@@ -195,14 +201,14 @@ class ContextParams:
             object.__setattr__(self, "kv_cache_type", pair)
         if not isinstance(pair, (str, tuple)) or (isinstance(pair, tuple) and len(pair) != 2):
             raise ParameterError(
-                f"kv_cache_type={pair!r} must be one name, or a pair of names for K and V"
+                f"kv_cache_type={shown(repr(pair))} must be one name, or a pair for K and V"
             )
         for name in (pair,) if isinstance(pair, str) else pair:
             if not isinstance(name, str) or name not in KV_CACHE_TYPES:
                 close = difflib.get_close_matches(str(name).lower(), KV_CACHE_TYPES, n=1)
                 hint = f" Did you mean {close[0]!r}?" if close else ""
                 raise ParameterError(
-                    f"kv_cache_type {name!r} is unknown; "
+                    f"kv_cache_type {shown(repr(name))} is unknown; "
                     f"there is {', '.join(KV_CACHE_TYPES)}.{hint}"
                 )
         if self.type_v.block > 1 and not self.flash_attention:
@@ -307,13 +313,17 @@ class SamplingParams:
         _check_integer(self, "seed", 0, 2**64 - 1, optional=True)
         if not isinstance(self.logit_bias, Mapping):
             raise ParameterError(
-                f"logit_bias must map token ids to numbers, not {self.logit_bias!r}"
+                f"logit_bias must map token ids to numbers, not {shown(self.logit_bias)}"
             )
         for token, bias in self.logit_bias.items():
             if isinstance(token, bool) or not isinstance(token, int) or token < 0:
-                raise ParameterError(f"logit_bias has the key {token!r}; keys are token ids")
+                raise ParameterError(
+                    f"logit_bias has the key {shown(repr(token))}; keys are token ids"
+                )
             if not isinstance(bias, (int, float)) or math.isnan(bias) or bias == math.inf:
-                raise ParameterError(f"logit_bias of token {token} is {bias!r}; give a number")
+                raise ParameterError(
+                    f"logit_bias of token {token} is {shown(repr(bias))}; give a number"
+                )
         if self.grammar is not None and self.json_schema is not None:
             raise ParameterError("grammar and json_schema exclude each other; give one of them")
         if self.grammar is not None:
@@ -373,4 +383,4 @@ def _check_schema(schema: Mapping[str, Any] | str) -> None:
     except RecursionError:
         raise GrammarError("json_schema nests too deeply to be turned into a grammar") from None
     except (TypeError, ValueError) as error:
-        raise GrammarError(f"json_schema is no JSON: {error}") from None
+        raise GrammarError(f"json_schema is no JSON: {shown(str(error), 200)}") from None

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from blake3 import blake3
 from llama_cpp.llama_grammar import SchemaConverter
 
-from ..errors import GrammarError, ParameterError
+from ..errors import GrammarError, ParameterError, shown
 from .memory import Logits, Memory
 from .native import captured_log, captured_stderr
 from .params import SamplingParams, check_grammar
@@ -195,7 +195,7 @@ class Sampler:
                 text = _gbnf(schema if isinstance(schema, str) else json.dumps(schema))
             except Exception as error:  # the converter raises whatever it stumbles over
                 raise GrammarError(
-                    f"json_schema cannot be turned into a grammar: {error!r}"
+                    f"json_schema cannot be turned into a grammar: {shown(error, 200)}"
                 ) from None
             check_grammar(text)
         if text is None:
@@ -206,7 +206,9 @@ class Sampler:
         if not grammar:
             reasons = [line.partition("error parsing grammar: ")[2] for line in printed]
             reason = next(filter(None, reasons), "") or "; ".join(complaints)
-            raise GrammarError(f"the grammar cannot be read: {reason or 'no rule named root'}")
+            raise GrammarError(
+                f"the grammar cannot be read: {shown(reason, 200) or 'no rule named root'}"
+            )
         weakref.finalize(self, llama_cpp.llama_sampler_free, grammar)
         return grammar
 

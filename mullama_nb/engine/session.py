@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import SessionFormatError, SessionMismatchError
+from ..errors import SessionFormatError, SessionMismatchError, shown
 from ..state.file import CELL_MARK, SessionFile, now
 from ..state.finite import is_finite, numbers_are_finite
 from ..state.layout import LayoutError, SequenceState, Shape, Structure, join
@@ -119,7 +119,7 @@ def _check_identity(file: SessionFile, host: Host, name: str) -> list[str]:
         theirs, ours = file.metadata.get("model"), host.model.name
         where = "this context" if theirs == ours else f"this context of {ours!r}"
         raise SessionMismatchError(
-            f"{name} was saved from {theirs!r} and does not fit {where}. They differ in "
+            f"{name} was saved from {shown(repr(theirs))} and does not fit {where}. They differ in "
             f"{'; '.join(refused)}. Load it with the same model and settings, or evaluate its "
             "conversation again here"
         )

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ..engine.params import ContextParams
-from ..errors import MullamaError, RecordingError, SessionFormatError
+from ..errors import MullamaError, RecordingError, SessionFormatError, shown
 from ..state.reading import open_regular
 from .recording import VERSION, Recording
 from .walk import Entry, Step
@@ -67,7 +67,7 @@ def read(path: str | os.PathLike[str]) -> Recording:
     try:
         return _checked(_parsed(path))
     except _Unsound as error:
-        raise RecordingError(f"{path.name}: {error}; record it anew") from None
+        raise RecordingError(f"{path.name}: {shown(str(error), 400)}; record it anew") from None
 
 
 def _parsed(path: Path) -> Any:
