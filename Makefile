@@ -17,7 +17,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # It is built for the CPU at hand. Where that has AMX, code from GCC 12 ends a prompt in SIGILL (see
 # mullama_nb.engine.native.has_amx), and an earlier build in pip's cache may hold it.
 ifneq ($(shell $${CXX:-c++} -march=native -dM -E -x c++ /dev/null 2>/dev/null | grep __AMX_TILE__),)
-export CXXFLAGS := $(CXXFLAGS) -mno-amx-tile -mno-amx-int8 -mno-amx-bf16
+override NO_AMX := -mno-amx-tile -mno-amx-int8 -mno-amx-bf16
+export CFLAGS := $(CFLAGS) $(NO_AMX)
+export CXXFLAGS := $(CXXFLAGS) $(NO_AMX)
 export PIP_NO_CACHE_DIR := 1
 endif
 # Another environment may be active; IPython would warn of it, and take its packages.
