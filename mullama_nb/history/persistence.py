@@ -12,6 +12,7 @@ from ..engine.compatibility import differences
 from ..engine.context import Context
 from ..engine.model import Model
 from ..engine.params import ContextParams, SamplingParams
+from ..engine.stored import check_room, params_from_file
 from ..engine.warn import warn
 from ..errors import (
     InexactWarning,
@@ -205,6 +206,7 @@ def open_chat(
         model if isinstance(model, Model) else Model.load(body["model"] if model is None else model)
     )
     params, sampling = _parameters(name, body, changes)
+    check_room(loaded, params, record.n_tokens)
     context = Context(loaded, params)
     try:
         reason = _reason_to_replay(record, context, name, on_mismatch)
@@ -247,7 +249,7 @@ def _parameters(
         raise SessionFormatError(
             f"the session {name!r} is damaged: it was made with what no chat takes. {error}"
         ) from None
-    return ContextParams(**(saved | dict(changes))), sampling
+    return params_from_file(saved, **changes), sampling
 
 
 def _messages(name: str, saved: SavedChat, system: str | None) -> list[dict[str, Any]]:

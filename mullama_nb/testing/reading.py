@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ..engine.params import ContextParams
+from ..engine.stored import params_from_file
 from ..errors import MullamaError, RecordingError, SessionFormatError, shown
 from ..state.reading import open_regular
 from .recording import VERSION, Recording
@@ -127,8 +128,9 @@ def _checked(body: Any) -> Recording:
 
 def _checked_params(values: Mapping[str, Any]) -> ContextParams:
     try:
+        params_from_file(values)
         params = ContextParams(**values)
-    except (MullamaError, TypeError) as error:
+    except MullamaError as error:
         _refuse(f"its context parameters cannot be right ({error})")
     _need((params.n_ctx or 0) <= _MOST_CELLS, f"n_ctx={params.n_ctx}")
     return params

@@ -15,6 +15,7 @@ import numpy as np
 from ..engine.context import Context
 from ..engine.model import Model
 from ..engine.params import ContextParams
+from ..engine.stored import params_from_file
 from ..history.chat import Chat
 from ..history.checkpoint import Checkpoint
 from ..history.tree import CheckpointTree
@@ -136,8 +137,8 @@ def entry_of(checkpoint: Checkpoint, model: Model) -> Entry:
 
 
 def context_params(recording: Recording, **changes: Any) -> ContextParams:
-    """The parameters that a recording was made with, and what shall differ."""
-    return ContextParams(**recording.params).with_changes(**changes)
+    """The parameters that a recording was made with, as far as they fit here, and what differs."""
+    return params_from_file(recording.params, **changes)
 
 
 def write(recording: Recording, path: str | os.PathLike[str]) -> None:

@@ -10,12 +10,13 @@ from ..engine.context import Context
 from ..engine.gguf_file import fingerprint
 from ..engine.locate import known_models, locate_model
 from ..engine.model import Model
+from ..engine.stored import check_room
 from ..errors import ModelNotFoundError, ParameterError
 from .comparison import MARGIN, TOLERANCE, Rule, forced, made_report, names_of
 from .reading import read
 from .recording import Recording, context_params
 from .report import Report
-from .walk import fitting_params, vocabulary_digest, walk
+from .walk import fitting_params, longest_path, vocabulary_digest, walk
 
 __all__ = ["find_model", "replay"]
 
@@ -101,7 +102,9 @@ def replayed(
         model = find_model(there)
     loaded = model if isinstance(model, Model) else Model.load(model)
     check_vocabulary(there, loaded)
-    with Context(loaded, fitting_params(there.entries, loaded, params)) as context:
+    params = fitting_params(there.entries, loaded, params)
+    check_room(loaded, params, longest_path(there.entries))
+    with Context(loaded, params) as context:
         here = context.session_metadata
         found = walk(there.entries, context, with_texts=True)
 

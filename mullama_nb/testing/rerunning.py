@@ -8,13 +8,14 @@ from typing import Any
 
 from ..engine.context import Context
 from ..engine.model import Model
+from ..engine.stored import check_room
 from ..history.answering import answer_notes
 from ..history.chat import Chat
 from ..history.checkpoint import Checkpoint
 from .reading import read
 from .recording import Recording, context_params, record
 from .replaying import check_vocabulary, find_model
-from .walk import Entry
+from .walk import Entry, longest_path
 
 __all__ = ["record_again"]
 
@@ -53,6 +54,7 @@ def record_again(
     loaded = model if isinstance(model, Model) else Model.load(model)
     if any(_is_tokens(entry) for entry in old.entries):
         check_vocabulary(old, loaded)
+    check_room(loaded, params, longest_path(old.entries))
     with Context(loaded, params) as context:
         chat = Chat(context, old.system, tools=old.tools)
         places = _lead(old.entries, chat)
