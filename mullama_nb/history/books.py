@@ -126,6 +126,26 @@ class TreeBooks(TreeView):
         if checkpoint.address is not None:
             self._rows.lend(checkpoint.address, n_bytes, read)
 
+    def graft(
+        self,
+        parent: Checkpoint,
+        tokens: tuple[int, ...],
+        metadata: Mapping[str, Any],
+        address: str | None,
+        logprobs: tuple[float, ...],
+        n_bytes: int,
+        read: Callable[[str], Segment],
+    ) -> Checkpoint:
+        """Make a child of a checkpoint whose rows lie elsewhere; the head stays where it is."""
+        ordinal = self._count(parent.id)
+        name = identifier(parent.id, ordinal)
+        made = Checkpoint(self, name, parent, tokens, ordinal, metadata, address, logprobs)
+        self.take(made, n_bytes, read)
+        self.n_made += 1
+        self.changes.note(made.id)
+        self._observers.tell(Committed(made.id, parent.id, False))
+        return made
+
     def _count(self, key: str) -> int:
         """How often a place was counted before: ids must not depend on what was pruned."""
         n = self._made.get(key, 0)

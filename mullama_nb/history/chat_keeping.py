@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..engine.chat_template import Message
@@ -12,7 +12,7 @@ from ..engine.model import Model
 from ..sessions.store import SessionStore
 from .chat_moves import ChatMoves
 from .conversation import checked_messages
-from .persistence import open_chat
+from .opening import open_chat, open_or_create
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -70,6 +70,7 @@ class ChatKeeping(ChatMoves):
         folder: str | os.PathLike[str] | None = None,
         *,
         replace: bool = False,
+        merge: bool = False,
         take_over: bool = False,
     ) -> None:
         """Save the whole tree under a name; what is there already is not written again.
@@ -82,6 +83,9 @@ class ChatKeeping(ChatMoves):
         replace : bool
             Whether the name may hold something else, which then becomes an earlier version: until
             ``gc`` it can be restored.
+        merge : bool
+            Whether to take in first what was saved there and is not here: it becomes branches
+            beside what there is, in this tree and in what is saved.
         take_over : bool
             Whether the name may be taken from another chat, or another process, that saves there
             after every turn.
@@ -92,7 +96,9 @@ class ChatKeeping(ChatMoves):
             When the name holds what this chat was not opened from or saved as, or somebody else
             saves it after every turn.
         """
-        self.saves.save(name, SessionStore(folder), replace=replace, take_over=take_over)
+        self.saves.save(
+            *(name, SessionStore(folder)), replace=replace, merge=merge, take_over=take_over
+        )
 
     @classmethod
     def open(
@@ -127,12 +133,73 @@ class ChatKeeping(ChatMoves):
         """
         return open_chat(cls, name, model, SessionStore(folder), on_mismatch, options)
 
+    @classmethod
+    def open_or_create(
+        cls,
+        name: str,
+        model: str | os.PathLike[str] | Model | None = None,
+        folder: str | os.PathLike[str] | None = None,
+        *,
+        system: str | None = None,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        take_over: bool = False,
+        on_mismatch: Literal["error", "replay"] = "error",
+        **options: Any,
+    ) -> Self:
+        """Go on with the chat of that name, or begin it; it is saved after every turn.
+
+        A cell with this can be run any number of times, after a crash and in the same kernel: it
+        gives the chat as it was saved last. A chat that an earlier run of the cell made is then not
+        saved there any more, and says so at its next turn.
+
+        Parameters
+        ----------
+        name : str
+        model : str, path or Model, optional
+            None: the file that it was made with.
+        folder : str or path, optional
+            None: the user's data folder.
+        system, tools
+            As for the class. None goes on with what the chat was made with.
+        take_over : bool
+            Whether to take the name from another process that saves there after every turn.
+        on_mismatch : {"error", "replay"}
+            As for :meth:`open`. What is evaluated again is saved beside what was there, which
+            becomes an earlier version.
+        **options
+            As for the class; those that differ from what the chat was saved with hold from here on.
+
+        Raises
+        ------
+        SessionConflictError
+            When another process saves there after every turn, or the name is a context's session.
+        SessionMismatchError
+            When the chat was made with another system message, tools, model or settings.
+
+        Warns
+        -----
+        ParameterWarning
+            When options differ from what the chat was saved with.
+        """
+        return open_or_create(
+            cls,
+            name,
+            model,
+            SessionStore(folder),
+            system=system,
+            tools=tools,
+            take_over=take_over,
+            on_mismatch=on_mismatch,
+            options=options,
+        )
+
     def autosave(
         self,
         name: str | None,
         folder: str | os.PathLike[str] | None = None,
         *,
         replace: bool = False,
+        merge: bool = False,
         take_over: bool = False,
     ) -> None:
         """Save under a name now and after each turn, so that a crash loses none; None ends that.
@@ -146,7 +213,7 @@ class ChatKeeping(ChatMoves):
         name : str or None
         folder : str or path, optional
             None: the user's data folder.
-        replace, take_over : bool
+        replace, merge, take_over : bool
             As for :meth:`save`.
 
         Raises
@@ -154,4 +221,6 @@ class ChatKeeping(ChatMoves):
         SessionConflictError
             As for :meth:`save`.
         """
-        self.saves.autosave(name, SessionStore(folder), replace=replace, take_over=take_over)
+        self.saves.autosave(
+            *(name, SessionStore(folder)), replace=replace, merge=merge, take_over=take_over
+        )

@@ -1,47 +1,32 @@
-"""Saving a chat with its whole tree under a name, and opening it again."""
+"""Saving a chat with its whole tree under a name, once or after every turn."""
 
 from __future__ import annotations
 
-import dataclasses
-import os
 import weakref
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
-from ..engine.compatibility import differences
-from ..engine.context import Context
-from ..engine.model import Model
-from ..engine.params import ContextParams, SamplingParams
-from ..engine.stored import check_room, params_from_file
 from ..engine.warn import warn
 from ..errors import (
-    InexactWarning,
     MullamaWarning,
     ParameterError,
+    SessionConflictError,
     SessionError,
-    SessionFormatError,
     SessionMismatchError,
 )
-from ..sessions.entries import Entry, SavedChat
 from ..sessions.names import check_name
 from ..sessions.owners import Owner
-from ..sessions.records import Record
-from ..sessions.states import check_rows, check_settings
+from ..sessions.states import check_settings
 from ..sessions.store import SessionStore
 from ..sessions.versions import Written
-from ..state.segment import Segment
-from .checkpoint import ROOT_ID, Checkpoint
-from .saving import Draft, Image
-from .tree import CheckpointTree
-from .turn import messages_on
+from .merging import merged, reader
+from .saving import Draft, Image, settings_of
 
 if TYPE_CHECKING:
-    from .chat_keeping import ChatKeeping
     from .chat_moves import ChatMoves
 
-__all__ = ["Autosave", "Saves", "open_chat"]
+__all__ = ["Autosave", "Saves"]
 
-C = TypeVar("C", bound="ChatKeeping")
+_TIMES_TO_MERGE = 5
 
 
 class Saves:
@@ -57,12 +42,23 @@ class Saves:
         self._images: dict[int, Image] = {}  # by version
         self._autosave: Autosave | None = None
 
+    @property
+    def is_known(self) -> bool:
+        """Whether the chat is any version's that there was."""
+        return bool(self._images)
+
     def remember(self, image: Image) -> None:
         """Take what was read or written for what is there."""
         self._images[image.place.version] = image
 
     def autosave(
-        self, name: str | None, store: SessionStore, *, replace: bool, take_over: bool
+        self,
+        name: str | None,
+        store: SessionStore,
+        *,
+        replace: bool = False,
+        merge: bool = False,
+        take_over: bool = False,
     ) -> None:
         """Save under a name now and after each turn; None ends that."""
         chat = self._chat()
@@ -72,7 +68,9 @@ class Saves:
         if before is not None:
             before.end()
         if name is not None:
-            self._autosave = Autosave(chat, name, store, replace=replace, take_over=take_over)
+            self._autosave = Autosave(
+                *(chat, name, store), replace=replace, merge=merge, take_over=take_over
+            )
             chat.tree.after_turn = self._autosave.after_turn
 
     def save(
@@ -82,10 +80,25 @@ class Saves:
         *,
         owner: Owner | None = None,
         replace: bool = False,
+        merge: bool = False,
         take_over: bool = False,
         thorough: bool = True,
     ) -> Image:
-        """Save the chat with every checkpoint, tag and head; only what is new is written."""
+        """Save the chat with every checkpoint, tag and head; only what is new is written.
+
+        Parameters
+        ----------
+        name : str
+        store : SessionStore
+        owner : Owner, optional
+            Who saves it from now on after every turn.
+        replace, merge, take_over : bool
+            As for ``Chat.save``.
+        thorough : bool
+            See ``Draft``.
+        """
+        if replace and merge:
+            raise ParameterError("a name is replaced or merged with, not both: give one of them")
         chat = self._chat()
         assert chat is not None
         tree, drafts = chat.tree, list[Draft]()
@@ -100,6 +113,16 @@ class Saves:
 
         with tree.operation():
             tree.settle()
+            left = _TIMES_TO_MERGE if merge else 0
+            while left and name in store:  # others may go on saving there
+                left -= 1
+                store.check_free(name, owner=owner, take_over=take_over)
+                self._merge(chat, name, store)
+                try:
+                    return self.save(name, store, owner=owner, take_over=take_over)
+                except SessionConflictError:
+                    if not left:
+                        raise
             place = store.save(
                 name,
                 "chat",
@@ -114,6 +137,22 @@ class Saves:
             self.remember(image)
             return image
 
+    def _merge(self, chat: ChatMoves, name: str, store: SessionStore) -> None:
+        """Take in what is saved under a name and not here."""
+        place, record, body, saved = store.open_chat(name)
+        known = self._images.get(place.version)
+        if known is not None and known.place == place:
+            return
+        check_settings(record.metadata, chat.context, name)
+        ours = settings_of(chat)
+        different = [key for key in ("system", "tools") if body[key] != ours[key]]
+        if different:
+            raise SessionMismatchError(
+                f"{name!r} was made with another {' and other '.join(different)} and cannot be "
+                "merged; save this chat under another name"
+            )
+        self.remember(merged(chat.tree, place, saved, reader(chat.tree, store)))
+
 
 class Autosave:
     """Saves a chat after each turn that changed it.
@@ -123,8 +162,8 @@ class Autosave:
     chat : Chat
     name : str
     store : SessionStore
-    replace, take_over : bool
-        As for ``Chat.autosave``.
+    replace, merge, take_over : bool
+        As for ``Chat.save``.
 
     Raises
     ------
@@ -139,6 +178,7 @@ class Autosave:
         store: SessionStore,
         *,
         replace: bool = False,
+        merge: bool = False,
         take_over: bool = False,
     ) -> None:
         self.name = check_name(name)
@@ -147,7 +187,7 @@ class Autosave:
         self.owner = Owner(store.folder)
         try:
             image = chat.saves.save(
-                name, store, owner=self.owner, replace=replace, take_over=take_over
+                *(name, store), owner=self.owner, replace=replace, merge=merge, take_over=take_over
             )
         except BaseException:
             self.owner.end()
@@ -184,152 +224,3 @@ class Autosave:
             warn(f"the chat could not be saved as {self.name!r}: {error}", MullamaWarning)
         else:
             self._count = image.count
-
-
-def open_chat(
-    make: Callable[..., C],
-    name: str,
-    model: str | os.PathLike[str] | Model | None,
-    store: SessionStore,
-    on_mismatch: str,
-    options: dict[str, Any],
-) -> C:
-    """Make a chat that stands where the saved one stood; see ``Chat.open``."""
-    if on_mismatch not in ("error", "replay"):
-        raise ParameterError(f'on_mismatch={on_mismatch!r} must be "error" or "replay"')
-    place, record, body, saved = store.open_chat(name)
-    if saved.entries[0].id != ROOT_ID:
-        raise SessionFormatError(f"the session {name!r} is damaged: its root is another one's")
-    context_names = {field.name for field in dataclasses.fields(ContextParams)}
-    changes = {k: options.pop(k) for k in [*options] if k in context_names}
-    loaded = (
-        model if isinstance(model, Model) else Model.load(body["model"] if model is None else model)
-    )
-    params, sampling = _parameters(name, body, changes)
-    check_room(loaded, params, record.n_tokens)
-    context = Context(loaded, params)
-    try:
-        reason = _reason_to_replay(record, context, name, on_mismatch)
-        there, here = record.metadata["settings"], context.session_metadata["settings"]
-        common: dict[str, Any] = {"tools": body["tools"], **dataclasses.asdict(SamplingParams())}
-        common |= sampling | options
-        if reason is not None and there["fingerprint"] != here["fingerprint"]:
-            messages = _messages(name, saved, body["system"])
-            if messages and messages[0]["role"] == "system":
-                common["system"] = messages.pop(0)["content"]
-            chat = make(context, **common)
-            chat.replay(messages)
-        else:
-            chat = make(context, system=body["system"], **common)
-            restore_tree(chat.tree, saved, None if reason is not None else store)
-    except BaseException:
-        context.close()
-        raise
-    if reason is not None:
-        warn(f"{name!r} was evaluated again in this context: {reason}", InexactWarning)
-    else:
-        chat.saves.remember(Image.of(place, saved, chat.tree.changes.count))
-        # What an earlier version did not note is written with the next change.
-        chat.tree.changes.note(*(entry.id for entry in saved.entries if entry.text is None))
-    return chat
-
-
-def _parameters(
-    name: str, body: Mapping[str, Any], changes: Mapping[str, Any]
-) -> tuple[ContextParams, dict[str, Any]]:
-    """What the context is made with, and the sampling."""
-    sampling = dict(body["sampling"], logit_bias=dict(map(tuple, body["sampling"]["logit_bias"])))
-    try:
-        saved: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in body["params"].items()
-        }
-        ContextParams(**saved)
-        SamplingParams(**sampling)
-    except (ParameterError, TypeError) as error:
-        raise SessionFormatError(
-            f"the session {name!r} is damaged: it was made with what no chat takes. {error}"
-        ) from None
-    return params_from_file(saved, **changes), sampling
-
-
-def _messages(name: str, saved: SavedChat, system: str | None) -> list[dict[str, Any]]:
-    def text_of(entry: Entry) -> str:
-        if entry.said is None:
-            raise SessionMismatchError(
-                f"{name!r} was saved by an earlier version, which did not note what was said: open "
-                "it with its own model once and save it"
-            )
-        return entry.said
-
-    return messages_on(saved.path(), text_of, system)
-
-
-def _reason_to_replay(
-    record: Record, context: Context, name: str, on_mismatch: str
-) -> SessionMismatchError | None:
-    try:
-        check_settings(record.metadata, context, name)
-    except SessionMismatchError as error:
-        if on_mismatch == "error":
-            raise
-        return error
-    here = context.session_metadata["environment"]
-    inexact = differences(record.metadata["environment"], here)
-    if inexact:
-        warn(
-            f"{name!r} was saved elsewhere: {'; '.join(inexact)}. What follows may differ in its "
-            "last bits",
-            InexactWarning,
-        )
-    return None
-
-
-def restore_tree(tree: CheckpointTree, saved: SavedChat, store: SessionStore | None) -> None:
-    """Take all checkpoints in and stand where the saved tree stood.
-
-    Parameters
-    ----------
-    tree : CheckpointTree
-        Without checkpoints.
-    saved : SavedChat
-    store : SessionStore, optional
-        Where rows are read when they are needed; None evaluates tokens again.
-    """
-    made, read = dict[int, Checkpoint](), reader(tree, store)
-    for entry in saved.entries:
-        if entry.parent is None:
-            made[entry.number] = tree.root
-            tree.root.metadata.update(entry.metadata)
-            tree.take(tree.root, 0, read, entry.made, entry.cuts)
-            continue
-        checkpoint = Checkpoint(
-            tree,
-            entry.id,
-            made[entry.parent],
-            tuple(entry.tokens),
-            entry.ordinal,
-            entry.metadata,
-            None if store is None else entry.address,
-            tuple(entry.logprobs),
-        )
-        checkpoint.rows_exact = entry.exact
-        made[entry.number] = checkpoint
-        tree.take(checkpoint, entry.n_bytes, read, entry.made, entry.cuts)
-    places = saved.places
-    tree.take_places(
-        head=made[places["head"]],
-        redo=[made[number] for number in places["redo"]],
-        tags={name: made[number] for name, number in places["tags"].items()},
-        n_made=places["n_made"],
-    )
-
-
-def reader(tree: CheckpointTree, store: SessionStore | None) -> Callable[[str], Segment]:
-    """What reads rows of a store for a tree, with the checks that its context needs."""
-    context = tree.context
-
-    def read(address: str) -> Segment:
-        assert store is not None
-        return check_rows(store.segment(address), context)
-
-    return read

@@ -203,8 +203,14 @@ class SavedChat:
     @property
     def n_messages(self) -> int:
         """Questions and answers up to the head."""
-        notes = [entry.metadata for entry in self.path()]
-        return sum(n.get("role", "system") != "system" and not n.get("continues") for n in notes)
+        n = 0
+        for entry in self.path():
+            history = entry.metadata.get("history")
+            if history is not None:  # all that was said up to here
+                n = sum(message["role"] != "system" for message in history)
+            elif entry.metadata.get("role", "system") != "system":
+                n += not entry.metadata.get("continues")
+        return n
 
     def tokens(self) -> list[int]:
         """All tokens up to the head."""

@@ -18,7 +18,9 @@ from .catalog import Catalog
 from .entries import SavedChat
 from .listing import Damage, StoredSession, damages_of, described
 from .names import check_name
+from .owners import Holder, Owner
 from .records import ADDRESS, Record
+from .rules import check_free
 from .versions import Place, Version, Versions
 
 __all__ = ["ENDING", "SEGMENTS", "StoreReader", "default_folder", "not_found"]
@@ -79,6 +81,23 @@ class StoreReader:
             if version is None:
                 raise not_found(name, versions.names())
             yield versions, version
+
+    def holder(self, name: str) -> Holder | None:
+        """Who saves a name after every turn, or did so last; None where nobody did."""
+        with self._reading() as versions:
+            version = versions.current(check_name(name))
+            return None if version is None else versions.holder(version)
+
+    def check_free(self, name: str, *, owner: Owner | None, take_over: bool) -> None:
+        """Check that nobody else saves a name after every turn.
+
+        Raises
+        ------
+        SessionConflictError
+            When somebody does.
+        """
+        with self._opened(name) as (versions, version):
+            check_free(versions, version, "saved", owner=owner, take_over=take_over)
 
     def record(self, name: str) -> Record:
         """A name's record, checked.

@@ -262,7 +262,7 @@ def _metadata(values: dict[str, Any]) -> dict[str, Any]:
     try:
         datetime.strptime(read_text(values, "created"), TIME)
     except ValueError:
-        raise MalformedError(f"created is {values['created']!r:.60}, no time") from None
+        raise MalformedError(f"created is {values.get('created')!r:.60}, no time") from None
     return values
 
 

@@ -1,0 +1,269 @@
+"""Opening a saved chat again, with every checkpoint, tag and head."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ..engine.compatibility import differences
+from ..engine.context import Context
+from ..engine.model import Model
+from ..engine.params import ContextParams, SamplingParams
+from ..engine.stored import check_room, params_from_file
+from ..engine.warn import warn
+from ..errors import (
+    InexactWarning,
+    ParameterError,
+    ParameterWarning,
+    SessionConflictError,
+    SessionFormatError,
+    SessionMismatchError,
+)
+from ..sessions.entries import Entry, SavedChat
+from ..sessions.records import Record
+from ..sessions.states import check_settings
+from ..sessions.store import SessionStore
+from .checkpoint import ROOT_ID, Checkpoint
+from .merging import reader
+from .options import CONTEXT_OPTIONS, SAMPLING_OPTIONS
+from .refs import check_tag
+from .saving import Image
+from .tree import CheckpointTree
+from .turn import messages_on
+
+if TYPE_CHECKING:
+    from .chat_keeping import ChatKeeping
+
+__all__ = ["open_chat", "open_or_create"]
+
+C = TypeVar("C", bound="ChatKeeping")
+_TIMES_TO_OPEN = 3
+_SHOWN = 80
+
+
+def open_or_create(
+    make: Callable[..., C],
+    name: str,
+    model: str | os.PathLike[str] | Model | None,
+    store: SessionStore,
+    *,
+    system: str | None,
+    tools: Sequence[Mapping[str, Any]] | None,
+    take_over: bool,
+    on_mismatch: str,
+    options: Mapping[str, Any],
+) -> C:
+    """Open what is there, or make it, and save it after every turn; see ``Chat.open_or_create``."""
+    for left in reversed(range(_TIMES_TO_OPEN)):
+        holder = store.holder(name)
+        takes_over = take_over or (holder is not None and holder.is_here)
+        is_there = name in store
+        if is_there:
+            store.check_free(name, owner=None, take_over=takes_over)
+            _check_agreement(name, store, system, tools, options)
+            chat = open_chat(make, name, model, store, on_mismatch, dict(options))
+        else:
+            if model is None:
+                raise ParameterError(f"there is no chat {name!r} yet: give a model to make it with")
+            chat = make(model, system, tools=tools, **options)
+        try:
+            # What had to be evaluated again does not take the place of the rows that there are.
+            replace = is_there and on_mismatch == "replay" and not chat.saves.is_known
+            chat.saves.autosave(name, store, take_over=takes_over, replace=replace)
+        except SessionConflictError:
+            chat.context.close()
+            if not left:
+                raise
+        except BaseException:
+            chat.context.close()
+            raise
+        else:
+            return chat
+    raise AssertionError("unreachable")
+
+
+def _check_agreement(
+    name: str,
+    store: SessionStore,
+    system: str | None,
+    tools: Sequence[Mapping[str, Any]] | None,
+    options: Mapping[str, Any],
+) -> None:
+    """Check that a saved chat is the one that was meant, and say which parameters differ."""
+    _, _, body, _ = store.open_chat(name)
+    given = {"system": system, "tools": None if tools is None else [dict(tool) for tool in tools]}
+    for key, value in given.items():
+        if value is not None and value != body[key]:
+            raise SessionMismatchError(
+                f"the chat {name!r} was made with {key}={_short(body[key])}, not "
+                f"{_short(value)}. Use another name, leave {key} out to go on as it is, or begin "
+                f"anew: Chat(model, {key}=...).autosave({name!r}, replace=True), which keeps it as "
+                "an earlier version"
+            )
+    params, sampling = _parameters(name, body, {})
+    saved = {**vars(params), **sampling}
+    changed = {
+        **vars(dataclasses.replace(params, **_of(options, CONTEXT_OPTIONS))),
+        **vars(SamplingParams(**sampling).with_changes(**_of(options, SAMPLING_OPTIONS))),
+    }
+    different = [
+        f"{key}={_short(saved[key])}, now {_short(changed[key])}"
+        for key in options
+        if key in saved and saved[key] != changed[key]
+    ]
+    if different:
+        warn(f"{name!r} was saved with {'; '.join(different)}", ParameterWarning)
+
+
+def _of(options: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {name: options[name] for name in names if name in options}
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
+
+
+def open_chat(
+    make: Callable[..., C],
+    name: str,
+    model: str | os.PathLike[str] | Model | None,
+    store: SessionStore,
+    on_mismatch: str,
+    options: dict[str, Any],
+) -> C:
+    """Make a chat that stands where the saved one stood; see ``Chat.open``."""
+    if on_mismatch not in ("error", "replay"):
+        raise ParameterError(f'on_mismatch={on_mismatch!r} must be "error" or "replay"')
+    place, record, body, saved = store.open_chat(name)
+    if saved.entries[0].id != ROOT_ID:
+        raise SessionFormatError(f"the session {name!r} is damaged: its root is another one's")
+    context_names = {field.name for field in dataclasses.fields(ContextParams)}
+    changes = {k: options.pop(k) for k in [*options] if k in context_names}
+    loaded = (
+        model if isinstance(model, Model) else Model.load(body["model"] if model is None else model)
+    )
+    params, sampling = _parameters(name, body, changes)
+    check_room(loaded, params, record.n_tokens)
+    context = Context(loaded, params)
+    try:
+        reason = _reason_to_replay(record, context, name, on_mismatch)
+        there, here = record.metadata["settings"], context.session_metadata["settings"]
+        common: dict[str, Any] = {"tools": body["tools"], **dataclasses.asdict(SamplingParams())}
+        common |= sampling | options
+        if reason is not None and there["fingerprint"] != here["fingerprint"]:
+            messages = _messages(name, saved, body["system"])
+            if messages and messages[0]["role"] == "system":
+                common["system"] = messages.pop(0)["content"]
+            chat = make(context, **common)
+            chat.replay(messages)
+        else:
+            chat = make(context, system=body["system"], **common)
+            restore_tree(chat.tree, saved, None if reason is not None else store)
+    except BaseException:
+        context.close()
+        raise
+    if reason is not None:
+        warn(f"{name!r} was evaluated again in this context: {reason}", InexactWarning)
+    else:
+        chat.saves.remember(Image.of(place, saved, chat.tree.changes.count))
+        # What an earlier version did not note is written with the next change.
+        chat.tree.changes.note(*(entry.id for entry in saved.entries if entry.text is None))
+    return chat
+
+
+def _parameters(
+    name: str, body: Mapping[str, Any], changes: Mapping[str, Any]
+) -> tuple[ContextParams, dict[str, Any]]:
+    """What the context is made with, and the sampling."""
+    sampling = dict(body["sampling"], logit_bias=dict(map(tuple, body["sampling"]["logit_bias"])))
+    try:
+        saved: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in body["params"].items()
+        }
+        ContextParams(**saved)
+        SamplingParams(**sampling)
+    except (ParameterError, TypeError) as error:
+        raise SessionFormatError(
+            f"the session {name!r} is damaged: it was made with what no chat takes. {error}"
+        ) from None
+    return params_from_file(saved, **changes), sampling
+
+
+def _messages(name: str, saved: SavedChat, system: str | None) -> list[dict[str, Any]]:
+    def text_of(entry: Entry) -> str:
+        if entry.said is None:
+            raise SessionMismatchError(
+                f"{name!r} was saved by an earlier version, which did not note what was said: open "
+                "it with its own model once and save it"
+            )
+        return entry.said
+
+    return messages_on(saved.path(), text_of, system)
+
+
+def _reason_to_replay(
+    record: Record, context: Context, name: str, on_mismatch: str
+) -> SessionMismatchError | None:
+    try:
+        check_settings(record.metadata, context, name)
+    except SessionMismatchError as error:
+        if on_mismatch == "error":
+            raise
+        return error
+    here = context.session_metadata["environment"]
+    inexact = differences(record.metadata["environment"], here)
+    if inexact:
+        warn(
+            f"{name!r} was saved elsewhere: {'; '.join(inexact)}. What follows may differ in its "
+            "last bits",
+            InexactWarning,
+        )
+    return None
+
+
+def restore_tree(tree: CheckpointTree, saved: SavedChat, store: SessionStore | None) -> None:
+    """Take all checkpoints in and stand where the saved tree stood.
+
+    Parameters
+    ----------
+    tree : CheckpointTree
+        Without checkpoints.
+    saved : SavedChat
+    store : SessionStore, optional
+        Where rows are read when they are needed; None evaluates tokens again.
+    """
+    made, read = dict[int, Checkpoint](), reader(tree, store)
+    for entry in saved.entries:
+        if entry.parent is None:
+            made[entry.number] = tree.root
+            tree.root.metadata.update(entry.metadata)
+            tree.take(tree.root, 0, read, entry.made, entry.cuts)
+            continue
+        checkpoint = Checkpoint(
+            tree,
+            entry.id,
+            made[entry.parent],
+            tuple(entry.tokens),
+            entry.ordinal,
+            entry.metadata,
+            None if store is None else entry.address,
+            tuple(entry.logprobs),
+        )
+        checkpoint.rows_exact = entry.exact
+        made[entry.number] = checkpoint
+        tree.take(checkpoint, entry.n_bytes, read, entry.made, entry.cuts)
+    places = saved.places
+    for name in places["tags"]:
+        try:
+            check_tag(name)
+        except ParameterError as error:
+            raise SessionFormatError(f"the saved chat is damaged: {error}") from None
+    tree.take_places(
+        head=made[places["head"]],
+        redo=[made[number] for number in places["redo"]],
+        tags={name: made[number] for name, number in places["tags"].items()},
+        n_made=places["n_made"],
+    )
