@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..state.segment import Segment
 from .checkpoint import Checkpoint, identifier
 from .events import Committed, Event, Moved, Observers, Pruned, Spilled, Split, Subscription
+from .paths import Redo
 from .view import TreeView, cuts_key
 
 __all__ = ["TreeBooks"]
@@ -57,9 +59,8 @@ class TreeBooks(TreeView):
         return self._observers.flush(timeout)
 
     def _tell_spilled(self, address: str) -> None:
-        for checkpoint in list(self._by_id.values()):
-            if checkpoint.address == address:
-                self._observers.tell(Spilled(checkpoint.id))
+        for checkpoint in self._rows.holders(address):
+            self._observers.tell(Spilled(checkpoint.id))
 
     # -- make --------------------------------------------------------------------------------
 
@@ -85,12 +86,12 @@ class TreeBooks(TreeView):
             tuple(logprobs),
         )
         parent._children.append(checkpoint)
-        self._by_id[checkpoint.id] = checkpoint
+        self._add(checkpoint)
         self.n_made += 1
         self.changes.note(checkpoint.id)
         if is_head:
             self._head = checkpoint
-            self._redo.clear()
+            self._redo = None
             self.context.mark()
         self._observers.tell(Committed(checkpoint.id, parent.id, is_head))
         return checkpoint
@@ -119,7 +120,7 @@ class TreeBooks(TreeView):
             parent._children.append(checkpoint)
             # A parent's count is saved with it, and its later children say more.
             self._made[parent.id] = max(self._made.get(parent.id, 0), checkpoint.ordinal + 1)
-            self._by_id[checkpoint.id] = checkpoint
+            self._add(checkpoint)
         for key, n in ((checkpoint.id, made), (cuts_key(checkpoint.id), cuts)):
             if n:
                 self._made[key] = max(n, self._made.get(key, 0))
@@ -145,6 +146,13 @@ class TreeBooks(TreeView):
         self.changes.note(made.id)
         self._observers.tell(Committed(made.id, parent.id, False))
         return made
+
+    def _add(self, checkpoint: Checkpoint) -> None:
+        """Have a checkpoint found by its id, and by the address of its rows."""
+        self._by_id[checkpoint.id] = checkpoint
+        if self._sorted_ids is not None:
+            insort(self._sorted_ids, checkpoint.id)
+        self._rows.assign(checkpoint, checkpoint.address)
 
     def _count(self, key: str) -> int:
         """How often a place was counted before: ids must not depend on what was pruned."""
@@ -191,14 +199,15 @@ class TreeBooks(TreeView):
         checkpoint.logprobs = checkpoint.logprobs[n_tokens:]
         checkpoint.tokens = checkpoint.tokens[n_tokens:]
         checkpoint.start, checkpoint.parent, checkpoint.ordinal = first.stop, first, 0
-        checkpoint.address = rest_address
+        self._rows.assign(checkpoint, rest_address)
         checkpoint.metadata["continues"] = True
         checkpoint.metadata.pop("came_from", None)
         parent._children[parent._children.index(checkpoint)] = first
         first._children.append(checkpoint)
         self._count(first.id)
-        self._by_id[first.id] = first
+        self._add(first)
         self.changes.note(first.id, checkpoint.id)
+        self.n_edits += 1
         self._observers.tell(Split(checkpoint.id, first.id))
         return first
 
@@ -208,7 +217,9 @@ class TreeBooks(TreeView):
         gone = {c.id: c for c in (checkpoint, *checkpoint.descendants())}
         checkpoint.parent._children.remove(checkpoint)
         self._tags = {name: c for name, c in self._tags.items() if c.id not in gone}
-        self._redo = [c for c in self._redo if c.id not in gone]
+        self._redo = Redo.of([c for c in self._redo or () if c.id not in gone])
+        self._sorted_ids = None
+        self.n_edits += 1
         for identifier_, c in gone.items():
             del self._by_id[identifier_]
             self._made.pop(identifier_, None)

@@ -19,7 +19,7 @@ from .conversation import as_messages
 from .display import chat_bundle
 from .events import TokenAdded
 from .order import Call
-from .turn import Answers, Turn, message_parts, token_place
+from .turn import Answers, Turn, message_parts, token_place, turns_back
 
 __all__ = ["Chat"]
 
@@ -315,7 +315,7 @@ class Chat(ChatKeeping):
         return chat_bundle(self)
 
     def _last(self, role: str) -> Checkpoint:
-        for turn in reversed(self.turns):
-            if turn.role == role:
-                return turn.checkpoint
+        for checkpoint in turns_back(self.tree.head):
+            if checkpoint.metadata.get("role") == role:
+                return checkpoint
         raise HistoryError(f"there is no {role} message yet; ask() something first")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,10 +17,11 @@ from .checkpoint import Checkpoint
 from .compare import Difference
 from .conversation import Conversation
 from .options import CONTEXT_OPTIONS, SAMPLING_OPTIONS, check_names, pick
+from .paths import Redo, Totals
 from .persistence import Saves
 from .transcript import export
 from .tree import CheckpointTree, check_steps
-from .turn import Turn, token_place, turns_on_path
+from .turn import Turn, begins_turn, token_place, turns_back, turns_on_path
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -52,6 +54,8 @@ class ChatMoves:
         self.context = _make_context(model, pick(options, CONTEXT_OPTIONS))
         self.tree = CheckpointTree(self.context, max_bytes=max_bytes)
         self._conversation = Conversation(self.tree, system, tools)
+        self._turns_behind = Totals(self._conversation.step_back)
+        self._turns_ahead = Totals(_step_ahead)
         self.saves = Saves(self)
 
     # -- look --------------------------------------------------------------------------------
@@ -89,15 +93,12 @@ class ChatMoves:
     @property
     def undo_steps(self) -> int:
         """How many turns ``undo`` can go back."""
-        n, at = 0, self.tree.head
-        while (begin := next(filter(_begins_turn, at.lineage()), None)) is not None:
-            n, at = n + 1, self._conversation.point_before(begin)
-        return n
+        return self._turns_behind.at(self.tree.head, self.tree.n_edits)
 
     @property
     def redo_steps(self) -> int:
         """How many turns ``redo`` can follow."""
-        return sum(_begins_turn(checkpoint) for checkpoint in self.tree.redo_path)
+        return self._turns_ahead.at(self.tree.redo_way, self.tree.n_edits)
 
     # -- move --------------------------------------------------------------------------------
 
@@ -113,12 +114,12 @@ class ChatMoves:
         self._stop_others()
         with self.tree.turn():
             for _ in range(n):
-                path = self.tree.path()
-                begin = next((i for i in reversed(range(len(path))) if _begins_turn(path[i])), None)
-                if begin is None:
+                steps = enumerate(self.tree.head.lineage(), 1)
+                found = next(((i, c) for i, c in steps if begins_turn(c)), None)
+                if found is None:
                     break
-                before = self._conversation.point_before(path[begin])
-                self.tree.undo(len(path) - begin, to=before)
+                n_steps, begin = found
+                self.tree.undo(n_steps, to=self._conversation.point_before(begin))
             return self._here()
 
     def redo(self, n: int = 1) -> Turn | None:
@@ -132,11 +133,11 @@ class ChatMoves:
         check_steps(n)
         with self.tree.turn():
             for _ in range(n):
-                way = self.tree.redo_path
-                if not way:
+                way = self.tree.redo_way
+                if way is None:
                     break
-                end = next((i for i in range(1, len(way)) if _begins_turn(way[i])), len(way))
-                self.tree.redo(end)
+                ahead = itertools.islice(enumerate(way), 1, None)
+                self.tree.redo(next((i for i, c in ahead if begins_turn(c)), way.n))
             return self._here()
 
     def checkout(self, ref: Checkpoint | Turn | str) -> Turn | None:
@@ -166,8 +167,8 @@ class ChatMoves:
         return ref if isinstance(ref, Turn) else Turn(self, self.tree[ref])
 
     def _here(self) -> Turn | None:
-        turns = self.turns
-        return turns[-1] if turns else None
+        last = next(turns_back(self.tree.head), None)
+        return None if last is None else Turn(self, last)
 
     def trim(self, keep: int | None = None) -> int:
         """Make room: go on from a new root that holds the latest turns only.
@@ -228,9 +229,8 @@ class ChatMoves:
         export(self, Path(path).expanduser())
 
 
-def _begins_turn(checkpoint: Checkpoint) -> bool:
-    notes = checkpoint.metadata
-    return notes.get("role") not in (None, "system", "assistant") and not notes.get("continues")
+def _step_ahead(way: Redo) -> tuple[int, Redo | None]:
+    return int(begins_turn(way.checkpoint)), way.rest
 
 
 def _make_context(

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..engine.sampler import log_probabilities
 from .checkpoint import Checkpoint
+from .paths import common_ancestor
 
 if TYPE_CHECKING:
     from .tree import CheckpointTree
@@ -77,8 +78,7 @@ def compare(tree: CheckpointTree, a: Checkpoint, b: Checkpoint) -> Difference:
     tree : CheckpointTree
     a, b : Checkpoint
     """
-    above = set(a.lineage())
-    common = next(checkpoint for checkpoint in b.lineage() if checkpoint in above)
+    common = common_ancestor(a, b)
     left, right = tree.tokens(a), tree.tokens(b)
     position = next(
         (i for i, (x, y) in enumerate(zip(left, right, strict=False)) if x != y),

@@ -18,7 +18,7 @@ from ..errors import (
 from .checkpoint import Checkpoint, check_notes
 from .events import Progress
 from .tree import CheckpointTree
-from .turn import message_parts, message_text, messages_on, turns_on_path
+from .turn import begins_turn, message_parts, message_text, messages_on, turns_on_path
 
 __all__ = ["Conversation", "Said", "as_messages", "checked_messages"]
 
@@ -117,6 +117,12 @@ class Conversation:
             return self._tree[str(came_from)]
         assert begin.parent is not None
         return begin.parent
+
+    def step_back(self, checkpoint: Checkpoint) -> tuple[int, Checkpoint | None]:
+        """Turns that begin at a checkpoint, 0 or 1, and where to go on to count earlier ones."""
+        if begins_turn(checkpoint):
+            return 1, self.point_before(checkpoint)
+        return 0, checkpoint.parent
 
     # -- say ---------------------------------------------------------------------------------
 

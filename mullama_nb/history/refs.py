@@ -57,8 +57,7 @@ def _named(tree: TreeView, name: str) -> Checkpoint:
         return tree.root
     if name in tree.tags:
         return tree.tags[name]
-    everything: list[Checkpoint] = [tree.root, *tree]
-    found = [checkpoint for checkpoint in everything if checkpoint.id.startswith(name)]
+    found = tree.beginning_with(name)
     if len(found) == 1:
         return found[0]
     if found:

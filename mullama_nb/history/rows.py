@@ -44,6 +44,7 @@ class Rows:
         self._store = SegmentStore(max_bytes)
         self.are_whole = context.memory_kind == "snapshot"
         self.said: list[str] = []
+        self._holders: dict[str, dict[str, Checkpoint]] = {}  # by address and id
 
     @property
     def max_bytes(self) -> int:
@@ -84,7 +85,7 @@ class Rows:
         """Keep the whole state of where the context stands, if that checkpoint has none."""
         if checkpoint.tokens and checkpoint.address is None:
             assert checkpoint.parent is not None
-            checkpoint.address = self.keep(self.capture(checkpoint.parent))
+            self.assign(checkpoint, self.keep(self.capture(checkpoint.parent)))
             checkpoint.changed()
 
     def keep(self, segment: Segment) -> str:
@@ -103,9 +104,23 @@ class Rows:
         """Refer to rows that lie elsewhere; see ``SegmentStore.lend``."""
         self._store.lend(address, n_bytes, read)
 
+    def assign(self, checkpoint: Checkpoint, address: str | None) -> None:
+        """Say whose rows those of an address are, besides others' with equal ones."""
+        checkpoint.address = address
+        if address is not None:
+            self._holders.setdefault(address, {})[checkpoint.id] = checkpoint
+
+    def holders(self, address: str) -> list[Checkpoint]:
+        """The checkpoints whose rows those of an address are."""
+        return list(self._holders.get(address, {}).values())
+
     def drop(self, checkpoint: Checkpoint) -> None:
         """Forget a checkpoint's rows."""
         if checkpoint.address is not None:
+            holders = self._holders.get(checkpoint.address, {})
+            holders.pop(checkpoint.id, None)
+            if not holders:
+                self._holders.pop(checkpoint.address, None)
             self._store.release(checkpoint.address)
 
     def get(self, checkpoint: Checkpoint) -> Segment | None:
@@ -231,5 +246,5 @@ class Rows:
                 f"evaluated again{f', as {why}' if why else ''}"
             )
         self.drop(checkpoint)
-        checkpoint.address = address
+        self.assign(checkpoint, address)
         checkpoint.changed()

@@ -19,6 +19,7 @@ from .checkpoint import Checkpoint, check_notes
 from .compare import Difference, compare
 from .events import Tagged
 from .order import Job
+from .paths import Redo, common_ancestor
 from .refs import check_tag, resolve
 
 __all__ = ["CheckpointTree", "check_steps"]
@@ -108,7 +109,7 @@ class CheckpointTree(TreeBooks):
         kept = self.context.watermark
         if kept < self._head.stop:
             self._set_head(self._cut_at(self._head, kept))
-            self._redo.clear()
+            self._redo = None
             if self.keeps_snapshots and not self.uncommitted:
                 self._rows.keep_state(self._head)
 
@@ -126,7 +127,7 @@ class CheckpointTree(TreeBooks):
         whatever : bool
             Even if it has committed something by then; that checkpoint remains.
         """
-        home, redo, n_made = self._head, list(self._redo), self.n_made
+        home, redo, n_made = self._head, self._redo, self.n_made
         try:
             yield
         except BaseException:
@@ -163,6 +164,7 @@ class CheckpointTree(TreeBooks):
                 raise ParameterError(f"{len(logprobs)} logprobs do not fit {n} new tokens")
             if not n and not allow_empty:
                 self._head.metadata.update(metadata)
+                self.n_edits += 1
                 return self._head
             segment = self._rows.capture(self._head) if n else None
             return self._attach(segment, metadata, logprobs, is_head=True)
@@ -219,7 +221,7 @@ class CheckpointTree(TreeBooks):
             target = resolve(self, ref)
             with self.or_back():
                 self._go(target)
-            self._redo.clear()
+            self._redo = None
             return target
 
     def undo(self, n: int = 1, *, to: Checkpoint | None = None) -> Checkpoint:
@@ -244,7 +246,8 @@ class CheckpointTree(TreeBooks):
             at = at if to is None else to
             with self.or_back():
                 self._go(at)
-            self._redo += way
+            for checkpoint in way:
+                self._redo = Redo(checkpoint, self._redo)
             return at
 
     def redo(self, n: int = 1) -> Checkpoint:
@@ -252,17 +255,21 @@ class CheckpointTree(TreeBooks):
         check_steps(n)
         with self.operation():
             self.settle()  # a new branch; there is nothing ahead of it
-            if self._redo:
+            way = self._redo
+            if way is not None:
+                for _ in range(min(n, way.n) - 1):
+                    assert way.rest is not None
+                    way = way.rest
                 with self.or_back():
-                    self._go(self._redo[-n:][0])
-                del self._redo[-n:]
+                    self._go(way.checkpoint)
+                self._redo = way.rest
             return self._head
 
     def _go(self, target: Checkpoint) -> None:
         """Move context and head."""
         if target is self._head:
             return
-        common = _common_ancestor(self._head, target)
+        common = common_ancestor(self._head, target)
         ahead = []
         at = target
         while at is not common:
@@ -284,7 +291,7 @@ class CheckpointTree(TreeBooks):
         self.n_made = n_made
         with self.operation():
             self._go(head)
-            self._redo = list(redo)
+            self._redo = Redo.of(redo[::-1])
 
     # -- fork --------------------------------------------------------------------------------
 
@@ -322,7 +329,7 @@ class CheckpointTree(TreeBooks):
                     point = self._cut_at(checkpoint, position)
                 self._go(point)
                 logprobs = self._choose(chosen)
-            self._redo.clear()
+            self._redo = None
             return self.commit(logprobs=logprobs, **metadata) if chosen else point
 
     def fork_at(self, position: int) -> Checkpoint:
@@ -336,7 +343,7 @@ class CheckpointTree(TreeBooks):
             point = self._cut_at(self._head, position)
             with self.or_back():
                 self._go(point)
-            self._redo.clear()
+            self._redo = None
             return point
 
     @contextmanager
@@ -345,7 +352,7 @@ class CheckpointTree(TreeBooks):
         with self.turn():
             with self.operation():
                 self.settle()
-                home, redo = self._head, list(self._redo)
+                home, redo, n_edits = self._head, self._redo, self.n_edits
                 target = resolve(self, ref)
                 with self.or_back():
                     self._go(target)
@@ -356,7 +363,9 @@ class CheckpointTree(TreeBooks):
                     self.settle()
                     if home in self:
                         self._go(home)
-                        self._redo = [checkpoint for checkpoint in redo if checkpoint in self]
+                        if redo is not None and self.n_edits != n_edits:
+                            redo = Redo.of([c for c in redo if c in self])
+                        self._redo = redo
 
     def evaluate(self, tokens: Sequence[int], **options: Any) -> None:
         """Evaluate tokens behind the head within an operation; all of them or none.
@@ -480,10 +489,3 @@ def _position(checkpoint: Checkpoint, token: int | None) -> int:
     if isinstance(token, bool) or not isinstance(token, int) or not -n <= token <= n:
         raise ParameterError(f"token={token!r} is not in the checkpoint, which has {n} tokens")
     return checkpoint.start + (token + n if token < 0 else token)
-
-
-def _common_ancestor(a: Checkpoint, b: Checkpoint) -> Checkpoint:
-    if a.parent is b:  # an undo need not look further
-        return b
-    above = set(a.lineage())
-    return next(checkpoint for checkpoint in b.lineage() if checkpoint in above)

@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 __all__ = [
     "Answers",
     "Turn",
+    "begins_turn",
     "decoded",
     "message_parts",
     "message_text",
     "messages_on",
     "token_place",
+    "turns_back",
     "turns_on_path",
 ]
 
@@ -199,6 +201,15 @@ def decoded(vocabulary: Vocabulary, tokens: Sequence[int]) -> str:
     return codecs.getincrementaldecoder("utf-8")("replace").decode(data)
 
 
+def turns_back(checkpoint: Checkpoint) -> Iterator[Checkpoint]:
+    """The checkpoints up to one where messages end, the latest first, as far as they are asked."""
+    following: Mapping[str, Any] = {}
+    for at in checkpoint.lineage():
+        if not at.is_root and _ends_message(at.metadata, following):
+            yield at
+        following = at.metadata
+
+
 class Noted(Protocol):
     """What has notes: a checkpoint, or one that is saved."""
 
@@ -215,13 +226,24 @@ def turns_on_path(path: Sequence[N]) -> Iterator[N]:
     for index, checkpoint in enumerate(path):
         notes = checkpoint.metadata
         following = path[index + 1].metadata if index + 1 < len(path) else {}
-        if "role" not in notes or following.get("continues"):
-            continue
-        # Of a message that was cut only the beginning of an answer is one, unless what comes next
-        # says by itself what was said before it.
-        if notes.get("cut") and (notes["role"] != "assistant" or "history" in following):
-            continue
-        yield checkpoint
+        if _ends_message(notes, following):
+            yield checkpoint
+
+
+def _ends_message(notes: Mapping[str, Any], following: Mapping[str, Any]) -> bool:
+    """Whether a message ends between two checkpoints with these notes."""
+    if "role" not in notes or following.get("continues"):
+        return False
+    # Of a message that was cut only the beginning of an answer is one, unless what comes next says
+    # by itself what was said before it.
+    is_rest = notes["role"] != "assistant" or "history" in following
+    return not (notes.get("cut") and is_rest)
+
+
+def begins_turn(checkpoint: Checkpoint) -> bool:
+    """Whether a question begins here, or what else an answer may follow."""
+    notes = checkpoint.metadata
+    return notes.get("role") not in (None, "system", "assistant") and not notes.get("continues")
 
 
 def messages_on(

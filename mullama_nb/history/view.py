@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
@@ -11,6 +12,7 @@ from .changes import Changes
 from .checkpoint import ROOT_ID, Checkpoint
 from .drawing import draw_svg, draw_text
 from .order import Order
+from .paths import Redo, Totals
 from .refs import resolve
 from .rows import Rows
 from .sizes import KVBytes, MemoryReport, count_bytes, report_memory
@@ -39,6 +41,8 @@ class TreeView:
     root : Checkpoint
     n_made : int
         Checkpoints that were committed so far, pruned ones included.
+    n_edits : int
+        Changes to what was there already: cuts, removals, notes that were added.
     """
 
     def __init__(self, context: Context, max_bytes: int | None) -> None:
@@ -46,12 +50,15 @@ class TreeView:
         self.changes = Changes()
         self.root = Checkpoint(self, ROOT_ID, None, (), 0, {}, None)
         self.n_made = 0
+        self.n_edits = 0
         self.order = Order(context)
         self._rows = Rows(context, self.order, max_bytes)
         self._head = self.root
         self._by_id: dict[str, Checkpoint] = {self.root.id: self.root}
         self._tags: dict[str, Checkpoint] = {}
-        self._redo: list[Checkpoint] = []
+        self._redo: Redo | None = None
+        self._depths = Totals(_step_up)
+        self._sorted_ids: list[str] | None = None  # made when it is first asked for
         self._made: dict[str, int] = {}
 
     @property
@@ -78,12 +85,17 @@ class TreeView:
     @property
     def undo_steps(self) -> int:
         """How many times ``undo`` can be called."""
-        return sum(1 for _ in self.head.lineage()) - 1
+        return self._depths.at(self.head, self.n_edits)
 
     @property
     def redo_path(self) -> tuple[Checkpoint, ...]:
         """The checkpoints that ``redo`` would go to, one after the other."""
-        return tuple(reversed(self._redo))
+        return tuple(self._redo or ())
+
+    @property
+    def redo_way(self) -> Redo | None:
+        """The same as a chain, which costs nothing to get; None where there is none."""
+        return self._redo
 
     def __getitem__(self, ref: Checkpoint | str) -> Checkpoint:
         return resolve(self, ref)
@@ -131,6 +143,18 @@ class TreeView:
         """The checkpoints that say a text, upper and lower case alike."""
         wanted = text.casefold()
         return [checkpoint for checkpoint in self if wanted in checkpoint.text.casefold()]
+
+    def beginning_with(self, prefix: str) -> list[Checkpoint]:
+        """The checkpoints, the root included, whose ids begin so."""
+        ids = self._sorted_ids
+        if ids is None:
+            ids = self._sorted_ids = sorted(self._by_id)
+        found: list[Checkpoint] = []
+        for index in range(bisect_left(ids, prefix), len(ids)):
+            if not ids[index].startswith(prefix):
+                break
+            found += filter(None, [self._by_id.get(ids[index])])
+        return found
 
     def tokens(self, ref: Checkpoint | str = "HEAD") -> tuple[int, ...]:
         """All tokens up to a ref."""
@@ -183,3 +207,7 @@ class TreeView:
 def cuts_key(identifier: str) -> str:
     """The key under which cuts inside a checkpoint are counted."""
     return f"{identifier} cut"
+
+
+def _step_up(checkpoint: Checkpoint) -> tuple[int, Checkpoint | None]:
+    return int(checkpoint.parent is not None), checkpoint.parent

@@ -20,7 +20,7 @@ def chat_model(tiny: ModelMaker) -> Model:
     return tiny("llama", chat_template=CHATML)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def new_chat(chat_model: Model) -> ChatMaker:
     """Make a chat of 512 cells and one thread."""
 
