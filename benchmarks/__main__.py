@@ -14,6 +14,7 @@ _NAMES = (
     "generation",
     "sessions",
     "store",
+    "crashes",
     "resume",
     "tree",
     "replay",

@@ -3,7 +3,8 @@
 1,000 sessions (a quarter with ``--quick``) begin with one system prompt of 1,000 tokens and go on
 with 50 tokens of their own. Disk is all of the folder, against the rows of one prompt and of all
 own tokens. Opening takes turns with evaluating the prompt, in a context that exists already. Then 8
-processes save, open, delete and collect on one store for 60 seconds, and are killed at random.
+processes save, open, rename, restore, delete and collect on one store for 60 seconds, all of them
+add to one chat, rename it and take it over, and they are killed at random.
 """
 
 from __future__ import annotations
@@ -91,11 +92,13 @@ def _sharing(effort: Effort) -> Iterator[Row]:
 
 def _stress(effort: Effort) -> Iterator[Row]:
     rng, seconds = random.Random(2), effort.scaled(_SECONDS)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as notes:
 
         def start() -> subprocess.Popen[bytes]:
-            arguments = [sys.executable, str(_CHILD), folder, str(rng.randrange(10**6)), "600"]
-            return subprocess.Popen(arguments, stderr=subprocess.PIPE)
+            seed = str(rng.randrange(10**6))
+            said = str(Path(notes) / f"said-{seed}")
+            arguments = [sys.executable, str(_CHILD), folder, seed, "600", said]
+            return subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
         running, n_killed, n_failed = [start() for _ in range(_PROCESSES)], 0, 0
         until = time.monotonic() + seconds
@@ -110,15 +113,22 @@ def _stress(effort: Effort) -> Iterator[Row]:
                 running.append(start())
         store = SessionStore(folder)
         damages, names = store.verify(), store.names()
-        for name in names:
+        chats = {name for name in names if store.info(name).kind == "chat"}
+        for name in {*names} - chats:
             store.open_whole(name)
+        found = {entry.id for name in chats for entry in store.open_chat(name)[3].entries}
+        said = {turn for path in Path(notes).iterdir() for turn in path.read_text().split()}
+        n_lost = len(said - found)
         store.gc()
         with store.catalog.reading() as connection:
             n_segments = len(store.catalog.segments(connection))
         n_orphans = len([*(Path(folder) / "segments").iterdir()]) - n_segments
         case = f"{_PROCESSES} processes for {seconds} s, {n_killed} killed, {len(names)} names left"
-        figure = f"{len(damages)} damaged, {n_failed} errors, {n_orphans} orphans"
-        yield _row(case, figure, "none", not (damages or n_failed or n_orphans))
+        figure = (
+            f"{len(damages)} damaged, {n_failed} errors, {n_orphans} orphans, "
+            f"{n_lost} of {len(said):,} turns of one chat lost"
+        )
+        yield _row(case, figure, "none", not (damages or n_failed or n_orphans or n_lost))
 
 
 def run(effort: Effort) -> Sequence[Table]:

@@ -257,6 +257,9 @@ class MullamaMagics(Magics):
         argument("action", choices=_SESSION_ACTIONS, help="what to do"),
         argument("name", nargs="?", help="the name to save under, or to load"),
         argument("--folder", help="where; the user's data folder if not given"),
+        argument("--replace", action="store_true", help="keep what is there as an earlier version"),
+        argument("--merge", action="store_true", help="take in what is there as branches"),
+        argument("--take-over", action="store_true", help="even while another process saves there"),
     )
     def session(self, line: str) -> Chat | None:
         """Save the chat with its whole tree under a name, load one, or list what is saved."""
@@ -267,7 +270,13 @@ class MullamaMagics(Magics):
         if arguments.name is None:
             raise UsageError(f"%session {arguments.action} needs a name")
         if arguments.action == "save":
-            self.the_chat().save(arguments.name, arguments.folder)
+            self.the_chat().save(
+                arguments.name,
+                arguments.folder,
+                replace=arguments.replace,
+                merge=arguments.merge,
+                take_over=arguments.take_over,
+            )
             return None
         model = self._fitting_model(SessionStore(arguments.folder), arguments.name)
         chat = Chat.open(arguments.name, model, arguments.folder)

@@ -172,9 +172,11 @@ class Conversation:
         """Show the tree."""
         click.echo(str(self.chat.tree))
 
-    def save(self, name: str) -> None:
+    def save(self, name: str, how: str = "") -> None:
         """Save the chat, and from then on after each turn."""
-        self.chat.autosave(name)
+        if how not in ("", "replace", "merge"):
+            raise ParameterError(f"{how!r} is no way to save: say replace or merge")
+        self.chat.autosave(name, replace=how == "replace", merge=how == "merge")
         note(f"saved as {name}, and again after each turn")
 
     def open(self, name: str) -> None:
@@ -223,7 +225,7 @@ _USAGE = {
     "tag": "<name>",
     "checkout": "<ref>",
     "tree": "",
-    "save": "<name>",
+    "save": "<name> [replace|merge]",
     "open": "<name>",
     "sessions": "",
     "kv": "",

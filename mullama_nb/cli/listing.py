@@ -43,11 +43,16 @@ def as_dict(entry: StoredSession) -> dict[str, Any]:
         "shared_bytes": entry.shared_bytes,
         "created": None if entry.created is None else entry.created.isoformat(),
         "live": entry.is_live,
+        "version": entry.version,
+        "current": entry.is_current,
+        "saved": None if entry.saved is None else entry.saved.isoformat(),
     }
 
 
-def print_sessions(entries: Sequence[StoredSession], *, as_json: bool = False) -> None:
-    """Print sessions, one a line."""
+def print_sessions(
+    entries: Sequence[StoredSession], *, as_json: bool = False, versions: bool = False
+) -> None:
+    """Print sessions, one a line, and which version each is if there may be more than one."""
     if as_json:
         click.echo(json.dumps([as_dict(entry) for entry in entries], ensure_ascii=False))
         return
@@ -56,6 +61,8 @@ def print_sessions(entries: Sequence[StoredSession], *, as_json: bool = False) -
         return
     table = Table(box=None, pad_edge=False)
     table.add_column("name", no_wrap=True, overflow="fold")
+    if versions:
+        table.add_column("version", justify="right", no_wrap=True)
     for heading in ("kind", "model"):
         table.add_column(heading, no_wrap=True, overflow="ellipsis")
     for heading in ("tokens", "own", "shared", "age"):
@@ -64,13 +71,14 @@ def print_sessions(entries: Sequence[StoredSession], *, as_json: bool = False) -
     for entry in entries:
         table.add_row(
             entry.name,
+            *([str(entry.version)] if versions else []),
             entry.kind,
             entry.model or "",
             f"{entry.n_tokens:,}",
             size(entry.own_bytes),
             size(entry.shared_bytes),
             age(entry.age),
-            "live" if entry.is_live else "",
+            "live" if entry.is_live else "" if entry.is_current else "earlier",
         )
     # In a pipe nothing is shortened.
     Console(markup=False, width=None if sys.stdout.isatty() else 10_000).print(table)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,14 @@ from click.shell_completion import CompletionItem
 from ..engine.locate import known_models, locate_model
 from ..engine.model import Model
 from ..engine.params import ContextParams
-from ..errors import MullamaError, ParameterError, SessionNotFoundError
+from ..engine.stored import params_from_file
+from ..errors import (
+    MullamaError,
+    ParameterError,
+    SessionFormatError,
+    SessionNotFoundError,
+    shown,
+)
 from ..history.chat import Chat
 from ..sessions.listing import StoredSession
 from ..sessions.manager import SessionManager
@@ -59,13 +67,23 @@ _model = click.option(
 )
 
 
+_take_over = click.option(
+    "--take-over", is_flag=True, help="Even while a running process saves its chat there."
+)
+
+
 @session.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
+@click.option("--all", "earlier", is_flag=True, help="Earlier versions, too, which gc removes.")
 @click.pass_obj
-def list_(store: SessionStore, *, as_json: bool) -> None:
+def list_(store: SessionStore, *, as_json: bool, earlier: bool) -> None:
     """List the sessions."""
     with speaking_plainly():
-        print_sessions(store.entries(), as_json=as_json)
+        entries = store.entries(earlier=earlier)
+        print_sessions(entries, as_json=as_json, versions=earlier)
+        damaged = sorted({*store.names()} - {entry.name for entry in entries if entry.is_current})
+    if damaged:
+        note(f"damaged, as session verify says: {', '.join(damaged)}")
 
 
 @session.command()
@@ -108,23 +126,37 @@ def load(store: SessionStore, name: str, *, model: str | None, max_tokens: int |
 
 @session.command()
 @click.argument("names", nargs=-1, required=True, shell_complete=_complete_name)
+@_take_over
 @click.pass_obj
-def delete(store: SessionStore, names: tuple[str, ...]) -> None:
-    """Forget sessions, and remove what only they needed."""
+def delete(store: SessionStore, names: tuple[str, ...], *, take_over: bool) -> None:
+    """Forget sessions with their earlier versions, and remove what only they needed."""
     with speaking_plainly():
         for name in names:
-            store.delete(name)
+            store.delete(name, take_over=take_over)
             note(f"deleted {name}")
 
 
 @session.command()
 @_name
 @click.argument("new_name")
+@_take_over
 @click.pass_obj
-def rename(store: SessionStore, name: str, new_name: str) -> None:
+def rename(store: SessionStore, name: str, new_name: str, *, take_over: bool) -> None:
     """Give a session another name."""
     with speaking_plainly():
-        store.rename(name, new_name)
+        store.rename(name, new_name, take_over=take_over)
+
+
+@session.command()
+@_name
+@click.option("--version", type=click.IntRange(min=1), help="As list --all says; or the latest.")
+@_take_over
+@click.pass_obj
+def restore(store: SessionStore, name: str, *, version: int | None, take_over: bool) -> None:
+    """Go back to what was replaced; what NAME means now becomes an earlier version."""
+    with speaking_plainly():
+        store.restore(name, version, take_over=take_over)
+        note(f"{name} is version {store.info(name).version} again")
 
 
 @session.command()
@@ -171,7 +203,7 @@ def verify(store: SessionStore) -> None:
 @session.command()
 @click.pass_obj
 def gc(store: SessionStore) -> None:
-    """Remove what no session needs."""
+    """Remove earlier versions, and what no session needs."""
     with speaking_plainly():
         note(f"{size(store.gc())} became free")
 
@@ -197,19 +229,23 @@ def _opened(store: SessionStore, name: str, model: str | None) -> Chat:
     return chat
 
 
-def _params(settings: Any, n_ctx: int | None) -> ContextParams:
+def _params(settings: Mapping[str, Any], n_ctx: int | None) -> ContextParams:
     """The context that a session fits."""
     if not settings:
         return ContextParams(n_ctx=n_ctx)
-    rope = settings["rope"]
-    return ContextParams(
-        n_ctx=n_ctx,
-        kv_cache_type=(settings["type_k"], settings["type_v"]),
-        flash_attention=settings["flash_attention"],
-        rope_scaling=rope["scaling"],
-        rope_freq_base=rope["freq_base"],
-        rope_freq_scale=rope["freq_scale"],
-        yarn_orig_ctx=rope["yarn_orig_ctx"],
+    rope = settings.get("rope")
+    if not isinstance(rope, Mapping):
+        raise SessionFormatError(f"the session's rope settings are {shown(rope)}, no mapping")
+    return params_from_file(
+        {
+            "n_ctx": n_ctx,
+            "kv_cache_type": (settings.get("type_k"), settings.get("type_v")),
+            "flash_attention": settings.get("flash_attention"),
+            "rope_scaling": rope.get("scaling"),
+            "rope_freq_base": rope.get("freq_base"),
+            "rope_freq_scale": rope.get("freq_scale"),
+            "yarn_orig_ctx": rope.get("yarn_orig_ctx"),
+        }
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from history.crashes import crash
 from tiny_models import CHATML
 
 from mullama_nb import Chat, ContextParams, Model, SessionManager
@@ -287,3 +288,20 @@ def test_a_loser_that_is_merged_goes_on(model: Model, tmp_path: Path) -> None:
     found = Chat.open("sky", model, tmp_path)
     assert found.messages == older.messages
     assert any("Two?" in c.text for c in found.tree)
+
+
+# -- kill -9 -------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is POSIX")
+def test_a_notebook_that_is_killed_and_run_from_its_top_loses_no_turn(
+    model: Model, tmp_path: Path
+) -> None:
+    n_turns, n_lost, n_failed = crash(model.path, tmp_path, 4, seed=1)
+    assert n_turns > 0
+    assert (n_lost, n_failed) == (0, 0)
+    store = SessionStore(tmp_path)
+    assert [v.version for v in store.versions("sky")] == [1]
+    assert store.verify() == []
+    assert store.gc() >= 0
+    assert not [*(tmp_path / "owners").iterdir()]

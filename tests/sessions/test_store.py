@@ -8,13 +8,12 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sessions.store_child import check, save
+from sessions.store_child import NAMES, check, save, turns
 from tiny_models import CHATML
 
 from mullama_nb import Chat, ContextParams, Model, SessionManager
@@ -320,18 +319,23 @@ def test_a_store_that_another_process_is_making_is_waited_for(tmp_path: Path) ->
 @pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is POSIX")
 def test_processes_that_are_killed_leave_a_sound_store(tmp_path: Path) -> None:
     rng, child = random.Random(1), Path(__file__).with_name("store_child.py")
+    folder = tmp_path / "store"
 
     def start() -> subprocess.Popen[bytes]:
-        arguments = [sys.executable, child, tmp_path, str(rng.randrange(10**6)), "60"]
-        return subprocess.Popen(arguments, stderr=subprocess.PIPE)
+        seed = str(rng.randrange(10**6))
+        arguments = [sys.executable, child, folder, seed, "600", tmp_path / f"said-{seed}"]
+        return subprocess.Popen(
+            arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
+        )
 
     running = [start() for _ in range(4)]
     failures = []
     try:
-        until = time.monotonic() + 5
-        while time.monotonic() < until:
-            time.sleep(rng.uniform(0.3, 0.7))
+        for _ in range(8):
             victim = running.pop(rng.randrange(len(running)))
+            assert victim.stdout is not None
+            for _ in range(rng.randrange(10, 60)):  # anywhere between two of them, or in one
+                victim.stdout.read(1)
             victim.kill()
             failures.append(victim.communicate()[1])
             running.append(start())
@@ -340,16 +344,19 @@ def test_processes_that_are_killed_leave_a_sound_store(tmp_path: Path) -> None:
             process.kill()
             failures.append(process.communicate()[1])
     assert {*failures} == {b""}
-    store = SessionStore(tmp_path)
+    store = SessionStore(folder)
     assert store.names()
     assert store.verify() == []
-    for name in store.names():
+    for name in {*store.names()}.difference(NAMES):
         check(store, name)
+    said = {turn for path in tmp_path.glob("said-*") for turn in path.read_text().split()}
+    assert said
+    assert said <= turns(store)
     store.gc()
     with store.catalog.reading() as connection:
-        versions = Versions(connection, tmp_path)
+        versions = Versions(connection, folder)
         needed = {a for v in versions.all() for a in versions.checked_addresses(v)}
-    assert {path.name for path in files(tmp_path)} == {f"{a}.segment" for a in needed}
+    assert {path.name for path in files(folder)} == {f"{a}.segment" for a in needed}
     assert store.gc() == 0
 
 
