@@ -207,8 +207,10 @@ class Runner:
     def _await_ahead(self) -> None:
         """Let the worker evaluate what a stream handed out, as long as that stream goes on."""
         ahead = self._ahead
-        while ahead and not self.in_callback() and self._open is ahead[0] and not ahead[1].done():
-            wait_for_all([ahead[1]], WAIT_SECONDS)
+        while ahead and not self.in_callback() and self._open is ahead[0]:
+            with interrupts_held():  # or one could leave the future's lock taken
+                if wait_for_all([ahead[1]], WAIT_SECONDS).done:
+                    return
 
     def submit(self, job: Callable[[], T]) -> Future[T]:
         """Queue a job that takes the lock by itself."""
@@ -232,9 +234,10 @@ class Runner:
                 future = self.submit(job)
             return self._worker.wait(future, stop)
         except KeyboardInterrupt:  # it may have come before the waiting began
-            stop()
-            if future is not None and not future.cancelled():
-                wait_for_all([future])
+            with interrupts_held():
+                stop()
+                if future is not None and not future.cancelled():
+                    wait_for_all([future])
             raise
 
     async def await_(self, job: Callable[[], T], ticket: Ticket) -> T:

@@ -13,7 +13,6 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from functools import partial
 from types import FrameType
 from typing import Any, TypeVar
@@ -208,7 +207,7 @@ class Worker:
                 "a callback of a running evaluation cannot evaluate on the same context; "
                 "do it after the call has returned"
             )
-        with _order:
+        with interrupts_held(), _order:
             if self._is_closed:
                 raise RuntimeError(f"the worker {self._name!r} was closed")
             for worker in list(_workers):
@@ -242,37 +241,48 @@ class Worker:
         """
         interrupt: BaseException | None = None
         asked: Callable[[], bool] | None = getattr(_this_thread, "asked", None)
-        while True:
+        # Futures wait in Python: an interrupt there may leave their lock taken for ever.
+        ended: list[object] = []
+        bell = threading.Lock()
+        bell.acquire()
+        is_awaited = is_stopped = False
+
+        def note(_: object) -> None:
+            ended.append(None)
+            bell.release()
+
+        while not ended:
             try:
-                if interrupt is None and asked is not None and asked():
-                    interrupt = GivenUp()
-                    stop()
-                try:
-                    result = future.result(WAIT_SECONDS)
-                except FutureTimeoutError as error:
-                    if future.done() and future.exception() is error:  # the job's own
-                        raise
-                    continue
-                break
+                with interrupts_held():
+                    if not is_awaited:
+                        future.add_done_callback(note)
+                        is_awaited = True
+                    if interrupt is None and asked is not None and asked():
+                        interrupt = GivenUp()
+                    if interrupt is not None and not is_stopped:
+                        stop()
+                        is_stopped = True
+                bell.acquire(timeout=WAIT_SECONDS)
             except KeyboardInterrupt as error:
-                interrupt = error
-                stop()
+                interrupt, is_stopped = error, False
+        with interrupts_held():
+            try:
+                result = future.result()
             except CancelledError:
                 if interrupt is None:
                     raise
-                break
         if interrupt is not None:
             raise interrupt
         return result
 
     def rest(self) -> None:
         """End the thread until there is something to do."""
-        with _order:
+        with interrupts_held(), _order:
             self._rest()
 
     def close(self) -> None:
         """End the thread once its jobs are done."""
-        with _order:
+        with interrupts_held(), _order:
             self._is_closed = True
             if self._executor is not None:
                 self._executor.shutdown(wait=False)

@@ -6,43 +6,35 @@ import os
 import random
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import llama_cpp
 import numpy as np
 import pytest
 from conftest import ModelMaker
 from engine.helpers import PARAMS, assert_twins, context_of, words
+from interrupting import count_lines, interrupt
 from tiny_models import CHATML
+from waiting import gate, in_thread, wait_until
 
 from mullama_nb import Context, Model
 
-pytestmark = [
-    pytest.mark.usefixtures("no_deadlock"),
-    pytest.mark.skipif(os.name == "nt", reason="signals are another thing there"),
-]
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals are another thing there")
 
 ROUNDS = 7
 
 
 @pytest.fixture(autouse=True)
 def default_handler() -> Iterator[None]:
+    """Python's own handler, which must be there again whatever happened."""
     previous = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    signal.signal(signal.SIGINT, previous)
-
-
-def interrupt_after(seconds: float, job: Callable[[], object]) -> None:
-    """Repeat a job until an interrupt, which a timer sends, ends it."""
-    timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT))
-    with pytest.raises(KeyboardInterrupt):  # noqa: PT012 - it may come at any line
-        timer.start()
-        ends = time.monotonic() + 20
-        while time.monotonic() < ends:
-            job()
-    timer.join()
+    try:
+        yield
+        found = signal.getsignal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    assert found is signal.default_int_handler
 
 
 def check(context: Context, tmp_path: Path) -> None:
@@ -123,23 +115,37 @@ def test_an_interrupt_leaves_an_exact_context(
     model = tiny(architecture, chat_template=CHATML)
     context = Context(model, PARAMS.with_changes(n_batch=32, n_ubatch=32))
     rng = random.Random(job.__name__)
+    n_lines = count_lines(lambda: job(context, tmp_path))
     for _ in range(ROUNDS):
-        interrupt_after(rng.uniform(0.001, 0.03), lambda: job(context, tmp_path))
+        interrupt(lambda: job(context, tmp_path), rng.randint(1, n_lines))
         check(context, tmp_path)
 
 
-def test_interrupts_while_a_real_model_works(smollm2: Model, tmp_path: Path) -> None:
+def test_interrupts_while_a_real_model_works(
+    smollm2: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     context = Context(smollm2, PARAMS.with_changes(n_ctx=1024))
     text = "It was a bright cold day in April, and the clocks were striking thirteen. " * 6
     n_tokens = len(smollm2.tokenize(text))
+    decode = llama_cpp.llama_decode
 
     def job() -> None:
         context.clear()
         context.generate(text, 40, seed=1)
 
-    for seconds in (0.05, 0.3, 0.6):
-        interrupt_after(seconds, job)
-        assert context.token_count() in (0, *range(n_tokens, n_tokens + 41))
+    def interrupted(*arguments: object) -> int:
+        os.kill(os.getpid(), signal.SIGINT)  # native code runs while the main thread hears of it
+        return int(decode(*arguments))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(llama_cpp, "llama_decode", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            job()
+    assert context.token_count() == 0
+    n_lines = count_lines(job)
+    for part in (0.3, 0.9):
+        interrupt(job, int(part * n_lines))
+        assert context.token_count() in range(n_tokens, n_tokens + 41)
     context.evaluate("The end.")
     context.save_session(tmp_path / "s")
     other = Context(smollm2, context.params)
@@ -150,24 +156,29 @@ def test_interrupts_while_a_real_model_works(smollm2: Model, tmp_path: Path) -> 
 def test_an_interrupt_is_for_the_request_that_waits(tiny: ModelMaker) -> None:
     context = context_of(tiny(), words(20))
     running, results = threading.Event(), []
-    gate = threading.Event()
+    with gate() as go_on:
 
-    def listen(_token: object) -> None:
-        running.set()
-        gate.wait(5)
+        def listen(_token: object) -> None:
+            running.set()
+            go_on.wait()
 
-    thread = threading.Thread(
-        target=lambda: results.append(context.generate(None, 6, on_token=listen))
-    )
-    thread.start()
-    running.wait(5)
-    # Queued behind the other thread's request, it is given up at once and that one goes on.
-    began = time.monotonic()
-    interrupt_after(0.05, lambda: context.generate(None, 400))
-    assert time.monotonic() - began < 3
-    assert not results
-    gate.set()
-    thread.join()
+        def generate() -> None:
+            results.append(context.generate(None, 6, on_token=listen))
+
+        def interrupt_the_other() -> None:
+            wait_until(context._runner._worker._executor._work_queue.qsize)
+            os.kill(os.getpid(), signal.SIGINT)
+
+        thread = in_thread(generate)
+        running.wait()
+        # Queued behind the other thread's request, it is given up at once and that one goes on.
+        interrupting = in_thread(interrupt_the_other)
+        with pytest.raises(KeyboardInterrupt):
+            context.generate(None, 400)
+        interrupting.join()
+        assert not results
+        go_on.set()
+        thread.join()
     assert len(results[0].tokens) == 6
     assert results[0].finish_reason == "length"
     assert context.token_count() == 26
