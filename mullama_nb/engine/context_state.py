@@ -13,6 +13,7 @@ from ..errors import ContextError, InexactWarning, ParameterError
 from ..state.layout import Shape, Structure
 from . import compatibility, resting
 from .cells import Cells
+from .contention import Waiting, waiting
 from .memory import Logits
 from .memory_kind import MemoryKind
 from .model import Model
@@ -179,6 +180,16 @@ class ContextState:
     def memory_kind(self) -> MemoryKind:
         """What the model's memory allows: ``"cuttable"``, ``"windowed"`` or ``"snapshot"``."""
         return self._host.kind
+
+    @property
+    def waiting(self) -> Waiting:
+        """How the threads that compute a token wait for each other at present.
+
+        ``"spinning"``, the fastest, or ``"yielding"`` while other programs need the CPUs;
+        ``"as set"`` by ``OMP_WAIT_POLICY`` and its like; ``"unknown"`` where it cannot be switched;
+        ``"alone"`` where there is one thread. Results never depend on it.
+        """
+        return waiting(max(self.params.threads))
 
     @property
     def layout(self) -> tuple[Structure, Shape]:

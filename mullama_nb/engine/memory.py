@@ -22,6 +22,7 @@ from ..errors import DecodeError
 from ..state.buffer import empty_bytes
 from ..state.file import page_offset
 from ..state.layout import HEADER, ByteArray, SequenceState, Shape, Structure, join
+from .contention import watched
 from .memory_kind import MemoryKind, memory_kind, n_swa, structures
 from .model import Model
 from .native import StopFlag
@@ -109,13 +110,17 @@ class Memory:
         self._held_from = 0
         self.n_batch = int(llama_cpp.llama_n_batch(handle))
         self._batch = llama_cpp.llama_batch_init(self.n_batch, 0, 1)
+        n_threads = int(llama_cpp.llama_n_threads(handle))
+        decode = partial(llama_cpp.llama_decode, handle, self._batch)
+        self._decode_single = watched(n_threads, decode)
+        self._decode_many = watched(int(llama_cpp.llama_n_threads_batch(handle)), decode)
         # A generation decodes one token at a time, when the caches hold weights and every line of
         # anything else is missing: what stays the same is written once.
         self._one = llama_cpp.llama_batch_init(1, 0, 1)
         self._one.n_tokens = 1
         self._one.n_seq_id[0], self._one.seq_id[0][0], self._one.logits[0] = 1, _PATH, True
         self._one_token, self._one_position = self._one.token, self._one.pos
-        self._decode_one = partial(llama_cpp.llama_decode, handle, self._one)
+        self._decode_one = watched(n_threads, partial(llama_cpp.llama_decode, handle, self._one))
         first = _PIN + int(self.window > 0)
         n_branches = min(int(llama_cpp.llama_n_seq_max(handle)) - first, self.n_batch)
         self.branch_sequences = range(first, first + n_branches)
@@ -205,7 +210,7 @@ class Memory:
             batch.seq_id[i][0] = sequences[i]
             batch.logits[i] = i >= n - n_outputs
         with self._stopped_by_flag() if stoppable else contextlib.nullcontext():
-            status = decoding(partial(llama_cpp.llama_decode, self._handle, batch))
+            status = decoding(self._decode_many if n > 1 else self._decode_single)
         if status:
             self._take_back(status, positions, sequences)
         self._held_from = n - n_outputs

@@ -162,8 +162,8 @@ def decoding(job: Callable[[], T]) -> T:
     """Run a decode on this thread if it is a worker's, and else on one that ends with it.
 
     OpenMP makes a team of threads for each thread that decodes and keeps it until that one ends.
-    With more of them than cores none waits awake for the next node of a graph any more, and every
-    token in the process takes 1.4 times as long.
+    With more of their threads than CPUs none waits awake for the next node of a graph any more (see
+    :mod:`.openmp`), and every token in the process takes 1.4 times as long.
     """
     if getattr(_this_thread, "decodes", False):
         return job()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -139,6 +140,28 @@ def test_doctor_names_what_there_is(run: Run) -> None:
     assert "smollm2" in found["models"]
     assert found["packages"]["llama-cpp-python"] != "missing"
     assert "llama.cpp" in run("doctor").stdout
+
+
+def test_doctor_says_how_much_of_the_machine_is_ours(run: Run, home: dict[str, str]) -> None:
+    for name in [name for name in home if name.startswith(("OMP_", "GOMP_"))]:
+        del home[name]
+    home |= {"CPU_LIMIT": "1.5", "MEM_LIMIT": "2G"}
+    found = json.loads(run("doctor", "--json").stdout)
+    assert found["cpus"]["usable"] == 1
+    assert found["threads"] == {"token": 1, "prompt": 1}
+    assert 0 < found["memory"]["free"] < found["memory"]["total"] == 2 << 30
+    assert found["waiting"] == {"now": "alone", "because": "one thread waits for nobody"}
+    said = run("doctor").stdout
+    assert re.search(
+        r"^cpus        1 of \d+ with the time of 1\.5, by CPU_LIMIT$", said, re.MULTILINE
+    )
+    assert re.search(r"^memory      \d\.\d GB free of 2\.1 GB, by MEM_LIMIT$", said, re.MULTILINE)
+    assert "ignored" not in said
+    home |= {"CPU_LIMIT": "many", "OMP_WAIT_POLICY": "passive"}
+    said = run("doctor").stdout
+    assert "ignored     CPU_LIMIT='many' is not a number of CPUs and was ignored\n" in said
+    if sys.platform == "linux" and found["cpus"]["affinity"] > 1:
+        assert "waiting     as set: OMP_WAIT_POLICY=passive is left alone\n" in said
 
 
 def test_lab_copies_the_lessons_once(run: Run, tmp_path: Path) -> None:
