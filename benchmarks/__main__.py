@@ -18,6 +18,7 @@ _NAMES = (
     "resume",
     "tree",
     "replay",
+    "busy",
     "browser",
     "exactness",
     "fuzz",
