@@ -14,6 +14,7 @@ __all__ = ["Vocabulary"]
 
 _LSTRIP = 1 << 7  # LLAMA_TOKEN_ATTR_LSTRIP
 _RSTRIP = 1 << 8  # LLAMA_TOKEN_ATTR_RSTRIP
+_REMEMBERED = 1 << 20  # characters; as many again that are older
 
 
 class Vocabulary:
@@ -34,6 +35,9 @@ class Vocabulary:
         self._pieces: dict[tuple[int, bool], bytes] = {}
         self._texts: dict[int, str | None] = {}
         self._ends: dict[int, bool] = {}
+        self._fragments: dict[str, list[int]] = {}
+        self._older_fragments: dict[str, list[int]] = {}
+        self._n_characters = 0
 
     def _or_none(self, token: int) -> int | None:
         return int(token) if 0 <= token < self.n_tokens else None
@@ -80,7 +84,7 @@ class Vocabulary:
                 fragment = part.replace(escape, "")
                 if strip_next:
                     fragment = fragment.lstrip()
-                tokens += self.tokenize(fragment)
+                tokens += self._tokens_of(fragment)
                 strip_next = strip_next and not fragment
             else:
                 attributes = llama_cpp.llama_vocab_get_attr(self.handle, control)
@@ -89,6 +93,23 @@ class Vocabulary:
                 tokens.append(control)
                 strip_next = bool(attributes & _RSTRIP)
         return tokens
+
+    def _tokens_of(self, fragment: str) -> list[int]:
+        """Tokens of a text between control tokens, remembered.
+
+        They depend on nothing else, and a conversation says all of its earlier texts again at each
+        turn: only what is new in it is tokenized.
+        """
+        known = self._fragments.get(fragment)
+        if known is None:
+            known = self._older_fragments.get(fragment)
+            known = self.tokenize(fragment) if known is None else known
+            self._fragments[fragment] = known
+            self._n_characters += len(fragment)
+            if self._n_characters > _REMEMBERED:  # what was not said since then is forgotten
+                self._older_fragments, self._fragments = self._fragments, {}
+                self._n_characters = 0
+        return known
 
     def _without_trailing_space(self, tokens: list[int]) -> list[int]:
         while tokens and not self.is_control(tokens[-1]) and not self.piece(tokens[-1]).strip():

@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 from conftest import ModelMaker
 from engine.helpers import PARAMS, context_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tiny_models import CHATML, IM_END, IM_START
 
 from mullama_nb import Context, Model
+from mullama_nb.engine import vocabulary as vocabulary_module
+from mullama_nb.engine.vocabulary import Vocabulary
 from mullama_nb.errors import ContextFullError, ParameterError
 
 TEXTS = [
@@ -170,3 +174,40 @@ def test_a_context_of_the_real_vocabulary(smollm2: Model) -> None:
     assert context.text() == "Grüße 🙂\0<|im_end|>"
     assert context.tokens[-1] == IM_END
     assert context.text(special=False) == "Grüße 🙂\0"
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.sampled_from([*TEXTS[:8], "a", " b ", "<|im_start|>"]), max_size=9))
+def test_what_is_remembered_is_what_is_tokenized(tiny: ModelMaker, texts: list[str]) -> None:
+    vocabulary = tiny().vocabulary
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vocabulary_module, "_REMEMBERED", 20)
+        for n in range(len(texts)):
+            said = "".join(texts[:n]) + "<|im_end|>" + "".join(texts[n:])
+            fresh = Vocabulary(vocabulary.handle)
+            assert vocabulary.tokenize_escaped(said, "\ufdd0") == fresh.tokenize_escaped(
+                said, "\ufdd0"
+            )
+            assert len(vocabulary._fragments) <= 20
+
+
+def test_only_what_is_new_in_a_conversation_is_tokenized(tiny: ModelMaker) -> None:
+    model = tiny(chat_template=CHATML)
+    vocabulary = model.vocabulary
+    messages = []
+    for i in range(200):
+        messages.append({"role": "user", "content": f"Q{i}"})
+        messages.append({"role": "assistant", "content": f"A{i}"})
+    before = model.apply_chat_template(messages, add_generation_prompt=False)
+    new: list[str] = []
+    tokenize = vocabulary.tokenize
+
+    def counted(text: str, *, special: bool = False) -> list[int]:
+        new.append(text)
+        return tokenize(text, special=special)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vocabulary, "tokenize", counted)
+        again = model.apply_chat_template([*messages, {"role": "user", "content": "new"}])
+    assert new == ["user\nnew", "assistant\n"]
+    assert again.tokens[: len(before.tokens)] == before.tokens
