@@ -22,6 +22,8 @@ __all__ = ["Row", "draw_svg", "draw_text", "label", "lay_out", "words"]
 
 _LABEL_CHARACTERS = 56
 _MOST_ROWS = 200
+_BEHIND_HEAD = 50
+_WIDTH, _ROOM_FOR_TEXT = 720, 480
 _ROW, _LANE, _LEFT, _RADIUS = 24, 16, 14, 5
 
 
@@ -102,12 +104,25 @@ def _marks(tree: TreeView, checkpoint: Checkpoint) -> list[str]:
     return marks
 
 
+def _window(tree: TreeView, rows: Sequence[Row]) -> range:
+    """The rows that are shown: the first ones or, where the head is not among them, those up to it.
+
+    What follows the head is shown too, as far as it leaves most of the room to what led there.
+    """
+    if len(rows) <= _MOST_ROWS:
+        return range(len(rows))
+    head = next(i for i, row in enumerate(rows) if row.checkpoint is tree.head)
+    stop = _MOST_ROWS if head < _MOST_ROWS else min(len(rows), head + 1 + _BEHIND_HEAD)
+    return range(stop - _MOST_ROWS, stop)
+
+
 def draw_text(tree: TreeView) -> str:
-    """The tree as text, at most 200 rows of it."""
+    """The tree as text, at most 200 rows of it; the head is one of them."""
     active = set(tree.head.lineage())
     rows = lay_out(tree)
-    out = []
-    for row in rows[:_MOST_ROWS]:
+    window = _window(tree, rows)
+    out = [_left_out(window.start, "before")] if window.start else []
+    for row in rows[window.start : window.stop]:
         checkpoint = row.checkpoint
         graph = "".join("│ " if lane in row.lines else "  " for lane in range(row.lane))
         if row.branches_off:
@@ -118,9 +133,13 @@ def draw_text(tree: TreeView) -> str:
             words = [checkpoint.short_id, checkpoint.metadata.get("role", ""), label(checkpoint)]
         words += _marks(tree, checkpoint)
         out.append(f"{graph}{dot} {' '.join(filter(None, words))}")
-    if len(rows) > _MOST_ROWS:
-        out.append(f"… {len(rows) - _MOST_ROWS} more checkpoints")
+    if window.stop < len(rows):
+        out.append(_left_out(len(rows) - window.stop))
     return "\n".join(out)
+
+
+def _left_out(n: int, where: str = "") -> str:
+    return f"… {n} more checkpoint{'s' * (n != 1)}{where and ' '}{where}"
 
 
 def draw_svg(tree: TreeView) -> str:
@@ -129,26 +148,28 @@ def draw_svg(tree: TreeView) -> str:
     The same tree gives the same text; everything that a model or a person wrote is escaped.
     """
     rows = lay_out(tree)
-    shown = rows[:_MOST_ROWS]
+    window = _window(tree, rows)
     active = set(tree.head.lineage())
-    lanes = 1 + max(row.lane for row in shown)
-    text_x = _LEFT + lanes * _LANE + 4
-    height = _ROW * (len(shown) + (len(rows) > len(shown)))
+    text_x = _LEFT + (1 + max(rows[i].lane for i in window)) * _LANE + 4
+    width = max(_WIDTH, text_x + _ROOM_FOR_TEXT)
+    before, after = window.start, len(rows) - window.stop
+    first = window.start - bool(before)  # a line of words goes before it
+    height = _ROW * (len(window) + bool(before) + bool(after))
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="720" height="{height}" '
-        f'viewBox="0 0 720 {height}" role="img" aria-label="Tree of {len(tree)} checkpoints" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+        f'viewBox="0 0 {width} {height}" role="img" aria-label="Tree of {len(tree)} checkpoints" '
         'font-family="var(--jp-ui-font-family, system-ui, sans-serif)" font-size="13">'
     ]
     # Lines of the active path last, so that they lie on top.
-    numbered = sorted(enumerate(shown), key=lambda item: item[1].checkpoint in active)
-    parts += [_edge(row, shown, i, row.checkpoint in active) for i, row in numbered]
-    parts += [_node(tree, row, i, text_x, row.checkpoint in active) for i, row in enumerate(shown)]
-    if len(rows) > len(shown):
-        y = _ROW * len(shown) + _ROW / 2 + 4
-        parts.append(
-            f'<text x="{text_x}" y="{y:g}" fill="{_MUTED}">'
-            f"… {len(rows) - len(shown)} more checkpoints</text>"
-        )
+    edges = sorted(_edges(rows, window), key=lambda i: rows[i].checkpoint in active)
+    parts += [_edge(rows, i, first, window.stop, rows[i].checkpoint in active) for i in edges]
+    for i in window:
+        place = (i - first, text_x, width - 8)
+        parts.append(_node(tree, rows[i], place, rows[i].checkpoint in active))
+    for n, at, where in ((before, 0, "before"), (after, window.stop - first, "")):
+        if n:
+            said = _left_out(n, where)
+            parts.append(f'<text x="{text_x}" y="{_y(at) + 4:g}" fill="{_MUTED}">{said}</text>')
     return "".join(parts) + "</svg>"
 
 
@@ -167,17 +188,33 @@ def _y(row: int) -> float:
     return _ROW * row + _ROW / 2
 
 
-def _edge(row: Row, rows: Sequence[Row], index: int, active: bool) -> str:
-    if row.parent_row is None:
-        return ""
-    x0, y0 = _x(rows[row.parent_row].lane), _y(row.parent_row)
-    x1, y1 = _x(row.lane), _y(index)
+def _edges(rows: Sequence[Row], window: range) -> list[int]:
+    """Rows whose line to their parent is seen; of those that go further down one for each lane."""
+    seen = [i for i in window if rows[i].parent_row is not None]
+    passing: dict[int, int] = {}
+    for i in range(window.stop, len(rows)):
+        parent_row = rows[i].parent_row
+        if parent_row is not None and parent_row < window.stop:
+            passing[rows[parent_row].lane] = i
+    return [*seen, *passing.values()]
+
+
+def _edge(rows: Sequence[Row], index: int, first: int, stop: int, active: bool) -> str:
+    """The line from a row to its parent, as far as both are in the picture."""
+    row = rows[index]
+    assert row.parent_row is not None
+    x0, y0 = _x(rows[row.parent_row].lane), _y(row.parent_row - first)
+    x1, y1 = _x(row.lane), _y(index - first)
+    y0 = max(y0, 0)
     bend = f"V{y1 - _ROW / 2:g}Q{x0} {y1:g} {x1} {y1:g}" if x0 != x1 else f"V{y1:g}"
+    if index >= stop:
+        bend = f"V{_ROW * (stop - first):g}"
     colour, width = (_BRAND, 2) if active else (_FAINT, 1.5)
     return f'<path d="M{x0} {y0:g}{bend}" fill="none" stroke="{colour}" stroke-width="{width}"/>'
 
 
-def _node(tree: TreeView, row: Row, index: int, text_x: int, active: bool) -> str:
+def _node(tree: TreeView, row: Row, place: tuple[int, int, int], active: bool) -> str:
+    index, text_x, right = place
     checkpoint, y = row.checkpoint, _y(index)
     head = checkpoint is tree.head
     stroke = _BRAND if active else _FAINT
@@ -193,7 +230,7 @@ def _node(tree: TreeView, row: Row, index: int, text_x: int, active: bool) -> st
         f'<tspan fill="{_MUTED}">{html.escape(role)}</tspan> '
         f"<tspan{_bold(head)}>{html.escape(shown)}</tspan> "
         f'<tspan fill="{_BRAND}">{html.escape(" ".join(marks))}</tspan></text>'
-        f'<text x="712" y="{y + 4:g}" text-anchor="end" fill="{_MUTED}">{figures}</text>'
+        f'<text x="{right}" y="{y + 4:g}" text-anchor="end" fill="{_MUTED}">{figures}</text>'
     )
 
 
