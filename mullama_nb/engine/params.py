@@ -5,17 +5,17 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
-import json
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from .. import machine
-from ..errors import GrammarError, ParameterError, shown
+from ..errors import ParameterError, shown
+from .grammar import check_grammar
+from .json_schema import check_schema
 
-__all__ = ["KV_CACHE_TYPES", "ContextParams", "KVCacheType", "SamplingParams", "check_grammar"]
+__all__ = ["KV_CACHE_TYPES", "ContextParams", "KVCacheType", "SamplingParams"]
 
 T = TypeVar("T")
 
@@ -62,9 +62,6 @@ KV_CACHE_TYPES: Mapping[str, KVCacheType] = {
 
 _ROPE_SCALING = {"none": 0, "linear": 1, "yarn": 2, "longrope": 3}
 _MAX_PARALLEL = 255  # llama.cpp's LLAMA_MAX_SEQ is 256, and one is the active path
-_MAX_GRAMMAR_DEPTH = 256
-_MAX_GRAMMAR_RULES = 10_000  # each may refer to the next one
-_GRAMMAR_TEXT = re.compile(r'"(?:\\.|[^"\\])*"|\[(?:\\.|[^\]\\])*\]|#[^\n]*', re.DOTALL)
 
 
 def _check_range(owner: object, name: str, low: float, high: float) -> None:
@@ -329,7 +326,7 @@ class SamplingParams:
         if self.grammar is not None:
             check_grammar(self.grammar)
         if self.json_schema is not None:
-            _check_schema(self.json_schema)
+            check_schema(self.json_schema)
 
     def changed(self) -> dict[str, Any]:
         """The values that are not the defaults, as JSON can hold them."""
@@ -347,40 +344,3 @@ class SamplingParams:
         if unknown:
             raise _unknown_names(unknown, known, "SamplingParams")
         return dataclasses.replace(self, **changes) if changes else self
-
-
-def check_grammar(grammar: str) -> None:
-    """Check what llama.cpp, which reads grammars by recursion, would end the process at.
-
-    Raises
-    ------
-    GrammarError
-        When it nests too deeply, has too many rules or is no text.
-    """
-    if not isinstance(grammar, str) or not grammar.strip():
-        raise GrammarError("the grammar is empty; give GBNF text with a rule named root")
-    if "\0" in grammar:
-        raise GrammarError("the grammar holds a NUL character")
-    depth = deepest = 0
-    structure = _GRAMMAR_TEXT.sub("", grammar)
-    n_rules = structure.count("::=")
-    if n_rules > _MAX_GRAMMAR_RULES:
-        raise GrammarError(
-            f"the grammar has {n_rules:,} rules; at most {_MAX_GRAMMAR_RULES:,} are allowed"
-        )
-    for character in structure:
-        depth += {"(": 1, ")": -1}.get(character, 0)
-        deepest = max(deepest, depth)
-    if deepest > _MAX_GRAMMAR_DEPTH:
-        raise GrammarError(
-            f"the grammar nests {deepest} levels deep; at most {_MAX_GRAMMAR_DEPTH} are allowed"
-        )
-
-
-def _check_schema(schema: Mapping[str, Any] | str) -> None:
-    try:
-        json.loads(schema) if isinstance(schema, str) else json.dumps(schema)
-    except RecursionError:
-        raise GrammarError("json_schema nests too deeply to be turned into a grammar") from None
-    except (TypeError, ValueError) as error:
-        raise GrammarError(f"json_schema is no JSON: {shown(str(error), 200)}") from None

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
-import json
 import math
 import struct
 import weakref
@@ -16,12 +14,12 @@ import llama_cpp
 import numpy as np
 import numpy.typing as npt
 from blake3 import blake3
-from llama_cpp.llama_grammar import SchemaConverter
 
 from ..errors import GrammarError, ParameterError, shown
+from .json_schema import gbnf
 from .memory import Logits, Memory
 from .native import captured_log, captured_stderr
-from .params import SamplingParams, check_grammar
+from .params import SamplingParams
 from .vocabulary import Vocabulary
 
 __all__ = ["Sampler", "draw_seed", "log_probabilities", "log_probability"]
@@ -81,24 +79,6 @@ def _log_total(logits: Logits, scratch: Logits) -> float:
     largest = logits.max()
     np.exp(np.subtract(logits, largest, scratch), scratch)
     return float(largest) + math.log(np.add.reduce(scratch))
-
-
-class _SchemaConverter(SchemaConverter):  # type: ignore[misc, unused-ignore]
-    """llama-cpp-python's, which loses the backslashes of constants and names, and some emoji."""
-
-    def _format_literal(self, literal: str) -> str:
-        with contextlib.suppress(ValueError):
-            literal = json.dumps(json.loads(literal), ensure_ascii=False)
-        escaped = literal.replace("\\", r"\\").replace('"', r"\"")
-        return '"' + escaped.replace("\n", r"\n").replace("\r", r"\r") + '"'
-
-
-def _gbnf(schema: str) -> str:
-    converter: Any = _SchemaConverter(  # type: ignore[no-untyped-call]
-        prop_order={}, allow_fetch=False, dotall=False, raw_pattern=False
-    )
-    converter.visit(converter.resolve_refs(json.loads(schema), "schema"), "")
-    return str(converter.format_grammar())
 
 
 class Sampler:
@@ -190,14 +170,7 @@ class Sampler:
     def _make_grammar(self, params: SamplingParams) -> Any:
         text = params.grammar
         if params.json_schema is not None:
-            schema = params.json_schema
-            try:
-                text = _gbnf(schema if isinstance(schema, str) else json.dumps(schema))
-            except Exception as error:  # the converter raises whatever it stumbles over
-                raise GrammarError(
-                    f"json_schema cannot be turned into a grammar: {shown(error, 200)}"
-                ) from None
-            check_grammar(text)
+            text = gbnf(params.json_schema)
         if text is None:
             return None
         data = text.encode("utf-8", "replace")

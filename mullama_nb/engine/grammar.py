@@ -1,0 +1,257 @@
+"""Grammars, and what they would grow to: counted before llama.cpp builds them.
+
+llama.cpp reads grammars by recursion, writes repetitions out, and follows all ways into a rule at
+once: a line of text can keep it busy for ever. So the text is read here first.
+
+For each rule it is counted how many elements it is written out to, and how many ways lead into it:
+the alternatives of what may come first, multiplied where rules that may be left out nest. Those are
+the stacks that llama.cpp keeps, and what its search for left recursion visits. Where several of
+them lead to the same text, it follows all of them through every token, and their number is
+multiplied with each character.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from ..errors import GrammarError, shown
+
+__all__ = ["MOST_REPETITIONS", "MOST_WAYS", "check_grammar"]
+
+MOST_REPETITIONS = 2_000  # llama.cpp's MAX_REPETITION_THRESHOLD: it refuses or forgets what is more
+MOST_WAYS = 4_000  # llama.cpp compares each with each
+_MOST_WAYS_IN_ALL = 1_000_000
+_MOST_SAME_WAYS, _MOST_REPEATED_WAYS = 16, 3  # that lead to one text: once, and again and again
+_MOST_ELEMENTS = 500_000
+_MOST_DEPTH = 256
+_MOST_RULES = 10_000  # each may refer to the next one
+_MOST_CHARACTERS = 4_000_000
+_TOKEN = re.compile(
+    r"(?P<skip>[ \t]+|\#[^\r\n]*)|(?P<line>[\r\n]+)|(?P<define>[A-Za-z0-9-]+\s*::=)"
+    r'|(?P<name>[A-Za-z0-9-]+)|"(?P<literal>(?:[^"\\]|\\.)*)"|(?P<set>\[(?:[^\]\\]|\\.)*\])'
+    r"|(?P<any>\.)|(?P<token>!?<[^<>\s]*>)|(?P<open>\()|(?P<close>\))|(?P<or>\|)"
+    r"|(?P<times>[*+?]|\{\s*\d{1,19}\s*(?:,\s*(?:\d{1,19})?\s*)?\})",
+    re.DOTALL,
+)
+_GROUP = "("  # begins the names of groups, and of no rule
+_TIMES = {"*": (0, None), "+": (1, None), "?": (0, 1)}
+
+
+@dataclass(frozen=True)
+class _Item:
+    """What may be repeated: a rule, or a text or a set; a group is a rule of its own."""
+
+    name: str = ""
+    text: str = ""
+    low: int = 1
+    high: int | None = 1
+
+
+@dataclass(frozen=True)
+class _Count:
+    """What something is written out to.
+
+    Attributes
+    ----------
+    elements : int
+    ways : int
+        That lead into it.
+    visits : int
+        Of all ways into it and into what it repeats.
+    may_be_empty : bool
+    first : Counter of str
+        Of the ways, how many lead to each text and set.
+    """
+
+    elements: int
+    ways: int
+    visits: int
+    may_be_empty: bool
+    first: Counter[str]
+
+
+_Alternatives = list[list[_Item]]
+
+
+def check_grammar(grammar: str) -> None:
+    """Check what a grammar would grow to, before llama.cpp sees it.
+
+    What cannot be read is left to llama.cpp, which says why, as long as it is small.
+
+    Raises
+    ------
+    GrammarError
+        When it is no text, nests too deeply, or would grow beyond what can be followed.
+    """
+    if not isinstance(grammar, str) or not grammar.strip():
+        raise GrammarError("the grammar is empty; give GBNF text with a rule named root")
+    if "\0" in grammar:
+        raise GrammarError("the grammar holds a NUL character")
+    _need("characters", len(grammar), _MOST_CHARACTERS)
+    rules = _rules(grammar)
+    _need("rules", sum(not name.startswith(_GROUP) for name in rules), _MOST_RULES)
+    _count(rules)
+
+
+def _need(what: str, n: int, most: int) -> None:
+    if n > most:
+        many = f"{n:,}" if n < 10**12 else "more than 10^12"
+        raise GrammarError(
+            f"the grammar has {many} {what}; at most {most:,} are allowed. Use fewer alternatives "
+            "and repetitions, or fewer parts that may be left out"
+        )
+
+
+# -- reading ---------------------------------------------------------------------------------
+
+
+def _tokens(grammar: str) -> Iterator[tuple[str, str]]:
+    at = 0
+    while at < len(grammar):
+        match = _TOKEN.match(grammar, at)
+        if match is None:
+            what = "unexpected end of input"
+            if grammar[at] not in '"[':
+                what = "expecting a name, a text, a set or an operator"
+            raise GrammarError(f"the grammar cannot be read: {what} at {shown(grammar[at:])}")
+        at = match.end()
+        kind = match.lastgroup
+        assert kind is not None
+        if kind != "skip":
+            yield kind, match.group(kind)
+
+
+def _rules(grammar: str) -> dict[str, _Alternatives]:
+    rules: dict[str, _Alternatives] = {}
+    stack: list[_Alternatives] = []
+    for kind, text in _tokens(grammar):
+        if kind == "define":
+            stack = [[[]]]
+            rules[text.partition("::=")[0].strip()] = stack[0]
+            continue
+        if not stack:  # what stands in front of the first rule
+            continue
+        last = stack[-1][-1]
+        if kind == "or":
+            stack[-1].append([])
+        elif kind == "open":
+            stack.append([[]])
+            if len(stack) - 1 > _MOST_DEPTH:
+                raise GrammarError(
+                    f"the grammar nests {len(stack) - 1} levels deep; at most {_MOST_DEPTH} are "
+                    "allowed"
+                )
+        elif kind == "close" and len(stack) > 1:
+            name = f"{_GROUP}{len(rules)}"
+            rules[name] = stack.pop()
+            stack[-1][-1].append(_Item(name=name))
+        elif kind == "times" and last:
+            last[-1] = _repeated(last[-1], text)
+        elif kind == "name":
+            last.append(_Item(name=text))
+        elif kind == "literal":
+            last.append(_Item(text=f'"{text}'))
+        elif kind in ("set", "any", "token"):
+            last.append(_Item(text=text))
+    return rules
+
+
+def _repeated(item: _Item, times: str) -> _Item:
+    if times in _TIMES:
+        low, high = _TIMES[times]
+    else:
+        numbers = times.strip("{}").split(",")
+        low = int(numbers[0])
+        high = low if len(numbers) == 1 else int(numbers[1]) if numbers[1].strip() else None
+    _need("repetitions", max(low, high or 0), MOST_REPETITIONS)
+    if (item.low, item.high) != (1, 1):
+        raise GrammarError(
+            f"the grammar repeats a repetition at {shown(times)}; use parentheses around the first"
+        )
+    return replace(item, low=low, high=high)
+
+
+# -- counting --------------------------------------------------------------------------------
+
+
+def _count(rules: dict[str, _Alternatives]) -> None:
+    """Count all rules, those first that others refer to, as long as all is within bounds."""
+    counts: dict[str, _Count] = {}
+    begun: set[str] = set()
+    elements = visits = 0
+    for first in rules:
+        stack = [first]
+        while stack:
+            name = stack[-1]
+            if name in counts:
+                stack.pop()
+            elif name in begun:
+                stack.pop()
+                count = counts[name] = _of_alternatives(rules[name], counts)
+                elements, visits = elements + count.elements, visits + count.visits
+                _check(name, count)
+                _need("elements, written out", elements, _MOST_ELEMENTS)
+                _need("ways into its rules", visits, _MOST_WAYS_IN_ALL)
+            else:
+                begun.add(name)
+                names = (item.name for sequence in rules[name] for item in sequence)
+                stack += [n for n in names if n in rules and n not in begun]
+
+
+def _check(name: str, count: _Count) -> None:
+    where = "a group" if name.startswith(_GROUP) else f"the rule {shown(repr(name))}"
+    _need(f"ways into {where}", count.ways, MOST_WAYS)
+    for text, n in count.first.most_common(1):
+        _need(f"ways to {shown(text)} at the beginning of {where}", n, _MOST_SAME_WAYS)
+
+
+def _of_alternatives(alternatives: _Alternatives, counts: dict[str, _Count]) -> _Count:
+    found = [_of_sequence(sequence, counts) for sequence in alternatives]
+    first: Counter[str] = Counter()
+    for count in found:
+        first.update(count.first)
+    return _Count(
+        sum(c.elements + 1 for c in found),
+        sum(c.ways for c in found),
+        sum(c.visits for c in found),
+        any(c.may_be_empty for c in found),
+        first,
+    )
+
+
+def _of_sequence(sequence: list[_Item], counts: dict[str, _Count]) -> _Count:
+    elements = ways = visits = 0
+    first: Counter[str] = Counter()
+    may_be_empty = True
+    for item in sequence:
+        count = _of_item(item, counts)
+        elements += count.elements
+        visits += count.visits
+        if may_be_empty:
+            ways += count.ways
+            first.update(count.first)
+        may_be_empty = may_be_empty and count.may_be_empty
+    ways += may_be_empty
+    return _Count(elements, ways, max(visits, ways), may_be_empty, first)
+
+
+def _of_item(item: _Item, counts: dict[str, _Count]) -> _Count:
+    first = Counter({item.text: 1}) if item.text else Counter[str]()
+    one = _Count(max(1, len(item.text) - 1), 1, 1, may_be_empty=False, first=first)
+    if item.name in counts:  # else it is not there, or refers to this one
+        one = replace(counts[item.name], elements=1)
+    if (item.low, item.high) == (1, 1):
+        return one
+    n = max(item.low, item.high or 0, 1)
+    may_be_empty = item.low == 0 or one.may_be_empty
+    again = n if one.may_be_empty else 1
+    if n > 1 or item.high is None:
+        for text, same in one.first.most_common(1):
+            _need(f"ways to {shown(text)} in what is repeated", same, _MOST_REPEATED_WAYS)
+    ways = one.ways * again + (item.low == 0)
+    visits = max(one.visits * n, ways)
+    first = Counter({text: same * again for text, same in one.first.items()})
+    return _Count((one.elements + 2) * n, ways, visits, may_be_empty, first)

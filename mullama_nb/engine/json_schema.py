@@ -1,0 +1,195 @@
+"""JSON schemas turned into grammars, once it is known that those stay small."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Any
+
+from llama_cpp.llama_grammar import PRIMITIVE_RULES, RESERVED_NAMES, SchemaConverter
+
+from ..errors import GrammarError, shown
+from .grammar import MOST_REPETITIONS, MOST_WAYS, check_grammar
+
+__all__ = ["check_schema", "gbnf"]
+
+_MOST_DEPTH = 400
+_MOST_PARTS = 20_000
+_MOST_CHARACTERS = 1_000_000
+_MOST_OPTIONAL = 300  # the converter writes them out by recursion
+_MOST_OF_A_PATTERN = 20_000
+_MOST_DEPTH_OF_A_PATTERN = 100
+_COUNTS = ("minItems", "maxItems", "minLength", "maxLength")
+_CHOICES = ("enum", "anyOf", "oneOf", "allOf", "type")
+_DATA = ("const", "enum", "default", "examples")
+_TIMES = re.compile(r"\{(\d*)(?:,(\d*))?\}")
+_OF_A_PATTERN = re.compile(
+    r"\\.|\[(?:[^\]\\]|\\.)*\]|(?P<open>\()|(?P<close>\))|(?P<times>\{\d*(?:,\d*)?\})|.", re.DOTALL
+)
+
+
+def check_schema(schema: Mapping[str, Any] | str) -> None:
+    """Check that a schema is JSON, and what its grammar would grow to.
+
+    Raises
+    ------
+    GrammarError
+        When it is not, or asks for more than a grammar holds; it names the keyword.
+    """
+    for keyword, value, owner in _keywords(_parsed(schema)):
+        if keyword in _COUNTS and isinstance(value, (int, float)):
+            _need(keyword, value, MOST_REPETITIONS, "llama.cpp counts no further")
+        elif keyword in _CHOICES and isinstance(value, list):
+            _need(keyword, len(value), MOST_WAYS, "alternatives are followed all at once")
+        elif keyword == "properties" and isinstance(value, dict):
+            required = owner.get("required", [])
+            n = len(value) - (len(required) if isinstance(required, list) else 0)
+            _need(f"optional {keyword}", n, _MOST_OPTIONAL, "name those that are required")
+        elif keyword == "pattern" and isinstance(value, str):
+            _check_pattern(value)
+
+
+def _parsed(schema: Mapping[str, Any] | str) -> Any:
+    try:
+        text = schema if isinstance(schema, str) else json.dumps(schema)
+        _need("characters", len(text), _MOST_CHARACTERS, "it would take too long to read")
+        return json.loads(text)
+    except RecursionError:
+        raise GrammarError("json_schema nests too deeply to be turned into a grammar") from None
+    except (TypeError, ValueError) as error:
+        if isinstance(error, GrammarError):
+            raise
+        raise GrammarError(f"json_schema is no JSON: {shown(str(error), 200)}") from None
+
+
+def _need(keyword: str, n: float, most: int, why: str) -> None:
+    if n > most:
+        raise GrammarError(
+            f"json_schema asks for {keyword}: {shown(n)}, and at most {most:,} can be followed: "
+            f"{why}"
+        )
+
+
+def _keywords(schema: Any) -> Iterator[tuple[str, Any, dict[str, Any]]]:
+    """All keywords with their values, and where they stand, but not those of mere data."""
+    rest, n_parts = [(schema, 0)], 0
+    while rest:
+        each, depth = rest.pop()
+        if depth > _MOST_DEPTH:
+            raise GrammarError("json_schema nests too deeply to be turned into a grammar")
+        if isinstance(each, dict):
+            yield from ((keyword, value, each) for keyword, value in each.items())
+            rest += [(value, depth + 1) for key, value in each.items() if key not in _DATA]
+        elif isinstance(each, list):
+            rest += [(value, depth + 1) for value in each]
+        n_parts += 1
+        _need("parts", n_parts, _MOST_PARTS, "it would take too long to build")
+
+
+def _check_pattern(pattern: str) -> None:
+    """Check what the converter would write a pattern out to; it reads groups by recursion."""
+    sums, lasts = [0], [1]
+    for match in _OF_A_PATTERN.finditer(pattern):
+        if match["open"]:
+            _need("pattern, nested", len(sums), _MOST_DEPTH_OF_A_PATTERN, "use fewer groups")
+            sums.append(0)
+            lasts.append(1)
+            continue
+        if match["close"] and len(sums) > 1:
+            lasts.pop()
+            lasts[-1] = sums.pop()
+        elif match["times"]:
+            numbers = [int(n) for n in _TIMES.fullmatch(match["times"]).groups() if n]  # type: ignore[union-attr]
+            n = max(numbers, default=1)
+            _need("pattern, repeated", n, _MOST_DEPTH_OF_A_PATTERN, "use maxLength instead")
+            sums[-1] -= lasts[-1]
+            lasts[-1] *= max(n, 1)
+        else:
+            lasts[-1] = 1
+        sums[-1] += lasts[-1]
+        _need("pattern, written out", sums[-1], _MOST_OF_A_PATTERN, "use fewer repetitions")
+
+
+class _Converter(SchemaConverter):  # type: ignore[misc, unused-ignore]
+    """llama-cpp-python's, which loses the backslashes of constants and names, and some emoji.
+
+    It also nests one pair of parentheses for each item that may be left out, where llama.cpp's
+    grammars can count.
+    """
+
+    def _format_literal(self, literal: str) -> str:
+        with contextlib.suppress(ValueError):
+            literal = json.dumps(json.loads(literal), ensure_ascii=False)
+        escaped = literal.replace("\\", r"\\").replace('"', r"\"")
+        return '"' + escaped.replace("\n", r"\n").replace("\r", r"\r") + '"'
+
+    def visit(self, schema: Any, name: str) -> Any:
+        """The name of the rule for a schema; counted parts are counted by llama.cpp."""
+        if isinstance(schema, dict) and not schema.keys() & {"$ref", "oneOf", "anyOf", *_DATA[:2]}:
+            this: Any = self  # the converter has no types
+            rule = f"{name}-" if name in RESERVED_NAMES else name or "root"
+            if schema.get("type") == "string" and not schema.keys() & {"pattern", "format"}:
+                low, high = _range(schema, "minLength", "maxLength")
+                if (low, high) != (0, None):
+                    char = this._add_primitive("char", PRIMITIVE_RULES["char"])
+                    return this._add_rule(rule, rf'"\"" {_times(char, low, high)} "\"" space')
+            if schema.get("type") == "array" and isinstance(schema.get("items"), dict):
+                low, high = _range(schema, "minItems", "maxItems")
+                prefix = f"{name}-" if name else ""
+                item = this.visit(schema["items"], f"{prefix}item")
+                then = this._add_rule(f"{prefix}then-item", f'"," space {item}')
+                some = f"{item} {_times(then, max(0, low - 1), None if high is None else high - 1)}"
+                # A rule of its own: llama.cpp counts what is in parentheses once more.
+                some = "" if high == 0 else this._add_rule(f"{prefix}items", some)
+                items = some if low or not some else f"{some}?"
+                return this._add_rule(rule, f'"[" space {items} "]" space')
+        return super().visit(schema, name)  # type: ignore[no-untyped-call, unused-ignore]
+
+
+def _range(schema: Mapping[str, Any], least: str, most: str) -> tuple[int, int | None]:
+    low, high = schema.get(least, 0), schema.get(most)
+    for number in (low, 0 if high is None else high):
+        if isinstance(number, bool) or number != int(number) or number < 0:
+            raise GrammarError(f"json_schema: {least} and {most} are numbers from 0, not {number}")
+    if high is not None and low > high:
+        raise GrammarError(f"json_schema: {least}: {low} is more than {most}: {high}")
+    return int(low), None if high is None else int(high)
+
+
+def _times(item: str, low: int, high: int | None) -> str:
+    if high == 0:
+        return ""
+    return f"{item}{{{low},{'' if high is None else high}}}"
+
+
+def gbnf(schema: Mapping[str, Any] | str) -> str:
+    """The grammar of a schema.
+
+    Raises
+    ------
+    GrammarError
+        When it cannot be turned into one that can be followed.
+    """
+    return _gbnf(schema if isinstance(schema, str) else json.dumps(schema))
+
+
+@lru_cache(maxsize=64)
+def _gbnf(schema: str) -> str:
+    check_schema(schema)
+    converter: Any = _Converter(  # type: ignore[no-untyped-call]
+        prop_order={}, allow_fetch=False, dotall=False, raw_pattern=False
+    )
+    try:
+        converter.visit(converter.resolve_refs(json.loads(schema), "schema"), "")
+        text = str(converter.format_grammar())
+    except GrammarError:
+        raise
+    except Exception as error:  # the converter raises whatever it stumbles over
+        raise GrammarError(
+            f"json_schema cannot be turned into a grammar: {shown(error, 200)}"
+        ) from None
+    check_grammar(text)
+    return text
