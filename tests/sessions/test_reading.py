@@ -314,6 +314,47 @@ def test_a_turn_that_is_saved_costs_the_same_in_short_and_long_chats(
             assert counted.of(functools.partial(job, chat)) == (0, 0)
 
 
+def calls(job: Callable[[], object]) -> int:
+    """How many functions run."""
+    n = 0
+
+    def count(*_: object) -> None:
+        nonlocal n
+        n += 1
+
+    sys.setprofile(count)
+    try:
+        job()
+    finally:
+        sys.setprofile(None)
+    return n
+
+
+def test_work_is_flat_for_a_turn_and_in_proportion_for_opening(
+    tiny: ModelMaker, tmp_path: Path
+) -> None:
+    model, n_long = tiny(chat_template=CHATML), 400
+    chats = [_line(model, tmp_path / str(n), n) for n in (n_long // 4, n_long)]
+
+    def turn(chat: Chat) -> None:
+        with chat.tree.turn():
+            chat.tree.commit(
+                allow_empty=True, role="user", message={"role": "user", "content": "x"}
+            )
+
+    for chat in chats:
+        turn(chat)  # some things are done once
+    few, many = (calls(functools.partial(turn, chat)) for chat in chats)
+    assert many <= 1.2 * few
+    for chat in chats:
+        chat.autosave(None)
+    few, many = (
+        calls(functools.partial(Chat.open, "line", model, tmp_path / str(n)))
+        for n in (n_long // 4, n_long)
+    )
+    assert many <= 4.5 * few
+
+
 def test_where_a_catalog_cannot_be_read_the_advice_can_be_followed(folder: Path) -> None:
     path = folder / "catalog.sqlite"
     path.write_bytes(b"no database, but long enough" * 200)
