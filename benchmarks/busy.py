@@ -142,7 +142,8 @@ class _Llama:
         return _seconds_a_token(self._go_on, seconds)
 
     def _go_on(self, n_tokens: int) -> int:
-        tokens = list(self._llama.eval_tokens)
+        # From its very last token it would go on with the logits that it has, one decode less.
+        tokens = list(self._llama.eval_tokens)[:-1]
         if self._has_ended or self._llama.n_ctx() - len(tokens) < n_tokens:
             tokens = self._tokens
         answer = self._llama.create_completion(tokens, max_tokens=n_tokens, temperature=0)
