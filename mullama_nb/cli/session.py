@@ -162,13 +162,20 @@ def restore(store: SessionStore, name: str, *, version: int | None, take_over: b
 @session.command()
 @_name
 @click.argument("path", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--window-only",
+    is_flag=True,
+    help="Leave out what a sliding window does not see: for a llama-server without --swa-full.",
+)
 @_model
 @click.pass_obj
-def export(store: SessionStore, name: str, path: Path | None, *, model: str | None) -> None:
+def export(
+    store: SessionStore, name: str, path: Path | None, *, model: str | None, window_only: bool
+) -> None:
     """Write a session as a single file, which llama.cpp loads, too."""
     with speaking_plainly():
         path = Path(f"{name}.session") if path is None else path
-        info = _opened(store, name, model).context.save_session(path)
+        info = _opened(store, name, model).context.save_session(path, window_only=window_only)
         note(f"{info.n_tokens:,} tokens written to {path.name}, {size(info.n_bytes)}")
 
 

@@ -95,6 +95,11 @@ class Context(ContextAnswers):
         ------
         ContextError
             When contexts that are made now would take the rows for others.
+
+        Warns
+        -----
+        InexactWarning
+            When this one holds the last rows of a sliding window only.
         """
         state = self._runner.call(lambda path: path.whole_state() if path.tokens else None)
         other = Context(self.model, self.params)
@@ -107,6 +112,8 @@ class Context(ContextAnswers):
                 )
             with other._runner.moving() as path:
                 path.replace(state)
+            if state.floor:
+                warn_inexact("a fork takes over only the last rows of the sliding window")
         return other
 
     def capture(self, start: int = 0, *, parent: str | None = None) -> Segment:
@@ -166,13 +173,20 @@ class Context(ContextAnswers):
             whole = bool(chain) and chain[-1].whole
             inexact = keep > 0 and not whole and not path.repeats(keep)
             path.restore(chain, keep)
+            lacks_rows = whole and path.memory.floor > 0
+        if lacks_rows:
+            warn_inexact("only the last rows of the sliding window were restored")
         if inexact:
             warn_inexact(f"{keep} tokens were evaluated again to restore behind them")
 
     # -- sessions ----------------------------------------------------------------------------
 
     def save_session(
-        self, path: str | os.PathLike[str], *, include_logits: bool = True
+        self,
+        path: str | os.PathLike[str],
+        *,
+        include_logits: bool = True,
+        window_only: bool = False,
     ) -> SessionInfo:
         """Save the context to a file from which it goes on exactly.
 
@@ -186,6 +200,10 @@ class Context(ContextAnswers):
         include_logits : bool
             Whether to put the next token's logits in, ``4 * n_vocab`` bytes. Without them the last
             token is decoded again when they are needed, with the same result to the bit.
+        window_only : bool
+            Whether to leave out the rows that a model's sliding window does not see any more. A
+            llama-server without ``--swa-full`` takes no others; here such a file goes on, but not
+            exactly, and not back.
 
         Raises
         ------
@@ -197,7 +215,9 @@ class Context(ContextAnswers):
         path = Path(path).expanduser()
         structure, _ = self.layout
 
-        state = self._runner.call(lambda path: path.whole_state(include_logits=include_logits))
+        state = self._runner.call(
+            lambda path: path.whole_state(include_logits=include_logits, window_only=window_only)
+        )
         make_private_folder(path.parent)
         outline = write_session(path, packed(self._host, structure, state))
         return session_info(path.name, outline)
@@ -228,7 +248,8 @@ class Context(ContextAnswers):
         Warns
         -----
         InexactWarning
-            When it was saved by another build of llama.cpp, CPU or number of threads.
+            When it was saved by another build of llama.cpp, CPU or number of threads, or with the
+            last rows of a sliding window only.
         UnverifiedWarning
             When llama.cpp wrote it: it does not say which model it belongs to.
         """
@@ -260,12 +281,20 @@ class Context(ContextAnswers):
             )
         if fit.inexact:
             warn_inexact(f"{name} was saved elsewhere: {'; '.join(fit.inexact)}")
+        if fit.state.floor:
+            warn_inexact(f"{name} holds only the last rows of the sliding window")
 
     async def asave_session(
-        self, path: str | os.PathLike[str], *, include_logits: bool = True
+        self,
+        path: str | os.PathLike[str],
+        *,
+        include_logits: bool = True,
+        window_only: bool = False,
     ) -> SessionInfo:
         """:meth:`save_session` for asyncio; cancelled, it leaves the whole file or none."""
-        return await in_thread(lambda: self.save_session(path, include_logits=include_logits))
+        return await in_thread(
+            lambda: self.save_session(path, include_logits=include_logits, window_only=window_only)
+        )
 
     async def aload_session(self, path: str | os.PathLike[str]) -> SessionInfo:
         """:meth:`load_session` for asyncio."""

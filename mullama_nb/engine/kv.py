@@ -7,7 +7,7 @@ from ..state.file import session_bytes
 from ..state.layout import Shape, Structure, Tensor, state_bytes
 from .context import Context
 from .llama_context import head_sizes, kv_heads
-from .memory_kind import has_extended_cells, memory_kind
+from .memory_kind import has_extended_cells, has_readable_window, memory_kind
 from .model import Model
 from .params import ContextParams
 from .session import Host, session_metadata
@@ -97,7 +97,7 @@ def predict_session_bytes(
     n_logits = model.n_vocab if include_logits or host.kind == "snapshot" else 0
     n_bytes = state_bytes(structure, shape, n_tokens)
     window = host.window
-    if host.kind == "snapshot" and 0 < window < n_tokens:  # read whole, so without older rows
+    if 0 < window < n_tokens and not has_readable_window(model):  # so without older rows
         a_cell = structure.cell_bytes + sum(tensor.row_bytes for tensor in shape.blocks[1])
         n_bytes -= (n_tokens - window) * a_cell
     return session_bytes(n_tokens, n_bytes, session_metadata(host), n_logits)

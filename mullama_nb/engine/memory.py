@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,8 +23,9 @@ from ..errors import DecodeError
 from ..state.buffer import empty_bytes
 from ..state.file import page_offset
 from ..state.layout import HEADER, ByteArray, SequenceState, Shape, Structure, join
+from ..state.shape import BlockKind
 from .contention import watched
-from .memory_kind import MemoryKind, memory_kind, n_swa, structures
+from .memory_kind import MemoryKind, has_readable_window, memory_kind, n_swa, structures
 from .model import Model
 from .native import StopFlag
 from .worker import decoding
@@ -103,6 +105,7 @@ class Memory:
         self._flag = flag
         self.kind: MemoryKind = memory_kind(model)
         self.window = n_swa(model)
+        self.has_readable_window = has_readable_window(model)
         self._hybrid = bool(llama_cpp.llama_model_is_hybrid(model.handle))
         self._n_vocab = model.n_vocab
         self._logits_rows: dict[int, Logits] = {}
@@ -125,7 +128,7 @@ class Memory:
         n_branches = min(int(llama_cpp.llama_n_seq_max(handle)) - first, self.n_batch)
         self.branch_sequences = range(first, first + n_branches)
         self._described: tuple[Structure, Shape] | None = None
-        # Below this position a sliding window that was loaded whole has no cells to go back to.
+        # Below this position a sliding window that was loaded alone has no cells to go back to.
         self.floor = 0
 
     def close(self) -> None:
@@ -314,7 +317,7 @@ class Memory:
 
         A branch's rows come in the order of its cells, and with all of its recurrent state.
         """
-        if self.kind != "windowed":
+        if not self.has_readable_window:
             return self._piece(start, stop, sequence)
         # A sliding-window cache writes its last rows only: read it in pieces that fit.
         width = self.window
@@ -324,7 +327,7 @@ class Memory:
         if len(pieces) == 1:
             return pieces[0]
         structure, _ = self.description
-        return join([SequenceState(piece, structure) for piece in pieces])
+        return join([SequenceState(piece, structure) for piece in pieces], whole=True)
 
     def _piece(self, start: int, stop: int, sequence: int) -> ByteArray:
         llama_cpp.llama_memory_seq_cp(self._memory, sequence, _SCRATCH, start, stop)
@@ -369,11 +372,25 @@ class Memory:
 
     # -- whole states ------------------------------------------------------------------------
 
-    def whole(self, n_tokens: int) -> ByteArray:
-        """The complete state of the path, sliding windows with all their rows."""
-        if self.kind == "windowed" and n_tokens > self.window and self.floor == 0:
-            return self.rows(0, n_tokens)
+    def whole(self, n_tokens: int, *, window_only: bool = False) -> ByteArray:
+        """The complete state of the path, sliding windows with all their rows if they are there."""
+        has_more = self.has_readable_window and n_tokens > self.window and self.floor == 0
+        if has_more and not window_only:
+            data = self.rows(0, n_tokens)
+            if self._hybrid:
+                SequenceState(data, self.description[0]).mark_cells(_PATH)
+            return data
         return self._read(_PATH, page_offset(n_tokens))
+
+    def floor_of(self, data: ByteArray, n_tokens: int) -> int:
+        """Below which position a whole state has no rows of a sliding window to go back to.
+
+        Where that is not 0, they would be put elsewhere than they were, which shows in last bits.
+        """
+        if n_tokens <= self.window or not self.window:
+            return 0
+        structure, _ = self.description
+        return 0 if SequenceState(data, structure).covers(0, n_tokens) else n_tokens
 
     def replace(self, data: ByteArray) -> None:
         """Make a whole state the path's."""
@@ -382,16 +399,26 @@ class Memory:
 
     def snapshot(self, n_tokens: int, logits: Logits) -> Snapshot:
         """Keep what cannot be cut."""
-        flags = _PARTIAL_ONLY if self._hybrid and not self.window else 0
+        flags = _PARTIAL_ONLY if self._hybrid else 0
         size = int(llama_cpp.llama_state_seq_get_size_ext(self._handle, _PATH, flags))
         data = np.empty(size, np.uint8)
         if self._get(data, _PATH, flags) != size:
             raise DecodeError("llama.cpp did not write the whole snapshot")
+        if self._hybrid and self.window:
+            data = self._without_window(data)
         return Snapshot(n_tokens, data, logits.copy())
+
+    def _without_window(self, data: ByteArray) -> ByteArray:
+        """A hybrid's part without the window's rows: those let themselves be cut where they lie."""
+        structure, _ = self.description
+        kinds: tuple[BlockKind, ...] = ("kv", "recurrent")
+        state = SequenceState(data, dataclasses.replace(structure, blocks=kinds))
+        no_cells = np.array([1, 0], "<u4").view(np.uint8)
+        return np.concatenate([np.frombuffer(HEADER, np.uint8), no_cells, state.block_bytes(1)])
 
     def roll_back(self, snapshot: Snapshot) -> None:
         """Return to a snapshot of this path."""
-        if not (self._hybrid and not self.window):
+        if not self._hybrid:
             self.replace(snapshot.data)
             return
         # The recurrent part first: only then does the attention part let itself be cut.
@@ -403,6 +430,11 @@ class Memory:
             self._memory, _PATH, snapshot.n_tokens, -1
         ):
             raise DecodeError(f"llama.cpp refused a snapshot at {snapshot.n_tokens} tokens")
+
+    @property
+    def repeats_in_place(self) -> bool:
+        """Whether what is evaluated behind a snapshot again takes the cells that it took."""
+        return self._hybrid or not self.window
 
     @property
     def is_described(self) -> bool:

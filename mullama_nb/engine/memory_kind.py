@@ -10,7 +10,14 @@ import llama_cpp
 from ..state.layout import Structure
 from .model import Model
 
-__all__ = ["MemoryKind", "has_extended_cells", "memory_kind", "n_swa", "structures"]
+__all__ = [
+    "MemoryKind",
+    "has_extended_cells",
+    "has_readable_window",
+    "memory_kind",
+    "n_swa",
+    "structures",
+]
 
 MemoryKind: TypeAlias = Literal["cuttable", "windowed", "snapshot"]
 
@@ -39,6 +46,11 @@ def memory_kind(model: Model) -> MemoryKind:
 def n_swa(model: Model) -> int:
     """How many tokens the layers with a sliding window look back; 0 where there are none."""
     return int(llama_cpp.llama_model_n_swa(model.handle))
+
+
+def has_readable_window(model: Model) -> bool:
+    """Whether all rows of a sliding window's cache can be read, in pieces that fit into it."""
+    return n_swa(model) > 0 and model.architecture not in _CHUNKED_WINDOW
 
 
 def has_extended_cells(model: Model) -> bool:

@@ -146,8 +146,15 @@ class ActivePath:
             return True
         if self.memory.kind == "windowed":
             return n_tokens > self.memory.floor
-        # A window beside recurrent memory is put back elsewhere.
-        return self.repeats(n_tokens) and not 0 < self.memory.window < self.n_tokens
+        return self.repeats(n_tokens) and self.is_put_back_exactly
+
+    @property
+    def is_put_back_exactly(self) -> bool:
+        """Whether a whole state of the path, put back, takes the cells that it has now."""
+        memory = self.memory
+        if not memory.window or self.n_tokens <= memory.window:
+            return True
+        return memory.has_readable_window and memory.floor == 0
 
     def mark(self) -> None:
         """Let the watermark count from here."""
@@ -258,8 +265,8 @@ class ActivePath:
         kept = max((s.n_tokens for s in self._snapshots if s.n_tokens <= n_tokens), default=0)
         if self.memory.kind != "snapshot" or kept < min(n_tokens, self._origin):
             return False
-        # A window that was loaded whole lies elsewhere, which a long prefill notices.
-        return not self.memory.window or n_tokens <= self.memory.window
+        # A window that is put back alone lies elsewhere, which shows in last bits.
+        return self.memory.repeats_in_place or n_tokens <= self.memory.window
 
     def rewind(self, n_tokens: int, progress: Progress | None = None) -> int:
         """Keep the first ``n_tokens``.
@@ -339,7 +346,7 @@ class ActivePath:
     @property
     def can_rest(self) -> bool:
         """Whether the rows can be put back elsewhere, so that everything goes on exactly."""
-        return not (self.memory.kind == "snapshot" and self.memory.window)
+        return self.memory.kind != "snapshot" or self.is_put_back_exactly
 
     def set_aside(self) -> PathState | Segment | None:
         """What :meth:`put_back` needs; until then there are tokens and no memory."""
@@ -381,7 +388,8 @@ class ActivePath:
             tokens = self.tokens[: segments[0].start]
             for segment in segments:
                 tokens[segment.start :] = segment.tokens
-            self.replace(PathState(tuple(tokens), last.data, last.logits))
+            floor = self.memory.floor_of(last.data, len(tokens))
+            self.replace(PathState(tuple(tokens), last.data, last.logits, floor))
             return
         self.rewind(keep)
         for segment in segments:
@@ -413,13 +421,15 @@ class ActivePath:
         self.memory.floor = state.floor
         self.tokens, self._logits = list(state.tokens), state.logits
 
-    def whole_state(self, *, include_logits: bool = True) -> PathState:
+    def whole_state(self, *, include_logits: bool = True, window_only: bool = False) -> PathState:
         """The whole state of the path.
 
         Parameters
         ----------
         include_logits : bool
             Memory that cannot be cut has them in any case: it could not work them out again.
+        window_only : bool
+            Whether to leave out what a sliding window does not see any more.
 
         Raises
         ------
@@ -430,5 +440,6 @@ class ActivePath:
             raise ContextError("the context is empty: there is nothing to save")
         include_logits = include_logits or self.memory.kind == "snapshot"
         logits = np.array(self.logits) if include_logits else None
-        data = self.memory.whole(self.n_tokens)
-        return PathState(tuple(self.tokens), data, logits, self.memory.floor)
+        data = self.memory.whole(self.n_tokens, window_only=window_only)
+        floor = self.memory.floor_of(data, self.n_tokens)
+        return PathState(tuple(self.tokens), data, logits, floor)

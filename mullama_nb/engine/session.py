@@ -18,6 +18,8 @@ from .path import PathState
 
 __all__ = ["Fit", "Host", "fitted", "packed", "session_metadata"]
 
+_MOST_STREAMS = 256  # llama.cpp's LLAMA_MAX_SEQ
+
 
 @dataclass(frozen=True)
 class Host:
@@ -100,9 +102,9 @@ def fitted(file: SessionFile, host: Host, structure: Structure, shape: Shape, na
         _check_foreign(state, host, name)
     _check_numbers(file, state, host, name)
     data = file.state
-    if not state.is_sorted() and "recurrent" not in structure.blocks:
-        data = join([state])
-    complete = host.kind == "cuttable" or state.covers(0, n_tokens)
+    if state.is_split or not state.is_sorted():
+        data = join([state], whole=True)
+    complete = n_tokens <= host.window or not host.window or state.covers(0, n_tokens)
     path = PathState(file.tokens, data, file.logits, floor=0 if complete else n_tokens)
     return Fit(path, tuple(inexact), unverified)
 
@@ -149,7 +151,7 @@ def _check_tokens(file: SessionFile, host: Host, name: str) -> None:
 
 def _parse(file: SessionFile, structure: Structure, name: str) -> SequenceState:
     try:
-        return SequenceState(file.state, structure)
+        return SequenceState(file.state, structure, 1 if file.is_verified else _MOST_STREAMS)
     except LayoutError as error:
         if file.is_verified:
             reason = "it was written by another version"

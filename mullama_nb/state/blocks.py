@@ -81,8 +81,16 @@ def _turned_row(reader: Reader, *what: object) -> Tensor:
     return Tensor(ggml_type, element * n_embd, n_embd)
 
 
-def parse_kv(reader: Reader, structure: Structure) -> Block:
+def parse_kv(reader: Reader, structure: Structure, most_streams: int = 1) -> Block:
     """Read a ``kv`` block.
+
+    Parameters
+    ----------
+    reader : Reader
+    structure : Structure
+    most_streams : int
+        How many streams there may be. A cache that is split has one for each sequence; all of
+        them are written, and the others are empty.
 
     Raises
     ------
@@ -90,11 +98,20 @@ def parse_kv(reader: Reader, structure: Structure) -> Block:
         When the bytes are no such block.
     """
     n_stream = reader.u32("stream count")
-    if n_stream != 1:
-        raise LayoutError(f"{n_stream} streams; a sequence has 1")
-    n_cells = reader.u32("cell count")
-    if n_cells == 0:
-        return Block("kv", 0, reader.offset, np.zeros(0, np.int32))
+    if not 1 <= n_stream <= most_streams:
+        allowed = "1" if most_streams == 1 else f"1 to {most_streams}"
+        raise LayoutError(f"{n_stream} streams; a sequence has {allowed}")
+    block = Block("kv", 0, reader.offset, np.zeros(0, np.int32))
+    for _ in range(n_stream):
+        n_cells = reader.u32("cell count")
+        if n_cells and block.n_cells:
+            raise LayoutError("cells of one sequence in two streams")
+        if n_cells:
+            block = _parse_stream(reader, structure, n_cells)
+    return block
+
+
+def _parse_stream(reader: Reader, structure: Structure, n_cells: int) -> Block:
     width = structure.cell_bytes
     cells = reader.take(n_cells * width, f"{n_cells} cells")
     table = reader.data[cells : cells + n_cells * width].reshape(n_cells, width)

@@ -5,10 +5,11 @@ of little-endian blocks without padding, one block per cache that the model's me
 ``llama-kv-cache.cpp`` and ``llama-memory-recurrent.cpp``):
 
 ``kv`` block
-    ``n_stream u32`` (1), ``n_cells u32``; if there are cells, per cell ``pos i32, n_seq u32 (1)``,
-    12 more bytes where positions have several dimensions (M-RoPE), ``seq_id i32`` (written, never
-    read); ``v_trans u32, n_layer u32``; per layer ``type i32, row_bytes u64`` and the K rows; then
-    the same for V, or with ``v_trans`` ``type i32, element_bytes u32, n_embd u32`` and V turned.
+    ``n_stream u32`` (1, unless the cache is split), and for each stream ``n_cells u32``; if there
+    are cells, per cell ``pos i32, n_seq u32 (1)``, 12 more bytes where positions have several
+    dimensions (M-RoPE), ``seq_id i32`` (written, never read); ``v_trans u32, n_layer u32``; per
+    layer ``type i32, row_bytes u64`` and the K rows; then the same for V, or with ``v_trans``
+    ``type i32, element_bytes u32, n_embd u32`` and V turned.
 ``recurrent`` block
     ``n_cells u32`` (0 or 1); per cell ``pos i32, n_seq u32 (0)``; ``s_trans u32, n_layer u32``; per
     recurrent layer ``type i32, row_bytes u64`` and the R row; then the same for S.
@@ -44,6 +45,7 @@ __all__ = [
 Buffer: TypeAlias = bytes | bytearray | memoryview | ByteArray
 
 _HEADER = struct.Struct("<Ii")
+_ONE_STREAM = np.frombuffer(struct.pack("<I", 1), np.uint8)
 HEADER = _HEADER.pack(0xAF143CD8, 0)
 """What stands in front of a state in memory; in a file it is left out. The id is never read."""
 
@@ -57,6 +59,8 @@ class SequenceState:
         The state with its header.
     structure : Structure
         What the model's memory writes.
+    most_streams : int
+        1, or of states that a context with a split cache wrote, how many sequences it may have.
 
     Raises
     ------
@@ -64,7 +68,7 @@ class SequenceState:
         When the bytes are not exactly one state of that structure.
     """
 
-    def __init__(self, data: Buffer, structure: Structure) -> None:
+    def __init__(self, data: Buffer, structure: Structure, most_streams: int = 1) -> None:
         self.data = np.frombuffer(data, np.uint8)
         self.structure = structure
         reader = Reader(self.data)
@@ -72,14 +76,19 @@ class SequenceState:
         if magic != struct.unpack_from("<I", HEADER)[0]:
             raise LayoutError(f"magic {magic:#010x} is not that of a sequence state")
         blocks: list[Block] = []
+        ends = [reader.offset]
         for kind in structure.blocks:
-            parse = parse_kv if kind == "kv" else parse_recurrent
-            blocks.append(parse(reader, structure))
+            if kind == "kv":
+                blocks.append(parse_kv(reader, structure, most_streams))
+            else:
+                blocks.append(parse_recurrent(reader, structure))
+            ends.append(reader.offset)
         if reader.offset != self.data.size:
             raise LayoutError(f"{self.data.size - reader.offset} bytes too many after the state")
         if len({block.transposed for block in blocks if block.kind == "kv" and block.n_cells}) > 1:
             raise LayoutError("V is transposed in one block and not in another")
         self.blocks = tuple(blocks)
+        self._ends = tuple(ends)
 
     @classmethod
     def infer(cls, data: Buffer, candidates: Iterable[Structure]) -> SequenceState | None:
@@ -149,16 +158,34 @@ class SequenceState:
                     f"not one each for {first} to {stop - 1}"
                 )
 
+    @property
+    def is_split(self) -> bool:
+        """Whether a cache was split into streams; :func:`join` puts them together."""
+        return any(
+            bool(np.any(self.block_bytes(index)[:4] != _ONE_STREAM))
+            for index, block in enumerate(self.blocks)
+            if block.kind == "kv"
+        )
+
     def is_sorted(self) -> bool:
         """Whether the cells of every block are in order of position."""
         return all(bool((np.diff(block.positions) > 0).all()) for block in self.blocks)
 
     def covers(self, start: int, stop: int) -> bool:
-        """Whether every cache holds a cell for each position, sliding windows included."""
+        """Whether every cache holds a cell for each position, sliding windows included.
+
+        Recurrent state stands for all positions up to its own.
+        """
         return all(
-            block.kind == "kv" and np.array_equal(np.sort(block.positions), np.arange(start, stop))
+            block.positions.tolist() == [stop - 1]
+            if block.kind == "recurrent"
+            else np.array_equal(np.sort(block.positions), np.arange(start, stop))
             for block in self.blocks
         )
+
+    def block_bytes(self, index: int) -> ByteArray:
+        """The bytes of one block; a view."""
+        return self.data[self._ends[index] : self._ends[index + 1]]
 
     def slice(self, start: int, stop: int) -> ByteArray:
         """The state of the positions ``start`` to ``stop - 1`` alone, in order of position."""
@@ -210,7 +237,11 @@ class SequenceState:
 
 
 def join(
-    states: Sequence[SequenceState], start: int | None = None, stop: int | None = None
+    states: Sequence[SequenceState],
+    start: int | None = None,
+    stop: int | None = None,
+    *,
+    whole: bool = False,
 ) -> ByteArray:
     """Put the cells of several states into one, in order of position.
 
@@ -220,6 +251,8 @@ def join(
         Of one structure and shape, with cells of distinct positions.
     start, stop : int, optional
         Keep only the positions ``start`` to ``stop - 1``.
+    whole : bool
+        Whether the states are pieces of one, in order: then recurrent state is the last one's.
 
     Returns
     -------
@@ -234,10 +267,13 @@ def join(
     structure = states[0].structure
     if any(state.structure != structure for state in states):
         raise LayoutError("states of different structures cannot be joined")
-    if "recurrent" in structure.blocks:
+    if "recurrent" in structure.blocks and not whole:
         raise LayoutError("recurrent state belongs to one position and cannot be cut or joined")
     pieces: list[ByteArray] = [np.frombuffer(HEADER, np.uint8)]
-    for index in range(len(structure.blocks)):
+    for index, kind in enumerate(structure.blocks):
+        if kind == "recurrent":
+            pieces.append(states[-1].block_bytes(index))
+            continue
         filled = [s for s in states if s.blocks[index].n_cells]
         pieces.extend(_join_block(filled, index, start, stop))
     return np.concatenate(pieces, out=empty_bytes(sum(piece.size for piece in pieces)))

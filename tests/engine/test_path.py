@@ -31,8 +31,6 @@ LONG: Script = [words(300, 4), 10]
 every = pytest.mark.parametrize("architecture", EVERY)
 plain_and_windowed = pytest.mark.parametrize("architecture", CUTTABLE + WINDOWED)
 snapshots = pytest.mark.parametrize("architecture", SNAPSHOT)
-windowless_snapshots = pytest.mark.parametrize("architecture", SNAPSHOT[:-1])
-every_but_windowed_snapshots = pytest.mark.parametrize("architecture", EVERY[:-1])
 
 
 def changes_of(architecture: str) -> dict[str, int]:
@@ -85,7 +83,7 @@ def test_rewinding_brings_back_every_sealed_point(tiny: ModelMaker, architecture
         np.testing.assert_array_equal(context.logits, trace[n_tokens])
 
 
-@every_but_windowed_snapshots
+@every
 def test_what_follows_a_rewind_is_as_it_was_the_first_time(
     tiny: ModelMaker, architecture: str
 ) -> None:
@@ -103,7 +101,7 @@ def test_what_follows_a_rewind_is_as_it_was_the_first_time(
             np.testing.assert_array_equal(logits, trace[n])
 
 
-@windowless_snapshots
+@snapshots
 def test_memory_that_cannot_be_cut_goes_back_by_evaluating_again(
     tiny: ModelMaker, architecture: str
 ) -> None:
@@ -118,15 +116,6 @@ def test_memory_that_cannot_be_cut_goes_back_by_evaluating_again(
     assert context.rewind(82 + 1) > 0, "inside a prefill there was no state to keep"
     assert context.rewind(0) == 0
     assert context.token_count() == 0
-
-
-def test_a_window_beside_recurrent_memory_is_said_not_to_be_exact(tiny: ModelMaker) -> None:
-    context = context_of(tiny("lfm2swa"))
-    trace = play(context, SCRIPT)
-    with pytest.warns(InexactWarning, match="0 tokens were evaluated again to rewind"):
-        context.rewind(90)
-    for n, logits in play(context, SCRIPT[4:]).items():
-        np.testing.assert_allclose(logits, trace[n], atol=1e-3)
 
 
 @plain_and_windowed
@@ -148,7 +137,7 @@ def test_rewinding_into_a_prefill_is_the_same_after_loading(
     assert_twins(twin, loaded)
 
 
-@windowless_snapshots
+@snapshots
 def test_a_rewind_below_what_was_loaded_warns(
     tiny: ModelMaker, tmp_path: Path, architecture: str
 ) -> None:
@@ -253,7 +242,7 @@ def test_restoring_checks_what_follows_on_what(tiny: ModelMaker, architecture: s
     assert context.tokens == tokens
 
 
-@every_but_windowed_snapshots
+@every
 def test_a_switch_that_fails_leaves_everything_as_it_was(
     tiny: ModelMaker, architecture: str
 ) -> None:
@@ -276,7 +265,7 @@ def test_a_switch_that_fails_leaves_everything_as_it_was(
     assert_twins(context, fresh)
 
 
-@windowless_snapshots
+@snapshots
 def test_a_failing_progress_callback_does_not_stop_a_rewind_half_way(
     tiny: ModelMaker, architecture: str
 ) -> None:

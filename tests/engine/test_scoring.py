@@ -231,16 +231,14 @@ def context_of_rewound(context: Context, n_tokens: int) -> Any:
         return fork.logits
 
 
-def test_a_window_beside_recurrent_memory_is_said_not_to_be_exact(tiny: ModelMaker) -> None:
+def test_a_window_beside_recurrent_memory_is_looked_back_upon_exactly(tiny: ModelMaker) -> None:
     context, shorter = context_of(tiny("lfm2swa"), PROMPT), context_of(tiny("lfm2swa"), PROMPT)
-    with pytest.warns(InexactWarning):
-        shorter.rewind(40)
+    shorter.rewind(40)
     tokens, logits = context.tokens, context.logits
     for n_tokens in (40, 20):
-        with pytest.warns(InexactWarning):
-            found = context.logits_at(n_tokens)
+        found = context.logits_at(n_tokens)
         if n_tokens == 40:
-            np.testing.assert_allclose(found, shorter.logits, atol=0.02)
+            np.testing.assert_array_equal(found, shorter.logits)
         assert context.tokens == tokens
         np.testing.assert_array_equal(context.logits, logits)
 

@@ -335,9 +335,7 @@ def test_numbers_are_looked_at_while_the_file_is_read(
     """Where the rows lie is known beforehand, so they are not passed through again."""
     context = context_of(tiny(architecture), flash_attention=flash_attention)
     structure, shape = context.layout
-    # A hybrid's window is saved without what lies before it: fewer cells than tokens.
-    n_tokens = 30 if architecture == "lfm2swa" else N_TOKENS
-    path = saved(context, tmp_path / "a.session", n_tokens)
+    path = saved(context, tmp_path / "a.session", N_TOKENS)
     honest = read_session(path, partial(row_places, structure, shape))
     assert honest.finite == SequenceState(honest.state, structure).row_places
     parts = take_apart(path.read_bytes())

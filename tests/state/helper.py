@@ -111,11 +111,11 @@ class Bare:
         """Drop cells of a sequence."""
         llama_cpp.llama_memory_seq_rm(self._memory, sequence, start, -1)
 
-    def save_file(self, path: Path, tokens: Sequence[int]) -> None:
+    def save_file(self, path: Path, tokens: Sequence[int], sequence: int = 0) -> None:
         """Write a session as llama.cpp does."""
         array = (llama_cpp.llama_token * len(tokens))(*tokens)
         n = llama_cpp.llama_state_seq_save_file(
-            self.handle, str(path).encode(), 0, array, len(tokens)
+            self.handle, str(path).encode(), sequence, array, len(tokens)
         )
         assert n == path.stat().st_size
 
@@ -137,12 +137,17 @@ def bare_context(
     n_ctx: int = 256,
     flash_attention: bool = True,
     kv_type: int = llama_cpp.GGML_TYPE_F16,
+    n_sequences: int = 2,
+    unified: bool = True,
+    swa_full: bool = True,
+    n_ubatch: int | None = None,
 ) -> Iterator[Bare]:
     params = llama_cpp.llama_context_default_params()
-    params.n_ctx = params.n_batch = params.n_ubatch = n_ctx
+    params.n_ctx = params.n_batch = n_ctx
+    params.n_ubatch = n_ubatch or n_ctx
     params.n_threads = params.n_threads_batch = 1
-    params.n_seq_max = 2
-    params.kv_unified = params.swa_full = True
+    params.n_seq_max = n_sequences
+    params.kv_unified, params.swa_full = unified, swa_full
     params.type_k = params.type_v = kv_type
     params.flash_attn_type = int(flash_attention)
     handle = llama_cpp.llama_init_from_model(model.handle, params)
