@@ -40,12 +40,16 @@ class Branch:
     completion : Completion
     segment : Segment, optional
         The rows of its tokens, for ``Context.restore``; None when it has no tokens.
+    n_parallel : int
+        How many branches shared a batch at most: its last bits depend on that, and on the number
+        that were asked for together. 1: it is what ``generate`` would have said.
     """
 
     index: int
     sibling: int
     completion: Completion
     segment: Segment | None
+    n_parallel: int = 1
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,8 @@ class BranchRequest:
     first_sibling : int
     settings : str
         Digest of what rows depend on, for the segments.
+    exact : bool
+        Whether branches are decoded one after the other, each as if there were no other.
     """
 
     n: int
@@ -69,12 +75,15 @@ class BranchRequest:
     sampling: SamplingParams
     first_sibling: int
     settings: str
+    exact: bool = False
 
     def __post_init__(self) -> None:
         for name, low in (("n", 1), ("first_sibling", 0)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < low:
                 raise ParameterError(f"{name}={value!r} must be {low} or more")
+        if not isinstance(self.exact, bool):
+            raise ParameterError(f"exact={self.exact!r} must be a bool")
         object.__setattr__(self, "sampling", seeded(self.sampling))
 
 
@@ -114,7 +123,9 @@ class Branches:
         self._living: list[_Growing] = []
         self._aside: list[_Growing] = []
         self._ended: dict[int, Branch] = {}
-        self._sequences = list(reversed(self._memory.branch_sequences))
+        sequences = self._memory.branch_sequences
+        self._sequences = list(reversed(sequences[:1] if request.exact else sequences))
+        self._n_parallel = min(len(self._sequences), request.n)
         self._memory.pin()
 
     @property
@@ -236,11 +247,12 @@ class Branches:
             branch.n_tokens += 1
             branch.logits = np.array(logits) if whole else logits
             # From now on llama.cpp may reuse cells that the branch's window has left.
-            if self._memory.kind == "windowed" and self._is_behind_window(branch):
-                self._capture(branch)
+            self._capture_behind_window(branch)
 
-    def _is_behind_window(self, branch: _Growing) -> bool:
-        return branch.n_tokens - branch.n_captured >= self._memory.window
+    def _capture_behind_window(self, branch: _Growing) -> None:
+        memory = self._memory
+        if memory.has_readable_window and branch.n_tokens - branch.n_captured >= memory.window:
+            self._capture(branch)
 
     def _set_aside(self, branch: _Growing) -> None:
         self._capture(branch)
@@ -259,7 +271,7 @@ class Branches:
     def _capture(self, branch: _Growing) -> None:
         """Read the rows that were not read before."""
         if branch.n_captured < branch.n_tokens:
-            if self._memory.kind == "snapshot":
+            if self._memory.kind == "snapshot" and not self._memory.has_readable_window:
                 branch.rows, branch.n_captured = [], self._start
             branch.rows.append(
                 self._memory.rows(branch.n_captured, branch.n_tokens, branch.sequence)
@@ -279,7 +291,15 @@ class Branches:
         if self._memory.kind == "snapshot":
             if branch.n_tokens > stop:
                 self._replay(branch, tokens)
-            data = _in_order(SequenceState(self._memory.branch_state(branch.sequence), structure))
+            if self._memory.has_readable_window:
+                self._capture(branch)
+                rows = [self._memory.whole(self._start), *branch.rows]
+                data = join([SequenceState(each, structure) for each in rows], whole=True)
+            else:
+                state = self._memory.branch_state(branch.sequence)
+                data = _in_order(SequenceState(state, structure))
+            # Equal rows are equal bytes, whichever sequence they were read from.
+            SequenceState(data, structure).mark_cells(0)
             logits = branch.logits
             return Segment(self._start, tokens, data, self._request.settings, None, True, logits)
         self._capture(branch)
@@ -290,14 +310,21 @@ class Branches:
     def _replay(self, branch: _Growing, tokens: tuple[int, ...]) -> None:
         """Return to fewer tokens where memory cannot be cut; the last one is evaluated alone."""
         memory, start, last = self._memory, self._start, len(tokens) - 1
-        size = min(MOST_OUTPUTS, memory.n_batch)
+        # Alone, its tokens would be evaluated again one by one.
+        size = 1 if self._request.exact else min(MOST_OUTPUTS, memory.n_batch)
+        if memory.has_readable_window:
+            size = min(size, memory.window)
         memory.drop(branch.sequence)
         memory.share(branch.sequence)
+        branch.rows, branch.n_captured, branch.n_tokens = [], start, start
         for at in [*range(0, last, size), last]:
             chunk = tokens[at : min(at + size, last)] if at < last else tokens[last:]
             positions = range(start + at, start + at + len(chunk))
             (logits,) = memory.decode_rows(chunk, positions, [branch.sequence] * len(chunk))
-        branch.logits, branch.n_tokens = np.array(logits), start + len(tokens)
+            branch.n_tokens += len(chunk)
+            if memory.has_readable_window:
+                self._capture(branch)
+        branch.logits = np.array(logits)
 
     def _branch(self, index: int, answer: Answer | None, segment: Segment | None) -> Branch:
         completion = Completion(
@@ -309,7 +336,8 @@ class Branches:
             seconds=0.0 if answer is None else time.perf_counter() - self._began,
             sampling=self._request.sampling,
         )
-        return Branch(index, self._request.first_sibling + index, completion, segment)
+        sibling = self._request.first_sibling + index
+        return Branch(index, sibling, completion, segment, self._n_parallel)
 
 
 def _in_order(state: SequenceState) -> ByteArray:

@@ -160,14 +160,16 @@ class ContextAnswers(ContextState):
         stop_tokens: Sequence[int] = (),
         sampling: SamplingParams | None = None,
         first_sibling: int = 0,
+        exact: bool = False,
         on_token: Callable[[int, Token], object] | None = None,
         **changes: Any,
     ) -> list[Branch]:
         """Several answers to what the context holds, decoded together; the context stays as it is.
 
         Branches share the rows of what is in front of them. One that was decoded beside others
-        differs in the last bits from one that was decoded alone, and with them now and then in a
-        token; captured, each goes on exactly: ``restore(branch.segment, keep=token_count())``.
+        differs in the last bits from one that was decoded alone or beside fewer, and with them now
+        and then in a token; ``exact`` decodes them one by one. Captured, each goes on exactly in
+        any case: ``restore(branch.segment, keep=token_count())``.
 
         Parameters
         ----------
@@ -180,6 +182,9 @@ class ContextAnswers(ContextState):
         sampling : SamplingParams, optional
         first_sibling : int
             The ordinal of the first branch; the others follow.
+        exact : bool
+            Whether each says, to the bit, what :meth:`generate` says with its ordinal, whatever
+            ``n_parallel`` is. It takes about twice as long: branches are decoded one by one.
         on_token : callable, optional
             Called with the index of a branch and its token, on another thread.
         **changes
@@ -203,6 +208,7 @@ class ContextAnswers(ContextState):
             stop_tokens=stop_tokens,
             sampling=sampling,
             first_sibling=first_sibling,
+            exact=exact,
             on_token=on_token,
             **changes,
         ).run()
@@ -216,6 +222,7 @@ class ContextAnswers(ContextState):
         stop_tokens: Sequence[int] = (),
         sampling: SamplingParams | None = None,
         first_sibling: int = 0,
+        exact: bool = False,
         on_token: Callable[[int, Token], object] | None = None,
         **changes: Any,
     ) -> Exploration:
@@ -233,6 +240,7 @@ class ContextAnswers(ContextState):
             (sampling or SamplingParams()).with_changes(**changes),
             first_sibling,
             self.settings_digest,
+            exact,
         )
         return Exploration(self._runner, self.model, request, on_token)
 

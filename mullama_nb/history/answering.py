@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..engine.branches import BranchRequest
+from ..engine.branches import Branch, BranchRequest
 from ..engine.generation import Completion, Limits, Token
 from ..engine.model import Model
 from ..engine.params import SamplingParams
@@ -24,7 +24,7 @@ from .turn import Turn, decoded
 if TYPE_CHECKING:
     from .chat import Chat
 
-__all__ = ["Answering", "answer_notes", "check_answer"]
+__all__ = ["Answering", "answer_notes", "check_answer", "explored_notes"]
 
 _OPTIONS = (*LIMIT_OPTIONS, "echo", "on_token", *SAMPLING_OPTIONS)
 
@@ -123,6 +123,20 @@ def answer_notes(
     if completion.finish_reason == "stop" and whole > len(completion):
         notes["hidden"] = whole - len(completion)
     return notes
+
+
+def explored_notes(branch: Branch, n: int) -> dict[str, Any]:
+    """What is noted of an answer whose last bits depend on those that were decoded beside it.
+
+    Parameters
+    ----------
+    branch : Branch
+    n : int
+        How many were asked for together.
+    """
+    if branch.n_parallel == 1:
+        return {}
+    return {"explored": {"n": n, "n_parallel": branch.n_parallel}}
 
 
 def check_answer(model: Model, request: Request | BranchRequest) -> None:

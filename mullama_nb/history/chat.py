@@ -12,7 +12,7 @@ from ..engine.awaiting import in_thread
 from ..engine.chat_template import Message
 from ..engine.generation import Token
 from ..errors import HistoryError
-from .answering import Answering, answer_notes, check_answer
+from .answering import Answering, answer_notes, check_answer, explored_notes
 from .chat_keeping import ChatKeeping
 from .checkpoint import Checkpoint
 from .conversation import as_messages
@@ -195,13 +195,16 @@ class Chat(ChatKeeping):
         n: int = 8,
         *,
         max_tokens: int | None = None,
+        exact: bool = False,
         on_token: Callable[[int, Token], object] | None = None,
         **options: Any,
     ) -> Answers:
         """Several answers to one question, decoded together; none becomes the head by itself.
 
         They share the rows of all that came before. Decoded in one batch they differ in the last
-        bits from what ``ask`` would say; from then on each is as exact as any other checkpoint.
+        bits from what ``ask`` would say, and with another ``n`` or ``n_parallel`` from each other,
+        so that sampled answers part: both are noted as ``explored``. From then on each is as exact
+        as any other checkpoint.
 
         Parameters
         ----------
@@ -209,6 +212,9 @@ class Chat(ChatKeeping):
             As for :meth:`ask`; None explores answers to the question that is the head.
         n : int
         max_tokens : int, optional
+        exact : bool
+            Whether to decode them one by one, so that each is what ``ask`` and ``regenerate`` would
+            say, to the bit. It takes about twice as long.
         on_token : callable, optional
             Called with the number of the answer and the token, on another thread.
         **options
@@ -222,7 +228,9 @@ class Chat(ChatKeeping):
             if on_token is not None:
                 on_token(branch, token)
 
-        run = self.context.exploration(n, max_tokens, sampling=sampling, on_token=tell, **stop)
+        run = self.context.exploration(
+            n, max_tokens, sampling=sampling, exact=exact, on_token=tell, **stop
+        )
         check_answer(self.model, run.request)
         messages = None if message is None else as_messages(message)
         with self.tree.turn():
@@ -248,6 +256,7 @@ class Chat(ChatKeeping):
                                 **answer_notes(
                                     self.model, branch.completion, branch.sibling, limits
                                 ),
+                                **explored_notes(branch, n),
                             ),
                             seconds=branch.completion.seconds,
                         )

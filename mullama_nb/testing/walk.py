@@ -67,7 +67,8 @@ class Entry:
         The token that ended the answer and is no part of it.
     drawn : tuple of int
         What the recording machine draws when the path is forced, where that is not what was said:
-        answers that were explored together differ in their last bits from those.
+        answers that were explored together differ in their last bits from those. Their notes say
+        as ``explored`` how many were decoded in one batch.
     steps : tuple of Step
         One for each of ``said``, if they were generated.
     """

@@ -107,6 +107,44 @@ def test_a_branch_alone_is_what_generate_would_say(tiny: ModelMaker, architectur
 
 
 @every
+@pytest.mark.parametrize("n_parallel", [1, 3, 8])
+def test_exact_branches_are_what_generate_would_say(
+    tiny: ModelMaker, architecture: str, n_parallel: int
+) -> None:
+    """To the bit, behind prefills longer than the window, a batch and 256 cells, and beyond it."""
+    sizes = {"n_ctx": 1024, "n_batch": 64, "n_ubatch": 64}
+    context = context_of(tiny(architecture), words(290), n_parallel=n_parallel, **sizes)
+    context.generate(None, 7, seed=4)
+    start = context.token_count()
+    options = {"stop": ["the", "a r", "\n"], "stop_tokens": range(100, 104), **SAMPLING}
+    with unchanged(context):
+        branches = context.explore(5, 45, first_sibling=2, exact=True, **options)
+    assert len({ids(branch) for branch in branches}) == 5
+    assert "stop" in {branch.completion.finish_reason for branch in branches}
+    for branch in branches:
+        assert branch.n_parallel == 1
+        with context.fork() as alone:
+            completion = alone.generate(None, 45, sibling=branch.sibling, **options)
+            assert branch.completion.tokens == completion.tokens  # with their probabilities
+            if branch.segment is None:
+                continue
+            rows = alone.capture(start)
+            np.testing.assert_array_equal(branch.segment.data, rows.data)
+            with context.fork() as restored:
+                restored.restore(branch.segment, keep=start)
+                assert_twins(restored, alone, 8)
+
+
+def test_branches_say_how_many_shared_a_batch(tiny: ModelMaker) -> None:
+    context = context_of(tiny(), PROMPT, n_parallel=3)
+    assert {branch.n_parallel for branch in context.explore(5, 4)} == {3}
+    assert {branch.n_parallel for branch in context.explore(2, 4)} == {2}
+    assert {branch.n_parallel for branch in context.explore(5, 4, exact=True)} == {1}
+    with pytest.raises(ParameterError, match="exact='yes' must be a bool"):
+        context.explore(2, 4, exact="yes")  # type: ignore[arg-type]
+
+
+@every
 def test_draws_are_those_of_siblings(tiny: ModelMaker, architecture: str) -> None:
     """Batches differ in the last bits, so now and then a draw at the edge of two tokens parts.
 

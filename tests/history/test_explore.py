@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
+import numpy as np
 import pytest
 
 from mullama_nb import Chat
@@ -53,6 +54,34 @@ def test_exploring_again_adds_to_the_siblings(chat: Chat) -> None:
     more = chat.explore(n=2, max_tokens=3, temperature=1.5)
     assert [a.checkpoint.metadata["sibling"] for a in more] == [1, 2]
     assert len(chat.tree.root.children) == 1
+
+
+@pytest.mark.parametrize("n_parallel", [1, 4])
+def test_exact_answers_are_what_asking_would_say(new_chat: ChatMaker, n_parallel: int) -> None:
+    said = [{"role": "user", "content": "tell me more " * 20}] * 2
+    options = {"max_tokens": 12, "temperature": 1.5}
+    one_by_one, together = new_chat(n_ctx=1024), new_chat(n_ctx=1024, n_parallel=n_parallel)
+    asked = [one_by_one.ask(said, **options)]
+    asked += [one_by_one.regenerate(**options) for _ in range(4)]
+    answers = together.explore(said, n=5, exact=True, **options)
+    for mine, theirs in zip(answers, asked, strict=True):
+        assert mine.tokens == theirs.tokens
+        assert mine.checkpoint.logprobs == theirs.checkpoint.logprobs
+        assert mine.checkpoint.metadata == theirs.checkpoint.metadata
+        rows = [c.tree.segment(c) for c in (mine.checkpoint, theirs.checkpoint)]
+        assert rows[0] is not None and rows[1] is not None  # noqa: PT018
+        np.testing.assert_array_equal(rows[0].data, rows[1].data)
+    check_every_checkpoint(together)
+
+
+def test_answers_of_a_batch_say_so(new_chat: ChatMaker) -> None:
+    chat = new_chat(n_parallel=3)
+    answers = chat.explore("why?", n=5, max_tokens=2)
+    assert {str(a.checkpoint.metadata["explored"]) for a in answers} == {
+        str({"n": 5, "n_parallel": 3})
+    }
+    (alone,) = chat.explore(n=1, max_tokens=2)
+    assert "explored" not in alone.checkpoint.metadata
 
 
 @pytest.mark.usefixtures("no_deadlock")
