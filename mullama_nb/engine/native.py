@@ -30,6 +30,8 @@ __all__ = [
     "system_info",
 ]
 
+# They choose among kernels that round differently, at the first product of a process.
+_KERNELS = ("GGML_CPU_TILED_MM", "GGML_CPU_TILED_MM_FORCE", "GGML_CPU_DISABLE_FUSION")
 _ERROR_LEVELS = (3, 4)  # GGML_LOG_LEVEL_WARN, GGML_LOG_LEVEL_ERROR
 _recent: deque[str] = deque(maxlen=20)
 _verbose = 0
@@ -119,9 +121,11 @@ def switched_on(variable: str) -> bool:
 
 
 def system_info() -> str:
-    """The CPU features and backends that llama.cpp was built with and found."""
+    """The CPU features and backends that llama.cpp was built with and found, and kernels chosen."""
     start()
-    return " ".join(llama_cpp.llama_print_system_info().decode("utf-8", "replace").split())
+    info = llama_cpp.llama_print_system_info().decode("utf-8", "replace").split()
+    chosen = [f"{name}={os.environ[name]}" for name in _KERNELS if name in os.environ]
+    return " ".join([*info, *chosen])
 
 
 def has_amx() -> bool:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -167,6 +170,39 @@ def test_layers_on_a_gpu_are_noted_and_compared(
         with pytest.warns(InexactWarning, match=f"the layers on a GPU: {words_}"):
             context_of(some).load_session(tmp_path / name)
     assert Model.load(model.path, n_gpu_layers=99).n_gpu_layers == 5
+
+
+CHILD = """
+import hashlib, sys
+from mullama_nb import Context, ContextParams, Model
+model = Model.load(sys.argv[1])
+context = Context(model, ContextParams(n_ctx=256, n_threads=1, kv_cache_type="q8_0"))
+context.evaluate(list(range(20, 120)))
+context.generate(None, 3, temperature=0)
+data = context.capture().data.tobytes() + context.logits.tobytes()
+print(hashlib.sha256(data).hexdigest(), context.session_metadata["environment"]["system"])
+"""
+VARIABLES = ["LLAMA_GRAPH_REUSE_DISABLE=1", "GGML_CPU_TILED_MM=0", "GGML_CPU_DISABLE_FUSION=1"]
+
+
+def test_variables_that_are_read_once(tiny: ModelMaker) -> None:
+    """In a process of their own: none changes a bit of these rows, kernels are noted."""
+    path = str(tiny(head_dim=64).path)
+
+    def run(**variables: str) -> list[str]:
+        command = [sys.executable, "-c", CHILD, path]
+        environment = os.environ | variables
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        return done.stdout.split(" ", 1)
+
+    plain, system = run()
+    for variable in VARIABLES:
+        name, value = variable.split("=")
+        digest, noted = run(**{name: value})
+        assert digest == plain
+        assert (variable in noted) == name.startswith("GGML_CPU")
+        assert noted.replace(f" {variable}", "") == system
+    assert run(**{DISABLE: "1"})[0] != plain
 
 
 # -- LongRoPE -----------------------------------------------------------------------------------
