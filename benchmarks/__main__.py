@@ -22,14 +22,17 @@ _NAMES = (
     "browser",
     "exactness",
     "fuzz",
+    "growth",
 )
 _QUICK = Effort(rounds=3, fraction=0.25)
+_LEAST = Effort(rounds=1, fraction=0.02)  # says nothing of speed
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(_NAMES)}")
     parser.add_argument("--quick", action="store_true", help="a first look, in minutes")
+    parser.add_argument("--least", action="store_true", help="once, to see that all of it runs")
     parser.add_argument("--rounds", type=int, help="turns of each way")
     parser.add_argument("--write", action="store_true", help="write results.md and results.json")
     options = parser.parse_args(arguments)
@@ -41,7 +44,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is named, or everything."""
     options = _options(arguments)
-    effort = _QUICK if options.quick else Effort()
+    effort = _LEAST if options.least else _QUICK if options.quick else Effort()
     if options.rounds is not None:
         effort = replace(effort, rounds=options.rounds)
     for name in options.names or _NAMES:

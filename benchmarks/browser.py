@@ -107,7 +107,9 @@ def _streaming(notebook: Any, n_checkpoints: int, index: int) -> Iterator[Row]:
     yield _row(case, str(most), "30", reached=most <= _MESSAGES_A_SECOND)
 
 
-def _rows(lab: Any, server: Any, page: Any, n_checkpoints: int, rounds: int) -> Iterator[Row]:
+def _rows(
+    lab: Any, server: Any, page: Any, n_checkpoints: int, target: float, rounds: int
+) -> Iterator[Row]:
     ask = f'chat.ask("Go on.", max_tokens={_TOKENS}, echo=False) and None'
     cells = [_GROWN, f"grow({n_checkpoints})", "shown = Timeline(chat)\nshown", ask]
     notebook = lab.Notebook.write(page, server, cells, name=f"{n_checkpoints}.ipynb")
@@ -117,7 +119,7 @@ def _rows(lab: Any, server: Any, page: Any, n_checkpoints: int, rounds: int) -> 
     for _ in range(rounds):
         shown.append(page.evaluate(_SHOW, 2))
         page.wait_for_timeout(300)
-    yield _seconds(f"{n_checkpoints:,} checkpoints shown", shown, _SHOWN[n_checkpoints])
+    yield _seconds(f"{n_checkpoints:,} checkpoints shown", shown, target)
     clicks = []
     for _ in range(3 * rounds):
         clicks.append(page.evaluate(_CLICKED, 2))
@@ -141,9 +143,10 @@ def run(effort: Effort) -> Sequence[Table]:
         try:
             tiny.make_model(server.root / "tiny.gguf", "llama", chat_template=tiny.CHATML)
             with lab.open_browser(chromium) as browser:
-                for n_checkpoints in _SHOWN:
+                for n, target in _SHOWN.items():
                     page = browser.new_page()
-                    for row in _rows(lab, server, page, n_checkpoints, max(3, effort.rounds // 2)):
+                    rounds, n_checkpoints = max(3, effort.rounds // 2), max(40, effort.scaled(n))
+                    for row in _rows(lab, server, page, n_checkpoints, target, rounds):
                         table.add(row)
                     page.close()
         finally:

@@ -113,14 +113,15 @@ def run(effort: Effort) -> Sequence[Table]:
     table = Table("Generation, tokens a second", f"{n_tokens} tokens, SmolLM2-135M Q4_1, f16 cache")
     cases = [(depth, name) for depth in _DEPTHS for name in _SAMPLINGS]
     races: dict[tuple[int, str], list[Race]] = {case: [] for case in cases}
-    for _ in range(_PROCESSES):
+    n_processes = min(_PROCESSES, effort.rounds)
+    for _ in range(n_processes):
         with _ways() as ways:
             for depth, name in cases:
                 competing = {
                     way: host.way("generate", depth, _SAMPLINGS[name], n_tokens)
                     for way, host in ways.items()
                 }
-                races[depth, name].append(race(competing, -(-effort.rounds // _PROCESSES)))
+                races[depth, name].append(race(competing, -(-effort.rounds // n_processes)))
     for (depth, name), parts in races.items():
         result, case = Race.joined(parts), f"{name}, from token {depth:,}"
         ours, bare, llama = result.seconds

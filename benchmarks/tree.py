@@ -38,6 +38,7 @@ _MOVES = 20  # in one measurement: a single one takes microseconds
 class _Tree:
     def __init__(self, n_tokens: int) -> None:
         model = Model.load("smollm2")
+        self.n_moves = min(_MOVES, n_tokens // _TURN - 1)
         self.context = Context(model, ContextParams(n_ctx=n_tokens + 2 * _TURN))
         self.tree = CheckpointTree(self.context)
         tokens = prompt_tokens(model, n_tokens)
@@ -51,24 +52,24 @@ class _Tree:
 
     def undo(self) -> float:
         with Stopwatch() as watch:
-            for _ in range(_MOVES):
+            for _ in range(self.n_moves):
                 self.tree.undo()
         self.tree.checkout(self.leaf)
-        return watch.seconds / _MOVES
+        return watch.seconds / self.n_moves
 
     def redo(self) -> float:
         self.tree.checkout(self.leaf)
-        self.tree.undo(_MOVES)
+        self.tree.undo(self.n_moves)
         with Stopwatch() as watch:
-            for _ in range(_MOVES):
+            for _ in range(self.n_moves):
                 self.tree.redo()
-        return watch.seconds / _MOVES
+        return watch.seconds / self.n_moves
 
     def checkout(self) -> float:
         with Stopwatch() as watch:
-            for number in range(_MOVES):
+            for number in range(self.n_moves):
                 self.tree.checkout(self.leaf if number % 2 else self.sibling)
-        return watch.seconds / _MOVES
+        return watch.seconds / self.n_moves
 
 
 class _Committer:
@@ -151,11 +152,10 @@ class _Bare:
 
 def run(effort: Effort) -> Sequence[Table]:
     """Measure all cases."""
-    n_tokens = max(2 * _MOVES * _TURN, effort.scaled(_TOKENS) // _TURN * _TURN)
-    n_tokens = min(n_tokens, _TOKENS)
+    n_tokens = max(3, effort.scaled(_TOKENS // _TURN)) * _TURN
     return [
         _moves(effort, n_tokens),
-        _sizes(effort.scaled(_TURNS), n_tokens),
+        _sizes(max(2, effort.scaled(_TURNS)), n_tokens),
         _exploring(effort),
         _commits(effort, n_tokens),
     ]
@@ -188,7 +188,8 @@ def _moves(effort: Effort, n_tokens: int) -> Table:
 def _sizes(n_turns: int, n_tokens: int) -> Table:
     """Turns that are kept in a tree, against a state for each of them."""
     model = Model.load("smollm2")
-    with Context(model, ContextParams(n_ctx=_TURN * n_turns // 2)) as context:
+    longer = n_turns - n_turns // 2  # of the two branches
+    with Context(model, ContextParams(n_ctx=_TURN * longer)) as context:
         tree = CheckpointTree(context)
         tokens = prompt_tokens(model, _TURN)
         for number in range(n_turns):
