@@ -13,6 +13,7 @@ MullamaError
 │   └── DecodeError           llama.cpp could not evaluate a batch
 ├── HistoryError              something about a checkpoint tree
 │   └── RefError              no checkpoint under that name, or more than one
+├── CopyError                 a live object was to be copied, pickled or sent elsewhere
 ├── GrammarError              a grammar that cannot be read, or that nothing can match
 ├── RecordingError            a recording that is damaged, or is none
 ├── RegressionError           what was recorded does not hold here; the message is the report
@@ -41,6 +42,7 @@ __all__ = [
     "ContextClosedError",
     "ContextError",
     "ContextFullError",
+    "CopyError",
     "DecodeError",
     "GrammarError",
     "HistoryError",
@@ -166,6 +168,10 @@ class HistoryError(MullamaError):
 
 class RefError(HistoryError, LookupError):
     """No checkpoint goes by that name, or more than one; the message names candidates."""
+
+
+class CopyError(MullamaError, TypeError):
+    """What lives in one process was to be copied or pickled; it says what to do instead."""
 
 
 class GrammarError(MullamaError, ValueError):

@@ -14,6 +14,7 @@ from ..state.layout import Shape, Structure
 from . import compatibility, resting
 from .cells import Cells
 from .contention import Waiting, waiting
+from .live import Live
 from .memory import Logits
 from .memory_kind import MemoryKind
 from .model import Model
@@ -49,8 +50,12 @@ class TokenProbability:
     probability: float
 
 
-class ContextState:
+class ContextState(Live):
     """A llama.cpp context with its worker thread, and what can be read off it."""
+
+    _instead_of_a_copy = (
+        "fork() copies it here; save_session(path) there and load_session(path) take it elsewhere"
+    )
 
     def __init__(
         self, model: Model, params: ContextParams | None = None, *, verbose: bool | None = None

@@ -23,6 +23,7 @@ from ..errors import (
 from . import native
 from .chat_template import ChatPrompt, ChatTemplate, Message
 from .gguf_file import GGUFFile, fingerprint, read_gguf
+from .live import Live
 from .locate import locate_model
 from .vocabulary import Vocabulary
 from .worker import interrupts_held
@@ -47,7 +48,7 @@ class _Weights:
         self._free = weakref.finalize(self, llama_cpp.llama_model_free, handle)
 
 
-class Model:
+class Model(Live):
     """A GGUF model that is ready to use; made by :meth:`load`.
 
     Weights are loaded once per process and file: loading a name again gives another ``Model`` on
@@ -59,6 +60,10 @@ class Model:
         The GGUF file.
     vocabulary : Vocabulary
     """
+
+    _instead_of_a_copy = (
+        "Model.load(name) in the other process takes the same file, whose weights are shared"
+    )
 
     def __init__(self, path: Path, weights: _Weights, *, verbose: bool = False) -> None:
         self.path = path

@@ -6,13 +6,14 @@ import time
 from types import TracebackType
 
 from .generation import Completion, Token
+from .live import Live
 from .request import Request, Run, Ticket
 from .runner import Runner
 
 __all__ = ["Stream"]
 
 
-class Stream:
+class Stream(Live):
     """Tokens as they are generated; made by ``Context.stream``.
 
     Works in ``for`` and in ``async for``. A token is evaluated while the loop's body looks at it.
@@ -24,6 +25,8 @@ class Stream:
     completion : Completion
         What was handed out so far, and how it ended.
     """
+
+    _instead_of_a_copy = "its tokens can be kept: list(stream)"
 
     def __init__(self, runner: Runner, request: Request) -> None:
         self.request = request

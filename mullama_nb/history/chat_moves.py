@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..engine.context import Context, TokenProbability
+from ..engine.live import Live
 from ..engine.model import Model
 from ..engine.params import ContextParams, SamplingParams
 from ..errors import ParameterError
@@ -31,7 +32,7 @@ __all__ = ["ChatMoves"]
 _N_CTX = 4096
 
 
-class ChatMoves:
+class ChatMoves(Live):
     """What a chat knows and where it goes; ``Chat`` adds what is said.
 
     Parameters
@@ -39,6 +40,10 @@ class ChatMoves:
     model, system, tools, max_bytes, **options
         As for ``Chat``.
     """
+
+    _instead_of_a_copy = (
+        "chat.save(name) keeps it, and Chat.open(name) is a copy, here or in another process"
+    )
 
     def __init__(
         self,

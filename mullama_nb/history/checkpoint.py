@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from blake3 import blake3
 
+from ..engine.live import Live
 from ..errors import HistoryError, ParameterError
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class _Notes(dict[str, Any]):
         return dict, (dict(self),)
 
 
-class Checkpoint:
+class Checkpoint(Live):
     """A point of a tree: its parent, the tokens since, and what was noted about them.
 
     Checkpoints are made by ``CheckpointTree`` and never change, but for their tags, their notes,
@@ -121,6 +122,8 @@ class Checkpoint:
     metadata : dict
         What ``commit`` was given: role, finish reason, sampling.
     """
+
+    _instead_of_a_copy = "its id and its tokens are values; Chat.save(name) keeps it with its tree"
 
     __slots__ = (
         "__weakref__",

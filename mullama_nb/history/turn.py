@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
+from ..engine.live import Live
 from ..errors import HistoryError, ParameterError
 from .checkpoint import Checkpoint
 
@@ -31,7 +32,7 @@ __all__ = [
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Turn:
+class Turn(Live):
     """One message of a chat; what ``ask`` returns is its answer's.
 
     Attributes
@@ -45,6 +46,8 @@ class Turn:
     seconds : float
         For the prompt and the answer; 0 for turns that were looked up.
     """
+
+    _instead_of_a_copy = "its text is a value: str(turn), or chat.messages for the conversation"
 
     chat: ChatMoves
     checkpoint: Checkpoint

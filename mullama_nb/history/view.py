@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from ..engine.context import Context
+from ..engine.live import Live
 from ..state.segment import Segment
 from .changes import Changes
 from .checkpoint import ROOT_ID, Checkpoint
@@ -20,7 +21,7 @@ from .sizes import KVBytes, MemoryReport, count_bytes, report_memory
 __all__ = ["TreeView", "cuts_key"]
 
 
-class TreeView:
+class TreeView(Live):
     """What can be seen of a tree; ``CheckpointTree`` adds what changes it.
 
     Iterating gives its checkpoints, parents first and without the root, which holds no tokens.
@@ -44,6 +45,8 @@ class TreeView:
     n_edits : int
         Changes to what was there already: cuts, removals, notes that were added.
     """
+
+    _instead_of_a_copy = "Chat.save(name) keeps a chat with its tree, and Chat.open(name) is a copy"
 
     def __init__(self, context: Context, max_bytes: int | None) -> None:
         self.context = context

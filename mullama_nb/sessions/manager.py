@@ -9,6 +9,7 @@ from typing import Literal
 
 from ..engine.awaiting import in_thread
 from ..engine.context import Context
+from ..engine.live import Live
 from ..engine.model import Model
 from ..engine.params import ContextParams
 from ..engine.prompt import plan_prompt
@@ -43,7 +44,7 @@ def _places(context: Context) -> dict[tuple[str, str], Place]:
     return _known.setdefault(context, {})
 
 
-class SessionManager(SessionFolder):
+class SessionManager(SessionFolder, Live):
     """A folder of sessions under names, opened with one model.
 
     Rows that several sessions have in common are stored once, and are not evaluated again for a
@@ -65,6 +66,8 @@ class SessionManager(SessionFolder):
     Files that end in ``.session`` in the folder are sessions, too, unless the catalog has their
     name.
     """
+
+    _instead_of_a_copy = "make one on the same folder: SessionManager(model, session_dir)"
 
     def __init__(
         self,
