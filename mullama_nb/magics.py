@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import html
+import re
 import shlex
 import weakref
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from IPython.core.magic_arguments import magic_arguments as untyped_arguments
 
 from .engine.locate import known_models
 from .engine.model import Model
-from .errors import MullamaError
+from .errors import MullamaError, shown
 from .history.chat import Chat
 from .history.checkpoint import Checkpoint
 from .history.options import CONTEXT_OPTIONS, LIMIT_OPTIONS, SAMPLING_OPTIONS
@@ -32,6 +33,9 @@ __all__ = ["MullamaMagics", "load"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_OPENING = ("[", "{", "(", "'", '"')
+_OPTION = re.compile(r"[^\W\d]\w*=(?P<open>(?=[\[{(]))?")
+_NO_LITERAL = (SyntaxError, ValueError, TypeError, MemoryError, RecursionError)
 _SESSION_ACTIONS = ("save", "load", "list")
 
 
@@ -60,16 +64,57 @@ def _magic(kind: Any, *arguments: Any) -> Callable[[F], F]:
 
 
 def _parse(magic: Any, line: str) -> Any:
-    """A magic's arguments, split as a shell does it."""
-    try:
-        words = shlex.split(line)
-    except ValueError as error:
-        raise UsageError(f"{line!r} cannot be read: {error}") from None
-    arguments, unknown = magic.parser.parse_known_args(words)
+    """A magic's arguments, split as a shell does it, but for the values of options."""
+    arguments, unknown = magic.parser.parse_known_args(_split(line))
     if unknown:
         hint = "; options look like temperature=0.7" if unknown[0].startswith("-") else ""
         raise UsageError(f"{unknown[0]!r} is not understood here{hint}")
     return arguments
+
+
+def _split(line: str) -> list[str]:
+    """Words as a shell splits them; an option ``name=value`` keeps its value as it is written.
+
+    A value that begins as a Python literal does ends where that ends: quotes, escapes, brackets
+    and blanks within it are its own.
+    """
+    words: list[str] = []
+    rest = line.strip()
+    while rest:
+        option = _OPTION.match(rest)
+        end = 0 if option is None else _end_of_literal(rest, option.end())
+        if not end:
+            end = _end_of_word(line, rest)
+            word = rest[:end]
+            words += [word] if option is not None and option["open"] else shlex.split(word)
+        else:
+            words.append(rest[:end])
+        rest = rest[end:].lstrip()
+    return words
+
+
+def _end_of_literal(text: str, start: int) -> int:
+    """Where the shortest Python literal ends that a blank or the line's end follows; 0 for none."""
+    blanks = (match.start() for match in re.finditer(r"\s|$", text[start:]))
+    for end in blanks:
+        try:
+            ast.literal_eval(text[start : start + end])
+        except _NO_LITERAL:
+            continue
+        return start + end
+    return 0
+
+
+def _end_of_word(line: str, rest: str) -> int:
+    """Where the first word ends, as a shell sees it."""
+    for match in re.finditer(r"\s|$", rest):
+        try:
+            shlex.split(rest[: match.start()])
+        except ValueError as error:
+            problem = error
+        else:
+            return match.start()
+    raise UsageError(f"{line!r} cannot be read: {problem}")
 
 
 def _options(words: list[str]) -> dict[str, Any]:
@@ -79,9 +124,16 @@ def _options(words: list[str]) -> dict[str, Any]:
         name, equals, value = word.partition("=")
         if not (equals and name.isidentifier()):
             raise UsageError(f"{word!r} is no option; options look like temperature=0.7")
+        if name in found:
+            raise UsageError(f"{name} is given twice")
         try:
             found[name] = ast.literal_eval(value)
-        except (SyntaxError, ValueError):
+        except _NO_LITERAL:
+            if value[:1] in _OPENING:
+                raise UsageError(
+                    f"{name}={shown(value)} cannot be read: what begins so has to be a Python "
+                    "literal, such as 'a text', [1, 2] or {'type': 'object'}"
+                ) from None
             found[name] = value
     return found
 
