@@ -19,7 +19,7 @@ import sys
 import types
 import weakref
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -31,18 +31,27 @@ _log = logging.getLogger("mullama_nb")
 
 _HISTORY_NAME = re.compile(r"_{1,3}|_\d+")
 _OURS = tuple(f"mullama_nb.{folder}" for folder in ("history", "sessions", "widgets"))
+# Widgets that are shown in another's box are held by that, and it by its comm.
+_HOLDERS = ("ipywidgets.widgets.widget_", "ipykernel.comm", "comm.")
+_OF_TRAITS = {"_trait_notifiers", "_trait_validators", "_static_immutable_initial_values"}
 _CONTAINERS = (dict, list, tuple, set, frozenset, types.MethodType, types.CellType)
 _MOST_ITEMS = 1_000  # in a container
 _MOST_NODES = 20_000
 
 _contexts: weakref.WeakSet[ContextState] = weakref.WeakSet()
 _shells: weakref.WeakSet[Any] = weakref.WeakSet()
-_histories: list[Mapping[Any, object]] = []
+_histories: list[Callable[[], Iterable[object]]] = []
 
 
-def count_as_history(values: Mapping[Any, object]) -> None:
-    """Have what a mapping holds count as held by nobody who would use it by himself."""
-    _histories.append(values)
+def count_as_history(references: Callable[[], Iterable[object]]) -> None:
+    """Have references count as those of somebody who would not use the objects by himself.
+
+    Parameters
+    ----------
+    references : callable
+        Gives each object as often as it is held so.
+    """
+    _histories.append(references)
 
 
 def follow(context: ContextState) -> None:
@@ -72,8 +81,18 @@ def rest_unused() -> int:
     int
         How many rest now that did not before.
     """
-    awake = sum(not context.is_resting for context in _contexts)
-    return sum(context.rest() for context in _unused()) if awake else 0
+    bound = {id(context) for context in _bound()}
+    if all(context.is_resting or id(context) in bound for context in _contexts):
+        return 0
+    return sum(context.rest() for context in _unused() if not context.is_resting)
+
+
+def _bound() -> Iterator[object]:
+    """The contexts that variables name, which is seen at once."""
+    for shell in list(_shells):
+        for name, value in list(shell.user_ns.items()):
+            if type(value).__module__.startswith("mullama_nb.") and not _is_of_history(name):
+                yield vars(value).get("context", value) if hasattr(value, "__dict__") else value
 
 
 def _history() -> Iterator[object]:
@@ -84,9 +103,13 @@ def _history() -> Iterator[object]:
             yield getattr(hook, name, None)
         yield from list(shell.user_ns.get("_oh", {}).values())
         for names in (shell.user_ns, shell.user_ns_hidden):
-            yield from [v for k, v in list(names.items()) if _HISTORY_NAME.fullmatch(str(k))]
-    for values in _histories:
-        yield from list(values.values())
+            yield from [value for name, value in list(names.items()) if _is_of_history(name)]
+    for references in _histories:
+        yield from references()
+
+
+def _is_of_history(name: object) -> bool:
+    return _HISTORY_NAME.fullmatch(str(name)) is not None
 
 
 def _unused() -> list[ContextState]:
@@ -97,7 +120,7 @@ def _unused() -> list[ContextState]:
     held = [i for i in nodes if _references(nodes, i) > inner[i]]
     reached = set(held)
     while held:
-        for child in gc.get_referents(nodes[held.pop()]):
+        for child in _referents(nodes[held.pop()]):
             if id(child) in nodes and id(child) not in reached:
                 reached.add(id(child))
                 held.append(id(child))
@@ -124,15 +147,23 @@ def _graph() -> tuple[dict[int, object], Counter[int]]:
         nodes[id(context)] = context
         see([context.owner], counts=False)
     while waiting:
-        see(gc.get_referents(nodes[waiting.pop()]), counts=True)
+        see(_referents(nodes[waiting.pop()]), counts=True)
     return nodes, inner
+
+
+def _referents(node: object) -> list[Any]:
+    """What a node refers to; of a widget without the many containers that hold no chat."""
+    if not hasattr(node, "_trait_values"):
+        return gc.get_referents(node)
+    left_out = _OF_TRAITS if hasattr(type(node), "children") else _OF_TRAITS | {"_trait_values"}
+    return [value for name, value in vars(node).items() if name not in left_out]
 
 
 def _is_looked_into(one: object) -> bool:
     if isinstance(one, _CONTAINERS):
         return not isinstance(one, Sized) or len(one) <= _MOST_ITEMS
     # Checkpoints have slots: there are many of them, and they hold no context.
-    return type(one).__module__.startswith(_OURS) and hasattr(one, "__dict__")
+    return type(one).__module__.startswith((*_OURS, *_HOLDERS)) and hasattr(one, "__dict__")
 
 
 def _references(nodes: Mapping[int, object], i: int) -> int:

@@ -104,23 +104,28 @@ Event: TypeAlias = Committed | Split | Moved | Tagged | Pruned | Spilled | Progr
 
 
 class Subscription:
-    """An observer's place among the observers; ``cancel`` gives it up."""
+    """An observer's place among the observers; ``cancel`` gives it up.
+
+    Attributes
+    ----------
+    is_cancelled : bool
+    """
 
     def __init__(self, observers: Observers, callback: Callable[[Event], object]) -> None:
         self._observers = weakref.ref(observers)
         self._callback = callback
-        self._is_cancelled = False
+        self.is_cancelled = False
 
     def cancel(self) -> None:
         """Hear no more events, not even those that happened already."""
-        self._is_cancelled = True
+        self.is_cancelled = True
         observers = self._observers()
         if observers is not None:
             observers.remove(self)
 
     def deliver(self, event: Event) -> None:
         """Call the observer; one that fails is logged and breaks nothing."""
-        if self._is_cancelled:
+        if self.is_cancelled:
             return
         try:
             self._callback(event)
@@ -139,7 +144,7 @@ class Observers:
         self._subscriptions: tuple[Subscription, ...] = ()
         self._queue: _Queue = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a subscription may end while Python collects garbage
 
     def add(self, callback: Callable[[Event], object]) -> Subscription:
         """Tell all later events to a callback."""
@@ -152,13 +157,17 @@ class Observers:
                     target=_tell, args=(self._queue,), name="mullama-observers", daemon=True
                 )
                 self._thread.start()
-            self._subscriptions = (*self._subscriptions, subscription)
+            self._subscriptions = tuple(
+                s for s in (*self._subscriptions, subscription) if not s.is_cancelled
+            )
         return subscription
 
     def remove(self, subscription: Subscription) -> None:
         """Tell a callback nothing more."""
         with self._lock:
-            self._subscriptions = tuple(s for s in self._subscriptions if s is not subscription)
+            self._subscriptions = tuple(
+                s for s in self._subscriptions if s is not subscription and not s.is_cancelled
+            )
             if not self._subscriptions and self._thread is not None:
                 self._thread = None
                 self._queue.put(None)

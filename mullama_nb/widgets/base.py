@@ -17,6 +17,7 @@ from ..errors import MullamaError, ParameterError, RefError
 from ..history.chat import Chat
 from ..history.events import Event, Subscription
 from ..history.tree import CheckpointTree
+from .pages import HeldWeakly, Showing
 
 __all__ = ["ActingWidget", "TreeWidget", "front_end"]
 
@@ -104,7 +105,7 @@ _publisher = _Publisher()
 _actions: weakref.WeakKeyDictionary[object, _Actions] = weakref.WeakKeyDictionary()
 
 
-class ActingWidget(anywidget.AnyWidget):
+class ActingWidget(HeldWeakly, anywidget.AnyWidget):
     """A widget that does what a view asks for, and shows what went wrong.
 
     Parameters
@@ -135,9 +136,10 @@ class ActingWidget(anywidget.AnyWidget):
         self._replies: list[dict[str, Any]] = []
         self._said: str | None = None
         self._is_asked = False
+        self._reference = weakref.ref(self)
+        self.showing = Showing(self._reference)
         super().__init__(**traits)
         self.on_msg(ActingWidget._receive)
-        self._reference = weakref.ref(self)
 
     def take_snapshot(self) -> dict[str, Any]:
         """Everything a new view has to know."""
@@ -158,6 +160,15 @@ class ActingWidget(anywidget.AnyWidget):
     def to_html(self) -> str:
         """A piece of HTML that needs no kernel and no script, for reports."""
         return f'<div class="mullama">{self.draw_html()}</div>'
+
+    def listen(self, does: bool = True) -> None:
+        """Hear of changes, or not while no page shows it."""
+
+    def close(self) -> None:
+        """Vanish from every page."""
+        if self.comm is not None:  # else it was not even made
+            self.showing.release()
+        super().close()
 
     def refresh(self) -> None:
         """Have all views take a new snapshot."""
@@ -218,6 +229,11 @@ class ActingWidget(anywidget.AnyWidget):
                 self.chat.stop()
         elif kind == "resync":
             self.refresh()
+        elif kind == "views":
+            self.listen()
+            self.showing.hear(str(content.get("page")), int(content.get("n", 0)))
+        elif kind == "away":
+            self.showing.leave(str(content.get("page")))
         elif kind == "do":
             arguments = {k: v for k, v in content.items() if k not in ("kind", "action")}
             action = str(content.get("action"))
@@ -238,6 +254,8 @@ class ActingWidget(anywidget.AnyWidget):
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[Any, Any], dict[Any, Any]]:
         bundle: dict[str, Any] = {"text/plain": repr(self), "text/html": self.to_html()}
         if self.comm is not None:
+            self.listen()
+            self.showing.display()
             bundle[_VIEW] = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
         return bundle, {}
 
@@ -261,6 +279,7 @@ class TreeWidget(ActingWidget):
     in_cell = traitlets.Bool(False).tag(sync=True)
 
     _subscription: Subscription | None = None
+    _has_missed = False
 
     def __init__(self, source: Chat | CheckpointTree, **traits: Any) -> None:
         if isinstance(source, Chat):
@@ -274,9 +293,25 @@ class TreeWidget(ActingWidget):
                 f"{type(source).__name__}. Pass the chat, or its tree."
             )
         super().__init__(self.tree, **traits)
-        subscription = self.tree.on_change(_observer(self._reference))
-        weakref.finalize(self, subscription.cancel)
-        self._subscription = subscription
+        self.listen()
+        self.showing.wait()
+
+    def listen(self, does: bool = True) -> None:
+        """Hear of the tree's changes, or not while no page shows it; what was missed is sent."""
+        if does and self._subscription is None:
+            subscription = self.tree.on_change(_observer(self._reference))
+            self._forget = weakref.finalize(self, subscription.cancel)
+            self._subscription = subscription
+            if self._has_missed:
+                self._has_missed = False
+                self.begin_anew()
+                self.refresh()
+        elif not does and self._subscription is not None:
+            self._subscription, self._has_missed = None, True
+            self._forget()
+
+    def begin_anew(self) -> None:
+        """Forget what was gathered of an answer that streams; some of it was missed."""
 
     def gather(self, event: Event) -> None:
         """Keep an event until the next message."""
@@ -293,8 +328,7 @@ class TreeWidget(ActingWidget):
 
     def close(self) -> None:
         """Observe no longer, and vanish from every page."""
-        if self._subscription is not None:
-            self._subscription.cancel()
+        self.listen(False)
         super().close()
 
     def __repr__(self) -> str:

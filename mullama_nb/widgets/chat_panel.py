@@ -95,6 +95,10 @@ class ChatPanel(TreeWidget):
         if change:
             yield change
 
+    def begin_anew(self) -> None:
+        """Show of an answer under way what comes from now on."""
+        self._draft, self._progress = Draft(), None
+
     def handle(self, action: str, arguments: dict[str, Any]) -> None:
         """Do what a view asks for."""
         identifier = str(arguments.get("id", ""))

@@ -9,12 +9,21 @@ import ipywidgets
 
 from ..history.chat import Chat
 from .chat_panel import ChatPanel
+from .pages import HeldWeakly
 from .timeline import Timeline
 from .undo_redo import UndoRedo
 
 __all__ = ["chat_view", "view_bundle"]
 
 _VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+class _View(HeldWeakly, ipywidgets.Box):  # type: ignore[misc]
+    """The whole of it."""
+
+
+class _Side(HeldWeakly, ipywidgets.VBox):  # type: ignore[misc]
+    """What stands beside the panel."""
 
 
 # The view of each chat; a chat that is gone takes its entry along.
@@ -40,13 +49,15 @@ def chat_view(chat: Chat) -> ipywidgets.Box:
 
 def view_bundle(chat: Chat) -> dict[str, Any]:
     """The part of a display bundle that a notebook with a kernel shows."""
-    model_id = chat_view(chat).model_id
+    view = chat_view(chat)
+    view.children[0].showing.display(view)  # the box has no script that could speak for it
+    model_id = view.model_id
     return {_VIEW: {"version_major": 2, "version_minor": 0, "model_id": model_id}}
 
 
 def _make_view(chat: Chat) -> ipywidgets.Box:
-    side = ipywidgets.VBox([UndoRedo(chat), Timeline(chat)])
-    view = ipywidgets.Box([ChatPanel(chat), side])
+    side = _Side([UndoRedo(chat), Timeline(chat)])
+    view = _View([ChatPanel(chat), side])
     for name in ("mullama", "mullama-view"):  # the panel's style sheet says how it is laid out
         view.add_class(name)
     return view

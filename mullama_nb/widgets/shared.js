@@ -66,6 +66,36 @@ function holdPresses(el) {
 }
 
 const LOST = Symbol("lost");
+const PAGE = (window.mullamaPage ??= Date.now().toString(36) + Math.random().toString(36).slice(2));
+const QUIET = 1000; // ms in which a view that was moved comes back
+
+/** Tell the kernel how many views there are: none any more, or of a page that is left, lets it free things. */
+function tellOfViews(model, views) {
+  let timer;
+  const say = (content) => {
+    try {
+      model.send({ ...content, page: PAGE });
+    } catch {} // the kernel is gone
+  };
+  const tell = () => say({ kind: "views", n: views.size });
+  const soon = () => {
+    clearTimeout(timer);
+    timer = setTimeout(tell, QUIET);
+  };
+  const leave = () => say({ kind: "away" });
+  const comeBack = ({ persisted }) => persisted && views.size && tell();
+  window.addEventListener("pagehide", leave);
+  window.addEventListener("pageshow", comeBack);
+  return {
+    tell,
+    soon,
+    end() {
+      clearTimeout(timer);
+      window.removeEventListener("pagehide", leave);
+      window.removeEventListener("pageshow", comeBack);
+    },
+  };
+}
 
 /**
  * A front end with one state a model and any number of views drawn from it.
@@ -79,6 +109,7 @@ function define({ start, apply, draw }) {
   return () => {
     let state;
     let number = 0;
+    let told;
     const views = new Set();
     const update = (change) => views.forEach((view) => view.update(change));
     const load = (snapshot) => {
@@ -89,7 +120,9 @@ function define({ start, apply, draw }) {
     return {
       initialize({ model }) {
         load(model.get("snapshot") ?? {});
+        told = tellOfViews(model, views);
         const receive = (message) => {
+          if (message.kind === "shown") return told.soon();
           if (message.kind === "snapshot") return load(message.snapshot);
           if (message.kind !== "change" || message.number <= number) return;
           if (message.number > number + 1) return model.send({ kind: "resync" }); // one was lost
@@ -100,7 +133,10 @@ function define({ start, apply, draw }) {
           update(message);
         };
         model.on("msg:custom", receive);
-        return () => model.off("msg:custom", receive);
+        return () => {
+          told.end();
+          model.off("msg:custom", receive);
+        };
       },
       render({ model, el }) {
         const banner = element("div", { class: "mullama-error", role: "alert", hidden: true });
@@ -117,8 +153,10 @@ function define({ start, apply, draw }) {
         view.update(null);
         warn();
         model.on("change:error", warn);
+        if (views.size === 1) told.tell();
         return () => {
           views.delete(view);
+          if (!views.size) told.soon();
           model.off("change:error", warn);
           view.destroy?.();
         };

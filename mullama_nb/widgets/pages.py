@@ -1,0 +1,160 @@
+"""Who shows a widget, and what that keeps alive.
+
+ipywidgets keeps every widget for good, and with it a chat and its cells. Here a widget lives, as
+any object does, while somebody holds it: a variable, ``Out``, another widget, or a page. A page
+holds what it shows: from the moment a widget is displayed until every page that is known has said
+that it shows it no more. Pages say so when a view comes, when the last one has gone, and when they
+are left themselves; then what they showed stays, as one may come back.
+
+A page that has let go is asked again after a cell has been run: what it said may have crossed a
+display that it had not seen, and a cell that was cut may have been pasted by then.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets
+import traitlets
+from ipywidgets.widgets import widget as registry
+
+from ..engine.resting import count_as_history, rest_unused
+
+if TYPE_CHECKING:
+    from .base import ActingWidget
+
+__all__ = ["HeldWeakly", "Showing", "follow_pages"]
+
+_MOST_UNSEEN = 16
+_SECONDS_UNTIL_LEFT = 0.5
+
+
+class HeldWeakly(ipywidgets.Widget):  # type: ignore[misc]
+    """A widget that ipywidgets knows without keeping it alive."""
+
+    @traitlets.observe("comm")
+    def _comm_changed(self, change: Any) -> None:
+        if change["new"] is None:
+            return
+        self._model_id = self.model_id
+        method = weakref.WeakMethod(self._handle_msg)
+
+        def receive(message: Any) -> None:
+            handle = method()
+            if handle is not None:
+                handle(message)
+
+        self.comm.on_msg(receive)
+        registry._instances[self.model_id] = weakref.proxy(self)
+
+    def __del__(self, is_ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        if not is_ending():  # else there is nobody to tell, and modules are gone
+            self.close()
+
+
+@dataclass(eq=False)
+class Showing:
+    """Which pages show one widget.
+
+    Attributes
+    ----------
+    widget : weakref of ActingWidget
+    pages : set of str
+        Those that said so last.
+    is_left : bool
+        Whether every page has let it go.
+    is_asked : bool
+        Whether they were asked since, and it was not displayed again.
+    """
+
+    widget: weakref.ref[ActingWidget]
+    pages: set[str] = field(default_factory=set)
+    is_left: bool = False
+    is_asked: bool = False
+
+    def display(self, together: object = None) -> None:
+        """Hold the widget until pages let it go, and what it is shown in."""
+        widget = self.widget()
+        if widget is not None and widget.comm is not None:
+            self.is_left = self.is_asked = False
+            held = _held.get(widget.model_id, (widget,))
+            _held[widget.model_id] = held if together is None else (widget, together)
+            follow_pages()
+
+    def hear(self, page: str, n_views: int) -> None:
+        """Take in what a page says of its views."""
+        if n_views:
+            self.pages.add(page)
+            self.display()
+            return
+        self.pages.discard(page)
+        if not self.pages:
+            if self.is_asked:
+                self.release()
+            self.is_left = True
+            self.wait()
+
+    def leave(self, page: str) -> None:
+        """Take in that a page was left; whoever comes back finds the widget."""
+        self.pages.discard(page)
+        if not self.pages:
+            self.wait()
+            # Later, as whoever calls this holds the widget.
+            timer = threading.Timer(_SECONDS_UNTIL_LEFT, rest_unused)
+            timer.daemon = True
+            timer.start()
+
+    def wait(self) -> None:
+        """Count as unseen: of those only the latest listen."""
+        _unseen.append(self)
+        while len(_unseen) > _MOST_UNSEEN:
+            first = _unseen.popleft()
+            widget = first.widget()
+            if widget is not None and not first.pages and first not in _unseen:
+                widget.listen(False)
+
+    def release(self) -> None:
+        """Hold the widget no longer."""
+        widget = self.widget()
+        if widget is not None and widget.comm is not None:
+            _held.pop(widget.model_id, None)
+
+
+_held: dict[str, tuple[object, ...]] = {}
+_unseen: deque[Showing] = deque()
+_shells: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def _references() -> Iterator[object]:
+    """What pages hold, and what ipywidgets and its comms do of what is shown in somebody's box."""
+    yield from list(_held.values())
+    for widget in list(registry._instances.values()):
+        if type(widget) is not weakref.ProxyType and isinstance(widget, ipywidgets.Box):
+            yield widget
+            yield widget.comm
+
+
+count_as_history(_references)
+
+
+def follow_pages() -> None:
+    """Ask pages after each cell; outside IPython do nothing."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    if shell is not None and shell not in _shells:
+        _shells.add(shell)
+        shell.events.register("post_run_cell", _ask_pages)
+
+
+def _ask_pages(_result: object = None) -> None:
+    for widget, *_ in list(_held.values()):
+        showing: Showing = widget.showing  # type: ignore[attr-defined]
+        if showing.is_left and not showing.is_asked:
+            showing.is_asked = True
+            widget.send({"kind": "shown"})  # type: ignore[attr-defined]
