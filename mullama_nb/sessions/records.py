@@ -291,6 +291,8 @@ def parse_body(name: str, record: Record, data: object) -> dict[str, Any]:
             read_tokens(values)
             read_text(values, "text")
         else:
+            if missing := {"system", "tools"} - {*values}:
+                raise MalformedError(f"it says nothing of {' and '.join(sorted(missing))}")
             read_text(values, "system", optional=True)
             read_text(values, "model")
             read_mapping(values, "params")
