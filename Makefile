@@ -27,10 +27,10 @@ unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help lab test check format bench screenshots clean
+.PHONY: help lab test test-busy check format bench screenshots clean
 
 help: ## List these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "PYTHON=python3.12 picks the interpreter (3.10 or later), LAB_ARGS=... goes to JupyterLab,"
 	@echo "CMAKE_ARGS=... to the build of llama.cpp: CMAKE_ARGS=-DGGML_CUDA=on for an NVIDIA GPU."
@@ -40,7 +40,11 @@ lab: $(VENV)/lab.done ## Open the quickstart and the timeline in JupyterLab
 
 test: $(VENV)/test.done $(VENV)/browser.done ## Run the tests, then every notebook against its saved outputs
 	$(BIN)/pytest tests
-	$(if $(wildcard notebooks/*.ipynb),$(BIN)/pytest --nbval --nbval-current-env notebooks)
+	$(if $(wildcard notebooks/*.ipynb),PYTHONPATH=tests $(BIN)/pytest -p hang_guard --nbval \
+	  --nbval-current-env --nbval-kernel-startup-timeout 600 notebooks)
+
+test-busy: $(VENV)/test.done $(VENV)/browser.done ## Run all of that beside two busy loops
+	$(BIN)/python tools/busy.py $(MAKE) test
 
 check: $(VENV)/dev.done ## Check format, style, types and layers
 	$(BIN)/ruff format --check

@@ -11,6 +11,7 @@ from typing import Any
 
 import nbformat
 import pytest
+from hang_guard import PATIENCE
 from IPython.core.completer import provisionalcompleter
 from IPython.core.interactiveshell import InteractiveShell
 from nbclient import NotebookClient
@@ -289,6 +290,8 @@ def test_a_kernel_runs_the_magics(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         notebook,
         kernel_name="here",
         allow_errors=True,
+        startup_timeout=PATIENCE,
+        iopub_timeout=PATIENCE,
         resources={"metadata": {"path": str(tmp_path)}},
     )
     client.execute()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from hang_guard import PATIENCE
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 
@@ -19,7 +20,13 @@ def test_a_lesson_runs_and_is_exported(path: Path) -> None:
     n_outputs = [len(cell.get("outputs", ())) for cell in notebook.cells]
     resources = {"metadata": {"path": str(path.parent)}}
     NotebookClient(
-        notebook, timeout=300, kernel_name="python3", resources=resources, store_widget_state=False
+        notebook,
+        timeout=PATIENCE,
+        startup_timeout=PATIENCE,
+        iopub_timeout=PATIENCE,
+        kernel_name="python3",
+        resources=resources,
+        store_widget_state=False,
     ).execute()
     ran = [len(cell.get("outputs", ())) for cell in notebook.cells]
     assert [bool(n) for n in ran] == [bool(n) for n in n_outputs]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -78,9 +79,9 @@ def test_documented_commands_are_targets(name: str) -> None:
     if not path.exists():
         pytest.skip(f"there is no {name}")
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
     code = re.findall(r"```.*?```|`[^`]+`", path.read_text(encoding="utf-8"), re.DOTALL)
-    commands = set(re.findall(r"(?:^|[`;&$])\s*make ([a-z]+)", "\n".join(code), re.MULTILINE))
+    commands = set(re.findall(r"(?:^|[`;&$])\s*make ([a-z-]+)", "\n".join(code), re.MULTILINE))
     assert commands
     assert commands <= targets
 
@@ -115,3 +116,13 @@ def test_progress_keeps_status_and_output(status: int, tmp_path: Path) -> None:
     assert result.returncode == status
     assert "trouble" in log.read_text(encoding="utf-8")
     assert ("trouble" in result.stderr) == (status != 0)
+
+
+def test_busy_loops_end_with_what_runs_beside_them() -> None:
+    script = "import os, sys; print(os.getppid()); sys.exit(3)"
+    busy = [sys.executable, str(ROOT / "tools" / "busy.py"), "--loops", "2"]
+    done = subprocess.run([*busy, sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 3
+    assert "beside 2 busy loops" in done.stderr
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(done.stdout), 0)

@@ -8,9 +8,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser.lab import IPYKERNEL_7_3, LabServer, Notebook, Opener, chromium_path, open_browser
-from playwright.sync_api import BrowserContext, Page
+from browser.lab import (
+    IPYKERNEL_7_3,
+    PATIENCE,
+    LabServer,
+    Notebook,
+    Opener,
+    chromium_path,
+    open_browser,
+)
+from playwright.sync_api import BrowserContext, Page, expect
 from tiny_models import CHATML, make_model
+
+expect.set_options(timeout=1000 * PATIENCE)
 
 
 def _cannot(reason: str) -> None:
@@ -57,7 +67,7 @@ def page(browser: BrowserContext, outside: list[str]) -> Iterator[Page]:
     """One page; whatever it asks of another machine fails the test."""
     outside.clear()
     page = browser.new_page()
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(1000 * PATIENCE)
     yield page
     page.close()
     assert outside == []

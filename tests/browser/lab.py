@@ -26,7 +26,15 @@ import nbformat
 from playwright.sync_api import BrowserContext, Locator, Page, Route, sync_playwright
 from playwright.sync_api import TimeoutError as PageTimeoutError
 
-__all__ = ["IPYKERNEL_7_3", "LabServer", "Notebook", "Opener", "chromium_path", "open_browser"]
+__all__ = [
+    "IPYKERNEL_7_3",
+    "PATIENCE",
+    "LabServer",
+    "Notebook",
+    "Opener",
+    "chromium_path",
+    "open_browser",
+]
 
 ROOT = Path(__file__).parents[2]
 IPYKERNEL_7_3 = ROOT / ".venv" / "ipykernel-7.3"
@@ -38,6 +46,9 @@ _SETTINGS = {
         "doNotDisturbMode": True,
     },
 }
+PATIENCE = 180
+"""Seconds to wait for what a page or a kernel should come to; a busy machine takes long."""
+
 _SECONDS_OF_SILENCE = 15
 _CHROMIUM_OPTIONS = (
     "--no-sandbox",
@@ -146,7 +157,7 @@ class LabServer:
         path.write_text(json.dumps(kernel), encoding="utf-8")
 
     def _wait_until_it_answers(self) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline and self._process.poll() is None:
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api", timeout=5).close()
@@ -226,7 +237,7 @@ class Notebook:
               return panel?.context?.path === name && panel.context.isReady;
             }""",
             arg=self.name,
-            timeout=60_000,
+            timeout=1000 * PATIENCE,
         )
         if with_kernel:
             self.wait_for_kernel()
@@ -239,7 +250,7 @@ class Notebook:
                 window.jupyterapp.shell.currentWidget.context.sessionContext.session?.kernel;
               return kernel?.connectionStatus === 'connected' && kernel.status === 'idle';
             }""",
-            timeout=90,
+            timeout=PATIENCE,
         )
 
     def _wait_for(self, condition: str, argument: object = None, *, timeout: float) -> None:
@@ -294,11 +305,11 @@ class Notebook:
             index,
         )
 
-    def wait(self, index: int, timeout: float = 60) -> None:
+    def wait(self, index: int, timeout: float = PATIENCE) -> None:
         """Wait until a started cell has ended."""
         self._wait_for("index => window.ended?.[index]", index, timeout=timeout)
 
-    def run(self, *indices: int, timeout: float = 60) -> None:
+    def run(self, *indices: int, timeout: float = PATIENCE) -> None:
         """Run cells, or all of them, one after the other; none may raise."""
         for index in indices or range(self.n_cells):
             self.start(index)
@@ -354,14 +365,14 @@ class Notebook:
             }""",
             expression,
         )
-        self._wait_for("() => window.answer", timeout=60)
+        self._wait_for("() => window.answer", timeout=PATIENCE)
         reply: dict[str, Any] = self.page.evaluate("() => window.answer")
         value = reply["user_expressions"]["value"]
         if value["status"] != "ok":
             raise AssertionError(f"{value['ename']}: {value['evalue']}")
         return ast.literal_eval(value["data"]["text/plain"])
 
-    def wait_until(self, expression: str, timeout: float = 30) -> None:
+    def wait_until(self, expression: str, timeout: float = PATIENCE) -> None:
         """Wait until an expression is true in the kernel."""
         deadline = time.monotonic() + timeout
         while not self.evaluate(f"bool({expression})"):

@@ -14,7 +14,7 @@ SAID = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Goo
 IN_THREAD = """
 import threading
 asking = threading.Thread(target=chat.ask, args=("Tell me everything.",),
-                          kwargs={"max_tokens": 1500, "on_token": slowly, "echo": False})
+                          kwargs={"max_tokens": 15000, "on_token": slowly, "echo": False})
 asking.start()
 """
 
@@ -108,7 +108,7 @@ def test_a_button_that_moves_below_the_pointer_is_pressed(notebook: Opener) -> N
 
     opened.wait_until("not asking.is_alive()")
     assert opened.evaluate("chat.head.metadata['finish_reason']") == "stopped"
-    assert opened.evaluate("len(chat.head.tokens) < 1500")
+    assert opened.evaluate("len(chat.head.tokens) < 15000")
 
 
 def test_a_press_that_leaves_a_button_does_nothing(notebook: Opener) -> None:

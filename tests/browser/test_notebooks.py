@@ -22,7 +22,7 @@ def quickstart(page: Page, lab: LabServer) -> Notebook:
 
 
 def test_quickstart_runs(quickstart: Notebook) -> None:
-    quickstart.run(timeout=120)
+    quickstart.run()
 
     text = "".join(quickstart.text(index) for index in range(quickstart.n_cells))
     assert "same logits: True\nsame answer: True\n" in text

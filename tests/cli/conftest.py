@@ -30,7 +30,6 @@ def run(tmp_path: Path, home: dict[str, str]) -> Run:
             text=True,
             cwd=tmp_path,
             env=home,
-            timeout=120,
             check=False,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pexpect
 import pytest
 from cli_process import Run
+from hang_guard import PATIENCE
 
 from mullama_nb import inspect_session
 
@@ -28,7 +30,7 @@ def terminal(tmp_path: Path, home: dict[str, str]) -> Iterator[Terminal]:
             cwd=str(tmp_path),
             env=home,
             encoding="utf-8",
-            timeout=60,
+            timeout=PATIENCE - 60,  # so that it says what it waited for
             dimensions=(40, 100),
         )
         children.append(child)
@@ -37,7 +39,9 @@ def terminal(tmp_path: Path, home: dict[str, str]) -> Iterator[Terminal]:
 
     yield start
     for child in children:
-        child.close(force=True)
+        child.ptyproc.delayafterclose = child.ptyproc.delayafterterminate = 1
+        child.kill(signal.SIGKILL)
+        child.close()
 
 
 def test_a_conversation_with_undo_and_a_session(terminal: Terminal, tmp_path: Path) -> None:
@@ -60,8 +64,7 @@ def test_a_conversation_with_undo_and_a_session(terminal: Terminal, tmp_path: Pa
     child.expect(PROMPT)
     child.sendeof()
     child.expect(pexpect.EOF)
-    child.close()
-    assert child.exitstatus == 0
+    assert child.wait() == 0
     assert inspect_session(tmp_path / "session.bin").n_tokens > 10
 
 
@@ -75,8 +78,7 @@ def test_an_interrupt_stops_the_answer_and_not_the_program(terminal: Terminal) -
     child.expect("tokens, ")
     child.sendline("/quit")
     child.expect(pexpect.EOF)
-    child.close()
-    assert child.exitstatus == 0
+    assert child.wait() == 0
 
 
 def test_commands_complete(terminal: Terminal) -> None:

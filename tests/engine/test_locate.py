@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import time
 from pathlib import Path
 from typing import Any
 
 import huggingface_hub
 import pytest
 from huggingface_hub import constants, errors
+from waiting import gate
 
 from mullama_nb.engine import locate
 from mullama_nb.engine.locate import known_models, locate_model
@@ -305,8 +305,9 @@ def test_what_the_hub_answers_is_put_into_words(
 
 def test_a_network_that_swallows_everything_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locate, "_HUB_SECONDS", 0.1)
-    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", lambda _url: time.sleep(3))
-    assert "cannot be reached: no answer in 0.1 seconds" in message("user/repo:m.gguf")
+    with gate() as answer:
+        monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", lambda _url: answer.wait())
+        assert "cannot be reached: no answer in 0.1 seconds" in message("user/repo:m.gguf")
 
 
 def test_a_download_gets_all_parts_and_draws_no_bar(

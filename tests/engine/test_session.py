@@ -421,7 +421,7 @@ def test_logits_of_another_vocabulary_are_refused(tiny: ModelMaker, tmp_path: Pa
 def test_a_sample_of_the_fuzzer() -> None:
     """Every family of damage on every kind of memory; ``python -m benchmarks.fuzz`` has more."""
     command = [sys.executable, "-m", "benchmarks.fuzz", "480", "--seed", "1"]
-    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert process.returncode == 0, process.stdout + process.stderr
     total = process.stdout.split("\nall ")[1].split()
     cases, refused, harmless, wrong, crashes = map(int, total[:5])

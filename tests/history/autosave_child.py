@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 
 from mullama_nb import Chat, Model
@@ -17,7 +16,7 @@ def main() -> None:
         answer = chat.ask(f"Say {number}.", max_tokens=4, echo=False)
         sys.stdout.write(f"{answer.checkpoint.id}\n")
         sys.stdout.flush()
-    time.sleep(600)
+    sys.stdin.read()  # as long as the one who started it lives
 
 
 if __name__ == "__main__":

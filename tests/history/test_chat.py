@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from conftest import ModelMaker
 from tiny_models import CHATML
+from waiting import wait_until
 
 from mullama_nb import Chat, Context, ContextParams, Model
 from mullama_nb.errors import (
@@ -360,10 +361,14 @@ def test_async_forms(chat: Chat) -> None:
 
 
 def test_cancelling_keeps_what_was_said(chat: Chat) -> None:
+    def listen(_token: object) -> None:
+        if chat.context.token_count() > 40:
+            wait_until(lambda: chat.tree.order.is_stopped)
+
     async def talk() -> None:
-        asking = asyncio.ensure_future(chat.aask("why?", max_tokens=400))
+        asking = asyncio.ensure_future(chat.aask("why?", max_tokens=400, on_token=listen))
         while chat.context.token_count() < 40:
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0)
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking

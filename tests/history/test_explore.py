@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-import time
-
 import numpy as np
 import pytest
+from waiting import in_thread
 
 from mullama_nb import Chat
 from mullama_nb.engine.generation import Token
@@ -84,20 +82,17 @@ def test_answers_of_a_batch_say_so(new_chat: ChatMaker) -> None:
     assert "explored" not in alone.checkpoint.metadata
 
 
-@pytest.mark.usefixtures("no_deadlock")
 def test_a_stop_keeps_what_each_branch_has(new_chat: ChatMaker) -> None:
     chat = new_chat(n_ctx=2048)
-    begun = threading.Event()
+    n_heard = 0
 
-    def stop() -> None:
-        begun.wait(30)
-        time.sleep(0.02)
-        chat.stop()
+    def stop_at_the_tenth(_branch: int, _token: Token) -> None:
+        nonlocal n_heard
+        n_heard += 1
+        if n_heard == 10:
+            in_thread(chat.stop).join()
 
-    stopper = threading.Thread(target=stop)
-    stopper.start()
-    answers = chat.explore("why?", n=3, max_tokens=400, on_token=lambda *_: begun.set())
-    stopper.join()
+    answers = chat.explore("why?", n=3, max_tokens=400, on_token=stop_at_the_tenth)
     assert {a.finish_reason for a in answers} == {"stopped"}
     assert all(a.tokens for a in answers)
     check_every_checkpoint(chat)

@@ -6,13 +6,14 @@ import random
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 import numpy as np
 import pytest
+from interrupting import count_lines, interrupt
+from waiting import in_thread, wait_until
 
 from mullama_nb import Chat, Context
 from mullama_nb.errors import HistoryError, MullamaError
@@ -32,7 +33,6 @@ def check_every_checkpoint(chat: Chat) -> None:
         assert np.array_equal(twin.logits, chat.context.logits)
 
 
-@pytest.mark.usefixtures("no_deadlock")
 def test_eight_threads_give_an_order_and_never_a_mixture(new_chat: ChatMaker) -> None:
     chat = new_chat(n_ctx=2048)
     chat.ask("begin?", max_tokens=2)
@@ -68,23 +68,16 @@ def test_eight_threads_give_an_order_and_never_a_mixture(new_chat: ChatMaker) ->
     check_every_checkpoint(chat)
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.02, 0.1])
-def test_an_interrupt_keeps_what_was_said(new_chat: ChatMaker, delay: float) -> None:
+@pytest.mark.parametrize("seed", range(5))
+def test_an_interrupt_keeps_what_was_said(new_chat: ChatMaker, seed: int) -> None:
     chat = new_chat(n_ctx=2048)
     chat.ask("begin?", max_tokens=2)
-    main = threading.main_thread().ident
-    assert main is not None
-    timer = threading.Timer(delay, lambda: signal.pthread_kill(main, signal.SIGINT))
 
-    def go_on() -> None:
-        timer.start()
-        while True:
-            chat.ask("on and on?", max_tokens=100)
-            chat.undo()
+    def job() -> None:
+        chat.ask("on and on?", max_tokens=30)
+        chat.undo()
 
-    with pytest.raises(KeyboardInterrupt):
-        go_on()
-    timer.join()
+    interrupt(job, random.Random(seed).randint(1, count_lines(job)))
     check_every_checkpoint(chat)
 
 
@@ -112,13 +105,17 @@ def test_a_callback_cannot_move_the_tree(chat: Chat) -> None:
     assert len(said) == 2
 
 
-@pytest.mark.usefixtures("no_deadlock")
 def test_undo_while_streaming_stops_the_stream_first(new_chat: ChatMaker) -> None:
     chat = new_chat(n_ctx=2048)
-    thread = threading.Thread(target=lambda: chat.ask("why?", max_tokens=2000))
-    thread.start()
-    while chat.context.token_count() < 40:
-        time.sleep(0.005)
+    begun = threading.Event()
+
+    def listen(_token: object) -> None:
+        if chat.context.token_count() > 40 and not begun.is_set():
+            begun.set()
+            wait_until(lambda: chat.tree.order.is_stopped)
+
+    thread = in_thread(lambda: chat.ask("why?", max_tokens=2000, on_token=listen))
+    begun.wait()
     chat.undo()
     thread.join()
     assert chat.context.token_count() == 0

@@ -208,6 +208,7 @@ def test_a_turn_is_there_even_if_it_cannot_be_saved(model: Model, tmp_path: Path
 def test_a_killed_process_leaves_its_last_turn(model: Model, tmp_path: Path) -> None:
     child = subprocess.Popen(
         [sys.executable, Path(__file__).with_name("autosave_child.py"), model.path, tmp_path, "3"],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -219,9 +220,7 @@ def test_a_killed_process_leaves_its_last_turn(model: Model, tmp_path: Path) -> 
             Chat(model, **OPTIONS).autosave("diary", tmp_path)
     finally:
         child.kill()
-        child.wait()
-        if child.stdout is not None:
-            child.stdout.close()
+        child.communicate()
     assert not SessionStore(tmp_path).info("diary").is_live
     chat = Chat.open("diary", model, tmp_path)
     assert chat.head.id == ids[-1]

@@ -51,7 +51,7 @@ def chat(tiny: Callable[..., Any]) -> Chat:
 def receive(widget: Counter, message: dict[str, Any]) -> None:
     widget.arrived.clear()
     widget._handle_custom_msg(message, [])
-    assert widget.arrived.wait(30)
+    widget.arrived.wait()
 
 
 def test_it_hears_the_tree_and_numbers_what_it_sends(chat: Chat) -> None:
@@ -71,7 +71,7 @@ def test_a_failure_is_shown_until_an_action_goes_well(chat: Chat) -> None:
     done = threading.Event()
     widget.observe(lambda change: done.set() if not change["new"] else None, "error")
     receive(widget, {"kind": "do", "action": "tag", "name": "good"})
-    assert done.wait(30)
+    done.wait()
     widget.close()
 
 
@@ -107,7 +107,7 @@ def test_what_was_pruned_before_it_was_told_brings_a_snapshot(chat: Chat) -> Non
     widget = Looker(chat)
     widget.arrived.clear()
     chat.tag("here")
-    assert widget.arrived.wait(30)
+    widget.arrived.wait()
     assert widget.sent == [{"kind": "snapshot", "snapshot": {"number": 0, "checkpoints": 0}}]
     assert widget.error == ""
     widget.close()
@@ -120,7 +120,6 @@ def test_it_sends_no_more_than_30_messages_a_second(chat: Chat) -> None:
         chat.tree.tell(TokenAdded(n, "x", -1.0))
         time.sleep(0.002)
     while sum(message["events"] for message in widget.sent) < 200:
-        assert time.monotonic() < began + 30
         time.sleep(0.01)
     assert len(widget.sent) <= 1 + 30 * (time.monotonic() - began)
     widget.close()
@@ -138,8 +137,8 @@ def test_it_says_whether_a_cell_moves_the_tree(chat: Chat) -> None:
     widget.observe(listen, "in_cell")
     with chat.tree.turn():  # this is the main thread, as in a cell
         chat.tag("here")
-        assert changed.wait(30)
+        changed.wait()
         changed.clear()
-    assert changed.wait(30)
+    changed.wait()
     assert heard == [True, False]
     widget.close()

@@ -138,12 +138,12 @@ def test_views_hear_of_changes_and_errors(manager: SessionManager) -> None:
     failed = threading.Event()
     browser.observe(lambda _: failed.set(), "error")
     browser._handle_custom_msg({"kind": "do", "action": "delete", "name": "snow"}, [])
-    assert failed.wait(30)
+    failed.wait()
     assert "snow" in browser.error
     browser._handle_custom_msg({"kind": "do", "action": "delete", "name": "prompt"}, [])
     while not (sent and sent[-1]["snapshot"]["rows"] == []):
         arrived.clear()
-        assert arrived.wait(30)
+        arrived.wait()
     assert {message["kind"] for message in sent} == {"snapshot"}
 
 
