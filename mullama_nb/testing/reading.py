@@ -40,6 +40,7 @@ _HEAD = {
     "entries",
 }
 _ENTRY = {"id", "parent", "notes", "text", "tokens", "generated", "end", "drawn", "steps"}
+_OF_AN_ANSWER = {"finish_reason", "limits", "hidden"}  # noted with how it was drawn
 _IDENTIFIER = re.compile(r"[0-9a-f]{4,64}")
 
 
@@ -195,6 +196,9 @@ def _check_notes(entry: Entry, name: str) -> None:
             getattr(entry, key)
         except (MullamaError, TypeError, ValueError, AttributeError) as error:
             _refuse(f"the {key} of {name} cannot be right ({error})")
+    is_answer = not _OF_AN_ANSWER.isdisjoint(notes)
+    _need("sampling" in notes or not is_answer, f"the lack of sampling in {name}")
+    _need(entry.is_generated or "sampling" not in notes, f"{name}'s not being generated")
     sampling = entry.sampling
     if sampling is not None:
         _need(sampling.penalty_window <= _MOST_CELLS, f"the penalty window of {name}")

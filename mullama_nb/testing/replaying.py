@@ -112,6 +112,14 @@ def replayed(
         return loaded.detokenize(tokens, special=True)
 
     names = names_of(there)
+    problems = [
+        *problems,
+        *(
+            f"checkpoint {names[entry.id]}: its text was changed, and is not what its tokens say"
+            for entry in there.entries
+            if entry.text != decode(entry.tokens)
+        ),
+    ]
     reports = [
         forced(
             entry,

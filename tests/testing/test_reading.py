@@ -64,6 +64,10 @@ HOSTILE: dict[str, Callable[[Body], object]] = {
     "unknown limits": lambda b: generated(b)["notes"].update(limits={"stops": "."}),
     "sampling of another kind": lambda b: generated(b)["notes"].update(sampling=[1]),
     "sampling out of range": lambda b: generated(b)["notes"].update(sampling={"top_p": 7}),
+    "an answer without its sampling": lambda b: generated(b)["notes"].pop("sampling"),
+    "sampling of what was not generated": lambda b: generated(b).update(
+        generated=False, steps=[], notes=generated(b)["notes"]
+    ),
     "unknown sampling": lambda b: generated(b)["notes"].update(sampling={"temprature": 7}),
     "a bias without a token": lambda b: generated(b)["notes"].update(
         sampling={"logit_bias": {"x": 1}}

@@ -110,6 +110,7 @@ def test_a_near_tie_is_forced_and_comparing_goes_on(
     second = entry["steps"][5][2][0]
     path = tmp_path / "tie.mullama.json"
     entry["tokens"][5] = second  # as if rounding had decided otherwise there
+    entry["text"] = smollm2.detokenize(entry["tokens"], special=True)
     path.write_text(json.dumps(body), "utf-8")
     record_forced(path, smollm2)
     gap = replay(path, smollm2, "near-ties").checkpoints[0].gap
@@ -129,6 +130,26 @@ def record_forced(path: Path, model: Model) -> None:
         found = walk(recording.entries, context)
         entries = tuple(replace(e, steps=found.steps.get(e.id, ())) for e in recording.entries)
         write(replace(recording, entries=entries), path)
+
+
+def test_a_changed_text_is_no_recording_of_its_tokens(
+    tiny_models: tuple[Model, Model], tmp_path: Path
+) -> None:
+    path = tmp_path / "tiny.mullama.json"
+    chat = Chat(tiny_models[0], "be brief", temperature=0, **TINY)
+    chat.ask("hello", max_tokens=8)
+    chat.ask("and you", max_tokens=4)
+    record(chat, path)
+    sound = path.read_text("utf-8")
+    assert replay(path, tiny_models[0], "exact").is_identical
+    for n in range(len(json.loads(sound)["entries"])):
+        body = json.loads(sound)
+        body["entries"][n]["text"] += "."
+        path.write_text(json.dumps(body), "utf-8")
+        for level in ("exact", "near-ties", "probabilities"):
+            report = replay(path, tiny_models[0], level)
+            assert not report.passed
+            assert "its text was changed" in str(report)
 
 
 def test_one_changed_token(recording: Path, smollm2: Model, tmp_path: Path) -> None:
