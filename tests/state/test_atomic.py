@@ -267,10 +267,12 @@ sessions = [read_session(file) for file in files]
 for _ in sys.stdin:
     sessions.reverse()
     child = os.fork()
+    if child == 0:
+        write_session(path, sessions[1])
+        print(os.getpid(), flush=True)  # from now on it is always at a write
     while child == 0:
         for session in sessions:
             write_session(path, session)
-    print(child, flush=True)
     os.waitpid(child, 0)
     print("dead", flush=True)
 """

@@ -6,8 +6,10 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import llama_cpp
 import pytest
 from tiny_models import CHATML
+from waiting import wait_until
 
 from mullama_nb import Chat
 from mullama_nb.history.events import Event, Moved, Tagged, TokenAdded
@@ -68,11 +70,21 @@ def test_what_did_not_change_is_not_sent(chat: Chat) -> None:
     assert list(widget.changes([Tagged("here", "a"), Moved("a", "b")])) == []
 
 
-def test_undo_does_not_wait_until_an_answer_is_whole(tiny: Callable[..., Any]) -> None:
+def test_undo_does_not_wait_until_an_answer_is_whole(
+    tiny: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode, begun, undone = llama_cpp.llama_decode, threading.Event(), threading.Event()
+    heard = threading.Event()
+
+    def slow(*arguments: object) -> int:  # the answer is not whole before undo was heard of
+        if begun.is_set() and not heard.is_set():
+            wait_until(lambda: chat.tree.order.is_stopped)
+            heard.set()
+        return int(decode(*arguments))
+
+    monkeypatch.setattr(llama_cpp, "llama_decode", slow)
     chat = Chat(tiny("llama", chat_template=CHATML), n_ctx=2048, n_threads=1)
     panel, widget = ChatPanel(chat), UndoRedo(chat)
-    begun = threading.Event()
-    undone = threading.Event()
 
     def listen(event: Event) -> None:
         if isinstance(event, TokenAdded):
