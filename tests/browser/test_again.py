@@ -107,3 +107,4 @@ def test_a_page_that_is_left_and_opened_again(notebook: Opener, kernel: str) -> 
         area.get_by_label("Message", exact=True).fill("Once more")
         area.get_by_role("button", name="Send").click()
         expect(area.locator("article").filter(has_text="Once more")).to_be_visible()
+    opened.wait_until("sorted(len(c.messages) for c in made) == [2, 4]")
