@@ -183,7 +183,7 @@ def test_sessions_under_names_are_made_once_and_go_on(smollm2: Model, tmp_path: 
         held, logits = ada.tokens, ada.logits
     with manager.load_or_create("ben", "Something else.") as ben:
         assert ben.text() == "Something else."
-    with manager.load_or_create("ada", "This is not evaluated.") as ada:
+    with manager.load_or_create("ada", RULES) as ada:  # loaded as it was left, not evaluated
         assert ada.tokens == held
         np.testing.assert_array_equal(ada.logits, logits)
     with manager.create_session("ada", "From the beginning.") as ada:
