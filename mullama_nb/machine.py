@@ -12,8 +12,9 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path, PurePosixPath
+
+from .cached import cached
 
 __all__ = ["CPUs", "Machine", "Memory", "here"]
 
@@ -137,7 +138,7 @@ class Machine:
 
     # -- CPUs --------------------------------------------------------------------------------
 
-    @cached_property
+    @cached
     def _quota(self) -> tuple[float, str]:
         quotas = []
         for folder in self._folders("cpu"):

@@ -7,12 +7,12 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import llama_cpp
 
+from ..cached import cached
 from ..errors import (
     ChatTemplateError,
     ModelFormatError,
@@ -128,7 +128,7 @@ class Model(Live):
             return self.path.stem
         return shown(self.metadata.get("general.name", "")) or self.path.name[:16]
 
-    @cached_property
+    @cached
     def metadata(self) -> Mapping[str, str]:
         """The GGUF file's keys and values as text; arrays are left out by llama.cpp."""
         return dict(_read_metadata(self.handle))
@@ -151,7 +151,7 @@ class Model(Live):
         """The context size that the model was trained with, in tokens."""
         return int(llama_cpp.llama_model_n_ctx_train(self.handle))
 
-    @cached_property
+    @cached
     def tensor_names(self) -> frozenset[str]:
         """The names of the tensors in the GGUF file."""
         return frozenset(tensor.name for tensor in self._weights.file.tensors)
@@ -225,7 +225,7 @@ class Model(Live):
                 raise ParameterError(f"token {token} is not in the vocabulary of {n_vocab} tokens")
         return self.vocabulary.detokenize(tokens, special=special)
 
-    @cached_property
+    @cached
     def chat_template(self) -> ChatTemplate:
         """The template that the file carries.
 

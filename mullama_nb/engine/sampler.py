@@ -7,7 +7,6 @@ import math
 import struct
 import weakref
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any
 
 import llama_cpp
@@ -15,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from blake3 import blake3
 
+from ..cached import cached
 from ..errors import GrammarError, ParameterError, shown
 from .json_schema import gbnf
 from .memory import Logits, Memory
@@ -253,7 +253,7 @@ class Sampler:
             )
         return int(chosen.id)
 
-    @cached_property
+    @cached
     def _candidates(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.void], Any]:
         """All ids, memory for the candidates, and where it lies."""
         n = self._vocabulary.n_tokens

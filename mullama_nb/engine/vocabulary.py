@@ -5,10 +5,11 @@ from __future__ import annotations
 import ctypes
 import re
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any
 
 import llama_cpp
+
+from ..cached import cached
 
 __all__ = ["Vocabulary"]
 
@@ -122,7 +123,7 @@ class Vocabulary:
             return text
         return self._control_pattern.sub(lambda m: m[0][0] + escape + m[0][1:], text)
 
-    @cached_property
+    @cached
     def _control(self) -> dict[str, int]:
         """The texts of the control tokens, longest first."""
         texts = {}
@@ -133,7 +134,7 @@ class Vocabulary:
                     texts[text] = token
         return dict(sorted(texts.items(), key=lambda item: -len(item[0])))
 
-    @cached_property
+    @cached
     def _control_pattern(self) -> re.Pattern[str]:
         return re.compile("(" + "|".join(map(re.escape, self._control)) + ")")
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 from blake3 import blake3
 
+from ..cached import cached
 from .layout import ByteArray, SequenceState, Structure
 
 __all__ = ["Segment"]
@@ -55,7 +55,7 @@ class Segment:
         """Bytes of the rows and, where they are kept, the logits."""
         return self.data.nbytes + (0 if self.logits is None else self.logits.nbytes)
 
-    @cached_property
+    @cached
     def address(self) -> str:
         """The content's address: a hash of parent, settings, tokens and rows.
 
