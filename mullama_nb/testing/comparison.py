@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -136,7 +137,7 @@ def _against(
     if first is None:
         steps = other.steps if is_measured else entry.steps
         drawn = other.expected if is_measured else entry.expected
-        report = forced(entry, steps, drawn, rule, name)
+        report = forced(entry, steps, drawn, rule, name, after=other.after or entry.after)
         return report, [*zip(entry.steps, steps, strict=True)] if is_measured else []
     texts = _rest(entry, other, first)
     if not is_measured:
@@ -177,6 +178,7 @@ def forced(
     name: str,
     text: str | None = None,
     decode: Callable[[Sequence[int]], str] = str,
+    after: Sequence[tuple[int, float]] = (),
 ) -> CheckpointReport:
     """Report on an entry whose tokens were forced here.
 
@@ -193,12 +195,18 @@ def forced(
         What is said here from the first token on that is drawn otherwise.
     decode : callable
         Tokens to text.
+    after : sequence of (int, float)
+        The likeliest tokens here behind the last one. No recorded token depends on them, so that
+        only ``exact`` judges by them.
     """
     largest = _largest(zip(entry.steps, steps, strict=True))
     differing = [i for i, (a, b) in enumerate(zip(entry.expected, chosen, strict=True)) if a != b]
     gaps = {i: _gap(entry, i, chosen[i], steps[i]) for i in differing}
-    is_same = tuple(entry.steps) == tuple(steps) and not differing
+    is_same_after = not entry.after or tuple(entry.after) == tuple(after)
+    is_same = tuple(entry.steps) == tuple(steps) and not differing and is_same_after
     passed = rule.allows(max(gaps.values(), default=None), largest, is_same=is_same)
+    if not is_same_after:
+        largest = max(largest, _moved(entry.after, after))
     if not differing:
         return CheckpointReport(name, passed, largest=largest)
     first = differing[0]
@@ -218,6 +226,12 @@ def forced(
 
 def _largest(pairs: Iterable[tuple[Step, Step]]) -> float:
     return max((abs(a.logprob - b.logprob) for a, b in pairs), default=0.0)
+
+
+def _moved(recorded: Sequence[tuple[int, float]], here: Sequence[tuple[int, float]]) -> float:
+    """How far log-probabilities moved, at the least: who is not in the list is below all in it."""
+    now, most = dict(here), min((value for _, value in here), default=0.0)
+    return max(abs(value - now.get(token, min(value, most))) for token, value in recorded)
 
 
 def _gap(entry: Entry, index: int, other: int, here: Step) -> float:
@@ -244,7 +258,8 @@ def made_report(
     """Put together what was found."""
     changed = tuple(differences(there.settings, settings))
     moved = tuple(differences(there.environment, environment))
-    if rule.level == "exact" and (changed or moved):
+    is_same = _alike(there.settings, settings) and _alike(there.environment, environment)
+    if rule.level == "exact" and (changed or moved or not is_same):
         problems = (*problems, "exact needs the same settings, build and machine")
     return Report(
         rule.level,
@@ -255,3 +270,9 @@ def made_report(
         Quality.of(pairs),
         tuple(problems),
     )
+
+
+def _alike(there: Mapping[str, object], here: Mapping[str, object]) -> bool:
+    """Whether JSON has the same values: what was not noted is no match, and 1 is not ``true``."""
+    a, b = (json.dumps(values, sort_keys=True) for values in (there, here))
+    return a == b

@@ -94,10 +94,11 @@ class RecordingItem(pytest.Item):
     def _loaded(self) -> tuple[Recording, Model]:
         """The recording, and its model: loaded once for all files that name it."""
         from ..engine.model import Model
-        from .reading import read
+        from .reading import read, read_edited
         from .replaying import find_model
 
-        recording = read(self.path)
+        is_updated = self.config.option.mullama_update
+        recording = read_edited(self.path) if is_updated else read(self.path)
         name = self.config.option.mullama_model
         models = self.config.stash.setdefault(_models, {})
         key = name or (recording.model, recording.settings.get("fingerprint"))

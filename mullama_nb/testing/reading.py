@@ -6,7 +6,8 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,10 +17,12 @@ from ..engine.params import ContextParams
 from ..engine.stored import params_from_file
 from ..errors import MullamaError, RecordingError, SessionFormatError, shown
 from ..state.reading import open_regular
+from .places import misplaced
 from .recording import VERSION, Recording
+from .sealing import broken
 from .walk import Entry, Step
 
-__all__ = ["read"]
+__all__ = ["read", "read_edited"]
 
 _MOST_BYTES = 64 * 2**20
 _MOST_ENTRIES = 100_000
@@ -29,6 +32,8 @@ _NOTE_CHARACTERS = 2**20
 _NOTE_DEPTH = 32
 _HEAD = {
     "mullama_recording",
+    "checksum",
+    "checkpoints",
     "model",
     "vocabulary",
     "params",
@@ -39,13 +44,21 @@ _HEAD = {
     "tags",
     "entries",
 }
-_ENTRY = {"id", "parent", "notes", "text", "tokens", "generated", "end", "drawn", "steps"}
-_OF_AN_ANSWER = {"finish_reason", "limits", "hidden"}  # noted with how it was drawn
+_ENTRY = {"id", "checksum", "parent", "notes", "text", "tokens", "generated", "steps"}
+_PERHAPS = {"rendered", "end", "drawn", "after"}
+_OF_AN_ANSWER = {"limits", "hidden"}  # noted with how it was drawn
 _IDENTIFIER = re.compile(r"[0-9a-f]{4,64}")
 
 
 class _Unsound(Exception):  # noqa: N818 - becomes a RecordingError that names the file
-    pass
+    remedy = "record it anew"
+
+
+class _Edited(_Unsound):
+    remedy = (
+        "take that back, as with git checkout, or have it led anew as it stands now, with "
+        "record_again() or --mullama-update"
+    )
 
 
 def read(path: str | os.PathLike[str]) -> Recording:
@@ -62,14 +75,28 @@ def read(path: str | os.PathLike[str]) -> Recording:
     Raises
     ------
     RecordingError
-        When the file is missing, too large, cut short, no recording, or holds anything that
-        cannot be right.
+        When the file is missing, too large, cut short, no recording, holds anything that cannot be
+        right, or was edited since it was recorded.
     """
+    return _read(path, may_be_edited=False)
+
+
+def read_edited(path: str | os.PathLike[str]) -> Recording:
+    """Read a recording that may have been edited, as :func:`read` does, to lead it anew."""
+    return _read(path, may_be_edited=True)
+
+
+def _read(path: str | os.PathLike[str], *, may_be_edited: bool) -> Recording:
     path = Path(path)
     try:
-        return _checked(_parsed(path))
+        body = _parsed(path)
+        recording = _checked(body)
+        if not may_be_edited:
+            _check_seals(body)
+            _check_places(recording.entries)
+        return recording
     except _Unsound as error:
-        raise RecordingError(f"{path.name}: {shown(str(error), 400)}; record it anew") from None
+        raise RecordingError(f"{path.name}: {shown(str(error), 400)}; {error.remedy}") from None
 
 
 def _parsed(path: Path) -> Any:
@@ -83,13 +110,42 @@ def _parsed(path: Path) -> Any:
     if len(data) > _MOST_BYTES:
         _refuse(f"it is larger than {_MOST_BYTES:,} bytes")
     try:
-        return json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
+        text = data.decode("utf-8")
+        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         _refuse(f"it is no JSON, or was cut short ({error})")
 
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object, in which each key stands once: people read the first, and JSON the last."""
+    if len(values := dict(pairs)) < len(pairs):
+        raise ValueError("a key stands twice in an object")
+    return values
+
+
+def _check_seals(body: dict[str, Any]) -> None:
+    n, n_here = body["checkpoints"], len(body["entries"])
+    if n != n_here:
+        raise _Edited(f"it was edited since it was recorded: {n_here:,} of {n:,} checkpoints here")
+    if edited := [*broken(body)]:
+        more = f", and {len(edited) - 3} more" if len(edited) > 3 else ""
+        raise _Edited(f"it was edited since it was recorded: {', '.join(edited[:3])}{more}")
+
+
+def _check_places(entries: Sequence[Entry]) -> None:
+    """What holds of whatever was recorded, if not of what somebody wrote to have it led anew."""
+    if (wrong := misplaced(entries)) is not None:
+        _refuse(f"the id of checkpoint {wrong.id[:7]} cannot be right in its place")
+    parents = {entry.parent for entry in entries}
+    has_tokens: dict[str | None, bool] = {None: False}
+    for entry in entries:
+        has_tokens[entry.id] = has_tokens[entry.parent] or bool(entry.tokens)
+        is_last = entry.id not in parents and not entry.steps and has_tokens[entry.id]
+        _need(bool(entry.after) == is_last, f"what comes after checkpoint {entry.id[:7]}")
 
 
 def _refuse(what: str) -> NoReturn:
@@ -109,6 +165,8 @@ def _checked(body: Any) -> Recording:
         _refuse(f"it is a recording of version {body['mullama_recording']!r:.20}, not {VERSION}")
     _check_keys(body, _HEAD, _HEAD, "the head")
     _need(_is_line(body["model"]) and _is_line(body["vocabulary"]), "the model's name")
+    _need(_is_line(body["checksum"]), "the checksum")
+    _need(type(body["checkpoints"]) is int, "the number of checkpoints")
     for key in ("params", "settings", "environment", "tags"):
         _need(isinstance(body[key], dict), key)
         _check_plain(body[key], key, is_shown=True)
@@ -123,8 +181,8 @@ def _checked(body: Any) -> Recording:
     entries = _checked_entries(body["entries"], params.n_ctx or _MOST_CELLS)
     ids = {entry.id for entry in entries}
     _need(all(isinstance(i, str) and i in ids for i in body["tags"].values()), "tags")
-    head = {key: body[key] for key in _HEAD - {"mullama_recording", "params", "entries"}}
-    return Recording(params=dict(vars(params)), entries=entries, **head)
+    head = {field.name: body[field.name] for field in fields(Recording)} | {"entries": entries}
+    return Recording(**(head | {"params": dict(vars(params))}))
 
 
 def _checked_params(values: Mapping[str, Any]) -> ContextParams:
@@ -157,9 +215,10 @@ def _checked_entries(rows: Any, n_ctx: int) -> tuple[Entry, ...]:
 
 def _checked_entry(row: Any) -> Entry:
     _need(isinstance(row, dict), "a checkpoint")
-    _check_keys(row, _ENTRY - {"end", "drawn"}, _ENTRY, "a checkpoint")
+    _check_keys(row, _ENTRY, _ENTRY | _PERHAPS, "a checkpoint")
     _need(_is_identifier(row["id"]), "a checkpoint's id")
     name = f"checkpoint {row['id'][:7]}"
+    _need(_is_line(row["checksum"]), f"the checksum of {name}")
     _need(row["parent"] is None or _is_identifier(row["parent"]), f"the parent of {name}")
     _need(isinstance(row["text"], str), f"the text of {name}")
     _check_plain(row["text"], f"the text of {name}")
@@ -178,8 +237,14 @@ def _checked_entry(row: Any) -> Entry:
         end,
         _tokens(row.get("drawn", []), f"what was drawn in {name}"),
         _steps(row["steps"], name),
+        _top(row.get("after", []), f"what comes after {name}"),
+        row.get("rendered"),
     )
-    _need(not entry.steps or entry.is_generated, f"the probabilities of {name}")
+    _need("after" not in row or bool(entry.after), f"what comes after {name}")
+    has_message = type(entry.is_rendered) is bool
+    _need(has_message == ("rendered" in row) == ("message" in entry.notes), f"rendering {name}")
+    is_generated = bool(entry.steps) or "sampling" in entry.notes
+    _need(entry.is_generated == is_generated, f"{name}'s being generated, or its probabilities")
     _need(len(entry.steps) in (0, len(entry.said)), f"the number of probabilities of {name}")
     _need(len(entry.drawn) in (0, len(entry.said)), f"the number of draws of {name}")
     _need(end is None or bool(entry.steps), f"the end of {name}")
@@ -198,7 +263,8 @@ def _check_notes(entry: Entry, name: str) -> None:
             _refuse(f"the {key} of {name} cannot be right ({error})")
     is_answer = not _OF_AN_ANSWER.isdisjoint(notes)
     _need("sampling" in notes or not is_answer, f"the lack of sampling in {name}")
-    _need(entry.is_generated or "sampling" not in notes, f"{name}'s not being generated")
+    is_ended = notes.get("finish_reason") == "stop"
+    _need(entry.end is None or is_ended, f"the finish reason of {name}")
     sampling = entry.sampling
     if sampling is not None:
         _need(sampling.penalty_window <= _MOST_CELLS, f"the penalty window of {name}")
@@ -223,13 +289,17 @@ def _steps(rows: Any, name: str) -> tuple[Step, ...]:
     _need(isinstance(rows, list), what)
     steps = []
     for row in rows:
-        _need(isinstance(row, list) and 0 < len(row) <= 1 + _MOST_TOP and _is_log(row[0]), what)
-        for pair in row[1:]:
-            _need(isinstance(pair, list) and len(pair) == 2, what)
-            _need(_is_token(pair[0]) and _is_log(pair[1]), what)
-        top = tuple((token, _float32(value)) for token, value in row[1:])
-        steps.append(Step(_float32(row[0]), top))
+        _need(isinstance(row, list) and len(row) > 0 and _is_log(row[0]), what)
+        steps.append(Step(_float32(row[0]), _top(row[1:], what)))
     return tuple(steps)
+
+
+def _top(rows: Any, what: str) -> tuple[tuple[int, float], ...]:
+    _need(isinstance(rows, list) and len(rows) <= _MOST_TOP, what)
+    for pair in rows:
+        _need(isinstance(pair, list) and len(pair) == 2, what)
+        _need(_is_token(pair[0]) and _is_log(pair[1]), what)
+    return tuple((token, _float32(value)) for token, value in rows)
 
 
 def _check_keys(row: Mapping[str, Any], needed: set[str], known: set[str], what: str) -> None:

@@ -20,11 +20,14 @@ from ..history.chat import Chat
 from ..history.checkpoint import Checkpoint
 from ..history.tree import CheckpointTree
 from ..state.atomic import write_atomically
+from .sealing import seal
 from .walk import Entry, fitting_params, vocabulary_digest, walk
+from .wording import rendered
 
 __all__ = ["VERSION", "Recording", "record", "write"]
 
-VERSION = 1
+VERSION = 2
+"""Version 1 had no checksums."""
 
 
 @dataclass(frozen=True)
@@ -110,16 +113,21 @@ def measured(source: Chat | CheckpointTree) -> Recording:
     with Context(model, fitting) as beside:
         found = walk(entries, beside, finds_ends=True)
         metadata = beside.session_metadata
+    system, tools = (source.system, source.tools) if isinstance(source, Chat) else (None, None)
+    said = rendered(entries, model, system, tools)
     return Recording(
         model.name,
         vocabulary_digest(model),
         dataclasses.asdict(params),
         metadata["settings"],
         metadata["environment"],
-        source.system if isinstance(source, Chat) else None,
-        source.tools if isinstance(source, Chat) else None,
+        system,
+        tools,
         tags,
-        tuple(found.filled_in(entry) for entry in entries),
+        tuple(
+            dataclasses.replace(found.filled_in(entry), is_rendered=said.get(entry.id))
+            for entry in entries
+        ),
     )
 
 
@@ -149,37 +157,52 @@ def write(recording: Recording, path: str | os.PathLike[str]) -> None:
     SessionWriteError
         When the file cannot be written; what was there is intact.
     """
-    head = {
+    body: dict[str, Any] = {
         "mullama_recording": VERSION,
+        "checksum": "",
+        "checkpoints": len(recording.entries),
         **{
             field.name: getattr(recording, field.name)
             for field in dataclasses.fields(recording)
             if field.name != "entries"
         },
+        "entries": [*map(_values, recording.entries)],
     }
-    entries = ",\n".join(map(_entry_text, recording.entries))
-    text = f'{_json(head, indent=1)[:-2]},\n "entries": [\n{entries}\n ]\n}}\n'
+    seal(body)
+    entries = ",\n".join(map(_entry_text, body.pop("entries")))
+    text = f'{_json(body, indent=1)[:-2]},\n "entries": [\n{entries}\n ]\n}}\n'
     write_atomically(Path(path), [text.encode("utf-8", "surrogatepass")])
 
 
-def _entry_text(entry: Entry) -> str:
+def _values(entry: Entry) -> dict[str, Any]:
     values: dict[str, Any] = {
         "id": entry.id,
+        "checksum": "",
         "parent": entry.parent,
         "notes": entry.notes,
         "text": entry.text,
         "tokens": entry.tokens,
         "generated": entry.is_generated,
     }
+    if entry.is_rendered is not None:
+        values["rendered"] = entry.is_rendered
     if entry.end is not None:
         values["end"] = entry.end
     if entry.drawn:
         values["drawn"] = entry.drawn
+    if entry.after:
+        values["after"] = _pairs(entry.after)
+    values["steps"] = [[_short(step.logprob), *_pairs(step.top)] for step in entry.steps]
+    return values
+
+
+def _pairs(top: Sequence[tuple[int, float]]) -> list[list[float]]:
+    return [[token, _short(value)] for token, value in top]
+
+
+def _entry_text(values: dict[str, Any]) -> str:
+    rows = ",\n    ".join(map(_json, values.pop("steps")))
     lines = [f'"{key}": {_json(value)}' for key, value in values.items()]
-    rows = ",\n    ".join(
-        _json([_short(step.logprob), *([token, _short(value)] for token, value in step.top)])
-        for step in entry.steps
-    )
     lines.append(f'"steps": [{rows}]')
     return "  {" + ",\n   ".join(lines) + "}"
 

@@ -17,6 +17,7 @@ from .reading import read
 from .recording import Recording, context_params
 from .report import Report
 from .walk import fitting_params, longest_path, vocabulary_digest, walk
+from .wording import rendered
 
 __all__ = ["find_model", "replay"]
 
@@ -112,8 +113,16 @@ def replayed(
         return loaded.detokenize(tokens, special=True)
 
     names = names_of(there)
+    is_same_file = loaded.fingerprint == there.settings.get("fingerprint")
+    said = rendered(there.entries, loaded, there.system, there.tools) if is_same_file else {}
     problems = [
         *problems,
+        *(
+            f"checkpoint {names[entry.id]}: its message, or one before it, was changed, and is "
+            "not what its tokens say"
+            for entry in there.entries
+            if entry.is_rendered != said.get(entry.id, entry.is_rendered)
+        ),
         *(
             f"checkpoint {names[entry.id]}: its text was changed, and is not what its tokens say"
             for entry in there.entries
@@ -123,15 +132,16 @@ def replayed(
     reports = [
         forced(
             entry,
-            found.steps[entry.id],
+            found.steps.get(entry.id, ()),
             found.chosen.get(entry.id, entry.expected),
             rule,
             names[entry.id],
             found.texts.get(entry.id),
             decode,
+            found.after.get(entry.id, ()),
         )
         for entry in there.entries
-        if entry.steps
+        if entry.steps or entry.after
     ]
     pairs = [
         pair

@@ -12,7 +12,7 @@ from ..engine.stored import check_room
 from ..history.answering import answer_notes
 from ..history.chat import Chat
 from ..history.checkpoint import Checkpoint
-from .reading import read
+from .reading import read_edited
 from .recording import Recording, context_params, record
 from .replaying import check_vocabulary, find_model
 from .walk import Entry, longest_path
@@ -26,6 +26,9 @@ def record_again(
     **options: Any,
 ) -> Recording:
     """Lead the recorded conversation again and replace the recording by what comes of it.
+
+    What was edited in the file is done as it stands there now: messages, sampling, the system
+    message.
 
     Messages are said again and answers are generated again, each with its recorded sampling and
     stop strings. One that had ended by itself may become twice as long as it was, and 32 tokens
@@ -47,7 +50,7 @@ def record_again(
     ParameterError
         When the model has another vocabulary, and the tree holds tokens that are no messages.
     """
-    old = read(path)
+    old = read_edited(path)
     params = context_params(old, **options)
     if model is None:
         model = find_model(old)

@@ -71,6 +71,12 @@ class Entry:
         as ``explored`` how many were decoded in one batch.
     steps : tuple of Step
         One for each of ``said``, if they were generated.
+    after : tuple of (int, float)
+        Where nothing follows and there are no steps: the likeliest tokens behind the last one, with
+        their log-probabilities. So every token of a tree has something that depends on it.
+    is_rendered : bool or None
+        Whether the tokens are what the chat template makes of the message that is noted, which they
+        are but for notes of one's own; None where none is noted.
     """
 
     id: str
@@ -82,6 +88,8 @@ class Entry:
     end: int | None = None
     drawn: tuple[int, ...] = ()
     steps: tuple[Step, ...] = ()
+    after: tuple[tuple[int, float], ...] = ()
+    is_rendered: bool | None = None
 
     @property
     def said(self) -> tuple[int, ...]:
@@ -119,18 +127,27 @@ class Walk:
         The tokens that end answers here.
     texts : dict
         What is said here from the first token on that is drawn otherwise.
+    after : dict
+        The likeliest tokens behind what nothing follows and was not generated.
     """
 
     steps: dict[str, tuple[Step, ...]] = dataclasses.field(default_factory=dict)
     chosen: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
     ends: dict[str, int] = dataclasses.field(default_factory=dict)
     texts: dict[str, str] = dataclasses.field(default_factory=dict)
+    after: dict[str, tuple[tuple[int, float], ...]] = dataclasses.field(default_factory=dict)
 
     def filled_in(self, entry: Entry) -> Entry:
         """An entry with what was measured."""
         end, chosen = self.ends.get(entry.id), self.chosen.get(entry.id, ())
-        said = dataclasses.replace(entry, end=end, steps=self.steps.get(entry.id, ()))
-        return dataclasses.replace(said, drawn=() if chosen == said.said else chosen)
+        steps = self.steps.get(entry.id, ())
+        said = dataclasses.replace(entry, end=end, steps=steps)
+        return dataclasses.replace(
+            said,
+            drawn=() if chosen == said.said else chosen,
+            is_generated=bool(steps) or "sampling" in entry.notes,
+            after=self.after.get(entry.id, ()),
+        )
 
 
 class _ForcedSampler(Sampler):
@@ -206,6 +223,8 @@ def walk(
             _follow(entry, context, found, finds_end=finds_ends)
         elif entry.tokens:
             context.evaluate(entry.tokens)
+        if entry.id not in has_children and not found.steps.get(entry.id) and context.token_count():
+            found.after[entry.id] = _step(context.logits, 0).top
         differs = with_texts and first_other(entry, found) is not None
         if entry.id in has_children or differs or context.memory_kind != "cuttable":
             places[entry.id] = tree.commit(allow_empty=True)

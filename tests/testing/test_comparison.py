@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from testing.conversation import lead
+from testing.conversation import lead, rewrite
 
 from mullama_nb import Chat, Model
 from mullama_nb.errors import ParameterError
@@ -26,7 +26,7 @@ def changed(recording: Path, tmp_path: Path) -> Changed:
         body = json.loads(recording.read_text("utf-8"))
         change(body)
         path = tmp_path / "changed.mullama.json"
-        path.write_text(json.dumps(body), "utf-8")
+        rewrite(path, body)
         return path
 
     return make

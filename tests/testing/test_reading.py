@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from testing.conversation import rewrite
 
 from mullama_nb.errors import MullamaError
 from mullama_nb.testing import RecordingError, read, replay
@@ -163,6 +164,6 @@ def test_a_token_beyond_the_vocabulary(recording: Path, tmp_path: Path) -> None:
     body = json.loads(recording.read_text("utf-8"))
     body["entries"][0]["tokens"][0] = 2**31 - 1
     path = tmp_path / "beyond.mullama.json"
-    path.write_text(json.dumps(body), "utf-8")
+    rewrite(path, body)
     with pytest.raises(MullamaError, match="another vocabulary"):
         replay(path, "smollm2")

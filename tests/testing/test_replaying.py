@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from testing.conversation import rewrite
 from tiny_models import make_model
 
 from mullama_nb import Chat, CheckpointTree, Context, ContextParams, Model
@@ -111,7 +112,7 @@ def test_a_near_tie_is_forced_and_comparing_goes_on(
     path = tmp_path / "tie.mullama.json"
     entry["tokens"][5] = second  # as if rounding had decided otherwise there
     entry["text"] = smollm2.detokenize(entry["tokens"], special=True)
-    path.write_text(json.dumps(body), "utf-8")
+    rewrite(path, body)
     record_forced(path, smollm2)
     gap = replay(path, smollm2, "near-ties").checkpoints[0].gap
     assert gap is not None
@@ -145,7 +146,7 @@ def test_a_changed_text_is_no_recording_of_its_tokens(
     for n in range(len(json.loads(sound)["entries"])):
         body = json.loads(sound)
         body["entries"][n]["text"] += "."
-        path.write_text(json.dumps(body), "utf-8")
+        rewrite(path, body)
         for level in ("exact", "near-ties", "probabilities"):
             report = replay(path, tiny_models[0], level)
             assert not report.passed
@@ -157,7 +158,7 @@ def test_one_changed_token(recording: Path, smollm2: Model, tmp_path: Path) -> N
     entry = body["entries"][-1]
     entry["tokens"][5] = (entry["tokens"][5] + 1000) % smollm2.n_vocab
     changed = tmp_path / "changed.mullama.json"
-    changed.write_text(json.dumps(body), "utf-8")
+    rewrite(changed, body)
     report = replay(changed, smollm2, "near-ties")
     assert not report.passed
     assert report.checkpoints[0].token == 5
@@ -216,7 +217,7 @@ def test_an_end_that_does_not_come_is_a_difference(smollm2: Model, tmp_path: Pat
     # Only the sampling differs: at the end of the answer its end token is forbidden.
     body = json.loads(path.read_text("utf-8"))
     body["entries"][-1]["notes"]["sampling"]["logit_bias"] = {str(entry.end): -100.0}
-    path.write_text(json.dumps(body), "utf-8")
+    rewrite(path, body)
     report = replay(path, smollm2, "near-ties")
     assert report.checkpoints[0].token == len(turn.tokens)
     assert report.checkpoints[0].recorded == "<|im_end|>"

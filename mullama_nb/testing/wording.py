@@ -1,0 +1,119 @@
+"""Whether the messages that are noted in a tree are what its tokens say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..engine.model import Model
+from ..errors import ChatTemplateError
+from ..history.turn import decoded, messages_on
+from .walk import Entry
+
+__all__ = ["rendered"]
+
+
+@dataclass(frozen=True)
+class _Noted:
+    """An entry as the history looks at it."""
+
+    entry: Entry
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """The notes."""
+        return self.entry.notes
+
+
+def rendered(
+    entries: Sequence[Entry],
+    model: Model,
+    system: str | None,
+    tools: Sequence[Mapping[str, Any]] | None,
+) -> dict[str, bool]:
+    """Of each entry with a message, whether the chat template makes its tokens of it.
+
+    They are rendered with all messages before them, as they were when they were said. An answer
+    that was put into the model's mouth is its text and nothing else.
+
+    Parameters
+    ----------
+    entries : sequence of Entry
+        Parents first.
+    model : Model
+    system, tools
+        What the chat was made with.
+
+    Returns
+    -------
+    dict
+        By id.
+    """
+    by_id = {entry.id: entry for entry in entries}
+    options: dict[str, Any] = {} if tools is None else {"tools": list(tools)}
+
+    def is_said(entry: Entry) -> bool:
+        try:
+            return is_rendered(entry, entry.notes["message"])
+        except (ChatTemplateError, AttributeError, KeyError, TypeError, ValueError):
+            return False  # notes of one's own may be anything
+
+    def is_rendered(entry: Entry, message: Mapping[str, Any]) -> bool:
+        role = message.get("role")
+        if role != entry.notes.get("role"):
+            return False
+        path = _path(entry, by_id)
+        if role == "assistant":
+            content = model.tokenize(str(message.get("content") or ""))
+            if tuple(content) == _tokens(_parts(path)):
+                return True
+        messages = entry.notes.get("history")
+        if role == "system" and len(path) == 1:  # it stands alone, and the chat was made with it
+            if message.get("content") != system:
+                return False
+            messages = [message]
+        elif messages is None:
+            messages = [*messages_on([*map(_Noted, path[:-1])], text_of, system), message]
+        elif not messages or messages[-1] != message:
+            return False
+        return any(renders(messages, path, asks) for asks in (True, False))
+
+    def text_of(noted: _Noted) -> str:
+        tokens = _tokens(_parts(_path(noted.entry, by_id)))
+        text = decoded(model.vocabulary, tokens)
+        hidden = noted.metadata.get("hidden", 0)
+        return text[: len(text) - hidden]
+
+    def renders(messages: Sequence[Mapping[str, Any]], path: Sequence[Entry], asks: bool) -> bool:
+        held, own = _tokens(path), path[-1].tokens
+        try:
+            prompt = model.apply_chat_template(messages, add_generation_prompt=asks, **options)
+        except ChatTemplateError:  # it may take them in the other way
+            return False
+        wanted = prompt.tokens
+        if wanted[len(wanted) - len(own) :] != own:
+            return False  # answers before it may be spelt by other tokens; it may not
+        return model.vocabulary.common_prefix(held, wanted) == (len(held), len(wanted))
+
+    return {entry.id: is_said(entry) for entry in entries if "message" in entry.notes}
+
+
+def _path(entry: Entry, by_id: Mapping[str, Entry]) -> list[Entry]:
+    path, at = [entry], entry.parent
+    while at is not None:
+        path.append(by_id[at])
+        at = path[-1].parent
+    return path[::-1]
+
+
+def _parts(path: Sequence[Entry]) -> list[Entry]:
+    """The entries of the message that ends with a path."""
+    begin = len(path) - 1
+    while begin and path[begin].notes.get("continues"):
+        begin -= 1
+    return [*path[begin:]]
+
+
+def _tokens(entries: Sequence[Entry]) -> tuple[int, ...]:
+    return tuple(token for entry in entries for token in entry.tokens)
