@@ -129,7 +129,7 @@ def _check(messages: Sequence[Message]) -> None:
         raise ChatTemplateError("there are no messages to render; give at least one")
     for index, message in enumerate(messages):
         if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
-            raise ChatTemplateError(f'message {index} has no "role": {shown(message)}')
+            raise ChatTemplateError(f'message {index} has no "role": {shown(repr(message))}')
         if "content" not in message and "tool_calls" not in message:
             close = difflib.get_close_matches("content", [str(k) for k in message], n=1)
             hint = f" (there is {shown(repr(close[0]))})" if close else ""

@@ -251,7 +251,7 @@ class _Walk:
         metadata = dict(self.entries(n_entries))
         alignment = metadata.get("general.alignment", GGUF_DEFAULT_ALIGNMENT)
         if not isinstance(alignment, int) or alignment < 1 or alignment & (alignment - 1):
-            self.fail(f"general.alignment is {shown(alignment)}, not a power of two")
+            self.fail(f"general.alignment is {shown(repr(alignment))}, not a power of two")
         self.check_hyperparameters(metadata)
         directory = list(self.directory(n_tensors))
         start = _pad(self.position, alignment) if directory else self.position

@@ -205,7 +205,12 @@ def _check(name: str, count: _Count) -> None:
     where = "a group" if name.startswith(_GROUP) else f"the rule {shown(repr(name))}"
     _need(f"ways into {where}", count.ways, MOST_WAYS)
     for text, n in count.first.most_common(1):
-        _need(f"ways to {shown(text)} at the beginning of {where}", n, _MOST_SAME_WAYS)
+        _need(f"ways to {_spelled(text)} at the beginning of {where}", n, _MOST_SAME_WAYS)
+
+
+def _spelled(text: str) -> str:
+    """A text or a set as the grammar has it."""
+    return shown(f'{text}"' if text.startswith('"') else text)
 
 
 def _of_alternatives(alternatives: _Alternatives, counts: dict[str, _Count]) -> _Count:
@@ -250,7 +255,7 @@ def _of_item(item: _Item, counts: dict[str, _Count]) -> _Count:
     again = n if one.may_be_empty else 1
     if n > 1 or item.high is None:
         for text, same in one.first.most_common(1):
-            _need(f"ways to {shown(text)} in what is repeated", same, _MOST_REPEATED_WAYS)
+            _need(f"ways to {_spelled(text)} in what is repeated", same, _MOST_REPEATED_WAYS)
     ways = one.ways * again + (item.low == 0)
     visits = max(one.visits * n, ways)
     first = Counter({text: same * again for text, same in one.first.items()})

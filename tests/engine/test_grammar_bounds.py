@@ -116,7 +116,7 @@ print(refused)
 """
     asked = [{"grammar": text} for text in ENDLESS.values()]
     asked += [{"json_schema": schema} for schema, _ in SCHEMAS.values()]
-    within = [{"grammar": nested_optionals(2)}, {"grammar": 'root ::= (("a"? "b"?){9} "c")*'}]
+    within = [{"grammar": nested_optionals(2)}, {"grammar": 'root ::= (("a"? "b"?){3} "c")*'}]
     within += [{"json_schema": {"enum": [str(i) for i in range(3_500)]}}]
     done = subprocess.run(
         [sys.executable, "-c", code, tiny().path],
