@@ -60,15 +60,17 @@ class Owner:
         path = folder / _FOLDER / f"{self.token}.lock"
         make_private_folder(folder)
         make_private_folder(path.parent)
+        unlocked = path.with_suffix(".new")  # `sweep` takes what is not locked for a dead one's
         try:
-            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+            descriptor = os.open(unlocked, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+            if fcntl is not None:
+                with contextlib.suppress(OSError):  # a file system without locks
+                    fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            unlocked.rename(path)
         except OSError as error:
             raise SessionWriteError(
                 f"it cannot be noted who saves here: {error.strerror or error}"
             ) from error
-        if fcntl is not None:
-            with contextlib.suppress(OSError):  # a file system without locks
-                fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self.end = weakref.finalize(self, _let_go, descriptor, path, os.getpid())
         _living[self.token] = self
 

@@ -182,20 +182,24 @@ def test_stopping_a_prompt_leaves_everything_as_it_was(tiny: ModelMaker, archite
 def test_a_decode_in_native_code_is_stopped(
     smollm2: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    context = Context(smollm2, PARAMS.with_changes(n_ctx=2048))
-    context.generate("The weather in June", 4, temperature=0)
-    tokens, logits = context.tokens, context.logits
     decode, done, stati = llama_cpp.llama_decode, list[int](), list[int]()
+    is_due = threading.Event()
 
     def stopped(*arguments: object) -> int:
+        if not is_due.is_set():
+            return int(decode(*arguments))
         stopping = in_thread(context.stop)  # native code runs while this thread comes to it
         stati.append(int(decode(*arguments)))
         stopping.join()
         return stati[-1]
 
     monkeypatch.setattr(llama_cpp, "llama_decode", stopped)
+    context = Context(smollm2, PARAMS.with_changes(n_ctx=2048))
+    context.generate("The weather in June", 4, temperature=0)
+    tokens, logits = context.tokens, context.logits
+    is_due.set()
     evaluated = context.evaluate([100] * 1900, progress=lambda n, _: done.append(n))
-    monkeypatch.undo()
+    is_due.clear()
     assert evaluated == 0
     assert context.tokens == tokens
     np.testing.assert_array_equal(context.logits, logits)

@@ -53,6 +53,7 @@ def another_process(model: Model, folder: Path) -> Iterator[str]:
     """One that saves two turns as "diary", and lives; gives the id of its head."""
     child = subprocess.Popen(
         [sys.executable, Path(__file__).with_name("autosave_child.py"), model.path, folder, "2"],
+        stdin=subprocess.PIPE,  # it lives until this is closed
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -62,6 +63,7 @@ def another_process(model: Model, folder: Path) -> Iterator[str]:
     finally:
         child.kill()
         child.wait()
+        child.stdin.close()  # type: ignore[union-attr]
         child.stdout.close()  # type: ignore[union-attr]
 
 
