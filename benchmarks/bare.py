@@ -48,7 +48,8 @@ class BareContext:
     def __init__(self, model: Model, params: ContextParams) -> None:
         self._model = model  # the weights live as long as it
         c = llama_cpp.llama_context_default_params()
-        c.n_ctx = params.n_ctx or 0
+        # llama.cpp ends the process where cells, and with them a batch, are fewer than sequences.
+        c.n_ctx = max(params.n_ctx, 1 + params.n_parallel) if params.n_ctx else 0
         c.n_batch, c.n_ubatch = params.n_batch, params.n_ubatch
         c.n_seq_max = 1 + params.n_parallel
         c.n_threads, c.n_threads_batch = params.threads

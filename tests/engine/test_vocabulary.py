@@ -209,5 +209,5 @@ def test_only_what_is_new_in_a_conversation_is_tokenized(tiny: ModelMaker) -> No
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(vocabulary, "tokenize", counted)
         again = model.apply_chat_template([*messages, {"role": "user", "content": "new"}])
-    assert new == ["user\nnew", "assistant\n"]
+    assert new in (["user\nnew", "assistant\n"], ["user\nnew"])  # another may have said the rest
     assert again.tokens[: len(before.tokens)] == before.tokens
