@@ -253,16 +253,17 @@ def _two(seconds: float, rounds: int) -> Race:
 def run(effort: Effort) -> Sequence[Table]:
     """Measure all cases."""
     seconds = max(0.5, _SECONDS * effort.fraction)
+    rounds = -(-effort.rounds // 2)  # a turn of each way beside each case takes a minute
     table = Table(
         "Beside other programs, tokens a second", "SmolLM2-135M Q4_1, all CPUs, f16 cache"
     )
     with _nothing_set():
-        for case, result in _beside(seconds, effort.rounds):
+        for case, result in _beside(seconds, rounds):
             alone = _ALONE if case == "alone" else None
             three = _BESIDE_THREE if case == "beside three busy loops" else None
             for theirs, target in ((_UNWATCHED, alone), (_LLAMA, three)):
                 table.add(compared(result, case, _OURS, theirs, per_second=1, target=target))
-        result = _two(seconds, max(1, effort.rounds // 2))
+        result = _two(seconds, -(-rounds // 2))
         case = "two processes together"
         for theirs, target in (("one", _TOGETHER), (_UNWATCHED, None), (_LLAMA, None)):
             table.add(compared(result, case, _OURS, theirs, per_second=1, target=target))
