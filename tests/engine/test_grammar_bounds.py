@@ -36,6 +36,7 @@ ENDLESS = {
     "alternatives": "root ::= " + " | ".join(f'"{i}"' for i in range(100_000)),
     "a few of them": nested_optionals(5),
     "one text in many alternatives": "root ::= (" + " | ".join(['"a"'] * 9) + ")*",
+    "one text in many places": 'root ::= (("a"? "b"?){9} "c")*',
     "operators": 'root ::= "a"' + "*" * 100_000,
     "parentheses": "root ::= " + "(" * 100_000,
     "sets that do not end": "root ::= " + "[" * 1_000_000,
