@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,5 +58,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> ModelMaker:
 
 
 @pytest.fixture
-def no_deadlock() -> None:
-    """Nothing: every test is watched by ``hang_guard``."""
+def main_module() -> Iterator[None]:
+    """Put back ``__main__``, whose place a shell of IPython takes when it is made."""
+    main = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = main

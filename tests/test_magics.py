@@ -20,6 +20,7 @@ from tiny_models import CHATML, make_model
 from mullama_nb import Chat
 
 N = "max_tokens=3 temperature=2.0"
+pytestmark = pytest.mark.usefixtures("main_module")
 
 
 @pytest.fixture

@@ -146,7 +146,11 @@ def differences(saved: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
     What the saved one does not say is taken from the rest of it where that leaves no doubt. What
     it says beyond what is known here is a difference: it may matter to whoever wrote it.
     """
-    return [*_disagreements(_joined(_completed(saved, here)), _joined(here))]
+    completed = _completed(saved, here)
+    if completed == here:
+        return []
+    joined = [*_disagreements(_joined(completed), _joined(here))]
+    return joined or [*_disagreements(completed, here)]  # what looks the same once it is joined
 
 
 def _disagreements(saved: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[str]:

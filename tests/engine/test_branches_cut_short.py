@@ -96,7 +96,6 @@ def test_an_interrupt_loses_no_branch(tiny: ModelMaker) -> None:
 
 
 @one_of_each
-@pytest.mark.usefixtures("no_deadlock")
 def test_whoever_moves_the_context_ends_the_branches(tiny: ModelMaker, architecture: str) -> None:
     context, kept = context_of(tiny(architecture), PROMPT), context_of(tiny(architecture), PROMPT)
     begun, moved = threading.Event(), threading.Event()

@@ -18,8 +18,6 @@ from mullama_nb import Context, Token
 from mullama_nb.engine.memory import Memory
 from mullama_nb.state.session_info import inspect_session
 
-pytestmark = pytest.mark.usefixtures("no_deadlock")
-
 
 async def stream(context: Context, prompt: list[int]) -> None:
     async for _ in context.astream(prompt, 9, seed=1):

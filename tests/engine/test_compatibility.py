@@ -334,6 +334,14 @@ def test_only_equal_settings_have_no_differences(
     assert bool(differences(saved, here)) == (saved != here)
 
 
+@pytest.mark.parametrize("change", [{"rotation": False}, {"type": "f16"}])
+def test_what_is_shown_as_the_same_is_still_told_apart(
+    tiny: ModelMaker, change: dict[str, Any]
+) -> None:
+    here = settings(tiny(head_dim=64), PARAMS.with_changes(kv_cache_type="f16"), 512)
+    assert differences(here | change, here)
+
+
 @given(st.data())
 def test_no_single_change_of_settings_passes(tiny: ModelMaker, data: st.DataObject) -> None:
     """Removed, changed or added, at either level; but for what the rest leaves no doubt about."""

@@ -17,8 +17,6 @@ from mullama_nb import Context
 from mullama_nb.engine.path import PathState
 from mullama_nb.errors import ContextClosedError
 
-pytestmark = pytest.mark.usefixtures("no_deadlock")
-
 REST = "rest"
 STEPS = st.lists(
     st.one_of(

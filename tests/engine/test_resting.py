@@ -16,6 +16,7 @@ from mullama_nb.engine import resting
 
 N_CTX = {"n_ctx": 256, "n_threads": 1, "n_threads_batch": 1}
 Run = Callable[[str], object]
+pytestmark = pytest.mark.usefixtures("main_module")
 
 
 @pytest.fixture

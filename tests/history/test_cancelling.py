@@ -18,8 +18,6 @@ from mullama_nb import Chat, Token
 from mullama_nb.errors import ContextFullError
 from mullama_nb.history.events import Event, Progress
 
-pytestmark = pytest.mark.usefixtures("no_deadlock")
-
 LONG = "word " * 150  # some chunks of 16 tokens
 OPTIONS = {"max_tokens": 12, "seed": 3, "temperature": 1.0}
 

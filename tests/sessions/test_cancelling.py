@@ -14,8 +14,6 @@ from engine.test_cancelling import hold_decoding
 from mullama_nb import ContextParams, SessionManager
 from mullama_nb.engine.context_state import ContextState
 
-pytestmark = pytest.mark.usefixtures("no_deadlock")
-
 PROMPT = "a long prompt " * 12
 
 
