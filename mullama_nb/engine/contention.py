@@ -139,10 +139,8 @@ class _Process:
     def found(self) -> Watch | Unswitchable:
         with self._finding:
             if self._found is None:
-                try:
-                    self._found = Watch(find_switch())
-                except Unswitchable as reason:
-                    self._found = reason
+                switch = find_switch()
+                self._found = Watch(switch) if isinstance(switch, Switch) else switch
             return self._found
 
     def after_fork(self) -> None:
@@ -182,7 +180,7 @@ def explained(n_threads: int) -> str:
     if n_threads < 2:
         return "one thread waits for nobody"
     if isinstance(found, Unswitchable):
-        return str(found)
+        return found.reason
     if found.switch.yields(n_threads):
         return f"{found.switch.name} yields by itself: there are more threads than CPUs"
     return f"{found.switch.name} spins, and yields while other programs need the CPUs"

@@ -20,6 +20,7 @@ import re
 import sys
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import llama_cpp
@@ -48,18 +49,19 @@ _BACKEND = re.compile(r"lib(?:ggml|llama)\b.*\.so[.0-9]*")
 _LIBGOMP = re.compile(r"libgomp\b.*\.so[.0-9]*")
 
 
-class Unswitchable(Exception):  # noqa: N818 - it is no error
-    """How threads wait is not ours to decide; says why.
+@dataclass(frozen=True)
+class Unswitchable:
+    """How threads wait is not ours to decide, for this reason.
 
     Attributes
     ----------
+    reason : str
     is_set : bool
         Whether the user has decided.
     """
 
-    def __init__(self, reason: str, *, is_set: bool = False) -> None:
-        super().__init__(reason)
-        self.is_set = is_set
+    reason: str
+    is_set: bool = False
 
 
 class Switch:
@@ -134,29 +136,23 @@ class Switch:
         over.wait()
 
 
-def find_switch() -> Switch:
-    """The switch of the libgomp that llama.cpp's CPU backend runs on; loads nothing.
-
-    Raises
-    ------
-    Unswitchable
-        Where there is none.
-    """
+def find_switch() -> Switch | Unswitchable:
+    """The switch of the libgomp that llama.cpp's CPU backend runs on; loads nothing."""
     if not sys.platform.startswith("linux"):
-        raise Unswitchable("only Linux has a libgomp that can be switched")
+        return Unswitchable("only Linux has a libgomp that can be switched")
     if "OPENMP = 1" not in native.system_info():
-        raise Unswitchable("llama.cpp was built without OpenMP and waits as its own threads do")
+        return Unswitchable("llama.cpp was built without OpenMP and waits as its own threads do")
     if llama_cpp.llama_supports_gpu_offload():
-        raise Unswitchable("llama.cpp was built for a GPU, for which its threads wait as well")
+        return Unswitchable("llama.cpp was built for a GPU, for which its threads wait as well")
     if _settings_when_loaded:
-        raise Unswitchable(_said(_settings_when_loaded), is_set=True)
+        return Unswitchable(_said(_settings_when_loaded), is_set=True)
     for backend in _backends():
         path = _provider("GOMP_parallel", backend)
         if path is not None and not _LIBGOMP.fullmatch(path.name):
-            raise Unswitchable(f"OpenMP is {path.name} here, not libgomp")
+            return Unswitchable(f"OpenMP is {path.name} here, not libgomp")
         if path is not None:
             return Switch(ctypes.CDLL(str(path), mode=os.RTLD_NOLOAD), path.name)
-    raise Unswitchable("the libgomp that llama.cpp uses was not found")
+    return Unswitchable("the libgomp that llama.cpp uses was not found")
 
 
 def _said(settings: Mapping[str, str]) -> str:

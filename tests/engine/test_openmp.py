@@ -121,6 +121,11 @@ def test_another_openmp_in_front_of_it_is_left_alone(tiny_path: Path, tmp_path: 
     assert said == "OpenMP is libother.so here, not libgomp"
 
 
+@pytest.mark.parametrize("environment", [{}, {"OMP_WAIT_POLICY": "passive"}])
+def test_the_first_context_of_a_process_goes(tiny_path: Path, environment: dict[str, str]) -> None:
+    assert child("first_context", tiny_path, **environment) == "gone"
+
+
 def test_a_fork_makes_contexts_of_its_own(tiny_path: Path) -> None:
     assert child("fork", tiny_path) == [True, "unknown", "yielding"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
@@ -9,6 +10,7 @@ import resource
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -132,15 +134,24 @@ def libraries(_: Model) -> Any:
 
     before = mapped()
     found = find_switch()
+    assert isinstance(found, Switch)
     found.make_yield()
     return [before, mapped(), found.name]
 
 
 def refusal(_: Model) -> Any:
-    try:
-        return find_switch().name
-    except Unswitchable as reason:
-        return str(reason)
+    found = find_switch()
+    return found.reason if isinstance(found, Unswitchable) else found.name
+
+
+def first_context(model: Model) -> Any:
+    """Whether the first context of a process goes when nobody holds it."""
+    context = Context(model, PARAMS)
+    context.evaluate(FIRST)
+    seen = weakref.ref(context)
+    del context
+    gc.collect()
+    return "gone" if seen() is None else "here"
 
 
 def fork(model: Model) -> Any:
