@@ -14,7 +14,7 @@ from tiny_models import CHATML
 
 from mullama_nb import Chat, Context, ContextParams, Model, plots
 from mullama_nb.errors import ParameterError
-from mullama_nb.plots.growth import measure_growth, size_in_words
+from mullama_nb.plots.growth import measure_growth
 
 PNG = b"\x89PNG"
 
@@ -134,12 +134,3 @@ def test_figures_are_clear_and_change_no_settings(chat: Chat) -> None:
 def test_matplotlib_waits_until_a_figure_is_drawn() -> None:
     code = "import sys, mullama_nb.plots; sys.exit('matplotlib' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-@pytest.mark.parametrize(
-    ("n_bytes", "shown"),
-    [(0, "0 B"), (999, "999 B"), (23040, "23 kB"), (1_234_567, "1.23 MB"), (5e9, "5 GB")],
-    ids=["nothing", "bytes", "kilobytes", "megabytes", "gigabytes"],
-)
-def test_sizes_in_words(n_bytes: float, shown: str) -> None:
-    assert size_in_words(n_bytes) == shown

@@ -17,7 +17,7 @@ from ..history.chat import Chat
 from ..history.events import Event
 from ..history.events import Progress as Evaluated
 
-__all__ = ["evaluating_shown", "loading_shown", "note", "size", "speaking_plainly", "stderr"]
+__all__ = ["evaluating_shown", "loading_shown", "note", "speaking_plainly", "stderr"]
 
 _PATIENCE = 1.0  # seconds without a sign of life
 
@@ -27,16 +27,6 @@ stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 def note(text: str) -> None:
     """Say something that is not the answer."""
     click.echo(text, err=True)
-
-
-def size(n_bytes: int) -> str:
-    """Bytes as people read them."""
-    value = float(n_bytes)
-    for unit in ("B", "kB", "MB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:,.1f} GB"
 
 
 @contextmanager

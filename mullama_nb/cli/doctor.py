@@ -18,7 +18,8 @@ from ..engine.contention import explained, waiting
 from ..engine.locate import known_models
 from ..engine.params import ContextParams
 from ..sessions.reading import default_folder
-from .console import size, speaking_plainly
+from ..size import size
+from .console import speaking_plainly
 
 __all__ = ["doctor"]
 

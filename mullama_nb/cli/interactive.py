@@ -21,8 +21,9 @@ from prompt_toolkit.history import FileHistory
 from ..errors import MullamaError, ParameterError
 from ..history.chat import Chat
 from ..sessions.store import SessionStore
+from ..size import size
 from ..state.atomic import make_private_folder
-from .console import evaluating_shown, note, size
+from .console import evaluating_shown, note
 from .listing import print_sessions
 
 __all__ = ["Conversation"]

@@ -12,7 +12,8 @@ from rich.table import Table
 from ..engine.kv import kv_bytes_per_token, predict_session_bytes
 from ..engine.params import ContextParams
 from ..errors import ParameterError
-from .console import note, size, speaking_plainly
+from ..size import size
+from .console import note, speaking_plainly
 from .models import complete_model, load_model
 
 __all__ = ["kv"]

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..sessions.listing import StoredSession
-from .console import size
+from ..size import size
 
 __all__ = ["age", "as_dict", "print_sessions"]
 

@@ -25,8 +25,9 @@ from ..history.chat import Chat
 from ..sessions.listing import StoredSession
 from ..sessions.manager import SessionManager
 from ..sessions.store import SessionStore
+from ..size import size
 from ..state.session_info import inspect_session
-from .console import note, size, speaking_plainly
+from .console import note, speaking_plainly
 from .interactive import Conversation
 from .listing import as_dict, print_sessions
 from .models import complete_model, load_model, understand

@@ -13,7 +13,8 @@ from ..engine.params import ContextParams
 from ..errors import ParameterError
 from ..history.turn import Turn
 from ..history.view import TreeView
-from .growth import measure_growth, size_in_words
+from ..size import size
+from .growth import measure_growth
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,7 +47,7 @@ def kv_growth(tree: TreeView) -> Figure:
     growth = measure_growth(tree)
     figure = ClearFigure()
     axes = figure.axes_for(
-        f"{size_in_words(growth.kept)} kept, {size_in_words(growth.snapshots)} as full snapshots; "
+        f"{size(growth.kept)} kept, {size(growth.snapshots)} as full snapshots; "
         f"{growth.n_tokens:,} of {growth.n_ctx:,} tokens",
         "checkpoint on the active path",
         "KV rows (bytes)",
@@ -111,9 +112,13 @@ def kv_sizes(
         Lines are worked out from the model; points are what a context held that was made, filled
         with tokens and asked.
     """
-    from matplotlib.ticker import EngFormatter  # here, because it takes half a second
-
-    from .theme import GREY, MARKERS, SERIES, ClearFigure
+    from .theme import (  # here, because matplotlib takes half a second
+        GREY,
+        MARKERS,
+        SERIES,
+        ClearFigure,
+        label_bytes,
+    )
 
     if n_ctx is None:
         n_ctx = [n for n in _SIZES if n <= model.n_ctx_train] or [model.n_ctx_train]
@@ -138,7 +143,7 @@ def kv_sizes(
         measured = _measure(model, params, [n for n in (*_MEASURED, *sizes) if n <= 256])
         axes.plot(*measured, marker, color=colour, markersize=5, label=f"_{name} measured")
         axes.annotate(
-            size_in_words(a_token * sizes[-1]),
+            size(a_token * sizes[-1]),
             (sizes[-1], a_token * sizes[-1]),
             xytext=(5, 0),
             textcoords="offset points",
@@ -148,7 +153,7 @@ def kv_sizes(
     axes.plot([], [], "o", color=GREY, markersize=5, label="measured")
     axes.set_xscale("log", base=2)  # sizes double, and small ones can be measured quickly
     axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(EngFormatter("B"))
+    label_bytes(axes)
     axes.set_xticks(ticks := sorted({lowest, *sizes}), [f"{n:,}" for n in ticks])
     axes.minorticks_off()
     axes.set_xlim(lowest * 0.9, sizes[-1] * 1.6)

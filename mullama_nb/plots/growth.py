@@ -8,7 +8,7 @@ from ..history.checkpoint import Checkpoint
 from ..history.drawing import label
 from ..history.view import TreeView
 
-__all__ = ["Growth", "Step", "measure_growth", "size_in_words"]
+__all__ = ["Growth", "Step", "measure_growth"]
 
 
 @dataclass(frozen=True)
@@ -93,12 +93,3 @@ def measure_growth(tree: TreeView) -> Growth:
         steps.append(Step(checkpoint, n_bytes, before, is_shared))
         so_far += n_bytes
     return Growth(tuple(steps), path[-1].stop if path else 0, tree.context.n_ctx)
-
-
-def size_in_words(n_bytes: float) -> str:
-    """Bytes as people read them."""
-    for unit in ("B", "kB", "MB"):
-        if n_bytes < 1000:
-            return f"{n_bytes:.0f} B" if unit == "B" else f"{n_bytes:.3g} {unit}"
-        n_bytes /= 1000
-    return f"{n_bytes:,.3g} GB"

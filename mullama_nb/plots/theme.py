@@ -6,9 +6,11 @@ import io
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-__all__ = ["AMBER", "BLUE", "GREEN", "GREY", "MARKERS", "SERIES", "ClearFigure"]
+from ..size import size
+
+__all__ = ["AMBER", "BLUE", "GREEN", "GREY", "MARKERS", "SERIES", "ClearFigure", "label_bytes"]
 
 # Each has a contrast of at least 3 with white and with JupyterLab's #111111, and they can be told
 # apart without seeing red and green; after Okabe and Ito.
@@ -53,7 +55,7 @@ class ClearFigure(Figure):
         axes.spines["bottom"].set_color(GREY)
         if bytes_on_y:
             axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
-            axes.yaxis.set_major_formatter(EngFormatter("B"))
+            label_bytes(axes)
         return axes
 
     def add_legend(self, axes: Axes) -> None:
@@ -68,3 +70,8 @@ class ClearFigure(Figure):
         file = io.BytesIO()
         self.savefig(file, format="png", dpi=144)
         return file.getvalue()
+
+
+def label_bytes(axes: Axes) -> None:
+    """Write the numbers of the y axis as numbers of bytes."""
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: size(value)))

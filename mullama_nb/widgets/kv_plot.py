@@ -10,7 +10,8 @@ from typing import Any
 from ..history.chat import Chat
 from ..history.events import Event, Progress, Spilled, Tagged, TokenAdded
 from ..history.tree import CheckpointTree
-from ..plots.growth import Growth, measure_growth, size_in_words
+from ..plots.growth import Growth, measure_growth
+from ..size import size
 from .base import TreeWidget, front_end
 
 __all__ = ["KVPlot"]
@@ -81,8 +82,8 @@ class KVPlot(TreeWidget):
         everything = self.tree.kv_bytes()
         return (
             f"<p>{_in_short(growth)}</p>{_draw(growth)}"
-            f"<p>Whole tree: {size_in_words(everything.total)} kept, "
-            f"{size_in_words(everything.snapshots)} as full snapshots</p>"
+            f"<p>Whole tree: {size(everything.total)} kept, "
+            f"{size(everything.snapshots)} as full snapshots</p>"
         )
 
     def _repr_mimebundle_(self, **options: Any) -> tuple[dict[Any, Any], dict[Any, Any]]:
@@ -98,15 +99,15 @@ _LINE = "var(--jp-border-color2, #d0d0d0)"
 
 def _in_short(growth: Growth) -> str:
     return (
-        f"{size_in_words(growth.kept)} kept, {size_in_words(growth.snapshots)} as full snapshots; "
+        f"{size(growth.kept)} kept, {size(growth.snapshots)} as full snapshots; "
         f"{growth.n_tokens:,} of {growth.n_ctx:,} tokens"
     )
 
 
 def _box(x: float, y: float, width: float, height: float, style: str, title: str = "") -> str:
     inner = f"<title>{html.escape(title)}</title>" if title else ""
-    size = f'width="{max(width, 0):.4g}" height="{max(height, 0):.4g}"'
-    return f'<rect x="{x:.4g}" y="{y:.4g}" {size} {style}>{inner}</rect>'
+    extent = f'width="{max(width, 0):.4g}" height="{max(height, 0):.4g}"'
+    return f'<rect x="{x:.4g}" y="{y:.4g}" {extent} {style}>{inner}</rect>'
 
 
 def _ticks(top: float) -> list[float]:
@@ -144,7 +145,7 @@ def _draw(growth: Growth) -> str:
         parts.append(f'<path d="M{_LEFT} {y:g}H{_WIDTH}" stroke="{_LINE}"/>')
         parts.append(
             f'<text x="{_LEFT - 8}" y="{y + 4:g}" text-anchor="end" fill="{_MUTED}">'
-            f"{size_in_words(value)}</text>"
+            f"{size(value)}</text>"
         )
     width = min(_WIDEST, (_WIDTH - _LEFT) / max(len(steps), 1))
     for i, step in enumerate(steps):

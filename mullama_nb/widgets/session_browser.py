@@ -11,9 +11,9 @@ from ..engine.compatibility import differences, settings
 from ..engine.context import Context
 from ..errors import ParameterError, SessionError
 from ..history.chat import Chat
-from ..plots.growth import size_in_words
 from ..sessions.manager import SessionManager
 from ..sessions.store import SessionStore
+from ..size import size
 from ..state.session_info import SessionInfo
 from .base import ActingWidget, front_end
 
@@ -83,7 +83,7 @@ class SessionBrowser(ActingWidget):
                 row["kind"],
                 row["model"],
                 f"{row['tokens']:,}",
-                size_in_words(row["bytes"]),
+                size(row["bytes"]),
                 row["why"] or "yes",
             )
             for row in self._rows()
