@@ -71,6 +71,7 @@ class Watch:
         self._crowded_for = 0.0
         self._is_trying = self._looked_calm = False
         self._try_if_calm, self._try_anyway = 0.0, 0.0
+        self._soon = _SOON
 
     def run(self, n_threads: int, decode: Callable[[], int]) -> int:
         """Decode, and look at how it went."""
@@ -123,8 +124,10 @@ class Watch:
         if self._is_trying or self._crowded_for >= _PATIENCE:
             later = min(_TRY_COSTS * self._crowded_for, _LATEST)
             was_wrong = self._is_trying and self._looked_calm
+            # What looks calm mostly is; where it never is, the tries become rare.
+            self._soon = min(2 * self._soon, later) if was_wrong else _SOON
             self._try_anyway = now + later
-            self._try_if_calm = now + (later if was_wrong else _SOON)
+            self._try_if_calm = now + self._soon
             self._crowded_for, self._is_trying = 0.0, False
             self.switch.make_yield()
 
