@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ContextError
 from .branches import Branch, BranchRequest
@@ -11,6 +11,7 @@ from .chat_template import Message
 from .context_state import ContextState
 from .exploration import Exploration
 from .generation import Completion, Limits, Token
+from .options import SamplingOptions, lists_options, takes_what
 from .params import SamplingParams
 from .path import Progress
 from .prompt import Prompt, plan_prompt, warn_of_history
@@ -18,7 +19,12 @@ from .request import Request, Ticket
 from .scoring import Score, score
 from .stream import Stream
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 __all__ = ["ContextAnswers"]
+
+_lists_sampling = lists_options(SamplingOptions, vars(SamplingParams()))
 
 
 class ContextAnswers(ContextState):
@@ -58,6 +64,7 @@ class ContextAnswers(ContextState):
         completion = self.generate(prompt, 0, messages=messages, special=special, progress=progress)
         return completion.evaluated
 
+    @_lists_sampling
     def generate(
         self,
         prompt: Prompt | None = None,
@@ -71,7 +78,7 @@ class ContextAnswers(ContextState):
         special: bool = True,
         progress: Progress | None = None,
         on_token: Callable[[Token], object] | None = None,
-        **changes: Any,
+        **changes: Unpack[SamplingOptions],
     ) -> Completion:
         """Evaluate a prompt and generate behind it.
 
@@ -117,6 +124,7 @@ class ContextAnswers(ContextState):
         runner, ticket = self._runner, Ticket()
         return runner.wait(lambda: runner.generate(request, ticket, on_token), ticket)
 
+    @_lists_sampling
     def stream(
         self,
         prompt: Prompt | None = None,
@@ -129,7 +137,7 @@ class ContextAnswers(ContextState):
         sibling: int = 0,
         special: bool = True,
         progress: Progress | None = None,
-        **changes: Any,
+        **changes: Unpack[SamplingOptions],
     ) -> Stream:
         """Like :meth:`generate`, token by token.
 
@@ -151,6 +159,7 @@ class ContextAnswers(ContextState):
         warn_of_history(self.model, self._runner.tokens, prompt)
         return Stream(self._runner, request)
 
+    @_lists_sampling
     def explore(
         self,
         n: int,
@@ -162,7 +171,7 @@ class ContextAnswers(ContextState):
         first_sibling: int = 0,
         exact: bool = False,
         on_token: Callable[[int, Token], object] | None = None,
-        **changes: Any,
+        **changes: Unpack[SamplingOptions],
     ) -> list[Branch]:
         """Several answers to what the context holds, decoded together; the context stays as it is.
 
@@ -213,6 +222,7 @@ class ContextAnswers(ContextState):
             **changes,
         ).run()
 
+    @_lists_sampling
     def exploration(
         self,
         n: int,
@@ -224,7 +234,7 @@ class ContextAnswers(ContextState):
         first_sibling: int = 0,
         exact: bool = False,
         on_token: Callable[[int, Token], object] | None = None,
-        **changes: Any,
+        **changes: Unpack[SamplingOptions],
     ) -> Exploration:
         """:meth:`explore`, made and not yet run.
 
@@ -276,25 +286,21 @@ class ContextAnswers(ContextState):
 
     # -- async forms -------------------------------------------------------------------------
 
+    @takes_what(evaluate)
     async def aevaluate(self, prompt: Prompt | None = None, **options: Any) -> int:
         """:meth:`evaluate` for asyncio."""
         return (await self.agenerate(prompt, 0, **options)).evaluated
 
+    @takes_what(generate)
     async def agenerate(
-        self,
-        prompt: Prompt | None = None,
-        max_tokens: int | None = None,
-        *,
-        on_token: Callable[[Token], object] | None = None,
-        **options: Any,
+        self, *values: Any, on_token: Callable[[Token], object] | None = None, **options: Any
     ) -> Completion:
         """:meth:`generate` for asyncio; cancelling it ends the generation."""
-        request = self.stream(prompt, max_tokens, **options).request
+        request = self.stream(*values, **options).request
         runner, ticket = self._runner, Ticket()
         return await runner.await_(lambda: runner.generate(request, ticket, on_token), ticket)
 
-    def astream(
-        self, prompt: Prompt | None = None, max_tokens: int | None = None, **options: Any
-    ) -> Stream:
+    @takes_what(stream)
+    def astream(self, *values: Any, **options: Any) -> Stream:
         """:meth:`stream` for ``async for``."""
-        return self.stream(prompt, max_tokens, **options)
+        return self.stream(*values, **options)

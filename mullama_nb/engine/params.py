@@ -8,12 +8,17 @@ import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import machine
 from ..errors import ParameterError, shown
 from .grammar import check_grammar
 from .json_schema import check_schema
+from .options import ContextOptions, SamplingOptions, lists_options
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 
 __all__ = ["KV_CACHE_TYPES", "ContextParams", "KVCacheType", "SamplingParams"]
 
@@ -237,7 +242,8 @@ class ContextParams:
         """llama.cpp's number for ``rope_scaling``, -1 for the model's own."""
         return -1 if self.rope_scaling is None else _ROPE_SCALING[self.rope_scaling]
 
-    def with_changes(self, **changes: Any) -> ContextParams:
+    @lists_options(ContextOptions, {})
+    def with_changes(self, **changes: Unpack[ContextOptions]) -> ContextParams:
         """A copy with some values changed; unknown names raise ``TypeError``."""
         known = [f.name for f in dataclasses.fields(self)]
         unknown = {name: value for name, value in changes.items() if name not in known}
@@ -337,7 +343,8 @@ class SamplingParams:
             changed["logit_bias"] = {str(k): v for k, v in self.logit_bias.items()}
         return changed
 
-    def with_changes(self, **changes: Any) -> SamplingParams:
+    @lists_options(SamplingOptions, {})
+    def with_changes(self, **changes: Unpack[SamplingOptions]) -> SamplingParams:
         """A copy with some values changed; unknown names raise ``TypeError``."""
         known = [f.name for f in dataclasses.fields(self)]
         unknown = {name: value for name, value in changes.items() if name not in known}

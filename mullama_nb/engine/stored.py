@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from .. import machine
 from ..errors import ParameterError, shown
@@ -11,13 +11,18 @@ from .llama_context import bytes_per_cell
 from .model import Model
 from .params import ContextParams
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .options import ContextOptions
+
 __all__ = ["check_room", "params_from_file"]
 
 _MOST = {"n_ctx": 2**24, "n_batch": 2**17, "n_ubatch": 2**13}
 _THREADS = ("n_threads", "n_threads_batch")
 
 
-def params_from_file(values: object, **changes: Any) -> ContextParams:
+def params_from_file(values: object, **changes: Unpack[ContextOptions]) -> ContextParams:
     """Parameters that stand in a file, with what shall differ from them.
 
     Threads beyond the CPUs that this process may use are left out: 512 on two cores take minutes
@@ -59,7 +64,7 @@ def params_from_file(values: object, **changes: Any) -> ContextParams:
         for name in _THREADS
         if getattr(params, name) is not None
     }
-    return params.with_changes(**clamped | changes)
+    return params.with_changes(**clamped).with_changes(**changes)
 
 
 def check_room(model: Model, params: ContextParams, n_tokens: int) -> None:

@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import dataclasses
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..engine.awaiting import in_thread
 from ..engine.chat_template import Message
 from ..engine.generation import Token
+from ..engine.options import takes_what
 from ..errors import HistoryError
 from .answering import Answering, answer_notes, check_answer, explored_notes
 from .chat_keeping import ChatKeeping
@@ -18,8 +19,15 @@ from .checkpoint import Checkpoint
 from .conversation import as_messages
 from .display import chat_bundle
 from .events import TokenAdded
+from .options import lists_answer, lists_changes, lists_stream
 from .order import Call
 from .turn import Answers, Turn, message_parts, token_place, turns_back
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ..engine.options import SamplingOptions
+    from .options import AnswerOptions, StreamOptions
 
 __all__ = ["Chat"]
 
@@ -46,10 +54,9 @@ class Chat(ChatKeeping):
 
     # -- say ---------------------------------------------------------------------------------
 
+    @lists_answer
     def ask(
-        self,
-        message: str | Message | Sequence[Message],
-        **options: Any,
+        self, message: str | Message | Sequence[Message], **options: Unpack[AnswerOptions]
     ) -> Turn:
         """Say something and get an answer.
 
@@ -87,7 +94,10 @@ class Chat(ChatKeeping):
             evaluated_again=said.evaluated_again,
         )
 
-    def regenerate(self, turn: Turn | Checkpoint | str | None = None, **options: Any) -> Turn:
+    @lists_answer
+    def regenerate(
+        self, turn: Turn | Checkpoint | str | None = None, **options: Unpack[AnswerOptions]
+    ) -> Turn:
         """Another answer to the same question, beside the ones there are.
 
         Parameters
@@ -111,7 +121,13 @@ class Chat(ChatKeeping):
             self.tree.checkout(question)
             return answering.answer(question)
 
-    def edit(self, text: str, turn: Turn | Checkpoint | str | None = None, **options: Any) -> Turn:
+    @lists_answer
+    def edit(
+        self,
+        text: str,
+        turn: Turn | Checkpoint | str | None = None,
+        **options: Unpack[AnswerOptions],
+    ) -> Turn:
         """Say something else instead: a sibling of a question, or of the model's own answer.
 
         Parameters
@@ -137,7 +153,8 @@ class Chat(ChatKeeping):
                 return Turn(self, self._conversation.answer_with(message, edited=True))
             return self._ask(messages, answering)
 
-    def resume(self, **options: Any) -> Turn:
+    @lists_answer
+    def resume(self, **options: Unpack[AnswerOptions]) -> Turn:
         """Go on with an answer that was stopped or ran into ``max_tokens``.
 
         Parameters
@@ -155,13 +172,14 @@ class Chat(ChatKeeping):
                 raise HistoryError("there is no answer to go on with; ask() something first")
             return answering.answer(head)
 
+    @lists_answer
     def fork(
         self,
         turn: Turn | Checkpoint | str,
         *,
         token: int,
         choose: str | int | None = None,
-        **options: Any,
+        **options: Unpack[AnswerOptions],
     ) -> Turn:
         """Go another way from inside an answer, beside the one it took.
 
@@ -189,15 +207,18 @@ class Chat(ChatKeeping):
                     )
             return answering.answer(point)
 
+    @lists_changes
     def explore(
         self,
         message: str | Message | Sequence[Message] | None = None,
         n: int = 8,
         *,
         max_tokens: int | None = None,
+        stop: str | Sequence[str] = (),
+        stop_tokens: Sequence[int] = (),
         exact: bool = False,
         on_token: Callable[[int, Token], object] | None = None,
-        **options: Any,
+        **options: Unpack[SamplingOptions],
     ) -> Answers:
         """Several answers to one question, decoded together; none becomes the head by itself.
 
@@ -211,16 +232,16 @@ class Chat(ChatKeeping):
         message : str or mapping or sequence of mapping, optional
             As for :meth:`ask`; None explores answers to the question that is the head.
         n : int
-        max_tokens : int, optional
+        max_tokens, stop, stop_tokens
+            As for ``Context.generate``, of each answer.
         exact : bool
             Whether to decode them one by one, so that each is what ``ask`` and ``regenerate`` would
             say, to the bit. It takes about twice as long.
         on_token : callable, optional
             Called with the number of the answer and the token, on another thread.
         **options
-            As for :meth:`ask`.
+            Sampling parameters that differ for these answers.
         """
-        stop = {k: options.pop(k) for k in ("stop", "stop_tokens") if k in options}
         sampling = self.sampling.with_changes(**options)
 
         def tell(branch: int, token: Token) -> None:
@@ -229,7 +250,13 @@ class Chat(ChatKeeping):
                 on_token(branch, token)
 
         run = self.context.exploration(
-            n, max_tokens, sampling=sampling, exact=exact, on_token=tell, **stop
+            n,
+            max_tokens,
+            stop=stop,
+            stop_tokens=stop_tokens,
+            sampling=sampling,
+            exact=exact,
+            on_token=tell,
         )
         check_answer(self.model, run.request)
         messages = None if message is None else as_messages(message)
@@ -271,18 +298,19 @@ class Chat(ChatKeeping):
 
     # -- async forms -------------------------------------------------------------------------
 
-    async def aask(self, message: str | Message | Sequence[Message], **options: Any) -> Turn:
+    @takes_what(ask)
+    async def aask(self, *values: Any, **options: Any) -> Turn:
         """:meth:`ask` for asyncio; cancelling it stops the answer, which stays a checkpoint."""
-        return await self._in_thread(lambda: self.ask(message, **options))
+        return await self._in_thread(lambda: self.ask(*values, **options))
 
-    async def aexplore(
-        self, message: str | Message | Sequence[Message] | None = None, n: int = 8, **options: Any
-    ) -> Answers:
+    @takes_what(explore)
+    async def aexplore(self, *values: Any, **options: Any) -> Answers:
         """:meth:`explore` for asyncio."""
-        return await self._in_thread(lambda: self.explore(message, n, **options))
+        return await self._in_thread(lambda: self.explore(*values, **options))
 
+    @lists_stream
     async def astream(
-        self, message: str | Message | Sequence[Message], **options: Any
+        self, message: str | Message | Sequence[Message], **options: Unpack[StreamOptions]
     ) -> AsyncIterator[Token]:
         """:meth:`ask` for ``async for``, token by token; the answer is the head afterwards."""
         loop = asyncio.get_running_loop()

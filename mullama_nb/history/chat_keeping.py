@@ -13,9 +13,12 @@ from ..sessions.store import SessionStore
 from .chat_moves import ChatMoves
 from .conversation import checked_messages
 from .opening import open_chat, open_or_create
+from .options import lists_new_chat, lists_open
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
+
+    from .options import NewChatOptions, OpenOptions
 
 __all__ = ["ChatKeeping"]
 
@@ -30,11 +33,12 @@ class ChatKeeping(ChatMoves):
     """
 
     @classmethod
+    @lists_new_chat
     def from_messages(
         cls,
         model: str | os.PathLike[str] | Model | Context,
         messages: Sequence[Message],
-        **options: Any,
+        **options: Unpack[NewChatOptions],
     ) -> Self:
         """A chat that holds a conversation from elsewhere, each message a checkpoint.
 
@@ -101,6 +105,7 @@ class ChatKeeping(ChatMoves):
         )
 
     @classmethod
+    @lists_open
     def open(
         cls,
         name: str,
@@ -108,7 +113,7 @@ class ChatKeeping(ChatMoves):
         folder: str | os.PathLike[str] | None = None,
         *,
         on_mismatch: Literal["error", "replay"] = "error",
-        **options: Any,
+        **options: Unpack[OpenOptions],
     ) -> Self:
         """A chat that stands where the saved one stood, with every checkpoint and tag.
 
@@ -125,15 +130,17 @@ class ChatKeeping(ChatMoves):
             What to do when model or settings differ: raise, or evaluate its tokens, or with other
             weights the messages up to its head, again.
         **options
-            What shall differ from the saved context and sampling parameters.
+            What shall differ from the saved context and sampling parameters; and ``max_bytes``, as
+            for the class.
 
         Raises
         ------
         SessionNotFoundError, SessionFormatError, SessionMismatchError
         """
-        return open_chat(cls, name, model, SessionStore(folder), on_mismatch, options)
+        return open_chat(cls, name, model, SessionStore(folder), on_mismatch, {**options})
 
     @classmethod
+    @lists_open
     def open_or_create(
         cls,
         name: str,
@@ -144,7 +151,7 @@ class ChatKeeping(ChatMoves):
         tools: Sequence[Mapping[str, Any]] | None = None,
         take_over: bool = False,
         on_mismatch: Literal["error", "replay"] = "error",
-        **options: Any,
+        **options: Unpack[OpenOptions],
     ) -> Self:
         """Go on with the chat of that name, or begin it; it is saved after every turn.
 

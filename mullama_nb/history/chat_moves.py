@@ -17,7 +17,7 @@ from ..errors import ParameterError
 from .checkpoint import Checkpoint
 from .compare import Difference
 from .conversation import Conversation
-from .options import CONTEXT_OPTIONS, SAMPLING_OPTIONS, check_names, pick
+from .options import CONTEXT_OPTIONS, N_CTX, SAMPLING_OPTIONS, check_names, lists_chat, pick
 from .paths import Redo, Totals
 from .persistence import Saves
 from .transcript import export
@@ -25,11 +25,11 @@ from .tree import CheckpointTree, check_steps
 from .turn import Turn, begins_turn, token_place, turns_back, turns_on_path
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
+
+    from .options import ChatOptions
 
 __all__ = ["ChatMoves"]
-
-_N_CTX = 4096
 
 
 class ChatMoves(Live):
@@ -45,6 +45,7 @@ class ChatMoves(Live):
         "chat.save(name) keeps it, and Chat.open(name) is a copy, here or in another process"
     )
 
+    @lists_chat
     def __init__(
         self,
         model: str | os.PathLike[str] | Model | Context,
@@ -52,7 +53,7 @@ class ChatMoves(Live):
         *,
         tools: Sequence[Mapping[str, Any]] | None = None,
         max_bytes: int | None = None,
-        **options: Any,
+        **options: Unpack[ChatOptions],
     ) -> None:
         check_names("a chat", options, (*CONTEXT_OPTIONS, *SAMPLING_OPTIONS))
         self.sampling = SamplingParams().with_changes(**pick(options, SAMPLING_OPTIONS))
@@ -246,5 +247,5 @@ def _make_context(
             raise ParameterError(f"a context is made already; {', '.join(options)} come too late")
         return model
     loaded = model if isinstance(model, Model) else Model.load(model)
-    options.setdefault("n_ctx", min(_N_CTX, loaded.n_ctx_train))
+    options.setdefault("n_ctx", min(N_CTX, loaded.n_ctx_train))
     return Context(loaded, ContextParams(**options))

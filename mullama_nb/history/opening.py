@@ -27,7 +27,7 @@ from ..sessions.states import check_settings
 from ..sessions.store import SessionStore
 from .checkpoint import ROOT_ID, Checkpoint
 from .merging import reader
-from .options import CONTEXT_OPTIONS, SAMPLING_OPTIONS
+from .options import CONTEXT_OPTIONS, SAMPLING_OPTIONS, check_names
 from .refs import check_tag
 from .saving import Image
 from .tree import CheckpointTree
@@ -137,6 +137,7 @@ def open_chat(
     """Make a chat that stands where the saved one stood; see ``Chat.open``."""
     if on_mismatch not in ("error", "replay"):
         raise ParameterError(f'on_mismatch={on_mismatch!r} must be "error" or "replay"')
+    check_names("a saved chat", options, (*CONTEXT_OPTIONS, *SAMPLING_OPTIONS, "max_bytes"))
     place, record, body, saved = store.open_chat(name)
     if saved.entries[0].id != ROOT_ID:
         raise SessionFormatError(f"the session {name!r} is damaged: its root is another one's")

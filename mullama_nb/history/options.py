@@ -4,23 +4,88 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from ..engine.generation import Limits, Token
+from ..engine.options import (
+    ContextOptions,
+    Described,
+    LimitOptions,
+    SamplingOptions,
+    lists_options,
+)
 from ..engine.params import ContextParams, SamplingParams
 
 __all__ = [
     "CONTEXT_OPTIONS",
     "LIMIT_OPTIONS",
+    "N_CTX",
     "SAMPLING_OPTIONS",
+    "AnswerOptions",
+    "ChatOptions",
+    "NewChatOptions",
+    "OpenOptions",
+    "StreamOptions",
     "check_names",
+    "lists_answer",
+    "lists_changes",
+    "lists_chat",
+    "lists_new_chat",
+    "lists_open",
+    "lists_stream",
     "pick",
     "recalled",
 ]
 
+N_CTX = 4096
+"""Cells of a chat's context unless said otherwise, or as many as the model was trained with."""
+
 CONTEXT_OPTIONS = tuple(field.name for field in dataclasses.fields(ContextParams))
 SAMPLING_OPTIONS = tuple(field.name for field in dataclasses.fields(SamplingParams))
-LIMIT_OPTIONS = ("max_tokens", "stop", "stop_tokens")
+LIMIT_OPTIONS = tuple(field.name for field in dataclasses.fields(Limits) if field.init)
+
+
+class ChatOptions(ContextOptions, SamplingOptions, total=False):
+    """How the context of a chat is made, and how its answers are sampled."""
+
+
+class OpenOptions(ChatOptions, total=False):
+    """What may differ from what a chat was saved with."""
+
+    max_bytes: int | None
+
+
+class NewChatOptions(OpenOptions, total=False):
+    """What a chat is made with, beside the model."""
+
+    system: str | None
+    tools: Sequence[Mapping[str, Any]] | None
+
+
+class StreamOptions(LimitOptions, SamplingOptions, total=False):
+    """How one answer is given, token by token."""
+
+    echo: bool | None
+
+
+class AnswerOptions(StreamOptions, total=False):
+    """How one answer is given."""
+
+    on_token: Callable[[Token], object] | None
+
+
+_answer = vars(Limits()) | {"echo": None, "on_token": None}
+_chat = vars(ContextParams()) | vars(SamplingParams()) | {"n_ctx": Described(f"up to {N_CTX:,}")}
+_chat |= {"max_bytes": None, "system": None, "tools": None}
+
+# Each lists for Tab what its options may be; see ``lists_options``.
+lists_answer = lists_options(AnswerOptions, _answer)
+lists_stream = lists_options(StreamOptions, _answer)
+lists_changes = lists_options(SamplingOptions, {})
+lists_chat = lists_options(ChatOptions, _chat)
+lists_new_chat = lists_options(NewChatOptions, _chat)
+lists_open = lists_options(OpenOptions, {"max_bytes": None})
 
 
 def check_names(what: str, given: Iterable[str], known: Iterable[str]) -> None:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +23,11 @@ from ..state.atomic import write_atomically
 from .sealing import seal
 from .walk import Entry, fitting_params, vocabulary_digest, walk
 from .wording import rendered
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ..engine.options import ContextOptions
 
 __all__ = ["VERSION", "Recording", "record", "write"]
 
@@ -144,7 +149,7 @@ def entry_of(checkpoint: Checkpoint, model: Model) -> Entry:
     )
 
 
-def context_params(recording: Recording, **changes: Any) -> ContextParams:
+def context_params(recording: Recording, **changes: Unpack[ContextOptions]) -> ContextParams:
     """The parameters that a recording was made with, as far as they fit here, and what differs."""
     return params_from_file(recording.params, **changes)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ..engine.context import Context
 from ..engine.gguf_file import fingerprint
 from ..engine.locate import known_models, locate_model
 from ..engine.model import Model
+from ..engine.options import lists_context
 from ..engine.stored import check_room
 from ..errors import ModelNotFoundError, ParameterError
 from .comparison import MARGIN, TOLERANCE, Rule, forced, made_report, names_of
@@ -19,9 +20,15 @@ from .report import Report
 from .walk import fitting_params, longest_path, vocabulary_digest, walk
 from .wording import rendered
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ..engine.options import ContextOptions
+
 __all__ = ["find_model", "replay"]
 
 
+@lists_context
 def replay(
     path: str | os.PathLike[str],
     model: str | os.PathLike[str] | Model | None = None,
@@ -29,7 +36,7 @@ def replay(
     *,
     margin: float = MARGIN,
     tolerance: float = TOLERANCE,
-    **options: Any,
+    **options: Unpack[ContextOptions],
 ) -> Report:
     """Run a recording here and say what differs.
 
@@ -94,7 +101,7 @@ def replayed(
     there: Recording,
     model: str | os.PathLike[str] | Model | None,
     rule: Rule,
-    options: dict[str, Any],
+    options: Mapping[str, Any],
     problems: Sequence[str] = (),
 ) -> Report:
     """What :func:`replay` reports, of a recording that was read."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..engine.context import Context
 from ..engine.model import Model
+from ..engine.options import lists_context
 from ..engine.stored import check_room
 from ..history.answering import answer_notes
 from ..history.chat import Chat
@@ -17,13 +18,19 @@ from .recording import Recording, context_params, record
 from .replaying import check_vocabulary, find_model
 from .walk import Entry, longest_path
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ..engine.options import ContextOptions
+
 __all__ = ["record_again"]
 
 
+@lists_context
 def record_again(
     path: str | os.PathLike[str],
     model: str | os.PathLike[str] | Model | None = None,
-    **options: Any,
+    **options: Unpack[ContextOptions],
 ) -> Recording:
     """Lead the recorded conversation again and replace the recording by what comes of it.
 

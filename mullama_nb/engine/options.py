@@ -1,0 +1,121 @@
+"""Keyword options: typed for checkers, and listed one by one for Tab, Shift-Tab and ``help``."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ForwardRef, ParamSpec, TypedDict, TypeVar
+
+__all__ = [
+    "UNCHANGED",
+    "ContextOptions",
+    "Described",
+    "LimitOptions",
+    "SamplingOptions",
+    "lists_context",
+    "lists_options",
+    "takes_what",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class ContextOptions(TypedDict, total=False):
+    """The fields of ``ContextParams``."""
+
+    n_ctx: int | None
+    kv_cache_type: str | tuple[str, str]
+    n_batch: int
+    n_ubatch: int
+    n_threads: int | None
+    n_threads_batch: int | None
+    flash_attention: bool
+    n_parallel: int
+    rope_scaling: str | None
+    rope_freq_base: float | None
+    rope_freq_scale: float | None
+    yarn_orig_ctx: int | None
+
+
+class SamplingOptions(TypedDict, total=False):
+    """The fields of ``SamplingParams``."""
+
+    temperature: float
+    top_k: int
+    top_p: float
+    min_p: float
+    typical_p: float
+    repetition_penalty: float
+    frequency_penalty: float
+    presence_penalty: float
+    penalty_window: int
+    seed: int | None
+    logit_bias: Mapping[int, float]
+    grammar: str | None
+    json_schema: Mapping[str, Any] | str | None
+
+
+class LimitOptions(TypedDict, total=False):
+    """The fields of ``Limits``."""
+
+    max_tokens: int | None
+    stop: str | Sequence[str]
+    stop_tokens: Sequence[int]
+
+
+class Described(str):
+    """A default that a signature describes because it is not one value."""
+
+    def __repr__(self) -> str:
+        return f"<{self}>"
+
+
+UNCHANGED = Described("unchanged")
+
+
+def lists_options(options: type, defaults: Mapping[str, Any]) -> Callable[[F], F]:
+    """Give a function a signature with every key of a ``TypedDict`` in place of its ``**options``.
+
+    Parameters
+    ----------
+    options : type
+        The ``TypedDict`` that ``**options`` unpacks.
+    defaults : mapping
+        The keys' defaults; those of other keys are shown as ``<unchanged>``.
+    """
+
+    def give(function: F) -> F:
+        plain = inspect.signature(function)
+        named = [p for p in plain.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        listed = [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=defaults.get(name, UNCHANGED),
+                annotation=kind.__forward_arg__ if isinstance(kind, ForwardRef) else kind,
+            )
+            for name, kind in options.__annotations__.items()
+        ]
+        signature = plain.replace(parameters=[*named, *listed])
+        function.__signature__ = signature  # type: ignore[attr-defined]
+        return function
+
+    return give
+
+
+def takes_what(other: Callable[P, object]) -> Callable[[Callable[..., R]], Callable[P, R]]:
+    """Give a function that passes everything on to another one that one's parameters."""
+
+    def give(function: Callable[..., R]) -> Callable[P, R]:
+        returned = inspect.signature(function).return_annotation
+        signature = inspect.signature(other).replace(return_annotation=returned)
+        function.__signature__ = signature  # type: ignore[attr-defined]
+        return function
+
+    return give
+
+
+lists_context = lists_options(ContextOptions, {})
+"""For ``**changes`` of what a file says of a context."""
