@@ -1,12 +1,11 @@
-"""What all widgets share: they publish on one thread, act on another, and most observe a tree."""
+"""What widgets share: they publish on one thread, act on another, and most observe a tree."""
 
 from __future__ import annotations
 
 import threading
-import time
 import weakref
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,12 @@ from ..errors import MullamaError, ParameterError, RefError
 from ..history.chat import Chat
 from ..history.events import Event, Subscription
 from ..history.tree import CheckpointTree
+from .actions import call_action, ends_generation
 from .pages import HeldWeakly, Showing
+from .publishing import publish_soon, run_in_turn
 
-__all__ = ["ActingWidget", "TreeWidget", "front_end"]
+__all__ = ["ActingWidget", "ChatWidget", "TreeWidget", "front_end"]
 
-_SECONDS_BETWEEN_MESSAGES = 1 / 25
-# Actions that go elsewhere do not wait until an answer is whole, no more than chat.undo() does.
-_LEAVING = frozenset({"undo", "checkout", "sibling", "show", "keep", "drop_others"})
 _VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -41,128 +39,73 @@ def front_end(*names: str) -> tuple[str, str]:
     return script, style
 
 
-class _Publisher:
-    """The one thread that writes traits and sends messages, at most 25 times a second."""
-
-    def __init__(self) -> None:
-        self._waiting: list[weakref.ref[ActingWidget]] = []
-        self._changed = threading.Condition()
-        self._thread: threading.Thread | None = None
-
-    def add(self, widget: weakref.ref[ActingWidget]) -> None:
-        """Have a widget publish what it has gathered."""
-        with self._changed:
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name="mullama-widgets", daemon=True
-                )
-                self._thread.start()
-            if widget not in self._waiting:
-                self._waiting.append(widget)
-                self._changed.notify()
-
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._waiting)
-                waiting, self._waiting = self._waiting, []
-            began = time.monotonic()
-            for reference in waiting:
-                widget = reference()
-                if widget is not None:
-                    widget.publish()
-                del widget  # waiting keeps no widget alive
-            took = time.monotonic() - began  # at most a fifth of the time: generation needs it
-            time.sleep(max(_SECONDS_BETWEEN_MESSAGES, 4 * took))
-
-
-class _Actions:
-    """Runs jobs one after the other, on a thread that lives while there are any."""
-
-    def __init__(self) -> None:
-        self._jobs: deque[Callable[[], None]] = deque()
-        self._lock = threading.Lock()
-        self._is_running = False
-
-    def add(self, job: Callable[[], None]) -> None:
-        with self._lock:
-            self._jobs.append(job)
-            if not self._is_running:
-                self._is_running = True
-                threading.Thread(target=self._run, name="mullama-actions", daemon=True).start()
-
-    def _run(self) -> None:
-        while True:
-            with self._lock:
-                if not self._jobs:
-                    self._is_running = False
-                    return
-                job = self._jobs.popleft()
-            job()
-
-
-_publisher = _Publisher()
-_actions: weakref.WeakKeyDictionary[object, _Actions] = weakref.WeakKeyDictionary()
-
-
 class ActingWidget(HeldWeakly, anywidget.AnyWidget):
-    """A widget that does what a view asks for, and shows what went wrong.
+    """A widget that does what its views ask for, and shows what went wrong.
+
+    An action is a method ``do_<action>``. Its parameters are declared as `str`, `int` or `bool`,
+    or one of them or None, and what a view sends is checked against them.
 
     Parameters
     ----------
     acts_on : object
-        Actions on the same one are done one after the other.
+        Actions on the same object run one after the other.
 
     Attributes
     ----------
-    chat : Chat or None
     error : str
-        What the last action that failed said; empty after one that went well.
+        The message of the last action, where it failed; else empty.
     snapshot : dict
-        Everything a new view has to know. It is computed when it is asked for; in between, views
-        hear of single changes, which may repeat what a snapshot said already.
+        Everything that a new view needs. It is taken when it is asked for; in between, views
+        receive single changes, which may repeat what a snapshot has already.
     """
 
     error = traitlets.Unicode("").tag(sync=True)
     snapshot = traitlets.Dict().tag(sync=True)
-
-    chat: Chat | None = None
 
     def __init__(self, acts_on: object, **traits: Any) -> None:
         self._acts_on = acts_on
         self._number = 0
         self._lock = threading.Lock()
         self._events: list[Event] = []
-        self._replies: list[dict[str, Any]] = []
-        self._said: str | None = None
-        self._is_asked = False
+        self._queued: list[dict[str, Any]] = []
+        self._outcome: str | None = None  # of the last action, until it is published
+        self._needs_snapshot = False
         self._reference = weakref.ref(self)
         self.showing = Showing(self._reference)
         super().__init__(**traits)
         self.on_msg(ActingWidget._receive)
 
     def take_snapshot(self) -> dict[str, Any]:
-        """Everything a new view has to know."""
+        """Return everything that a new view needs."""
         return {}
 
     def changes(self, events: Sequence[Event]) -> Iterable[dict[str, Any]]:  # noqa: ARG002 - for subclasses
-        """What views have to hear of some events; called on the publishing thread."""
+        """Return what views need to know of some events; called on the publishing thread."""
         return ()
 
-    def handle(self, action: str, arguments: dict[str, Any]) -> None:  # noqa: ARG002 - for subclasses
-        """Do what a view asks for; called on the thread for actions."""
-        raise ParameterError(f"{type(self).__name__} knows no action {action!r}.")
+    def handle(self, action: str, arguments: dict[str, Any]) -> None:
+        """Call ``do_<action>`` with checked arguments; runs on the thread for actions.
+
+        Raises
+        ------
+        ParameterError
+            When there is no such action, or it does not take these arguments.
+        """
+        call_action(self, action, arguments)
+
+    def stop_generation(self) -> None:
+        """Stop the answer that is being generated, if this widget has to do with one."""
 
     def draw_html(self) -> str:
-        """What a reader without a kernel sees; the same state gives the same text."""
+        """Return what a reader without a kernel sees; the same state gives the same text."""
         return ""
 
     def to_html(self) -> str:
-        """A piece of HTML that needs no kernel and no script, for reports."""
+        """Return a piece of HTML that needs no kernel and no script, for reports."""
         return f'<div class="mullama">{self.draw_html()}</div>'
 
     def listen(self, does: bool = True) -> None:
-        """Hear of changes, or not while no page shows it."""
+        """Observe changes, or do not while no page shows the widget."""
 
     def close(self) -> None:
         """Vanish from every page."""
@@ -173,39 +116,39 @@ class ActingWidget(HeldWeakly, anywidget.AnyWidget):
     def refresh(self) -> None:
         """Have all views take a new snapshot."""
         with self._lock:
-            self._is_asked = True
-        _publisher.add(self._reference)
+            self._needs_snapshot = True
+        publish_soon(self._reference)
 
-    def answer(self, change: dict[str, Any]) -> None:
-        """Have views hear of something that an action found out."""
+    def queue_change(self, change: dict[str, Any]) -> None:
+        """Send a change to all views, after those that events bring."""
         with self._lock:
-            self._replies.append(change)
-        _publisher.add(self._reference)
+            self._queued.append(change)
+        publish_soon(self._reference)
 
     def publish(self) -> None:
         """Send what has been gathered; called on the publishing thread alone."""
         with self._lock:
             events, self._events = self._events, []
-            answers, self._replies = self._replies, []
-            said, self._said = self._said, None
-            is_asked, self._is_asked = self._is_asked, False
+            queued, self._queued = self._queued, []
+            outcome, self._outcome = self._outcome, None
+            needs_snapshot, self._needs_snapshot = self._needs_snapshot, False
         try:
             try:
                 changes = list(self.changes(events)) if events else []
-            except RefError:  # a checkpoint was pruned since: what there is now says it all
-                changes, is_asked = [], True
-            if is_asked:
+            except RefError:  # a checkpoint was pruned since: a snapshot has what is left
+                changes, needs_snapshot = [], True
+            if needs_snapshot:
                 self.send({"kind": "snapshot", "snapshot": self._numbered_snapshot()})
-            for change in (*changes, *answers):
+            for change in (*changes, *queued):
                 self._number += 1
                 self.send({"kind": "change", "number": self._number, **change})
-        except Exception as error:  # an error here is seen nowhere else
-            said = _words(error)
-        if said is not None:
-            self.error = said
+        except Exception as error:  # it would be shown nowhere else
+            outcome = _message(error)
+        if outcome is not None:
+            self.error = outcome
 
     def get_state(self, key: Any = None, drop_defaults: bool = False) -> dict[str, Any]:
-        """The traits, with a snapshot made now."""
+        """Return the traits, with a snapshot taken now."""
         state: dict[str, Any] = super().get_state(key=key, drop_defaults=drop_defaults)
         if "snapshot" in state or key is None:
             state["snapshot"] = self._numbered_snapshot()
@@ -225,8 +168,7 @@ class ActingWidget(HeldWeakly, anywidget.AnyWidget):
     def _receive(self, content: Any, _buffers: object) -> None:
         kind = content.get("kind") if isinstance(content, dict) else None
         if kind == "stop":
-            if self.chat is not None:
-                self.chat.stop()
+            self.stop_generation()
         elif kind == "resync":
             self.refresh()
         elif kind == "views":
@@ -237,19 +179,19 @@ class ActingWidget(HeldWeakly, anywidget.AnyWidget):
         elif kind == "do":
             arguments = {k: v for k, v in content.items() if k not in ("kind", "action")}
             action = str(content.get("action"))
-            if action in _LEAVING and self.chat is not None:
-                self.chat.stop()
-            _actions.setdefault(self._acts_on, _Actions()).add(lambda: self._do(action, arguments))
+            if ends_generation(self, action):  # else it would wait until the answer is whole
+                self.stop_generation()
+            run_in_turn(self._acts_on, lambda: self._do(action, arguments))
 
     def _do(self, action: str, arguments: dict[str, Any]) -> None:
-        said = ""
+        outcome = ""
         try:
             self.handle(action, arguments)
-        except BaseException as error:  # nobody else would see it, and the thread goes on
-            said = _words(error)
+        except BaseException as error:  # it would be shown nowhere else, and the thread goes on
+            outcome = _message(error)
         with self._lock:
-            self._said = said
-        _publisher.add(self._reference)
+            self._outcome = outcome
+        publish_soon(self._reference)
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[Any, Any], dict[Any, Any]]:
         bundle: dict[str, Any] = {"text/plain": repr(self), "text/html": self.to_html()}
@@ -271,6 +213,8 @@ class TreeWidget(ActingWidget):
     Attributes
     ----------
     tree : CheckpointTree
+    chat : Chat or None
+        None for a tree alone.
     in_cell : bool
         Whether a cell is what moves the tree just now: a view that is to stop it then has to
         interrupt the kernel, as messages may wait until the cell has ended.
@@ -282,9 +226,10 @@ class TreeWidget(ActingWidget):
     _has_missed = False
 
     def __init__(self, source: Chat | CheckpointTree, **traits: Any) -> None:
+        self.chat: Chat | None = None
+        self.tree: CheckpointTree
         if isinstance(source, Chat):
-            self.chat = source
-            self.tree: CheckpointTree = source.tree
+            self.chat, self.tree = source, source.tree
         elif isinstance(source, CheckpointTree):
             self.tree = source
         else:
@@ -297,7 +242,7 @@ class TreeWidget(ActingWidget):
         self.showing.wait()
 
     def listen(self, does: bool = True) -> None:
-        """Hear of the tree's changes, or not while no page shows it; what was missed is sent."""
+        """Observe the tree, or do not while no page shows the widget; what was missed is sent."""
         if does and self._subscription is None:
             subscription = self.tree.on_change(_observer(self._reference))
             self._forget = weakref.finalize(self, subscription.cancel)
@@ -310,6 +255,11 @@ class TreeWidget(ActingWidget):
             self._subscription, self._has_missed = None, True
             self._forget()
 
+    def stop_generation(self) -> None:
+        """Stop the answer that the chat generates."""
+        if self.chat is not None:
+            self.chat.stop()
+
     def begin_anew(self) -> None:
         """Forget what was gathered of an answer that streams; some of it was missed."""
 
@@ -317,14 +267,14 @@ class TreeWidget(ActingWidget):
         """Keep an event until the next message."""
         with self._lock:
             self._events.append(event)
-        _publisher.add(self._reference)
+        publish_soon(self._reference)
 
     def publish(self) -> None:
-        """Send whether a cell is at work, and what has been gathered; looks again while one is."""
+        """Send whether a cell is at work, and what has been gathered; again while one is."""
         self.in_cell = self.tree.order.is_on_main_thread  # first: a view can stop what it shows
         super().publish()
         if self.in_cell:
-            _publisher.add(self._reference)
+            publish_soon(self._reference)
 
     def close(self) -> None:
         """Observe no longer, and vanish from every page."""
@@ -334,6 +284,42 @@ class TreeWidget(ActingWidget):
     def __repr__(self) -> str:
         n = len(self.tree)
         return f"{type(self).__name__}({n} checkpoint{'s' * (n != 1)})"
+
+
+class ChatWidget(TreeWidget):
+    """A widget on one chat, which can have the model answer.
+
+    Parameters
+    ----------
+    chat : Chat
+
+    Attributes
+    ----------
+    chat : Chat
+    is_busy : bool
+        Whether this widget has the model answer.
+    """
+
+    # Written by the thread for actions alone.
+    is_busy = traitlets.Bool(False).tag(sync=True)
+
+    chat: Chat
+
+    def __init__(self, chat: Chat, **traits: Any) -> None:
+        if not isinstance(chat, Chat):
+            raise ParameterError(
+                f"{type(self).__name__} shows a Chat, not a {type(chat).__name__}. Pass the chat."
+            )
+        super().__init__(chat, **traits)
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Be busy for as long as the model answers."""
+        self.is_busy = True
+        try:
+            yield
+        finally:
+            self.is_busy = False
 
 
 def _observer(reference: weakref.ref[TreeWidget]) -> Callable[[Event], None]:
@@ -349,5 +335,5 @@ def _subshell_of_page(_data: object, subshell: str | None) -> str | None:
     return subshell
 
 
-def _words(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     return str(error) if isinstance(error, MullamaError) else f"{type(error).__name__}: {error}"

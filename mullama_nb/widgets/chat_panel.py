@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import zip_longest
 from typing import Any
 
 import traitlets
 
-from ..errors import HistoryError, ParameterError
+from ..errors import HistoryError
 from ..history.chat import Chat
 from ..history.checkpoint import Checkpoint
 from ..history.events import Committed, Event, Moved, Progress, Pruned, Split, TokenAdded
 from ..history.refs import resolve
 from ..history.turn import Turn, message_parts
-from .base import TreeWidget, front_end
+from .actions import stops_first
+from .base import ChatWidget, front_end
 from .markdown import Draft, render_markdown
 from .versions import versions
 
 __all__ = ["ChatPanel"]
 
-_ANSWERS = ("ask", "edit", "fork", "regenerate", "resume")
 _MOVES = (Committed, Moved, Split, Pruned)
 
 
-class ChatPanel(TreeWidget):
+class ChatPanel(ChatWidget):
     """The messages up to the head, and what can be done with each.
 
     Parameters
@@ -35,8 +36,6 @@ class ChatPanel(TreeWidget):
 
     Attributes
     ----------
-    is_busy : bool
-        Whether the panel has the model answer.
     pending : str
         What was asked in the panel and is being answered.
     detail : dict
@@ -48,26 +47,25 @@ class ChatPanel(TreeWidget):
     _esm, _css = front_end("message", "chat_panel")
 
     # All are written by the thread for actions alone.
-    is_busy = traitlets.Bool(False).tag(sync=True)
     pending = traitlets.Unicode("").tag(sync=True)
     detail = traitlets.Dict().tag(sync=True)
     alternatives = traitlets.Dict().tag(sync=True)
 
     def __init__(self, chat: Chat) -> None:
-        if not isinstance(chat, Chat):
-            raise ParameterError(f"ChatPanel shows a Chat, not a {type(chat).__name__}.")
-        self._chat = chat
         self._draft = Draft()
         self._progress: list[int] | None = None
         self._visited: dict[str, Checkpoint] = {}
         self._content: dict[Checkpoint, dict[str, Any]] = {}
-        self._told = self._messages()
+        self._told: list[dict[str, Any]] | None = None
         super().__init__(chat)
 
     def take_snapshot(self) -> dict[str, Any]:
         """The messages, and what has been said of the one that is being generated."""
+        messages = self._messages()
+        if self._told is None:  # what the first view begins with
+            self._told = messages
         return {
-            "messages": self._messages(),
+            "messages": messages,
             "draft": self._draft.html,
             "progress": self._progress,
         }
@@ -99,60 +97,75 @@ class ChatPanel(TreeWidget):
         """Show of an answer under way what comes from now on."""
         self._draft, self._progress = Draft(), None
 
-    def handle(self, action: str, arguments: dict[str, Any]) -> None:
-        """Do what a view asks for."""
-        identifier = str(arguments.get("id", ""))
-        token = int(arguments.get("token", 0))
-        if action == "show":
-            self._chat.checkout(self._leaf(resolve(self.tree, identifier)))
-        elif action == "tokens":
-            self.detail = {"id": identifier, "tokens": self._tokens(self._turn(identifier))}
-        elif action == "close":
-            self.detail = self.alternatives = {}
-        elif action == "alternatives":
-            self.alternatives = self._alternatives(identifier, token)
-        elif action in _ANSWERS:
-            self.is_busy = True
-            self.pending = str(arguments.get("text", "")) if action == "ask" else ""
+    @stops_first
+    def do_show(self, checkpoint: str) -> None:
+        """Go to another version of a message, and on from there as far as one was before."""
+        self.chat.checkout(self._leaf(resolve(self.tree, checkpoint)))
+
+    def do_ask(self, text: str) -> None:
+        """Say something, and have the model answer."""
+        with self._answering(pending=text):
+            self.chat.ask(text, echo=False)
+
+    def do_edit(self, checkpoint: str, text: str) -> None:
+        """Say something else in the place of a message."""
+        with self._answering():
+            self.chat.edit(text, self._turn(checkpoint), echo=False)
+
+    def do_regenerate(self, checkpoint: str) -> None:
+        """Have the model give another answer in the place of one."""
+        with self._answering():
+            self.chat.regenerate(self._turn(checkpoint), echo=False)
+
+    def do_resume(self) -> None:
+        """Have the model go on with an answer that is unfinished."""
+        with self._answering():
+            self.chat.resume(echo=False)
+
+    def do_fork(self, checkpoint: str, token: int, choose: int | None = None) -> None:
+        """Go another way from inside an answer."""
+        with self._answering():
+            self.chat.fork(self._turn(checkpoint), token=token, choose=choose, echo=False)
+
+    def do_tokens(self, checkpoint: str) -> None:
+        """Show the tokens of a message."""
+        self.detail = {"id": checkpoint, "tokens": self._tokens(self._turn(checkpoint))}
+
+    def do_alternatives(self, checkpoint: str, token: int) -> None:
+        """Show what could stand in the place of a token."""
+        self.alternatives = self._alternatives(checkpoint, token)
+
+    def do_close(self) -> None:
+        """Show no tokens any more."""
+        self.detail = self.alternatives = {}
+
+    @contextmanager
+    def _answering(self, pending: str = "") -> Iterator[None]:
+        with self.answering():
+            self.pending = pending
             self.detail = self.alternatives = {}
             try:
-                self._answer(action, identifier, token, arguments)
+                yield
             finally:
-                self.is_busy, self.pending = False, ""
-        else:
-            super().handle(action, arguments)
-
-    def _answer(self, action: str, identifier: str, token: int, arguments: dict[str, Any]) -> None:
-        chat, text = self._chat, str(arguments.get("text", ""))
-        if action == "ask":
-            chat.ask(text, echo=False)
-        elif action == "resume":
-            chat.resume(echo=False)
-        elif action == "regenerate":
-            chat.regenerate(self._turn(identifier), echo=False)
-        elif action == "edit":
-            chat.edit(text, self._turn(identifier), echo=False)
-        elif action == "fork":
-            choose = arguments.get("choose")
-            chat.fork(self._turn(identifier), token=token, choose=choose, echo=False)
+                self.pending = ""
 
     def draw_html(self) -> str:
         """The messages, one below the other."""
-        if not self._chat.turns:
+        if not self.chat.turns:
             return "<p><em>Nothing has been said yet.</em></p>"
         return "".join(
             f"<p><strong>{html.escape(turn.role)}</strong></p>{render_markdown(turn.text)}"
-            for turn in self._chat.turns
+            for turn in self.chat.turns
         )
 
     def _messages(self) -> list[dict[str, Any]]:
-        turns, known = self._chat.turns, self._content
+        turns, known = self.chat.turns, self._content
         self._content = {t.checkpoint: known.get(t.checkpoint) or _described(t) for t in turns}
         return [{**said, **_places(checkpoint)} for checkpoint, said in self._content.items()]
 
     def _message_changes(self) -> dict[str, Any]:
         """Messages that are new behind the one called ``after``, and fields of those before."""
-        before, now = self._told, self._messages()
+        before, now = self._told or [], self._messages()
         self._told = now
         pairs = list(zip(before, now, strict=False))
         n = next((i for i, (a, b) in enumerate(pairs) if a["id"] != b["id"]), len(pairs))
@@ -164,7 +177,7 @@ class ChatPanel(TreeWidget):
         return {"after": now[n - 1]["id"] if n else None, "messages": now[n:], "changed": changed}
 
     def _turn(self, identifier: str) -> Turn:
-        for turn in self._chat.turns:
+        for turn in self.chat.turns:
             if turn.checkpoint.id == identifier:
                 return turn
         raise HistoryError("That message is not on the way to the head any more.")
@@ -179,7 +192,7 @@ class ChatPanel(TreeWidget):
 
     def _alternatives(self, identifier: str, token: int) -> dict[str, Any]:
         turn = self._turn(identifier)
-        found = self._chat.alternatives(turn, token)
+        found = self.chat.alternatives(turn, token)
         return {
             "id": identifier,
             "token": token,
@@ -188,7 +201,7 @@ class ChatPanel(TreeWidget):
         }
 
     def _piece(self, token: int) -> str:
-        return self._chat.model.detokenize([token], special=True)
+        return self.chat.model.detokenize([token], special=True)
 
     def _remember_way(self) -> None:
         for checkpoint in self.tree.path():
@@ -203,7 +216,7 @@ class ChatPanel(TreeWidget):
         return at
 
     def __repr__(self) -> str:
-        n = len(self._chat.turns)
+        n = len(self.chat.turns)
         return f"ChatPanel({n} message{'s' * (n != 1)})"
 
 

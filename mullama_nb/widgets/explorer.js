@@ -17,7 +17,7 @@ function drawAnswer(model, branch) {
   let answer = null;
   const text = element("div", { class: "mullama-text", tabindex: 0 });
   const button = (label, title, action) =>
-    element("button", { type: "button", title, "aria-label": `${title} (answer ${branch + 1})`, onclick: () => send(model, action, { id: answer.id }) }, label);
+    element("button", { type: "button", title, "aria-label": `${title} (answer ${branch + 1})`, onclick: () => send(model, action, { checkpoint: answer.id }) }, label);
   const keep = button("Keep", "Go on from this answer", "keep");
   const drop = button("Drop others", "Keep this answer and remove the others", "drop_others");
   const note = element("span", { class: "mullama-note" });

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import traitlets
-
-from ..errors import HistoryError, ParameterError
+from ..errors import HistoryError
 from ..history.chat import Chat
 from ..history.events import Committed, Event, TokenAdded
 from ..history.turn import Answers, Turn
-from .base import TreeWidget, front_end
+from .actions import stops_first
+from .base import ChatWidget, front_end
 from .markdown import Draft, render_markdown
 
 __all__ = ["Explorer"]
 
 
-class Explorer(TreeWidget):
+class Explorer(ChatWidget):
     """Several answers to one question, to keep one of.
 
     It shows the explorations of its chat, whoever began them.
@@ -25,22 +24,11 @@ class Explorer(TreeWidget):
     Parameters
     ----------
     chat : Chat
-
-    Attributes
-    ----------
-    is_busy : bool
-        Whether the explorer has the model answer.
     """
 
     _esm, _css = front_end("explorer")
 
-    # Written by the thread for actions alone.
-    is_busy = traitlets.Bool(False).tag(sync=True)
-
     def __init__(self, chat: Chat) -> None:
-        if not isinstance(chat, Chat):
-            raise ParameterError(f"Explorer shows a Chat, not a {type(chat).__name__}.")
-        self._chat = chat
         # Of the latest exploration; all are changed by the publishing thread alone.
         self._drafts: list[Draft] = []
         self._found: list[Turn] = []
@@ -63,7 +51,7 @@ class Explorer(TreeWidget):
                     change = {"begins": True}
                 texts[event.branch] = texts.get(event.branch, "") + event.text
             elif isinstance(event, Committed) and not event.is_head:
-                self._found.append(Turn(self._chat, self.tree[event.checkpoint]))
+                self._found.append(Turn(self.chat, self.tree[event.checkpoint]))
         n = max(max(texts, default=-1) + 1, len(self._found))
         self._drafts += [Draft() for _ in range(n - len(self._drafts))]
         pieces = [(branch, *self._drafts[branch].add(text)) for branch, text in texts.items()]
@@ -82,20 +70,20 @@ class Explorer(TreeWidget):
         if change:
             yield change
 
-    def handle(self, action: str, arguments: dict[str, Any]) -> None:
-        """Do what a view asks for."""
-        if action == "explore":
-            self.is_busy = True
-            try:
-                text = str(arguments.get("text", "")) or None
-                self._chat.explore(text, int(arguments.get("n", 4)))
-            finally:
-                self.is_busy = False
-        elif action in ("keep", "drop_others"):
-            turn = self._turn(str(arguments.get("id", "")))
-            turn.keep() if action == "keep" else Answers(self._chat, self._found).drop_others(turn)
-        else:
-            super().handle(action, arguments)
+    def do_explore(self, text: str, n: int) -> None:
+        """Have the model give several answers, to the last question where there is no text."""
+        with self.answering():
+            self.chat.explore(text or None, n)
+
+    @stops_first
+    def do_keep(self, checkpoint: str) -> None:
+        """Go on from an answer."""
+        self._turn(checkpoint).keep()
+
+    @stops_first
+    def do_drop_others(self, checkpoint: str) -> None:
+        """Keep an answer and remove the others."""
+        Answers(self.chat, self._found).drop_others(self._turn(checkpoint))
 
     def draw_html(self) -> str:
         """The answers, one below the other."""

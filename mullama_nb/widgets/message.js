@@ -24,7 +24,7 @@ function drawEditor(model, message, close) {
   field.value = message.text;
   const save = () => {
     if (model.get("is_busy")) return;
-    send(model, "edit", { id: message.id, text: field.value });
+    send(model, "edit", { checkpoint: message.id, text: field.value });
     close();
   };
   enters(field, save, close);
@@ -41,7 +41,7 @@ function drawTokens(model, id) {
     type: "button", class: p == null ? "given" : "", style: p == null ? null : `--doubt: ${Math.round((1 - p) * 45)}%`,
     title: p == null ? "not drawn" : percent(p), "aria-label": `${text} ${p == null ? "" : percent(p)}`,
     tabindex: token ? -1 : 0,
-    onclick: () => { at(token); send(model, "alternatives", { id, token }); },
+    onclick: () => { at(token); send(model, "alternatives", { checkpoint: id, token }); },
   }, text.replaceAll("\n", "↵")));
   const lines = tokens.flatMap(([text], token) => [places[token], "\n".repeat(text.split("\n").length - 1)]);
   const others = element("div", { class: "mullama-alternatives", role: "group", "aria-label": "Alternatives" });
@@ -70,7 +70,7 @@ function drawTokens(model, id) {
         type: "button", style: `--share: ${100 * p}%`, "aria-label": `${piece} ${percent(p)}`,
         title: other === chosen ? "This is the one that stands there" : "Go on from here with this token",
         disabled: other === chosen || model.get("is_busy"), "aria-current": String(other === chosen),
-        onclick: () => send(model, "fork", { id, token, choose: other }),
+        onclick: () => send(model, "fork", { checkpoint: id, token, choose: other }),
       }, element("span", { class: "piece" }, JSON.stringify(piece).slice(1, -1).replaceAll(" ", "␣")), element("span", {}, percent(p)));
       return made;
     }));
@@ -87,15 +87,15 @@ function drawMessage(model) {
   const role = element("div", { class: "mullama-role" });
   const content = element("div", { class: "mullama-text" });
   const inside = element("div", { class: "mullama-inside" });
-  const ask = (action, args = {}) => send(model, action, { id: message.id, ...args });
-  const before = button("‹", "Previous version", () => ask("show", { id: message.before }));
+  const ask = (action, checkpoint = message.id) => send(model, action, { checkpoint });
+  const before = button("‹", "Previous version", () => ask("show", message.before));
   const place = element("span", { class: "mullama-count" });
-  const after = button("›", "Next version", () => ask("show", { id: message.after }));
+  const after = button("›", "Next version", () => ask("show", message.after));
   const edit = button("Edit", "Edit this message", () => openEditor());
   const again = button("Regenerate", "Another answer", () => ask("regenerate"));
-  const look = button("Tokens", "Show how likely each token was", () => ask(isOpen() ? "close" : "tokens"));
+  const look = button("Tokens", "Show how likely each token was", () => isOpen() ? send(model, "close") : ask("tokens"));
   const unfinished = element("span", { class: "mullama-unfinished" }, "unfinished");
-  const goOn = button("Continue", "Go on with this answer", () => ask("resume"));
+  const goOn = button("Continue", "Go on with this answer", () => send(model, "resume"));
   const tools = element("div", { class: "mullama-tools", role: "group", "aria-label": "This message" },
     before, place, after, edit, again, look, unfinished, goOn);
   const node = element("article", { class: "mullama-message" }, role, content, inside, tools);

@@ -144,23 +144,19 @@ class SessionBrowser(ActingWidget):
     # -- do ----------------------------------------------------------------------------------
 
     def handle(self, action: str, arguments: dict[str, Any]) -> None:
-        """Save, load or delete, and look again."""
-        name = str(arguments.get("name", "")).strip()
+        """Do what a view asks for, and look again whatever comes of it."""
         self._news = ""
         try:
-            if action == "save":
-                self._save(name, replace=bool(arguments.get("replace")))
-            elif action == "load":
-                self._load(name)
-            elif action == "delete":
-                self._sessions.delete(name)
-                self._news = f"Deleted {name}"
-            elif action != "refresh":
-                super().handle(action, arguments)
+            super().handle(action, arguments)
         finally:
             self.refresh()
 
-    def _save(self, name: str, *, replace: bool) -> None:
+    def do_refresh(self) -> None:
+        """Look again."""
+
+    def do_save(self, name: str, replace: bool = False) -> None:
+        """Save the chat under a name."""
+        name = name.strip()
         if self.chat is None or self._manager is None:
             raise ParameterError("there is no chat to save: SessionBrowser(sessions, chat)")
         if name in self._manager and not replace:
@@ -168,7 +164,8 @@ class SessionBrowser(ActingWidget):
         self.chat.save(name, self._manager.session_dir, replace=replace)
         self._news = f"Saved {name}"
 
-    def _load(self, name: str) -> None:
+    def do_load(self, name: str) -> None:
+        """Load what is saved under a name into the attribute ``loaded``."""
         manager = self._manager
         if manager is None:
             raise ParameterError(
@@ -180,6 +177,11 @@ class SessionBrowser(ActingWidget):
         else:
             self.loaded = manager.load(name)
         self._news = f"Loaded {name}; it is the attribute .loaded of this browser"
+
+    def do_delete(self, name: str) -> None:
+        """Delete what is saved under a name."""
+        self._sessions.delete(name)
+        self._news = f"Deleted {name}"
 
     def __repr__(self) -> str:
         n = len(self._rows())

@@ -34,7 +34,7 @@ function match(old, made) {
   while (old.childNodes.length > wanted.length) old.lastChild.remove();
 }
 
-/** Ask the kernel for an action; TreeWidget.handle gets it. */
+/** Ask the kernel for an action: do_<action> of the widget gets the arguments. */
 function send(model, action, args = {}) {
   model.send({ ...args, kind: "do", action });
 }

@@ -135,7 +135,7 @@ export default define({
         "aria-level": row[LANE_OF] + 1, "aria-selected": isHead ? "true" : "false", "aria-label": about,
         "aria-expanded": kids ? (hidden ? "false" : "true") : null, tabindex: -1,
         oncontextmenu: (event) => { event.preventDefault(); menu(id); },
-        onclick: () => { focused = id; send(model, "checkout", { id }); },
+        onclick: () => { focused = id; send(model, "checkout", { checkpoint: id }); },
         onmouseenter: () => hover(id), onmouseleave: hideCard, onfocus: () => { focused = id; hover(id); }, onblur: hideCard,
       }, picture(item, graph, width), element("span", { class: "role" }, row[ROLE]), element("span", { class: "text" }, row[TEXT]),
       hidden ? element("button", { class: "fold", tabindex: -1, title: "Unfold", onclick: (event) => { event.stopPropagation(); fold(id, false); } }, `+${hidden}`) : null,
@@ -159,7 +159,7 @@ export default define({
       } else if (event.key === "ArrowRight") {
         if (graph.folded.has(id)) fold(id, false);
         else if (graph.children(id).length) show(graph.children(id)[0], true);
-      } else if (event.key === "Enter" || event.key === " ") send(model, "checkout", { id });
+      } else if (event.key === "Enter" || event.key === " ") send(model, "checkout", { checkpoint: id });
       else if (event.key === "u") send(model, "undo");
       else if (event.key === "r") send(model, "redo");
       else if (event.key === "m" || event.key === "ContextMenu" || (event.key === "F10" && event.shiftKey)) menu(id);
@@ -198,7 +198,7 @@ export default define({
 
     function hover(id) {
       clearTimeout(hovering);
-      hovering = setTimeout(() => { wanted = id; send(model, "look", { id }); }, 350);
+      hovering = setTimeout(() => { wanted = id; send(model, "look", { checkpoint: id }); }, 350);
     }
 
     function hideCard() {
@@ -255,11 +255,11 @@ export default define({
       const item = (words, act) => element("button", { role: "menuitem", onclick: () => { close(); act(); } }, words);
       const graph = state(), isRoot = !graph.rows.get(id)[PARENT];
       open(id, "menu", "What to do with this checkpoint",
-        item("Go here", () => send(model, "checkout", { id })),
-        item("Fork here", () => send(model, "fork", { id })),
+        item("Go here", () => send(model, "checkout", { checkpoint: id })),
+        item("Fork here", () => send(model, "fork", { checkpoint: id })),
         item("Tag…", () => askTag(id)),
-        id === graph.head ? null : item("Compare with head", () => send(model, "compare", { id })),
-        item("Copy text", () => { copying = id; send(model, "look", { id }); }),
+        id === graph.head ? null : item("Compare with head", () => send(model, "compare", { checkpoint: id })),
+        item("Copy text", () => { copying = id; send(model, "look", { checkpoint: id }); }),
         isRoot ? null : item("Prune…", () => askPrune(id)),
         item("Close", () => {}));
     }
@@ -270,7 +270,7 @@ export default define({
         event.preventDefault();
         const chosen = name.value.trim();
         close();
-        if (chosen) send(model, "tag", { id, name: chosen });
+        if (chosen) send(model, "tag", { checkpoint: id, name: chosen });
       };
       open(id, "dialog", "Tag a checkpoint", element("form", { onsubmit: give }, element("span", {}, "Tag this checkpoint"), name,
         element("button", { class: "mullama-main" }, "Tag"), element("button", { type: "button", onclick: close }, "Cancel")));
@@ -281,7 +281,7 @@ export default define({
       const marks = Object.keys(graph.tags).filter((tag) => lost.has(graph.tags[tag]));
       const also = [marks.length && `the ${marks.length === 1 ? "tag" : "tags"} ${marks.join(", ")}`, lost.has(graph.head) && "the head, which moves to the parent"].filter(Boolean);
       open(id, "alertdialog", "Prune", element("span", {}, `Remove ${lost.size === 1 ? "this checkpoint" : count(lost.size, "checkpoint")}${also.length ? `, with ${also.join(" and ")}` : ""}? This cannot be undone.`),
-        element("button", { class: "mullama-danger", onclick: () => { close(); send(model, "prune", { id, force: true }); } }, "Prune"),
+        element("button", { class: "mullama-danger", onclick: () => { close(); send(model, "prune", { checkpoint: id, force: true }); } }, "Prune"),
         element("button", { onclick: close }, "Cancel"));
       sheet.querySelector("button:last-child").focus();
     }

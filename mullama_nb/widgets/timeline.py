@@ -10,6 +10,7 @@ from ..history.checkpoint import Checkpoint
 from ..history.drawing import draw_svg, label, lay_out, words
 from ..history.events import Committed, Event, Moved, Pruned, Spilled, Split, Tagged, TokenAdded
 from ..history.tree import CheckpointTree
+from .actions import stops_first
 from .base import TreeWidget, front_end
 
 __all__ = ["Timeline"]
@@ -72,27 +73,43 @@ class Timeline(TreeWidget):
         if change:
             yield change
 
-    def handle(self, action: str, arguments: dict[str, Any]) -> None:
-        """Move the head, or change the tree."""
-        target: Chat | CheckpointTree = self.tree if self.chat is None else self.chat
-        if action == "undo":
-            target.undo()
-        elif action == "redo":
-            target.redo()
-        elif action == "checkout":
-            target.checkout(arguments["id"])
-        elif action == "fork":
-            self.tree.fork(arguments["id"])
-        elif action == "tag":
-            self.tree.tag(arguments["name"], arguments["id"])
-        elif action == "prune":
-            self.tree.prune(arguments["id"], force=bool(arguments.get("force")))
-        elif action == "look":
-            self.answer({"card": self._card(self.tree[arguments["id"]])})
-        elif action == "compare":
-            self.answer({"comparison": self._comparison(self.tree[arguments["id"]])})
-        else:
-            super().handle(action, arguments)
+    @stops_first
+    def do_undo(self) -> None:
+        """Move the head one step back."""
+        self._target.undo()
+
+    def do_redo(self) -> None:
+        """Take the last undo back."""
+        self._target.redo()
+
+    @stops_first
+    def do_checkout(self, checkpoint: str) -> None:
+        """Move the head to a checkpoint."""
+        self._target.checkout(checkpoint)
+
+    def do_fork(self, checkpoint: str) -> None:
+        """Begin a branch at a checkpoint."""
+        self.tree.fork(checkpoint)
+
+    def do_tag(self, checkpoint: str, name: str) -> None:
+        """Name a checkpoint."""
+        self.tree.tag(name, checkpoint)
+
+    def do_prune(self, checkpoint: str, force: bool = False) -> None:
+        """Remove a checkpoint with all that follows it."""
+        self.tree.prune(checkpoint, force=force)
+
+    def do_look(self, checkpoint: str) -> None:
+        """Send the card of a checkpoint."""
+        self.queue_change({"card": self._card(self.tree[checkpoint])})
+
+    def do_compare(self, checkpoint: str) -> None:
+        """Send where a checkpoint and the head part."""
+        self.queue_change({"comparison": self._comparison(self.tree[checkpoint])})
+
+    @property
+    def _target(self) -> Chat | CheckpointTree:
+        return self.tree if self.chat is None else self.chat
 
     def draw_html(self) -> str:
         """The tree as SVG."""

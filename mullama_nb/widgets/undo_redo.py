@@ -7,13 +7,14 @@ from typing import Any
 
 from ..history.chat import Chat
 from ..history.events import Event, Progress, TokenAdded
-from .base import TreeWidget, front_end
+from .actions import stops_first
+from .base import ChatWidget, front_end
 from .versions import versions
 
 __all__ = ["UndoRedo"]
 
 
-class UndoRedo(TreeWidget):
+class UndoRedo(ChatWidget):
     """Undo, redo, regenerate, and a step to the last message's other versions.
 
     Parameters
@@ -40,24 +41,27 @@ class UndoRedo(TreeWidget):
             self._told = steps
             yield steps
 
-    def handle(self, action: str, arguments: dict[str, Any]) -> None:
-        """Move the head, or answer again."""
-        chat = self.chat
-        if chat is None:
-            super().handle(action, arguments)
-        elif action == "undo":
-            chat.undo()
-        elif action == "redo":
-            chat.redo()
-        elif action == "regenerate":
-            chat.regenerate()
-        elif action == "sibling":
-            siblings = versions(self.tree.head)
-            place = siblings.index(self.tree.head) + int(arguments["step"])
-            if 0 <= place < len(siblings):
-                chat.checkout(siblings[place])
-        else:
-            super().handle(action, arguments)
+    @stops_first
+    def do_undo(self) -> None:
+        """Move the head to before the last message."""
+        self.chat.undo()
+
+    def do_redo(self) -> None:
+        """Take the last undo back."""
+        self.chat.redo()
+
+    def do_regenerate(self) -> None:
+        """Have the model answer again."""
+        with self.answering():
+            self.chat.regenerate()
+
+    @stops_first
+    def do_sibling(self, step: int) -> None:
+        """Move the head to another version of the last message, where there is one."""
+        siblings = versions(self.tree.head)
+        place = siblings.index(self.tree.head) + step
+        if 0 <= place < len(siblings):
+            self.chat.checkout(siblings[place])
 
     def draw_html(self) -> str:
         """The steps in words."""
@@ -68,11 +72,11 @@ class UndoRedo(TreeWidget):
         )
 
     def _steps(self) -> dict[str, Any]:
-        head, chat = self.tree.head, self.chat
+        head = self.tree.head
         siblings = versions(head)
         return {
-            "undo": chat.undo_steps if chat else self.tree.undo_steps,
-            "redo": chat.redo_steps if chat else len(self.tree.redo_path),
+            "undo": self.chat.undo_steps,
+            "redo": self.chat.redo_steps,
             "sibling": siblings.index(head) + 1,
             "siblings": len(siblings),
             "answered": any(c.metadata.get("role") == "assistant" for c in head.lineage()),

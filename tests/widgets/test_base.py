@@ -36,11 +36,8 @@ class Counter(TreeWidget):
     def changes(self, events: Sequence[Event]) -> Iterable[dict[str, Any]]:
         yield {"events": len(events)}
 
-    def handle(self, action: str, arguments: dict[str, Any]) -> None:
-        if action == "tag":
-            self.tree.tag(arguments["name"])
-        else:
-            super().handle(action, arguments)
+    def do_tag(self, name: str) -> None:
+        self.tree.tag(name)
 
 
 @pytest.fixture

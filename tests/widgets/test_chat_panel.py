@@ -45,12 +45,12 @@ def test_follows_a_tree_that_others_move(chat: Chat, panel: ChatPanel) -> None:
 
 def test_edits_and_shows_siblings(chat: Chat, panel: ChatPanel) -> None:
     answer = chat.ask("Hi", max_tokens=4)
-    panel.handle("edit", {"id": answer.checkpoint.id, "text": "Other"})
+    panel.handle("edit", {"checkpoint": answer.checkpoint.id, "text": "Other"})
     shown = panel.take_snapshot()["messages"][-1]
     assert shown["text"] == "Other"
     assert (shown["place"], shown["count"]) == (2, 2)
     assert (shown["before"], shown["after"]) == (answer.checkpoint.id, None)
-    panel.handle("show", {"id": shown["before"]})
+    panel.handle("show", {"checkpoint": shown["before"]})
     assert chat.head is answer.checkpoint
 
 
@@ -65,11 +65,11 @@ def test_has_the_model_answer(tiny: ModelMaker) -> None:
     panel.handle("ask", {"text": "Hi"})
     first = chat.head
     assert chat.turns[0].text == "Hi"
-    panel.handle("regenerate", {"id": first.id})
+    panel.handle("regenerate", {"checkpoint": first.id})
     assert chat.head.siblings == (first, chat.head)
-    panel.handle("fork", {"id": chat.head.id, "token": 2, "choose": 7})
+    panel.handle("fork", {"checkpoint": chat.head.id, "token": 2, "choose": 7})
     assert chat.turns[-1].tokens[2] == 7
-    panel.handle("edit", {"id": chat.turns[0].checkpoint.id, "text": "Ho"})
+    panel.handle("edit", {"checkpoint": chat.turns[0].checkpoint.id, "text": "Ho"})
     assert chat.turns[0].text == "Ho"
     assert busy == [True, False] * 4
     assert asked == ["Hi", ""]
@@ -79,10 +79,10 @@ def test_has_the_model_answer(tiny: ModelMaker) -> None:
 def test_shows_tokens_and_what_could_stand_there(chat: Chat, panel: ChatPanel) -> None:
     answer = chat.ask("Hi", max_tokens=4)
     identifier = answer.checkpoint.id
-    panel.handle("tokens", {"id": identifier})
+    panel.handle("tokens", {"checkpoint": identifier})
     assert len(panel.detail["tokens"]) == len(answer.tokens)
     assert all(0 <= p <= 1 for _, p in panel.detail["tokens"])
-    panel.handle("alternatives", {"id": identifier, "token": 1})
+    panel.handle("alternatives", {"checkpoint": identifier, "token": 1})
     expected = [other.id for other in answer.alternatives(1)]
     assert [other[0] for other in panel.alternatives["found"]] == expected
     assert panel.alternatives["chosen"] == answer.tokens[1]
@@ -94,10 +94,10 @@ def test_tokens_stand_beside_their_own_probabilities(chat: Chat, panel: ChatPane
     """Those that were not drawn have none."""
     chat.ask("Hi", max_tokens=4)
     question = chat.turns[0]
-    panel.handle("tokens", {"id": question.checkpoint.id})
+    panel.handle("tokens", {"checkpoint": question.checkpoint.id})
     assert {p for _, p in panel.detail["tokens"]} == {None}
     chosen = chat.fork(chat.turns[-1], token=2, choose=7, max_tokens=2)
-    panel.handle("tokens", {"id": chosen.checkpoint.id})
+    panel.handle("tokens", {"checkpoint": chosen.checkpoint.id})
     found = [p for _, p in panel.detail["tokens"]]
     assert found == pytest.approx([math.exp(logprob) for logprob in chosen.logprobs])
 

@@ -48,9 +48,9 @@ def test_keeps_one_and_drops_the_others(chat: Chat, explorer: Explorer) -> None:
     answers = explorer.take_snapshot()["answers"]
     assert [answer["id"] for answer in answers] == [turn.checkpoint.id for turn in found]
     assert not any(answer["is_kept"] for answer in answers)
-    explorer.handle("keep", {"id": answers[1]["id"]})
+    explorer.handle("keep", {"checkpoint": answers[1]["id"]})
     assert chat.head is found[1].checkpoint
-    explorer.handle("drop_others", {"id": answers[1]["id"]})
+    explorer.handle("drop_others", {"checkpoint": answers[1]["id"]})
     [change] = explorer.changes([TokenAdded(1, "", 0.0)])
     assert [answer["is_there"] for answer in change["answers"]] == [False, True]
     assert [answer["is_kept"] for answer in change["answers"]] == [False, True]
@@ -80,5 +80,5 @@ def test_another_exploration_takes_the_place_of_the_last(chat: Chat, explorer: E
 
 def test_there_is_nothing_to_keep_before_there_are_answers(explorer: Explorer) -> None:
     with pytest.raises(HistoryError, match="explore again"):
-        explorer.handle("keep", {"id": "1"})
+        explorer.handle("keep", {"checkpoint": "1"})
     assert repr(explorer) == "Explorer(0 answers)"

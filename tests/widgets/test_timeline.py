@@ -64,10 +64,10 @@ def test_pruning_sends_what_is_gone_and_what_moved_alone(chat: Chat) -> None:
 
 def test_a_card_says_what_a_row_has_no_room_for(chat: Chat) -> None:
     widget, sent = Timeline(chat), []
-    widget.answer = sent.append  # type: ignore[method-assign]
+    widget.queue_change = sent.append  # type: ignore[method-assign]
     chat.edit("word " * 200, chat.turns[-2], max_tokens=1)
     asked = chat.turns[-2].checkpoint
-    widget.handle("look", {"id": asked.id})
+    widget.handle("look", {"checkpoint": asked.id})
     card = sent[0]["card"]
     assert card["text"] == "word " * 200
     assert not card["is_cut"]
@@ -77,10 +77,10 @@ def test_a_card_says_what_a_row_has_no_room_for(chat: Chat) -> None:
 
 def test_a_checkpoint_is_compared_with_the_head(chat: Chat) -> None:
     widget, sent = Timeline(chat), []
-    widget.answer = sent.append  # type: ignore[method-assign]
+    widget.queue_change = sent.append  # type: ignore[method-assign]
     first, second = chat.head.siblings
     assert chat.head is second
-    widget.handle("compare", {"id": first.id})
+    widget.handle("compare", {"checkpoint": first.id})
     comparison = sent[0]["comparison"]
     difference = chat.tree.diff(first, second)
     assert comparison["common"] == difference.position
@@ -90,11 +90,11 @@ def test_a_checkpoint_is_compared_with_the_head(chat: Chat) -> None:
 def test_actions_move_the_head_tag_and_prune(chat: Chat) -> None:
     widget = Timeline(chat)
     first, second = chat.head.siblings
-    widget.handle("checkout", {"id": first.id})
+    widget.handle("checkout", {"checkpoint": first.id})
     assert chat.head is first
-    widget.handle("tag", {"id": first.id, "name": "good"})
+    widget.handle("tag", {"checkpoint": first.id, "name": "good"})
     assert chat.tree.tags["good"] is first
-    widget.handle("prune", {"id": second.id})
+    widget.handle("prune", {"checkpoint": second.id})
     assert second.id not in chat.tree
     widget.handle("undo", {})
     assert chat.turns == []
