@@ -6,6 +6,8 @@ LAB_ARGS ?=
 VENV := .venv
 BIN  := $(VENV)/bin
 
+SCRIPTS := mullama_nb/widgets/front_end tests/widgets
+
 # llama-cpp-python comes as source and is built once, without its vision tools. Options in
 # CMAKE_ARGS are added, and then pip must not take an earlier build without them from its cache.
 ifdef CMAKE_ARGS
@@ -22,6 +24,9 @@ export CFLAGS := $(CFLAGS) $(NO_AMX)
 export CXXFLAGS := $(CXXFLAGS) $(NO_AMX)
 export PIP_NO_CACHE_DIR := 1
 endif
+# Deno keeps what it has checked here, and asks nobody for a newer version.
+export DENO_DIR := $(CURDIR)/$(VENV)/deno
+export DENO_NO_UPDATE_CHECK := 1
 # Another environment may be active; IPython would warn of it, and take its packages.
 unexport VIRTUAL_ENV
 
@@ -51,10 +56,14 @@ check: $(VENV)/dev.done ## Check format, style, types and layers
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/deno fmt --check --quiet
+	$(BIN)/deno lint --quiet
+	$(BIN)/deno check --quiet $(SCRIPTS)
 
 format: $(VENV)/dev.done ## Format the code and mend what can be mended
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+	$(BIN)/deno fmt --quiet
 
 bench: $(VENV)/test.done ## Measure against other ways to do the same
 	$(BIN)/python -m benchmarks

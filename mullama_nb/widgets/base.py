@@ -6,7 +6,6 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import anywidget
@@ -20,23 +19,9 @@ from .actions import call_action, ends_generation
 from .pages import HeldWeakly, Showing
 from .publishing import publish_soon, run_in_turn
 
-__all__ = ["ActingWidget", "ChatWidget", "TreeWidget", "front_end"]
+__all__ = ["ActingWidget", "ChatWidget", "TreeWidget"]
 
 _VIEW = "application/vnd.jupyter.widget-view+json"
-
-
-def front_end(*names: str) -> tuple[str, str]:
-    """The script and the style sheet of a widget, each behind the part that all share."""
-    folder = Path(__file__).parent
-    script, style = (
-        "\n".join(
-            path.read_text("utf-8")
-            for path in (folder / f"{part}.{kind}" for part in ("shared", *names))
-            if path.exists()
-        )
-        for kind in ("js", "css")
-    )
-    return script, style
 
 
 class ActingWidget(HeldWeakly, anywidget.AnyWidget):

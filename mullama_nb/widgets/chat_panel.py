@@ -18,7 +18,8 @@ from ..history.events import Committed, Event, Moved, Progress, Pruned, Split, T
 from ..history.refs import resolve
 from ..history.turn import Turn, message_parts
 from .actions import stops_first
-from .base import ChatWidget, front_end
+from .base import ChatWidget
+from .esm import front_end
 from .markdown import Draft, render_markdown
 from .versions import versions
 
@@ -44,7 +45,7 @@ class ChatPanel(ChatWidget):
         What could have stood in the place of the token that was looked into last.
     """
 
-    _esm, _css = front_end("message", "chat_panel")
+    _esm, _css = front_end("chat_panel")
 
     # All are written by the thread for actions alone.
     pending = traitlets.Unicode("").tag(sync=True)
@@ -60,7 +61,7 @@ class ChatPanel(ChatWidget):
         super().__init__(chat)
 
     def take_snapshot(self) -> dict[str, Any]:
-        """The messages, and what has been said of the one that is being generated."""
+        """Return the messages, and what there is of the answer that is being generated."""
         messages = self._messages()
         if self._told is None:  # what the first view begins with
             self._told = messages
@@ -71,7 +72,7 @@ class ChatPanel(ChatWidget):
         }
 
     def changes(self, events: Sequence[Event]) -> Iterable[dict[str, Any]]:
-        """What is new: of the messages, of the answer that streams, of an evaluation."""
+        """Return what is new: of the messages, of the answer that streams, of an evaluation."""
         change: dict[str, Any] = {}
         moves = [i for i, event in enumerate(events) if isinstance(event, _MOVES)]
         if moves:
@@ -94,7 +95,7 @@ class ChatPanel(ChatWidget):
             yield change
 
     def begin_anew(self) -> None:
-        """Show of an answer under way what comes from now on."""
+        """Show of an answer that streams what comes from now on."""
         self._draft, self._progress = Draft(), None
 
     @stops_first
@@ -150,7 +151,7 @@ class ChatPanel(ChatWidget):
                 self.pending = ""
 
     def draw_html(self) -> str:
-        """The messages, one below the other."""
+        """Return the messages, one below the other."""
         if not self.chat.turns:
             return "<p><em>Nothing has been said yet.</em></p>"
         return "".join(

@@ -10,7 +10,8 @@ from ..history.chat import Chat
 from ..history.events import Committed, Event, TokenAdded
 from ..history.turn import Answers, Turn
 from .actions import stops_first
-from .base import ChatWidget, front_end
+from .base import ChatWidget
+from .esm import front_end
 from .markdown import Draft, render_markdown
 
 __all__ = ["Explorer"]
@@ -19,7 +20,7 @@ __all__ = ["Explorer"]
 class Explorer(ChatWidget):
     """Several answers to one question, to keep one of.
 
-    It shows the explorations of its chat, whoever began them.
+    It shows every exploration of its chat, also one that a cell began.
 
     Parameters
     ----------
@@ -36,11 +37,11 @@ class Explorer(ChatWidget):
         super().__init__(chat)
 
     def take_snapshot(self) -> dict[str, Any]:
-        """What each answer says so far, and of those that are whole what became of them."""
+        """Return what each answer says so far, and what became of those that are whole."""
         return {"texts": [draft.html for draft in self._drafts], "answers": self._answers()}
 
     def changes(self, events: Sequence[Event]) -> Iterable[dict[str, Any]]:
-        """The new text of each answer, and the answers where anything became of one."""
+        """Return the new text of each answer, and all answers where one of them changed."""
         change: dict[str, Any] = {}
         texts: dict[int, str] = {}
         n_told = len(self._found)
@@ -86,7 +87,7 @@ class Explorer(ChatWidget):
         Answers(self.chat, self._found).drop_others(self._turn(checkpoint))
 
     def draw_html(self) -> str:
-        """The answers, one below the other."""
+        """Return the answers, one below the other."""
         return "<hr>".join(render_markdown(turn.text) for turn in self._found)
 
     def _turn(self, identifier: str) -> Turn:

@@ -12,12 +12,13 @@ from ..history.events import Event, Progress, Spilled, Tagged, TokenAdded
 from ..history.tree import CheckpointTree
 from ..plots.growth import Growth, measure_growth
 from ..size import size
-from .base import TreeWidget, front_end
+from .base import TreeWidget
+from .esm import front_end
 
 __all__ = ["KVPlot"]
 
 _MOST_STEPS = 64
-# The same as in kv_plot.js, which draws it as wide as there is room.
+# The same as in front_end/kv_bars.js, which draws it as wide as there is room.
 _WIDTH, _LEFT, _WIDEST = 720, 64, 48
 _GAUGE, _TOP, _BOTTOM = 8, 28, 148
 
@@ -39,7 +40,7 @@ class KVPlot(TreeWidget):
         super().__init__(source)
 
     def take_snapshot(self) -> dict[str, Any]:
-        """The sums, and the last 64 checkpoints of the active path."""
+        """Return the sums, and the last 64 checkpoints of the active path."""
         growth = measure_growth(self.tree)
         shown = growth.steps[-_MOST_STEPS:]
         everything = self.tree.kv_bytes()
@@ -69,7 +70,7 @@ class KVPlot(TreeWidget):
         }
 
     def changes(self, events: Sequence[Event]) -> Iterable[dict[str, Any]]:
-        """Tokens as a number, anything else as the picture's numbers anew."""
+        """Return new tokens as a number, and for anything else a whole snapshot."""
         quiet = (TokenAdded, Progress, Tagged, Spilled)
         if not all(isinstance(event, quiet) for event in events):
             yield {"all": self.take_snapshot()}
@@ -77,7 +78,7 @@ class KVPlot(TreeWidget):
             yield {"live": n}
 
     def draw_html(self) -> str:
-        """The picture as SVG, with its sums in words."""
+        """Return the picture as SVG, with its sums in words."""
         growth = measure_growth(self.tree)
         everything = self.tree.kv_bytes()
         return (
@@ -111,7 +112,7 @@ def _box(x: float, y: float, width: float, height: float, style: str, title: str
 
 
 def _ticks(top: float) -> list[float]:
-    """Round values up to the highest, three or four of them."""
+    """Round values up to the highest, three or four of them, as in front_end/kv_bars.js."""
     if not top:
         return [0.0]
     power = 10.0 ** math.floor(math.log10(top / 3.5))

@@ -15,7 +15,8 @@ from ..sessions.manager import SessionManager
 from ..sessions.store import SessionStore
 from ..size import size
 from ..state.session_info import SessionInfo
-from .base import ActingWidget, front_end
+from .base import ActingWidget
+from .esm import front_end
 
 __all__ = ["SessionBrowser"]
 
@@ -67,7 +68,7 @@ class SessionBrowser(ActingWidget):
     # -- look --------------------------------------------------------------------------------
 
     def take_snapshot(self) -> dict[str, Any]:
-        """The names with what is known of each, and what can be done."""
+        """Return the names with what is known of each, and what can be done."""
         return {
             "rows": self._rows(),
             "can_save": self.chat is not None,
@@ -75,7 +76,7 @@ class SessionBrowser(ActingWidget):
         }
 
     def draw_html(self) -> str:
-        """The names as a table, without their ages: those change by themselves."""
+        """Return the names as a table, without their ages: those change by themselves."""
         heads = ("name", "kind", "model", "tokens", "size", "loads here")
         rows = [
             (

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from ..history.chat import Chat
 from ..history.checkpoint import Checkpoint
-from ..history.drawing import draw_svg, label, lay_out, words
+from ..history.drawing import draw_svg, label, words
 from ..history.events import Committed, Event, Moved, Pruned, Spilled, Split, Tagged, TokenAdded
 from ..history.tree import CheckpointTree
 from .actions import stops_first
-from .base import TreeWidget, front_end
+from .base import TreeWidget
+from .esm import front_end
 
 __all__ = ["Timeline"]
 
@@ -27,50 +28,49 @@ class Timeline(TreeWidget):
     source : Chat or CheckpointTree
     """
 
-    _esm, _css = front_end("graph", "timeline")
+    _esm, _css = front_end("timeline")
 
     def __init__(self, source: Chat | CheckpointTree) -> None:
         self._labels: dict[tuple[str, int], str] = {}  # text has to be detokenized
-        self._lanes: dict[str, int] = {}
         super().__init__(source)
 
     def take_snapshot(self) -> dict[str, Any]:
-        """All rows from top to bottom, the head and the tags."""
-        rows = lay_out(self.tree)
-        self._lanes = {row.checkpoint.id: row.lane for row in rows}
+        """Return all checkpoints, the head and the tags; views lay the rows out."""
         return {
-            "rows": [self._row(row.checkpoint, row.lane) for row in rows],
+            "rows": [self._row(checkpoint) for checkpoint in _in_order(self.tree.root)],
             "head": self.tree.head.id,
             "tags": {name: checkpoint.id for name, checkpoint in self.tree.tags.items()},
         }
 
     def changes(self, events: Sequence[Event]) -> Iterable[dict[str, Any]]:
-        """One small message for all events, or all rows where one row became two."""
+        """Return one small message for all events, or all rows where one row became two."""
         if any(isinstance(event, Split) for event in events):
             yield {"all": self.take_snapshot()}
             return
-        rows: dict[str, Checkpoint] = {}
+        rows: dict[str, Checkpoint] = {}  # in the order of their first commit, as siblings lie
+        gone: list[str] = []
         tags: dict[str, str | None] = {}
-        change: dict[str, Any] = {}
-        if any(isinstance(event, Pruned) for event in events):
-            rows, change["gone"] = self._close_ranks()
-        live = [event.text for event in events if isinstance(event, TokenAdded)]
         for event in events:
             if isinstance(event, Committed) and event.checkpoint in self.tree:
                 rows |= {i: self.tree[i] for i in (event.parent, event.checkpoint)}
             elif isinstance(event, Spilled) and event.checkpoint in self.tree:
                 rows[event.checkpoint] = self.tree[event.checkpoint]
+            elif isinstance(event, Pruned):
+                gone += event.checkpoints
+                for identifier in event.checkpoints:  # one that is back lies behind its siblings
+                    rows.pop(identifier, None)
             elif isinstance(event, Tagged):
                 tags[event.tag] = event.checkpoint
-        if rows:
-            change["rows"] = [self._row(c, self._lane(c)) for c in rows.values()]
-        if any(isinstance(event, Committed | Moved | Pruned) for event in events):
-            change["head"] = self.tree.head.id
-        if tags:
-            change["tags"] = tags
-        if live:
-            change["live"] = ["".join(live)[-_LIVE_CHARACTERS:], len(live)]
-        if change:
+        live = [event.text for event in events if isinstance(event, TokenAdded)]
+        has_moved = any(isinstance(event, Committed | Moved | Pruned) for event in events)
+        change = {
+            "gone": gone,
+            "rows": [self._row(checkpoint) for checkpoint in rows.values()],
+            "head": self.tree.head.id if has_moved else "",
+            "tags": tags,
+            "live": ["".join(live)[-_LIVE_CHARACTERS:], len(live)] if live else [],
+        }
+        if change := {name: value for name, value in change.items() if value}:
             yield change
 
     @stops_first
@@ -112,7 +112,7 @@ class Timeline(TreeWidget):
         return self.tree if self.chat is None else self.chat
 
     def draw_html(self) -> str:
-        """The tree as SVG."""
+        """Return the tree as SVG."""
         return draw_svg(self.tree)
 
     def _repr_mimebundle_(self, **options: Any) -> tuple[dict[Any, Any], dict[Any, Any]]:
@@ -154,23 +154,7 @@ class Timeline(TreeWidget):
             ],
         }
 
-    def _close_ranks(self) -> tuple[dict[str, Checkpoint], list[str]]:
-        """Rows that have another lane where others went, and those that are gone."""
-        before = self._lanes
-        rows = lay_out(self.tree)
-        self._lanes = {row.checkpoint.id: row.lane for row in rows}
-        gone = [i for i in before if i not in self._lanes]
-        moved = [row.checkpoint for row in rows if before.get(row.checkpoint.id) != row.lane]
-        return {checkpoint.id: checkpoint for checkpoint in moved}, gone
-
-    def _lane(self, checkpoint: Checkpoint) -> int:
-        parent = checkpoint.parent
-        if checkpoint.id not in self._lanes and parent is not None:
-            side = checkpoint is not parent.children[0]
-            self._lanes[checkpoint.id] = self._lanes.get(parent.id, 0) + side
-        return self._lanes.get(checkpoint.id, 0)
-
-    def _row(self, checkpoint: Checkpoint, lane: int) -> list[Any]:
+    def _row(self, checkpoint: Checkpoint) -> list[Any]:
         key = (checkpoint.id, len(checkpoint.tokens))
         if key not in self._labels:
             self._labels[key] = label(checkpoint)
@@ -178,10 +162,18 @@ class Timeline(TreeWidget):
         return [
             checkpoint.id,
             checkpoint.parent.id if checkpoint.parent else "",
-            lane,
             str(checkpoint.metadata.get("role", "")),
             self._labels[key],
             len(checkpoint.tokens),
             checkpoint.n_bytes,
             checkpoint.is_unfinished + 2 * spilled,
         ]
+
+
+def _in_order(root: Checkpoint) -> Iterator[Checkpoint]:
+    """Parents before their children, and siblings in their order."""
+    stack = [root]
+    while stack:
+        checkpoint = stack.pop()
+        yield checkpoint
+        stack.extend(reversed(checkpoint.children))

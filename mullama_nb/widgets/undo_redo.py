@@ -8,7 +8,8 @@ from typing import Any
 from ..history.chat import Chat
 from ..history.events import Event, Progress, TokenAdded
 from .actions import stops_first
-from .base import ChatWidget, front_end
+from .base import ChatWidget
+from .esm import front_end
 from .versions import versions
 
 __all__ = ["UndoRedo"]
@@ -29,11 +30,11 @@ class UndoRedo(ChatWidget):
         super().__init__(chat)
 
     def take_snapshot(self) -> dict[str, Any]:
-        """How many steps there are each way."""
+        """Return how many steps there are each way."""
         return self._steps()
 
     def changes(self, events: Sequence[Event]) -> Iterable[dict[str, Any]]:
-        """The steps anew, where they are others than before."""
+        """Return the steps, where they changed."""
         if all(isinstance(event, TokenAdded | Progress) for event in events):
             return
         steps = self._steps()
@@ -64,7 +65,7 @@ class UndoRedo(ChatWidget):
             self.chat.checkout(siblings[place])
 
     def draw_html(self) -> str:
-        """The steps in words."""
+        """Return the steps in words."""
         steps = self._steps()
         return (
             f"<p>undo {steps['undo']}, redo {steps['redo']}, "

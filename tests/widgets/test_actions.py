@@ -15,9 +15,9 @@ from mullama_nb.widgets.actions import call_action, ends_generation, stops_first
 
 KINDS = [getattr(widgets, name) for name in widgets.__all__]
 ACTIONS = [
-    pytest.param(method, id=f"{kind.__name__}-{name}")
+    pytest.param(getattr(kind, name), id=f"{kind.__name__}-{name}")
     for kind in KINDS
-    for name, method in inspect.getmembers(kind, inspect.isfunction)
+    for name in dir(kind)
     if name.startswith("do_")
 ]
 
@@ -49,9 +49,7 @@ FITTING = {
     "text": lambda value: isinstance(value, str),
     "n": is_int,
     "sure": lambda value: isinstance(value, bool),
-    "choose": lambda value: (
-        value is None or (isinstance(value, int) and not isinstance(value, bool))
-    ),
+    "choose": lambda value: value is None or is_int(value),
 }
 
 

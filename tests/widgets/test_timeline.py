@@ -10,7 +10,6 @@ import pytest
 from tiny_models import CHATML
 
 from mullama_nb import Chat
-from mullama_nb.history.drawing import lay_out
 from mullama_nb.history.events import Committed, Moved, Pruned, Tagged, TokenAdded
 from mullama_nb.widgets.timeline import Timeline
 
@@ -23,10 +22,18 @@ def chat(tiny: Callable[..., Any]) -> Chat:
     return chat
 
 
-def test_a_snapshot_has_the_layout_of_the_drawing(chat: Chat) -> None:
+def test_a_snapshot_has_parents_first_and_siblings_in_order(chat: Chat) -> None:
     snapshot = Timeline(chat).take_snapshot()
-    rows = lay_out(chat.tree)
-    assert [(r[0], r[2]) for r in snapshot["rows"]] == [(r.checkpoint.id, r.lane) for r in rows]
+    parents = {row[0]: row[1] for row in snapshot["rows"]}
+    everything = [chat.tree.root, *chat.tree]
+    assert parents == {c.id: c.parent.id if c.parent else "" for c in everything}
+    told: list[str] = []
+    for identifier, parent in parents.items():
+        assert parent in told or parent == ""
+        told.append(identifier)
+    for checkpoint in everything:
+        children = [child.id for child in checkpoint.children]
+        assert [i for i in told if parents[i] == checkpoint.id] == children
     assert snapshot["head"] == chat.head.id
     json.dumps(snapshot)
 
@@ -44,22 +51,29 @@ def test_changes_are_small(chat: Chat) -> None:
     assert [row[0] for row in change["rows"]] == [head.parent.id, head.id]
 
 
-def test_pruning_sends_what_is_gone_and_what_moved_alone(chat: Chat) -> None:
+def test_pruning_sends_what_is_gone_alone(chat: Chat) -> None:
     widget = Timeline(chat)
     first, second = chat.head.siblings
     chat.ask("b", max_tokens=2)
-    widget.take_snapshot()
-    before = {row.checkpoint.id: row.lane for row in lay_out(chat.tree)}
-    gone = [c.id for c in (first, *first.children)]
+    gone = (first.id, *(child.id for child in first.children))
     chat.tree.prune(first)
-    (change,) = widget.changes([Pruned(tuple(gone))])
-    after = {row.checkpoint.id: row.lane for row in lay_out(chat.tree)}
-    assert sorted(change["gone"]) == sorted(gone)
-    assert {row[0]: row[2] for row in change["rows"]} == {
-        i: lane for i, lane in after.items() if before[i] != lane
-    }
-    assert second.id in after
-    assert change["head"] == chat.head.id
+    assert list(widget.changes([Pruned(gone)])) == [{"gone": [*gone], "head": chat.head.id}]
+    assert second in chat.tree
+
+
+def test_what_came_back_lies_behind_its_siblings(chat: Chat) -> None:
+    first, second = chat.head.siblings
+    assert first.parent is not None
+    parent = first.parent.id
+    events = [
+        Committed(first.id, parent),
+        Pruned((first.id,)),
+        Committed(second.id, parent),
+        Committed(first.id, parent),
+    ]
+    (change,) = Timeline(chat).changes(events)
+    assert change["gone"] == [first.id]
+    assert [row[0] for row in change["rows"]] == [parent, second.id, first.id]
 
 
 def test_a_card_says_what_a_row_has_no_room_for(chat: Chat) -> None:

@@ -1,0 +1,119 @@
+// @ts-check
+// A front end with one state for each model and any number of views drawn from it.
+
+import { element } from "./dom.js";
+import { holdPresses } from "./presses.js";
+import { tellOfViews } from "./views.js";
+
+/** @import { Model, Traits } from "./kernel.js" */
+
+/**
+ * @template Change
+ * @typedef {object} View
+ * @property {(change: Change | null) => void} update called after each change; null: a new state
+ * @property {() => void} [destroy]
+ */
+
+/**
+ * @template Snapshot, State, Change
+ * @template {Traits} T
+ * @typedef {object} Parts
+ * @property {(snapshot: Partial<Snapshot>) => State} start
+ * @property {(state: State, change: Change) => State | null} apply
+ *   changes the state, or gives a new one; null where the change does not fit, so that a snapshot
+ *   has to be taken
+ * @property {(body: HTMLElement, scope: { model: Model<T>, state: () => State }) => View<Change>} draw
+ */
+
+/**
+ * What the kernel sends.
+ *
+ * @typedef {{ kind: "shown" }} Shown asks how many views there are
+ * @typedef {{ kind: "snapshot", snapshot: any }} NewSnapshot
+ * @typedef {{ kind: "change", number: number } & any} NewChange
+ */
+
+/**
+ * Use it as `export default define({ start, apply, draw })`.
+ *
+ * @template Snapshot, State, Change
+ * @template {Traits} T
+ * @param {Parts<Snapshot, State, Change, T>} parts
+ */
+export function define({ start, apply, draw }) {
+  return () => {
+    /** @type {State} */
+    let state;
+    let number = 0; // of the latest change that the state has
+    /** @type {ReturnType<typeof tellOfViews>} */
+    let told;
+    /** @type {Set<View<Change>>} */
+    const views = new Set();
+    /** @param {Change | null} change */
+    const update = (change) => views.forEach((view) => view.update(change));
+    /** @param {Partial<Snapshot> & { number?: number }} snapshot */
+    const load = (snapshot) => {
+      number = snapshot.number ?? 0;
+      state = start(snapshot);
+      update(null);
+    };
+    return {
+      /** @param {{ model: Model<T> }} scope */
+      initialize({ model }) {
+        load(model.get("snapshot") ?? {});
+        told = tellOfViews(model, views);
+        /** @param {Shown | NewSnapshot | NewChange} message */
+        const receive = (message) => {
+          if (message.kind === "shown") return told.tellSoon();
+          if (message.kind === "snapshot") return load(message.snapshot);
+          if (message.kind !== "change" || message.number <= number) return;
+          const next = message.number === number + 1 ? apply(state, message) : null;
+          if (next === null) return model.send({ kind: "resync" }); // one was lost, or does not fit
+          number = message.number;
+          state = next;
+          update(message);
+        };
+        model.on("msg:custom", receive);
+        return () => {
+          told.end();
+          model.off("msg:custom", receive);
+        };
+      },
+      /** @param {{ model: Model<T>, el: HTMLElement }} scope */
+      render({ model, el }) {
+        const { body, end } = frame(model, el);
+        const view = draw(body, { model, state: () => state });
+        views.add(view);
+        view.update(null);
+        if (views.size === 1) told.tell();
+        return () => {
+          views.delete(view);
+          if (!views.size) told.tellSoon();
+          end();
+          view.destroy?.();
+        };
+      },
+    };
+  };
+}
+
+/**
+ * Where a view draws, below the error of the last action.
+ *
+ * @param {Pick<Model, "get" | "on" | "off">} model
+ * @param {HTMLElement} el
+ */
+function frame(model, el) {
+  const banner = element("div", { class: "mullama-error", role: "alert", hidden: true });
+  const body = element("div", { class: "mullama-body" });
+  el.classList.add("mullama");
+  el.replaceChildren(banner, body);
+  holdPresses(el);
+  const warn = () => {
+    banner.textContent = model.get("error");
+    banner.hidden = !banner.textContent;
+  };
+  warn();
+  model.on("change:error", warn);
+  return { body, end: () => model.off("change:error", warn) };
+}

@@ -1,0 +1,158 @@
+// @ts-check
+// Several answers to one question, growing side by side.
+
+import { define } from "./define.js";
+import { element, onEnter, renew } from "./dom.js";
+import { plural } from "./format.js";
+import { send, stop } from "./kernel.js";
+
+/** @import { ChatTraits, Model } from "./kernel.js" */
+
+/**
+ * An answer that is whole, and what became of it.
+ *
+ * @typedef {object} Answer
+ * @property {string} id
+ * @property {string} finish_reason
+ * @property {number} tokens
+ * @property {boolean} is_there
+ * @property {boolean} is_kept
+ */
+
+/**
+ * What each answer says so far, as HTML, and those that are whole.
+ *
+ * @typedef {{ texts: string[], answers: Answer[] }} State
+ */
+
+/**
+ * New text has its place in the answer's HTML, behind which everything is replaced.
+ *
+ * @typedef {object} Change
+ * @property {boolean} [begins] another exploration
+ * @property {[branch: number, at: number, html: string][]} [texts]
+ * @property {Answer[]} [answers]
+ */
+
+/** @type {Record<string, string>} */
+const ENDS = { stop: "", length: "cut off", stopped: "stopped" };
+
+/** @param {Partial<State>} snapshot @returns {State} */
+function start({ texts = [], answers = [] }) {
+  return { texts, answers };
+}
+
+/**
+ * @param {State} state
+ * @param {Change} change
+ */
+function apply(state, change) {
+  const next = change.begins ? start({}) : state;
+  for (const [branch, at, html] of change.texts ?? []) {
+    next.texts[branch] = (next.texts[branch] ?? "").slice(0, at) + html;
+  }
+  if (change.answers) next.answers = change.answers;
+  return next;
+}
+
+/**
+ * @param {HTMLElement} body
+ * @param {{ model: Model<ChatTraits>, state: () => State }} scope
+ */
+function draw(body, { model, state }) {
+  const question = {
+    rows: 1,
+    "aria-label": "Question",
+    placeholder: "Ask for several answers, or leave empty for the last question",
+  };
+  const box = onEnter(element("textarea", question), explore);
+  const number = { "aria-label": "Number of answers", title: "Number of answers" };
+  const count = element("input", { type: "number", min: 2, max: 16, value: 4, ...number });
+  const main = { type: "button", class: "mullama-main", onclick: explore };
+  const go = element("button", main, "Explore");
+  const halt = element("button", { type: "button", onclick: () => stop(model) }, "Stop");
+  const grid = element("div", { class: "mullama-answers", role: "list", "aria-label": "Answers" });
+  body.classList.add("mullama-explorer");
+  body.append(element("div", { class: "mullama-ask" }, box, count, go, halt), grid);
+  /** @type {ReturnType<typeof drawAnswer>[]} */
+  const cards = [];
+
+  function explore() {
+    if (model.get("is_busy")) return;
+    send(model, "explore", { text: box.value.trim(), n: Number(count.value) });
+  }
+  function update() {
+    const { texts, answers } = state();
+    const isBusy = model.get("is_busy");
+    go.disabled = isBusy;
+    halt.disabled = !(isBusy || model.get("in_cell") || texts.length > answers.length);
+    const n = Math.max(texts.length, answers.length);
+    while (cards.length > n) cards.pop()?.node.remove();
+    while (cards.length < n) {
+      const card = drawAnswer(model, cards.length);
+      cards.push(card);
+      grid.append(card.node);
+    }
+    const left = answers.filter((answer) => answer.is_there).length;
+    cards.forEach((card, branch) => card.update(texts[branch] ?? "", answers[branch], left));
+  }
+  model.on("change:is_busy change:in_cell", update);
+  return { update, destroy: () => model.off("change:is_busy change:in_cell", update) };
+}
+
+/**
+ * @param {Model<ChatTraits>} model
+ * @param {number} branch
+ */
+function drawAnswer(model, branch) {
+  /** @type {Answer | undefined} */
+  let answer;
+  const text = element("div", { class: "mullama-text", tabindex: 0 });
+  /**
+   * @param {string} label
+   * @param {string} title
+   * @param {string} action
+   */
+  const button = (label, title, action) => {
+    const name = `${title} (answer ${branch + 1})`;
+    const onclick = () => {
+      if (answer) send(model, action, { checkpoint: answer.id });
+    };
+    return element("button", { type: "button", title, "aria-label": name, onclick }, label);
+  };
+  const keep = button("Keep", "Go on from this answer", "keep");
+  const drop = button("Drop others", "Keep this answer and remove the others", "drop_others");
+  const note = element("span", { class: "mullama-note" });
+  const tools = element("div", { class: "mullama-answer-tools" }, keep, drop, note);
+  const name = { role: "listitem", "aria-label": `Answer ${branch + 1}` };
+  const node = element("div", { class: "mullama-answer", ...name }, text, tools);
+  /**
+   * @param {string} html
+   * @param {Answer | undefined} found
+   * @param {number} n answers that are left
+   */
+  function update(html, found, n) {
+    answer = found;
+    const follows = text.scrollHeight - text.scrollTop - text.clientHeight < 24;
+    renew(text, html);
+    if (!answer && follows) text.scrollTop = text.scrollHeight;
+    node.setAttribute("aria-busy", String(!answer));
+    node.classList.toggle("kept", Boolean(answer?.is_kept));
+    node.classList.toggle("gone", answer?.is_there === false);
+    keep.hidden = drop.hidden = !answer?.is_there;
+    keep.disabled = Boolean(answer?.is_kept);
+    keep.textContent = answer?.is_kept ? "Kept" : "Keep";
+    drop.disabled = n < 2;
+    note.textContent = answer ? noteOn(answer) : "…";
+  }
+  return { node, update };
+}
+
+/** How long an answer is and how it ended. @param {Answer} answer */
+function noteOn({ is_there, tokens, finish_reason }) {
+  if (!is_there) return "dropped";
+  const end = ENDS[finish_reason] ?? finish_reason;
+  return [plural(tokens, "token"), end].filter(Boolean).join(", ");
+}
+
+export default define({ start, apply, draw });

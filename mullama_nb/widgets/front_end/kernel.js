@@ -1,0 +1,47 @@
+// @ts-check
+// What a view says to the kernel.
+
+/**
+ * What every widget tells its views; those on a tree and on a chat tell more.
+ *
+ * @typedef {{ error: string, snapshot: any }} Traits
+ * @typedef {Traits & { in_cell: boolean }} TreeTraits
+ * @typedef {TreeTraits & { is_busy: boolean }} ChatTraits
+ */
+
+/**
+ * The model of a widget, as anywidget hands it over; `widget_manager` is undocumented.
+ *
+ * @template {Traits} [T=Traits]
+ * @typedef {object} Model
+ * @property {<Name extends keyof T>(name: Name) => T[Name]} get
+ * @property {(message: object) => void} send
+ * @property {(names: string, listener: (message: any) => void) => void} on
+ * @property {(names: string, listener: (message: any) => void) => void} off
+ * @property {{ kernel?: { interrupt?: () => Promise<void> } }} [widget_manager]
+ */
+
+/**
+ * Ask for an action: `do_<action>` of the widget gets the arguments, by name.
+ *
+ * @param {Pick<Model, "send">} model
+ * @param {string} action
+ * @param {Record<string, string | number | boolean>} [args]
+ */
+export function send(model, action, args = {}) {
+  model.send({ ...args, kind: "do", action });
+}
+
+/**
+ * Stop generation. Where the kernel keeps messages waiting until a cell has ended, interrupt it,
+ * but not beside a message that it heeds: an interrupt as the cell ends would lose its reply.
+ *
+ * @param {Model<TreeTraits>} model
+ */
+export function stop(model) {
+  model.send({ kind: "stop" });
+  const kernel = model.widget_manager?.kernel;
+  setTimeout(() => {
+    if (model.get("in_cell")) kernel?.interrupt?.()?.catch?.(() => {});
+  }, 400);
+}

@@ -1,0 +1,57 @@
+// @ts-check
+// Buttons that take a chat back and forth.
+
+import { define } from "./define.js";
+import { button, element } from "./dom.js";
+import { send } from "./kernel.js";
+
+/** @import { ChatTraits, Model } from "./kernel.js" */
+
+/**
+ * How many steps there are each way, and which of its versions the last message is; a snapshot, and
+ * each change.
+ *
+ * @typedef {object} Steps
+ * @property {number} undo
+ * @property {number} redo
+ * @property {number} sibling counted from 1
+ * @property {number} siblings
+ * @property {boolean} answered whether there is an answer to give again
+ */
+
+/** @type {Steps} */
+const NONE = { undo: 0, redo: 0, sibling: 1, siblings: 1, answered: false };
+
+/**
+ * @param {HTMLElement} body
+ * @param {{ model: Model<ChatTraits>, state: () => Steps }} scope
+ */
+function draw(body, { model, state }) {
+  const undo = button("Undo", "Undo", () => send(model, "undo"));
+  const redo = button("Redo", "Redo", () => send(model, "redo"));
+  const again = button("Regenerate", "Answer again", () => send(model, "regenerate"));
+  const left = button("‹", "Previous version", () => send(model, "sibling", { step: -1 }));
+  const right = button("›", "Next version", () => send(model, "sibling", { step: 1 }));
+  const place = element("span", { class: "mullama-place", "aria-live": "polite" });
+  const attributes = { class: "mullama-steps", role: "toolbar", "aria-label": "Undo and redo" };
+  body.append(element("div", attributes, undo, redo, again, left, place, right));
+  return {
+    update() {
+      const steps = state();
+      undo.textContent = `Undo ${steps.undo || ""}`.trim();
+      redo.textContent = `Redo ${steps.redo || ""}`.trim();
+      undo.disabled = !steps.undo;
+      redo.disabled = !steps.redo;
+      again.disabled = !steps.answered;
+      place.textContent = `${steps.sibling}/${steps.siblings}`;
+      left.disabled = steps.sibling <= 1;
+      right.disabled = steps.sibling >= steps.siblings;
+    },
+  };
+}
+
+export default define({
+  start: (/** @type {Partial<Steps>} */ snapshot) => ({ ...NONE, ...snapshot }),
+  apply: (/** @type {Steps} */ _, /** @type {Steps} */ change) => change,
+  draw,
+});
