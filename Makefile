@@ -43,10 +43,13 @@ help: ## List these commands
 lab: $(VENV)/lab.done ## Open the quickstart and the timeline in JupyterLab
 	$(BIN)/jupyter lab $(LAB_ARGS) notebooks/lessons.jupyterlab-workspace
 
+# Browsers and kernels wait a good deal, and each test's contexts take few threads.
+AT_ONCE := -n auto --maxprocesses 4
+
 test: $(VENV)/test.done $(VENV)/browser.done ## Run the tests, then every notebook against its saved outputs
-	$(BIN)/pytest tests
-	$(if $(wildcard notebooks/*.ipynb),PYTHONPATH=tests $(BIN)/pytest -p hang_guard --nbval \
-	  --nbval-current-env --nbval-kernel-startup-timeout 600 notebooks)
+	$(BIN)/pytest $(AT_ONCE) --dist worksteal tests
+	$(if $(wildcard notebooks/*.ipynb),PYTHONPATH=tests $(BIN)/pytest $(AT_ONCE) --dist loadfile \
+	  -p hang_guard --nbval --nbval-current-env --nbval-kernel-startup-timeout 600 notebooks)
 
 test-busy: $(VENV)/test.done $(VENV)/browser.done ## Run all of that beside two busy loops
 	$(BIN)/python tools/busy.py $(MAKE) test

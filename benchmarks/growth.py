@@ -4,8 +4,8 @@ Each step is done behind 100, 1,000 and 10,000 checkpoints, segments or names (f
 ``--quick``), with a model of two layers whose decoding costs next to nothing. Shown is the fastest
 of several; ``exponent`` is the slope of a line through the logarithms: 0 for what does not depend
 on n, 1 for what grows with it. Autosaving is measured by what it writes, too. What ``ask`` does
-beside decoding is the processor time of the thread that asks; n counts messages there, a tenth of
-the others'.
+beside decoding is the processor time of the thread that asks; n counts messages there, one for
+every 25 of the others.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ def _measured(sizes: Sequence[int]) -> Figures:
             for case, figure in (
                 *_tree_figures(model, n),
                 *_chat_figures(model, n, folder / "chat"),
-                *_ask_figures(model, max(2, n // 20)),
+                *_ask_figures(model, max(2, n // 50)),
                 *_store_figures(n, folder / "store"),
                 *_name_figures(model, n, folder / "names"),
             ):
