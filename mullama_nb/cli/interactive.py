@@ -132,7 +132,7 @@ class Conversation:
         n_turns = self.chat.undo_steps
         if self._checkpoint_dir is not None and n_turns % self._checkpoint_interval == 0:
             path = self._checkpoint_dir / f"turn-{n_turns}.session"
-            info = self.chat.context.save_session(path)
+            info = self.chat.save_session(path)
             note(f"turn {n_turns} saved to {path.name}, {size(info.n_bytes)}")
 
     # -- commands ----------------------------------------------------------------------------

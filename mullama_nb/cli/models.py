@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -12,11 +11,9 @@ from click.shell_completion import CompletionItem
 from ..engine.locate import known_models
 from ..engine.model import Model
 from ..engine.params import KV_CACHE_TYPES
-from ..history.chat import Chat
-from ..history.recognise import recognise_messages
 from .console import loading_shown
 
-__all__ = ["chat_options", "complete_model", "load_model", "load_session_file", "understand"]
+__all__ = ["chat_options", "complete_model", "load_model"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -52,29 +49,3 @@ def load_model(name: str, *, verbose: bool = False) -> Model:
     """Load a model, with a bar if that takes long."""
     with loading_shown(f"loading {name}") as progress:
         return Model.load(name, verbose=verbose, progress=progress)
-
-
-def load_session_file(chat: Chat, path: Path) -> bool:
-    """Make a chat go on where a session file was.
-
-    Returns
-    -------
-    bool
-        Whether the file holds a conversation in the model's template; else it is plain text.
-    """
-    chat.context.load_session(path)
-    return understand(chat)
-
-
-def understand(chat: Chat) -> bool:
-    """Have a chat know who said what its context holds; whether that is a conversation."""
-    messages = recognise_messages(chat.model, chat.context.text())
-    if messages is None:
-        chat.tree.commit(source="session")
-        return False
-    last = messages[-1]
-    notes: dict[str, Any] = {"role": last["role"], "message": last, "history": messages}
-    if last["role"] == "assistant":
-        notes["finish_reason"] = "stop"
-    chat.tree.commit(**notes)
-    return True

@@ -9,12 +9,11 @@ from typing import Any
 
 import click
 
-from ..errors import ParameterError
 from ..history.chat import Chat
 from ..history.turn import Turn
 from .console import evaluating_shown, note, speaking_plainly
 from .interactive import Conversation
-from .models import chat_options, complete_model, load_model, load_session_file
+from .models import chat_options, complete_model, load_model
 
 __all__ = ["open_chat", "run"]
 
@@ -74,18 +73,19 @@ def run(
             raise click.UsageError("there was no prompt on stdin")
     with speaking_plainly():
         chat = open_chat(model, system, verbose=verbose, **options)
-        is_chat = load_session is None or load_session_file(chat, load_session)
         if load_session is not None:
-            note(f"{chat.context.token_count():,} tokens restored from {load_session.name}")
+            info = chat.load_session(load_session)
+            note(f"{info.n_tokens:,} tokens restored from {load_session.name}")
         interrupted = False
         if interactive:
             Conversation(chat, max_tokens, checkpoint_dir, checkpoint_interval).hold(prompt)
-        elif prompt is not None and is_chat:
-            interrupted = _answer(chat, prompt, max_tokens, as_json=as_json)
         elif prompt is not None:
-            interrupted = _continue(chat, prompt, max_tokens, as_json=as_json)
+            is_text = load_session is not None and not chat.turns
+            answer = _continue if is_text else _answer
+            interrupted = answer(chat, prompt, max_tokens, as_json=as_json)
         if save_session is not None:
-            _save(chat, save_session)
+            info = chat.save_session(save_session)
+            note(f"{info.n_tokens:,} tokens saved to {save_session.name}, {info.n_bytes:,} bytes")
     if interrupted:
         sys.exit(_INTERRUPTED)
 
@@ -155,16 +155,3 @@ def _described(turn: Turn | None) -> dict[str, Any]:
         "model": turn.chat.model.name,
         "sampling": turn.checkpoint.metadata.get("sampling", {}),
     }
-
-
-def _save(chat: Chat, path: Path) -> None:
-    if not chat.context.token_count():
-        if chat.system is None:
-            raise ParameterError("there is nothing to save: give --system or a prompt")
-        message = {"role": "system", "content": chat.system}
-        chat.context.evaluate(
-            chat.model.apply_chat_template([message], add_generation_prompt=False)
-        )
-        chat.tree.commit(role="system", message=message)
-    info = chat.context.save_session(path)
-    note(f"{info.n_tokens:,} tokens saved to {path.name}, {info.n_bytes:,} bytes")

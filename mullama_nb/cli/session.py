@@ -30,7 +30,7 @@ from ..state.session_info import inspect_session
 from .console import note, speaking_plainly
 from .interactive import Conversation
 from .listing import as_dict, print_sessions
-from .models import complete_model, load_model, understand
+from .models import complete_model, load_model
 
 __all__ = ["session"]
 
@@ -232,9 +232,7 @@ def _opened(store: SessionStore, name: str, model: str | None) -> Chat:
     if info.kind == "chat":
         return Chat.open(name, model=loaded, folder=store.folder)
     manager = SessionManager(loaded, store.folder, _params(info.settings, info.n_ctx))
-    chat = Chat(manager.load(name))
-    understand(chat)
-    return chat
+    return Chat(manager.load(name))
 
 
 def _params(settings: Mapping[str, Any], n_ctx: int | None) -> ContextParams:

@@ -40,7 +40,8 @@ class Chat(ChatKeeping):
     Parameters
     ----------
     model : str, path, Model or Context
-        A name as ``Model.load`` takes it, or what it has made. A context must be empty.
+        A name as ``Model.load`` takes it, or what it has made. A context may hold a conversation,
+        whose messages are read back by the model's chat template.
     system : str, optional
         The system message.
     tools : sequence of mapping, optional

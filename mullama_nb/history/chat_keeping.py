@@ -10,10 +10,12 @@ from ..engine.chat_template import Message
 from ..engine.context import Context
 from ..engine.model import Model
 from ..sessions.store import SessionStore
+from ..state.session_info import SessionInfo
 from .chat_moves import ChatMoves
 from .conversation import checked_messages
 from .opening import open_chat, open_or_create
 from .options import lists_new_chat, lists_open
+from .recover import recover_messages
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -66,7 +68,74 @@ class ChatKeeping(ChatMoves):
             else:
                 self._conversation.say([message])
 
-    # -- keep --------------------------------------------------------------------------------
+    # -- session files -----------------------------------------------------------------------
+
+    def save_session(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        include_logits: bool = True,
+        window_only: bool = False,
+    ) -> SessionInfo:
+        """Save the conversation up to the head to a file from which it goes on exactly.
+
+        Where nothing was said yet the file holds the system message. To keep the whole tree, with
+        its other branches and tags, there is :meth:`save`.
+
+        Parameters
+        ----------
+        path : str or path
+        include_logits, window_only : bool
+            As for ``Context.save_session``.
+
+        Raises
+        ------
+        HistoryError
+            When there is nothing to save.
+        SessionWriteError
+            When the file cannot be written.
+        """
+        with self.tree.turn():
+            if not self.context.token_count():
+                self._conversation.say_system()
+            return self.context.save_session(
+                path, include_logits=include_logits, window_only=window_only
+            )
+
+    def load_session(self, path: str | os.PathLike[str]) -> SessionInfo:
+        """Go on where a session file was; what the chat held before remains as other branches.
+
+        The messages are read back out of what the file holds by the model's chat template. Of
+        plain text there are none: it is a checkpoint, and ``context.generate`` goes on with it.
+
+        Parameters
+        ----------
+        path : str or path
+            As :meth:`save_session`, ``Context.save_session`` or llama.cpp wrote it.
+
+        Raises
+        ------
+        SessionNotFoundError, SessionFormatError, SessionMismatchError
+            As for ``Context.load_session``; also when the chat has another system message than the
+            conversation. The chat is as it was.
+
+        Warns
+        -----
+        InexactWarning, UnverifiedWarning
+            As for ``Context.load_session``.
+        """
+        self._stop_others()
+        with self.tree.turn(), self.tree.operation(), self.tree.or_back(whatever=True):
+            self.tree.settle()
+            try:
+                info = self.context.load_session(path)
+            finally:  # its warnings may be errors
+                if self.tree.uncommitted:
+                    self.tree.commit(source="session")
+            recover_messages(self.tree, self.system, self.tools)
+            return info
+
+    # -- under a name ------------------------------------------------------------------------
 
     def save(
         self,

@@ -20,6 +20,7 @@ from .conversation import Conversation
 from .options import CONTEXT_OPTIONS, N_CTX, SAMPLING_OPTIONS, check_names, lists_chat, pick
 from .paths import Redo, Totals
 from .persistence import Saves
+from .recover import recover_messages
 from .transcript import export
 from .tree import CheckpointTree, check_steps
 from .turn import Turn, begins_turn, token_place, turns_back, turns_on_path
@@ -60,6 +61,8 @@ class ChatMoves(Live):
         self.context = _make_context(model, pick(options, CONTEXT_OPTIONS))
         self.tree = CheckpointTree(self.context, max_bytes=max_bytes)
         self._conversation = Conversation(self.tree, system, tools)
+        if not self.tree.head.is_root:  # a context that holds a conversation already
+            recover_messages(self.tree, system, tools)
         self._turns_behind = Totals(self._conversation.step_back)
         self._turns_ahead = Totals(_step_ahead)
         self.saves = Saves(self)

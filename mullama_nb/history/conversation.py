@@ -22,6 +22,8 @@ from .turn import begins_turn, message_parts, message_text, messages_on, turns_o
 
 __all__ = ["Conversation", "Said", "as_messages", "checked_messages"]
 
+_PROBE = {"role": "user", "content": "?"}
+
 
 @dataclass(frozen=True)
 class Said:
@@ -78,13 +80,12 @@ class Conversation:
             self._check_system({"role": "system", "content": system})
 
     def _check_system(self, system: Message) -> None:
-        probe = {"role": "user", "content": "?"}
         try:
-            without = self._render([probe])
+            without = self._render([_PROBE])
         except ChatTemplateError:
             return  # it is refused for another reason, which ask() will say
         try:
-            prompt = self._render([system, probe])
+            prompt = self._render([system, _PROBE])
         except ChatTemplateError as error:
             raise ChatTemplateError(
                 f"{error}. Without a system message it does not: put the text into the first "
@@ -167,6 +168,28 @@ class Conversation:
             tree.commit(allow_empty=True, **notes)
         n_again = 0 if keep >= n_held else min(n_held - keep, self._n_tokens(before) - used)
         return Said(keep - n_system, len(rest) + n_system, max(0, n_again))
+
+    def say_system(self) -> None:
+        """Evaluate and commit the system message alone; a question may follow.
+
+        Raises
+        ------
+        HistoryError
+            When there is none, or the template lets none stand alone.
+        """
+        if self.system is None:
+            raise HistoryError(
+                "there is nothing to save: ask() something, or give the chat a system message"
+            )
+        system = {"role": "system", "content": self.system}
+        tree = self._tree
+        with tree.operation(), tree.or_back():
+            self._say_system([system], self._render([system, _PROBE]))
+            if tree.head.is_root:
+                raise HistoryError(
+                    f"the chat template of {self._model.name!r} lets no system message stand "
+                    "alone, so there is nothing to save yet: ask() something"
+                )
 
     def _say_system(self, system: Sequence[Message], prompt: ChatPrompt) -> int:
         """Give the system message a checkpoint of its own if the template lets it stand alone.

@@ -266,7 +266,13 @@ class SessionManager(SessionFolder, Live):
             context.load_session(path)
             return self.save(name, context)
 
-    def export(self, session_id: str, path: str | os.PathLike[str] | None = None) -> SessionInfo:
+    def export(
+        self,
+        session_id: str,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        window_only: bool = False,
+    ) -> SessionInfo:
         """Write a session as a single file, which llama.cpp loads, too.
 
         Parameters
@@ -274,10 +280,13 @@ class SessionManager(SessionFolder, Live):
         session_id : str
         path : str or path, optional
             None: the name with the ending ``.session`` in the present folder.
+        window_only : bool
+            As for ``Context.save_session``.
         """
         name = self._existing(session_id)
+        path = f"{name}{_ENDING}" if path is None else path
         with self.load(name) as context:
-            return context.save_session(f"{name}{_ENDING}" if path is None else path)
+            return context.save_session(path, window_only=window_only)
 
     # -- change ------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from cli_process import Run
+from tiny_models import make_model
 
 from mullama_nb import Chat, Context, ContextParams, Model, SessionManager, inspect_session
 
@@ -66,6 +67,24 @@ def test_a_session_goes_out_as_a_file_and_comes_back(
     n_tokens = inspect_session(tmp_path / "out.session").n_tokens
     entry = json.loads(run(*store, "show", "again", "--json").stdout)
     assert (entry["tokens"], entry["kv_cache_type"]) == (n_tokens, "q8_0")
+
+
+def test_what_a_sliding_window_does_not_see_is_left_out(run: Run, tmp_path: Path) -> None:
+    path = make_model(tmp_path / "window.gguf", "gemma3")
+    manager = SessionManager(Model.load(path), tmp_path / "store", ContextParams(n_ctx=1024))
+    manager.create_session("long", "tide " * 200).close()
+    sizes = []
+    for name, options in (("all", ()), ("window", ("--window-only",))):
+        done = run(
+            *("session", "--folder", "store", "export", "long", f"{name}.session"),
+            *("--model", "./window.gguf", *options),
+        )
+        assert done.returncode == 0, done.stderr
+        info = inspect_session(tmp_path / f"{name}.session")
+        assert f"{info.n_tokens:,} tokens written to {name}.session" in done.stderr
+        sizes.append(info.n_bytes)
+    assert sizes[1] < sizes[0] - 100 * 64
+    assert manager.export("long", tmp_path / "w", window_only=True).n_bytes == sizes[1]
 
 
 def test_a_session_is_loaded_and_talked_to(run: Run, folder: Path) -> None:

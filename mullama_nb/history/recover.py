@@ -1,0 +1,160 @@
+"""Reading the messages back out of a rendered conversation, by the model's own chat template."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ..engine.chat_template import Message
+from ..engine.model import Model
+from ..errors import ChatTemplateError, SessionMismatchError, shown
+from .tree import CheckpointTree
+
+__all__ = ["read_messages", "recover_messages"]
+
+_MARK = "\ud800"  # stands before a control token; decoding makes none
+_NEVER = "\ud801"
+
+_SYSTEM, _USER, _ASSISTANT, _NEXT = "\ufdd8S", "\ufdd8U", "\ufdd8A", "\ufdd8N"
+
+
+def recover_messages(
+    tree: CheckpointTree, system: str | None, tools: Sequence[Mapping[str, Any]] | None
+) -> list[dict[str, Any]]:
+    """Read the messages that the context holds, and note them at the head.
+
+    Parameters
+    ----------
+    tree : CheckpointTree
+        Its head, a child of the root, holds what another context has evaluated.
+    system, tools
+        The chat's.
+
+    Returns
+    -------
+    list of dict
+        Empty when the text is no conversation in the model's template.
+
+    Raises
+    ------
+    SessionMismatchError
+        When the conversation has not the chat's system message.
+    """
+    messages = read_messages(tree.context.model, tree.context.tokens, tools)
+    if not messages:
+        return []
+    first, last = messages[0], messages[-1]
+    theirs = first["content"] if first["role"] == "system" else None
+    if system is not None and theirs != system:
+        raise SessionMismatchError(
+            f"the conversation has {_quoted(theirs)}, and the chat {_quoted(system)}: a session "
+            "brings its own system message, so make the chat without one"
+        )
+    notes = {"role": last["role"], "message": last, "history": messages}
+    if last["role"] == "assistant":
+        notes["finish_reason"] = "stop"
+    tree.commit(**notes)
+    return messages
+
+
+def _quoted(system: str | None) -> str:
+    return "no system message" if system is None else f"the system message {shown(repr(system))}"
+
+
+def read_messages(
+    model: Model, tokens: Sequence[int], tools: Sequence[Mapping[str, Any]] | None = None
+) -> list[dict[str, Any]] | None:
+    """Return the messages that tokens render, such as those of a context which loaded a session.
+
+    What the template puts between two messages is found by rendering a probe, and what was found
+    is rendered again: only messages that give the text are taken. Control tokens that somebody
+    typed are text, and separate no messages.
+
+    Parameters
+    ----------
+    model : Model
+    tokens : sequence of int
+    tools : sequence of mapping, optional
+        What the template was told of tools.
+
+    Returns
+    -------
+    list of dict or None
+        None when the tokens are no conversation in this model's template.
+    """
+    text = _spelled(model, tokens)
+
+    def render(*messages: Message, asks: bool = True) -> str:
+        told = {} if tools is None else {"tools": [*tools]}
+        prompt = model.apply_chat_template(messages, add_generation_prompt=asks, **told)
+        return _spelled(model, prompt.tokens)
+
+    try:
+        joints = _joints(render)
+        messages = [] if joints is None else _split(text, joints)
+        if not messages:
+            return None
+        again = render(*messages, asks=messages[-1]["role"] == "user")
+    except ChatTemplateError:
+        return None
+    is_same = again.replace(_MARK, "").startswith(text.replace(_MARK, ""))
+    return messages if is_same else None
+
+
+def _spelled(model: Model, tokens: Sequence[int]) -> str:
+    """The text of tokens, with a mark before each control token that tells it from typed text."""
+    parts: list[str] = []
+    vocabulary = model.vocabulary
+    for is_control, group in itertools.groupby(tokens, vocabulary.is_control):
+        if is_control:
+            parts += [_MARK + vocabulary.text(token) for token in group]
+        else:
+            parts.append(b"".join(map(vocabulary.piece, group)).decode("utf-8", "replace"))
+    return "".join(parts)
+
+
+def _joints(render: Callable[..., str]) -> dict[tuple[str, str], str] | None:
+    """What stands between two roles; an empty role is the beginning or the end."""
+    system, user = {"role": "system", "content": _SYSTEM}, {"role": "user", "content": _USER}
+    answer, following = {"role": "assistant", "content": _ASSISTANT}, {**user, "content": _NEXT}
+    try:
+        start, rest = render(user, answer, following).split(_USER)
+        to_answer, rest = rest.split(_ASSISTANT)
+        to_user = rest.split(_NEXT)[0]
+        joints = {
+            ("", "user"): start,
+            ("user", "assistant"): to_answer,
+            ("assistant", "user"): to_user,
+            ("assistant", ""): render(user, answer, asks=False).split(_ASSISTANT)[1],
+        }
+    except ValueError:
+        return None  # a template that says a message twice, or changes it
+    with contextlib.suppress(ChatTemplateError, ValueError):  # no system message, or none alone
+        start, rest = render(system, user).split(_SYSTEM)
+        joints["", "system"] = start
+        joints["system", "user"] = rest.split(_USER)[0]
+        joints["system", ""] = render(system, asks=False).split(_SYSTEM)[1]
+    return joints
+
+
+def _split(text: str, joints: dict[tuple[str, str], str]) -> list[dict[str, Any]]:
+    follows = {"system": "user", "user": "assistant", "assistant": "user"}
+    role = next((r for r in ("system", "user") if _begins(text, joints.get(("", r)))), None)
+    if role is None:
+        return []
+    rest, messages = text[len(joints["", role]) :], []
+    while True:
+        content, joint, after = rest.partition(joints.get((role, follows[role])) or _NEVER)
+        if not joint:
+            content = content.removesuffix(joints.get((role, ""), ""))
+        if content or joint:
+            messages.append({"role": role, "content": content.replace(_MARK, "")})
+        if not joint:
+            return messages
+        role, rest = follows[role], after
+
+
+def _begins(text: str, beginning: str | None) -> bool:
+    return beginning is not None and text.startswith(beginning)
