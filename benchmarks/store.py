@@ -18,8 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mullama_nb import Context, ContextParams, Model, SessionManager
-from mullama_nb.engine.kv import kv_bytes_per_token
+from mullama_nb import Context, ContextParams, Model, SessionManager, kv_bytes_per_token
 from mullama_nb.sessions.states import resume
 from mullama_nb.sessions.store import SessionStore
 

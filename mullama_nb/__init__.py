@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .engine.context import Context, TokenProbability
     from .engine.generation import Completion, Token
+    from .engine.kv import kv_bytes_per_token, predict_session_bytes
     from .engine.model import Model
     from .engine.params import ContextParams, SamplingParams
     from .errors import MullamaError, MullamaWarning, SessionError
@@ -36,6 +37,8 @@ _PLACES = {
     "TokenProbability": ".engine.context",
     "Turn": ".history.turn",
     "inspect_session": ".state.session_info",
+    "kv_bytes_per_token": ".engine.kv",
+    "predict_session_bytes": ".engine.kv",
 }
 
 __all__ = [
@@ -56,6 +59,8 @@ __all__ = [
     "TokenProbability",
     "Turn",
     "inspect_session",
+    "kv_bytes_per_token",
+    "predict_session_bytes",
 ]
 
 

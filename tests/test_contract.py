@@ -16,8 +16,16 @@ from conftest import ModelMaker
 from llama_cpp import LLAMA_STATE_SEQ_MAGIC, LLAMA_STATE_SEQ_VERSION
 from tiny_models import CHATML
 
-from mullama_nb import Context, ContextParams, Model, SessionError, SessionManager, inspect_session
-from mullama_nb.engine.kv import kv_bytes_per_token, predict_session_bytes
+from mullama_nb import (
+    Context,
+    ContextParams,
+    Model,
+    SessionError,
+    SessionManager,
+    inspect_session,
+    kv_bytes_per_token,
+    predict_session_bytes,
+)
 
 N_CTX = 4096
 RULES = "Ada keeps bees. Every morning, before the sun is up, she walks to the hives"

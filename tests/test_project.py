@@ -14,8 +14,6 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-import mullama_nb
-
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -99,11 +97,6 @@ def test_files_name_no_machine_and_no_package_index() -> None:
 def test_notebooks_carry_no_widget_state() -> None:
     notebooks = [(path, text) for path, text in tracked_texts() if path.suffix == ".ipynb"]
     assert [path for path, text in notebooks if WIDGET_STATE in text] == []
-
-
-def test_public_names_are_sorted_and_exist() -> None:
-    assert mullama_nb.__all__ == sorted(set(mullama_nb.__all__))
-    assert [name for name in mullama_nb.__all__ if not hasattr(mullama_nb, name)] == []
 
 
 @pytest.mark.parametrize("status", [0, 3])
