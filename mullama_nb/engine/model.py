@@ -20,6 +20,7 @@ from ..errors import (
     ParameterError,
     shown,
 )
+from ..size import size
 from . import native
 from .chat_template import ChatPrompt, ChatTemplate, Message
 from .gguf_file import GGUFFile, fingerprint, read_gguf
@@ -274,7 +275,7 @@ class Model(Live):
         millions = self.n_parameters / 1e6
         return (
             f"Model({self.name!r}, {self.architecture}, {millions:,.0f}M parameters, "
-            f"{self.n_bytes / 1e6:,.0f} MB)"
+            f"{size(self.n_bytes)})"
         )
 
 

@@ -90,6 +90,10 @@ def test_the_menu_tags_by_button_and_by_key(timeline: Notebook) -> None:
     expect(row(timeline, above, 2)).to_contain_text("asked")
     assert timeline.evaluate("chat.tree.tags['asked'].id") == above
 
+    head(timeline).focus()
+    timeline.page.keyboard.press("m")  # that of the head lacks an item, and says no more
+    expect(menu).to_have_text("Go hereFork hereTag…Copy textPrune…Close")
+
 
 def test_pruning_says_what_would_be_lost(timeline: Notebook) -> None:
     area, question = timeline.area(1), timeline.evaluate("chat.head.parent.id")

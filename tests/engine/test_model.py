@@ -16,6 +16,7 @@ from tiny_models import CHATML, make_model, make_vocabulary_only
 from mullama_nb import Context, Model
 from mullama_nb.engine.gguf_file import fingerprint
 from mullama_nb.errors import ModelFormatError, ModelNotFoundError, ParameterError
+from mullama_nb.size import size
 
 
 @pytest.fixture
@@ -67,8 +68,7 @@ def test_what_a_model_says_of_itself(smollm2: Model, tiny: ModelMaker) -> None:
     assert smollm2.metadata["general.architecture"] == "llama"
     assert "token_embd.weight" in smollm2.tensor_names
     assert repr(smollm2) == (
-        f"Model('SmolLM2-135M-Instruct.Q4_1', llama, 135M parameters, "
-        f"{smollm2.n_bytes / 1e6:.0f} MB)"
+        f"Model('SmolLM2-135M-Instruct.Q4_1', llama, 135M parameters, {size(smollm2.n_bytes)})"
     )
     for architecture in EVERY:
         model = tiny(architecture)
