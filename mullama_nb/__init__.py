@@ -13,15 +13,14 @@ if TYPE_CHECKING:
     from .engine.params import ContextParams, SamplingParams
     from .errors import MullamaError, MullamaWarning, SessionError
     from .history.chat import Chat
-    from .history.checkpoint import Checkpoint
-    from .history.tree import CheckpointTree
+    from .history.tree import Checkpoint, CheckpointTree
     from .history.turn import Turn
     from .sessions.manager import SessionManager
     from .state.session_info import SessionInfo, inspect_session
 
 _PLACES = {
     "Chat": ".history.chat",
-    "Checkpoint": ".history.checkpoint",
+    "Checkpoint": ".history.tree",
     "CheckpointTree": ".history.tree",
     "Completion": ".engine.generation",
     "Context": ".engine.context",

@@ -22,10 +22,11 @@ from .engine.locate import known_models
 from .engine.model import Model
 from .errors import MullamaError, shown
 from .history.chat import Chat
-from .history.checkpoint import Checkpoint
+from .history.message import message_parts
 from .history.options import CONTEXT_OPTIONS, LIMIT_OPTIONS, SAMPLING_OPTIONS
 from .history.sizes import KVBytes
-from .history.turn import Turn, message_parts
+from .history.tree import Checkpoint
+from .history.turn import Turn
 from .sessions.store import SessionStore
 from .testing.magic import RegressMagics
 
@@ -377,7 +378,7 @@ def _assigned(*names: tuple[str, ...]) -> list[str]:
 
 
 def _is_answer(checkpoint: Checkpoint) -> bool:
-    return checkpoint.metadata.get("role") == "assistant"
+    return checkpoint.metadata.is_answer
 
 
 def _session_table(store: SessionStore) -> tuple[str, str]:

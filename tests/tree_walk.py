@@ -9,7 +9,7 @@ import numpy as np
 
 from mullama_nb.engine.context import Context
 from mullama_nb.history.chat import Chat
-from mullama_nb.history.checkpoint import Checkpoint
+from mullama_nb.history.tree import Checkpoint
 from mullama_nb.state.layout import SequenceState
 
 Step = Callable[["Walk"], None]

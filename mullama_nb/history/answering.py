@@ -1,4 +1,7 @@
-"""Having the model answer, and committing what came of it, however it ended."""
+"""Having the model answer: one answer or several, their limits and draws, and what is noted.
+
+However an answer ends, what was said by then is a checkpoint.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import dataclasses
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 from ..engine.branches import Branch, BranchRequest
 from ..engine.generation import Completion, Limits, Token
@@ -15,57 +18,72 @@ from ..engine.params import SamplingParams
 from ..engine.request import Request
 from ..engine.sampler import Sampler
 from ..errors import HistoryError
-from .checkpoint import Checkpoint, check_notes
 from .events import TokenAdded
+from .lock import Operation
+from .message import text_of_bytes
+from .notes import answer_notes, check_notes
 from .options import LIMIT_OPTIONS, SAMPLING_OPTIONS, check_names, pick
-from .order import Job
-from .turn import Turn, decoded
+from .tree import Checkpoint
+from .workspace import Workspace
 
-if TYPE_CHECKING:
-    from .chat import Chat
-
-__all__ = ["Answering", "answer_notes", "check_answer", "explored_notes"]
+__all__ = ["Answer", "Answering", "Exploring", "completion_notes"]
 
 _OPTIONS = (*LIMIT_OPTIONS, "echo", "on_token", *SAMPLING_OPTIONS)
 
 
-class Answering(Job):
+class Answer(NamedTuple):
+    """An answer that was committed.
+
+    Attributes
+    ----------
+    checkpoint : Checkpoint
+        Where it ends.
+    seconds : float
+        Until then.
+    """
+
+    checkpoint: Checkpoint
+    seconds: float
+
+
+class Answering(Operation):
     """How one answer is to be given; checked when it is made, before anything is evaluated.
 
     Parameters
     ----------
-    chat : Chat
+    workspace : Workspace
+    sampling : SamplingParams
     options : mapping
-        ``max_tokens``, ``stop``, ``stop_tokens``, ``echo``, ``on_token``, and sampling parameters
-        that differ from the chat's.
-    sampling : SamplingParams, optional
-        What they differ from, if not from the chat's.
+        ``max_tokens``, ``stop``, ``stop_tokens``, ``echo``, ``on_token``, and what differs from the
+        sampling.
     """
 
     def __init__(
-        self, chat: Chat, options: Mapping[str, Any], sampling: SamplingParams | None = None
+        self,
+        workspace: Workspace[Checkpoint],
+        sampling: SamplingParams,
+        options: Mapping[str, Any],
     ) -> None:
-        super().__init__(chat.context)
+        context = workspace.context
+        super().__init__(context)
         check_names("an answer", options, _OPTIONS)
         self.echo: bool | None = options.get("echo")
         self.on_token: Callable[[Token], object] | None = options.get("on_token")
-        sampling = chat.sampling if sampling is None else sampling
         sampling = sampling.with_changes(**pick(options, SAMPLING_OPTIONS))
-        self._chat = chat
-        self._stream = chat.context.stream(sampling=sampling, **pick(options, LIMIT_OPTIONS))
-        check_answer(chat.model, self._stream.request)
+        self._workspace = workspace
+        self._stream = context.stream(sampling=sampling, **pick(options, LIMIT_OPTIONS))
+        _check(context.model, self._stream.request)
 
-    def answer(self, point: Checkpoint) -> Turn:
+    def answer(self, point: Checkpoint) -> Answer:
         """Generate behind a checkpoint, which is the head.
 
         An interrupt or an exception of a callback leaves what was said as a checkpoint.
         """
-        tree, stream = self._chat.tree, self._stream
+        workspace, stream, before = self._workspace, self._stream, point.metadata
         # A continued answer goes on with its own draws, if it is the first to do so.
-        continues = point.metadata.get("role") == "assistant"
-        sibling = tree.next_ordinal(point) + continues * point.metadata.get("sibling", 0)
+        sibling = workspace.graph.next_ordinal(point) + before.is_answer * before.sibling
         stream.request = dataclasses.replace(stream.request, sibling=sibling)
-        with tree.operation(self):
+        with workspace.operation(self):
             failed = True
             try:
                 self._generate()
@@ -74,18 +92,18 @@ class Answering(Job):
                 stream.close()
                 if not failed or stream.completion.tokens:
                     self._commit(stream.completion, sibling, point)
-        return Turn(self._chat, tree.head, seconds=stream.completion.seconds)
+        return Answer(workspace.head, stream.completion.seconds)
 
     def _generate(self) -> None:
-        order, tree = self._chat.tree.order, self._chat.tree
+        workspace = self._workspace
         show = _in_notebook() if self.echo is None else self.echo
         shown = False
         try:
             while not self.is_stopped and (token := next(self._stream, None)) is not None:
-                tree.tell(TokenAdded(token.id, token.text, token.logprob))
+                workspace.tell(TokenAdded(token.id, token.text, token.logprob))
                 if self.on_token is None and not show:
                     continue
-                with order.callback():
+                with workspace.lock.callback():
                     if show and token.text:
                         shown = True
                         sys.stdout.write(token.text)
@@ -97,49 +115,119 @@ class Answering(Job):
                 sys.stdout.write("\n")
 
     def _commit(self, completion: Completion, sibling: int, point: Checkpoint) -> None:
-        tree = self._chat.tree
-        if tree.head is not point or tree.uncommitted != len(completion.tokens):
+        workspace = self._workspace
+        if workspace.head is not point or workspace.uncommitted != len(completion.tokens):
             raise HistoryError("the context was moved while it answered; what it holds is kept")
-        limits = self._stream.request.limits
-        notes = answer_notes(self._chat.model, completion, sibling, limits)
-        if point.metadata.get("role") == "assistant":
-            notes["continues"] = True
+        notes = completion_notes(
+            workspace.context.model,
+            completion,
+            sibling,
+            self._stream.request.limits,
+            continues=point.metadata.is_answer,
+        )
         logprobs = [token.logprob for token in completion.tokens]
-        tree.commit(logprobs=logprobs, allow_empty=True, **notes)
+        workspace.commit(notes, logprobs=logprobs, allow_empty=True)
 
 
-def answer_notes(
-    model: Model, completion: Completion, sibling: int, limits: Limits
-) -> dict[str, Any]:
-    """What is noted of an answer: enough to give it again."""
-    whole = len(decoded(model.vocabulary, [token.id for token in completion.tokens]))
-    notes: dict[str, Any] = {
-        "role": "assistant",
-        "finish_reason": completion.finish_reason,
-        "sampling": completion.sampling.changed(),
-        "sibling": sibling,
-        "limits": limits.changed(),
-    }
-    if completion.finish_reason == "stop" and whole > len(completion):
-        notes["hidden"] = whole - len(completion)
-    return notes
-
-
-def explored_notes(branch: Branch, n: int) -> dict[str, Any]:
-    """What is noted of an answer whose last bits depend on those that were decoded beside it.
+class Exploring:
+    """How several answers to one question are to be given; checked when it is made.
 
     Parameters
     ----------
-    branch : Branch
+    workspace : Workspace
+    sampling : SamplingParams
+        Of all answers.
     n : int
-        How many were asked for together.
+        How many.
+    on_token : callable, optional
+        Called with the number of the answer and the token, on another thread.
+    **options
+        ``max_tokens``, ``stop``, ``stop_tokens`` and ``exact`` as for ``Context.explore``.
     """
-    if branch.n_parallel == 1:
-        return {}
-    return {"explored": {"n": n, "n_parallel": branch.n_parallel}}
+
+    def __init__(
+        self,
+        workspace: Workspace[Checkpoint],
+        sampling: SamplingParams,
+        n: int,
+        on_token: Callable[[int, Token], object] | None,
+        **options: Any,
+    ) -> None:
+        self._workspace = workspace
+        self._n = n
+        self._on_token = on_token
+        self._run = workspace.context.exploration(
+            n, sampling=sampling, on_token=self._tell, **options
+        )
+        _check(workspace.context.model, self._run.request)
+
+    def answer(self) -> list[Answer]:
+        """Generate behind the head, which stays; each answer is a checkpoint beside the others."""
+        workspace, run = self._workspace, self._run
+        first = workspace.graph.next_ordinal(workspace.head)
+        run.request = dataclasses.replace(run.request, first_sibling=first)
+        with workspace.operation() as operation:
+            try:
+                if not operation.is_stopped:
+                    run.run()
+            finally:
+                answers = [self._commit(branch) for branch in run.branches]
+        return answers
+
+    def _tell(self, branch: int, token: Token) -> None:
+        self._workspace.tell(TokenAdded(token.id, token.text, token.logprob, branch))
+        if self._on_token is not None:
+            self._on_token(branch, token)
+
+    def _commit(self, branch: Branch) -> Answer:
+        # The last bits of what was decoded in one batch depend on how many there were.
+        explored = {"n": self._n, "n_parallel": branch.n_parallel}
+        notes = completion_notes(
+            self._workspace.context.model,
+            branch.completion,
+            branch.sibling,
+            self._run.request.limits,
+            explored=None if branch.n_parallel == 1 else explored,
+        )
+        logprobs = [token.logprob for token in branch.completion.tokens]
+        checkpoint = self._workspace.commit_beside(branch.segment, notes, logprobs=logprobs)
+        return Answer(checkpoint, branch.completion.seconds)
 
 
-def check_answer(model: Model, request: Request | BranchRequest) -> None:
+def completion_notes(
+    model: Model,
+    completion: Completion,
+    sibling: int,
+    limits: Limits,
+    *,
+    continues: bool = False,
+    explored: Mapping[str, int] | None = None,
+) -> dict[str, Any]:
+    """Return what is noted of an answer: enough to give it again.
+
+    Parameters
+    ----------
+    model : Model
+    completion : Completion
+    sibling, continues, explored
+        As for ``Notes``.
+    limits : Limits
+        When it was to end.
+    """
+    data = b"".join(model.vocabulary.piece(token.id) for token in completion.tokens)
+    is_cut = completion.finish_reason == "stop"  # by a stop string, perhaps
+    return answer_notes(
+        completion.finish_reason,
+        sampling=completion.sampling.changed(),
+        sibling=sibling,
+        limits=limits.changed(),
+        hidden=max(0, len(text_of_bytes(data)) - len(completion)) if is_cut else 0,
+        continues=continues,
+        explored=explored,
+    )
+
+
+def _check(model: Model, request: Request | BranchRequest) -> None:
     """Check what would be refused only when an answer begins, or is noted.
 
     Raises
@@ -147,7 +235,7 @@ def check_answer(model: Model, request: Request | BranchRequest) -> None:
     GrammarError
         When the grammar cannot be read.
     ParameterError
-        When a biased token is not in the vocabulary, or a text has half a character.
+        When a biased token is not in the vocabulary, or a text has an unpaired surrogate.
     """
     sampling = request.sampling
     check_notes({"sampling": sampling.changed(), "limits": request.limits.changed()})

@@ -1,40 +1,70 @@
-"""A chat on a tree: ask, regenerate, edit, resume, undo, redo, explore."""
+"""A chat on a tree: ask, regenerate, edit, resume, fork, explore, undo, redo, save, open."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import dataclasses
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+import os
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from ..engine.awaiting import in_thread
 from ..engine.chat_template import Message
+from ..engine.context import Context, TokenProbability
 from ..engine.generation import Token
+from ..engine.live import Live
+from ..engine.model import Model
 from ..engine.options import takes_what
-from ..errors import HistoryError
-from .answering import Answering, answer_notes, check_answer, explored_notes
-from .chat_keeping import ChatKeeping
-from .checkpoint import Checkpoint
-from .conversation import as_messages
+from ..engine.params import ContextParams, SamplingParams
+from ..errors import ParameterError
+from ..sessions.store import SessionStore
+from ..state.session_info import SessionInfo
+from .answering import Answer, Answering, Exploring
+from .asking import answer_again, answer_from, ask, ask_otherwise, go_on, stand_on_question
+from .compare import Difference
+from .conversation import Conversation, as_messages, checked_messages
+from .conversation import Said as Spent
 from .display import chat_bundle
-from .events import TokenAdded
-from .options import lists_answer, lists_changes, lists_stream
-from .order import Call
-from .turn import Answers, Turn, message_parts, token_place, turns_back
+from .export import export
+from .message import message_ends, message_ends_back
+from .moving import alternatives, redo_turns, step_ahead, undo_turns
+from .opening import open_chat, open_or_create
+from .options import (
+    CONTEXT_OPTIONS,
+    N_CTX,
+    SAMPLING_OPTIONS,
+    check_names,
+    lists_answer,
+    lists_changes,
+    lists_chat,
+    lists_new_chat,
+    lists_open,
+    lists_stream,
+    pick,
+)
+from .paths import Totals, check_steps
+from .persistence import Saves
+from .recover import load_session, recover_messages
+from .saving import settings_of
+from .streaming import await_job, stream_tokens
+from .tree import Checkpoint, CheckpointTree
+from .trimming import trim
+from .turn import Answers, Turn
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
+    from typing_extensions import Self, Unpack
 
     from ..engine.options import SamplingOptions
-    from .options import AnswerOptions, StreamOptions
+    from .options import AnswerOptions, ChatOptions, NewChatOptions, OpenOptions, StreamOptions
 
 __all__ = ["Chat"]
 
-T = TypeVar("T")
+Folder: TypeAlias = str | os.PathLike[str] | None
+ModelSource: TypeAlias = str | os.PathLike[str] | Model
+Place: TypeAlias = Turn | Checkpoint | str
+Said: TypeAlias = str | Message | Sequence[Message]
 
 
-class Chat(ChatKeeping):
+class Chat(Live):
     """A conversation whose every message is a checkpoint.
 
     Parameters
@@ -51,14 +81,86 @@ class Chat(ChatKeeping):
     **options
         Fields of ``ContextParams`` and ``SamplingParams``, such as ``n_ctx=2048, temperature=0``.
         Without ``n_ctx``: 4,096 tokens, or as many as the model was trained with.
+
+    Attributes
+    ----------
+    context : Context
+    tree : CheckpointTree
+    sampling : SamplingParams
+        How answers are drawn, where ``ask`` is told nothing else.
     """
+
+    _instead_of_a_copy = (
+        "chat.save(name) keeps it, and Chat.open(name) is a copy, here or in another process"
+    )
+
+    @lists_chat
+    def __init__(
+        self,
+        model: ModelSource | Context,
+        system: str | None = None,
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        max_bytes: int | None = None,
+        **options: Unpack[ChatOptions],
+    ) -> None:
+        check_names("a chat", options, (*CONTEXT_OPTIONS, *SAMPLING_OPTIONS))
+        self.sampling = SamplingParams().with_changes(**pick(options, SAMPLING_OPTIONS))
+        self.context = _make_context(model, pick(options, CONTEXT_OPTIONS))
+        self.tree = CheckpointTree(self.context, max_bytes=max_bytes)
+        self._workspace = self.tree._workspace
+        self._conversation = Conversation(self._workspace, system, tools)
+        if not self.tree.head.is_root:  # a context that holds a conversation already
+            recover_messages(self._workspace, system, tools)
+        self._turns_behind = Totals(self._conversation.step_back)
+        self._turns_ahead = Totals(step_ahead)
+        self._saves = Saves(self._workspace, self._settings)
+
+    @property
+    def model(self) -> Model:
+        """The model that answers."""
+        return self.context.model
+
+    @property
+    def head(self) -> Checkpoint:
+        """The checkpoint that the chat stands on."""
+        return self.tree.head
+
+    @property
+    def turns(self) -> list[Turn]:
+        """The messages up to the head."""
+        return [Turn(self, checkpoint) for checkpoint in message_ends(self.tree.path())]
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """The messages up to the head, as chat templates take them."""
+        return self._conversation.messages_at(self.tree.head)
+
+    @property
+    def system(self) -> str | None:
+        """The system message."""
+        return self._conversation.system
+
+    @property
+    def tools(self) -> list[dict[str, Any]] | None:
+        """What the chat template is told of tools."""
+        return self._conversation.tools
+
+    @property
+    def undo_steps(self) -> int:
+        """How many turns ``undo`` can go back."""
+        return self._turns_behind.at(self.tree.head, self._workspace.graph.n_edits)
+
+    @property
+    def redo_steps(self) -> int:
+        """How many turns ``redo`` can follow."""
+        graph = self._workspace.graph
+        return self._turns_ahead.at(graph.redo, graph.n_edits)
 
     # -- say ---------------------------------------------------------------------------------
 
     @lists_answer
-    def ask(
-        self, message: str | Message | Sequence[Message], **options: Unpack[AnswerOptions]
-    ) -> Turn:
+    def ask(self, message: Said, **options: Unpack[AnswerOptions]) -> Turn:
         """Say something and get an answer.
 
         Parameters
@@ -70,11 +172,6 @@ class Chat(ChatKeeping):
             parameters that differ for this answer; ``on_token``, called with each token; ``echo``,
             whether to print the answer as it comes, which None does on IPython's main thread.
 
-        Returns
-        -------
-        Turn
-            The answer.
-
         Raises
         ------
         ContextFullError
@@ -82,24 +179,15 @@ class Chat(ChatKeeping):
         KeyboardInterrupt
             After an interrupt; what had been said is a checkpoint, and ``resume`` goes on.
         """
-        messages, answering = as_messages(message), Answering(self, options)
+        messages, answering = as_messages(message), self._answering(options)
         with self.tree.turn():
-            return self._ask(messages, answering)
-
-    def _ask(self, messages: Sequence[Message], answering: Answering) -> Turn:
-        said = self._conversation.say(messages)
-        return dataclasses.replace(
-            answering.answer(self.tree.head),
-            reused=said.reused,
-            evaluated=said.evaluated,
-            evaluated_again=said.evaluated_again,
-        )
+            return self._turn(*ask(self._workspace, self._conversation, messages, answering))
 
     @lists_answer
-    def regenerate(
-        self, turn: Turn | Checkpoint | str | None = None, **options: Unpack[AnswerOptions]
-    ) -> Turn:
-        """Another answer to the same question, beside the ones there are.
+    def regenerate(self, turn: Place | None = None, **options: Unpack[AnswerOptions]) -> Turn:
+        """Give another answer to the same question, beside the ones there are.
+
+        At temperature 0 it says the same again: nothing is drawn.
 
         Parameters
         ----------
@@ -107,28 +195,13 @@ class Chat(ChatKeeping):
             An answer, or None for the last one.
         **options
             As for :meth:`ask`.
-
-        Returns
-        -------
-        Turn
-            At temperature 0 it says the same again: nothing is drawn.
         """
-        answering = Answering(self, options)
-        with self.tree.turn(), self.tree.or_back():
-            checkpoint = self._last("assistant") if turn is None else self._turn(turn).checkpoint
-            question = message_parts(checkpoint)[0].parent
-            if checkpoint.metadata.get("role") != "assistant" or question is None:
-                raise HistoryError(f"{checkpoint!r} is no answer, so there is no other one")
-            self.tree.checkout(question)
-            return answering.answer(question)
+        answering = self._answering(options)
+        with self.tree.turn():
+            return self._turn(answer_again(self._workspace, self._end(turn), answering))
 
     @lists_answer
-    def edit(
-        self,
-        text: str,
-        turn: Turn | Checkpoint | str | None = None,
-        **options: Unpack[AnswerOptions],
-    ) -> Turn:
+    def edit(self, text: str, turn: Place | None = None, **options: Unpack[AnswerOptions]) -> Turn:
         """Say something else instead: a sibling of a question, or of the model's own answer.
 
         Parameters
@@ -136,47 +209,26 @@ class Chat(ChatKeeping):
         text : str
         turn : Turn, Checkpoint or str, optional
             The message to say otherwise; None for the last question. Another wording of an answer
-            is taken as if the model had said it.
+            is taken as if the model had said it, and is what this returns.
         **options
             As for :meth:`ask`.
-
-        Returns
-        -------
-        Turn
-            The answer to the edited question, or the edited answer.
         """
-        messages, answering = as_messages(text), Answering(self, options)
-        with self.tree.turn(), self.tree.or_back():
-            checkpoint = self._last("user") if turn is None else self._turn(turn).checkpoint
-            self.tree.checkout(self._conversation.point_before(checkpoint))
-            if checkpoint.metadata.get("role") == "assistant":
-                message = messages[0] | {"role": "assistant"}
-                return Turn(self, self._conversation.answer_with(message, edited=True))
-            return self._ask(messages, answering)
+        messages, answering = as_messages(text), self._answering(options)
+        with self.tree.turn():
+            said = self._conversation, messages, self._end(turn)
+            return self._turn(*ask_otherwise(self._workspace, *said, answering))
 
     @lists_answer
     def resume(self, **options: Unpack[AnswerOptions]) -> Turn:
-        """Go on with an answer that was stopped or ran into ``max_tokens``.
-
-        Parameters
-        ----------
-        **options
-            As for :meth:`ask`.
-        """
-        answering = Answering(self, options)
+        """Go on with an answer that was cut short; options are those of :meth:`ask`."""
+        answering = self._answering(options)
         with self.tree.turn():
-            head = self.tree.head
-            role = head.metadata.get("role")
-            if role == "assistant" and head.metadata.get("finish_reason") == "stop":
-                raise HistoryError("the last answer is complete: ask something, or regenerate()")
-            if role is None:
-                raise HistoryError("there is no answer to go on with; ask() something first")
-            return answering.answer(head)
+            return self._turn(go_on(self._workspace, answering))
 
     @lists_answer
     def fork(
         self,
-        turn: Turn | Checkpoint | str,
+        turn: Place,
         *,
         token: int,
         choose: str | int | None = None,
@@ -194,24 +246,15 @@ class Chat(ChatKeeping):
         **options
             As for :meth:`ask`.
         """
-        answering = Answering(self, options)
+        answering = self._answering(options)
         with self.tree.turn():
-            turn = self._turn(turn)
-            part, index = token_place(turn, token)
-            begins = part is message_parts(turn.checkpoint)[0] and index == 0
-            notes = {} if begins else {"continues": True}
-            with self.tree.or_back(whatever=True):
-                point = self.tree.fork(part, token=index)
-                if choose is not None:
-                    point = self.tree.fork(
-                        point, choose=choose, role=turn.role, finish_reason="length", **notes
-                    )
-            return answering.answer(point)
+            end = self._checkpoint(turn)
+            return self._turn(answer_from(self._workspace, end, token, choose, answering))
 
     @lists_changes
     def explore(
         self,
-        message: str | Message | Sequence[Message] | None = None,
+        message: Said | None = None,
         n: int = 8,
         *,
         max_tokens: int | None = None,
@@ -221,7 +264,7 @@ class Chat(ChatKeeping):
         on_token: Callable[[int, Token], object] | None = None,
         **options: Unpack[SamplingOptions],
     ) -> Answers:
-        """Several answers to one question, decoded together; none becomes the head by itself.
+        """Give several answers to one question, decoded together; none becomes the head by itself.
 
         They share the rows of all that came before. Decoded in one batch they differ in the last
         bits from what ``ask`` would say, and with another ``n`` or ``n_parallel`` from each other,
@@ -243,117 +286,400 @@ class Chat(ChatKeeping):
         **options
             Sampling parameters that differ for these answers.
         """
-        sampling = self.sampling.with_changes(**options)
-
-        def tell(branch: int, token: Token) -> None:
-            self.tree.tell(TokenAdded(token.id, token.text, token.logprob, branch))
-            if on_token is not None:
-                on_token(branch, token)
-
-        run = self.context.exploration(
-            n,
-            max_tokens,
+        exploring = Exploring(
+            *(self._workspace, self.sampling.with_changes(**options), n, on_token),
+            max_tokens=max_tokens,
             stop=stop,
             stop_tokens=stop_tokens,
-            sampling=sampling,
             exact=exact,
-            on_token=tell,
         )
-        check_answer(self.model, run.request)
         messages = None if message is None else as_messages(message)
         with self.tree.turn():
             if messages is not None:
                 self._conversation.say(messages)
-            elif self.tree.head.metadata.get("role") == "assistant":
-                question = message_parts(self.tree.head)[0].parent
-                assert question is not None
-                self.tree.checkout(question)
-            first, limits = self.tree.next_ordinal(), run.request.limits
-            run.request = dataclasses.replace(run.request, first_sibling=first)
-            with self.tree.order.operation() as job:
-                try:
-                    if not job.is_stopped:
-                        run.run()
-                finally:
-                    answers = [
-                        Turn(
-                            self,
-                            self.tree.adopt(
-                                branch.segment,
-                                logprobs=[token.logprob for token in branch.completion.tokens],
-                                **answer_notes(
-                                    self.model, branch.completion, branch.sibling, limits
-                                ),
-                                **explored_notes(branch, n),
-                            ),
-                            seconds=branch.completion.seconds,
-                        )
-                        for branch in run.branches
-                    ]
-            return Answers(self, answers)
+            elif self.tree.head.metadata.is_answer:
+                stand_on_question(self._workspace, self.tree.head)
+            return Answers(self, [self._turn(answer) for answer in exploring.answer()])
 
     def stop(self) -> None:
         """End the answer that is being generated; ``resume`` goes on with it."""
-        self.tree.order.stop()
+        self._workspace.lock.stop()
         self.context.stop()  # whoever uses it directly
-
-    # -- async forms -------------------------------------------------------------------------
 
     @takes_what(ask)
     async def aask(self, *values: Any, **options: Any) -> Turn:
         """:meth:`ask` for asyncio; cancelling it stops the answer, which stays a checkpoint."""
-        return await self._in_thread(lambda: self.ask(*values, **options))
+        return await await_job(self._workspace.lock, lambda: self.ask(*values, **options))
 
     @takes_what(explore)
     async def aexplore(self, *values: Any, **options: Any) -> Answers:
         """:meth:`explore` for asyncio."""
-        return await self._in_thread(lambda: self.explore(*values, **options))
+        return await await_job(self._workspace.lock, lambda: self.explore(*values, **options))
 
     @lists_stream
-    async def astream(
-        self, message: str | Message | Sequence[Message], **options: Unpack[StreamOptions]
-    ) -> AsyncIterator[Token]:
+    def astream(self, message: Said, **options: Unpack[StreamOptions]) -> AsyncIterator[Token]:
         """:meth:`ask` for ``async for``, token by token; the answer is the head afterwards."""
-        loop = asyncio.get_running_loop()
-        tokens: asyncio.Queue[Token | None] = asyncio.Queue()
+        return stream_tokens(lambda tell: self.aask(message, on_token=tell, **options))
 
-        def tell(token: Token | None) -> None:
-            loop.call_soon_threadsafe(tokens.put_nowait, token)
+    # -- move --------------------------------------------------------------------------------
 
-        asking = asyncio.ensure_future(self.aask(message, on_token=tell, **options))
-        asking.add_done_callback(lambda _: tokens.put_nowait(None))
-        try:
-            while (token := await tokens.get()) is not None:
-                yield token
-        except BaseException:  # cancelled, or left early: what was said stays
-            asking.cancel()
-            while not asking.done():
-                with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.wait([asking])
-            if not asking.cancelled():
-                asking.exception()
-            raise
-        await asking
+    def undo(self, n: int = 1) -> Turn | None:
+        """Take back the last ``n`` questions with their answers; stops an answer under way.
 
-    async def _in_thread(self, job: Callable[[], T]) -> T:
-        order = self.tree.order
-        call = Call(order)
+        Returns
+        -------
+        Turn or None
+            The last message that is left.
+        """
+        check_steps(n)
+        self._stop_others()
+        with self.tree.turn():
+            undo_turns(self._workspace, self._conversation, n)
+            return self._here()
 
-        def work() -> T:
-            with order.call(call):
-                return job()
+    def redo(self, n: int = 1) -> Turn | None:
+        """Say again what ``undo`` took back; the last message is returned."""
+        check_steps(n)
+        with self.tree.turn():
+            redo_turns(self._workspace, n)
+            return self._here()
 
-        return await in_thread(work, call.stop)
+    def checkout(self, ref: Place) -> Turn | None:
+        """Stand on a checkpoint; stops an answer under way."""
+        self._stop_others()
+        with self.tree.turn():
+            self.tree.checkout(self._checkpoint(ref))
+            return self._here()
+
+    @contextmanager
+    def at(self, ref: Place) -> Iterator[Self]:
+        """Stand on a checkpoint for the length of a ``with`` block, then again where one was."""
+        with self.tree.visit(self._checkpoint(ref)):
+            yield self
+
+    def tag(self, name: str, ref: Place = "HEAD") -> Checkpoint:
+        """Name a checkpoint."""
+        with self.tree.turn():
+            return self.tree.tag(name, ref.checkpoint if isinstance(ref, Turn) else ref)
+
+    def trim(self, keep: int | None = None) -> int:
+        """Make room: go on from a new root that holds the latest turns only.
+
+        The conversation as it was stays in the tree.
+
+        Parameters
+        ----------
+        keep : int, optional
+            Questions to keep, with their answers. None: as many as fill half of the context.
+
+        Returns
+        -------
+        int
+            Tokens that became free.
+        """
+        with self.tree.turn():
+            return trim(self._workspace, self._conversation, keep)
+
+    # -- ask about ---------------------------------------------------------------------------
+
+    def alternatives(self, turn: Place, token: int, k: int = 10) -> list[TokenProbability]:
+        """Return what could have stood in a token's place, with the probabilities that it had.
+
+        Parameters
+        ----------
+        turn : Turn, Checkpoint or str
+        token : int
+            Counted from the message's first token, 0; -1 is its last.
+        k : int
+        """
+        with self.tree.turn():
+            return alternatives(self._workspace, self._checkpoint(turn), token, k)
+
+    def compare(self, a: Place, b: Place) -> Difference:
+        """Say where two messages part, what each says from there, and how likely that was."""
+        return self.tree.diff(self._checkpoint(a), self._checkpoint(b))
+
+    def score(self, text: str) -> float:
+        """Natural log-probability of a text as the way on from here; nothing of it is kept."""
+        with self.tree.turn():
+            return self.context.score(text).total
+
+    def kv_bytes(self) -> int:
+        """Bytes of the rows up to the head."""
+        return self.context.kv_bytes()
+
+    # -- keep --------------------------------------------------------------------------------
+
+    @classmethod
+    @lists_new_chat
+    def from_messages(
+        cls,
+        model: ModelSource | Context,
+        messages: Sequence[Message],
+        **options: Unpack[NewChatOptions],
+    ) -> Self:
+        """Make a chat that holds a conversation from elsewhere, each message a checkpoint.
+
+        Parameters
+        ----------
+        model, **options
+            As for the class.
+        messages : sequence of mapping
+            Each with ``role`` and ``content``; a system message may come first.
+        """
+        rest = checked_messages(messages)
+        if rest and rest[0].get("role") == "system" and "content" in rest[0]:
+            options.setdefault("system", rest.pop(0)["content"])
+        chat = cls(model, **options)
+        chat.replay(rest)
+        return chat
+
+    def replay(self, messages: Sequence[Message]) -> None:
+        """Take messages as if they had been said here, each a checkpoint; none is generated."""
+        for message in checked_messages(messages):
+            if message.get("role") == "assistant":
+                self._conversation.answer_with(message)
+            else:
+                self._conversation.say([message])
+
+    def save_session(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        include_logits: bool = True,
+        window_only: bool = False,
+    ) -> SessionInfo:
+        """Save the conversation up to the head to a file from which it goes on exactly.
+
+        Where nothing was said yet the file holds the system message. To keep the whole tree, with
+        its other branches and tags, there is :meth:`save`.
+
+        Parameters
+        ----------
+        path : str or path
+        include_logits, window_only : bool
+            As for ``Context.save_session``.
+
+        Raises
+        ------
+        HistoryError
+            When there is nothing to save.
+        SessionWriteError
+            When the file cannot be written.
+        """
+        with self.tree.turn():
+            if not self.context.token_count():
+                self._conversation.say_system()
+            return self.context.save_session(
+                path, include_logits=include_logits, window_only=window_only
+            )
+
+    def load_session(self, path: str | os.PathLike[str]) -> SessionInfo:
+        """Go on where a session file was; what the chat held before remains as other branches.
+
+        The messages are read back out of what the file holds by the model's chat template. Of
+        plain text there are none: it is a checkpoint, and ``context.generate`` goes on with it.
+
+        Parameters
+        ----------
+        path : str or path
+            As :meth:`save_session`, ``Context.save_session`` or llama.cpp wrote it.
+
+        Raises
+        ------
+        SessionNotFoundError, SessionFormatError, SessionMismatchError
+            As for ``Context.load_session``; also when the chat has another system message than the
+            conversation. The chat is as it was.
+
+        Warns
+        -----
+        InexactWarning, UnverifiedWarning
+            As for ``Context.load_session``.
+        """
+        self._stop_others()
+        with self.tree.turn():
+            return load_session(self._workspace, path, self.system, self.tools)
+
+    def save(
+        self,
+        name: str,
+        folder: Folder = None,
+        *,
+        replace: bool = False,
+        merge: bool = False,
+        take_over: bool = False,
+    ) -> None:
+        """Save the whole tree under a name; what is there already is not written again.
+
+        Parameters
+        ----------
+        name : str
+        folder : str or path, optional
+            None: in the user's data folder.
+        replace : bool
+            Whether the name may hold something else, which then becomes an earlier version: until
+            ``gc`` it can be restored.
+        merge : bool
+            Whether to take in first what was saved there and is not here: it becomes branches
+            beside what there is, in this tree and in what is saved.
+        take_over : bool
+            Whether the name may be taken from another chat, or another process, that saves there
+            after every turn.
+
+        Raises
+        ------
+        SessionConflictError
+            When the name holds what this chat was not opened from or saved as, or somebody else
+            saves it after every turn.
+        """
+        store = SessionStore(folder)
+        self._saves.save(name, store, replace=replace, merge=merge, take_over=take_over)
+
+    def autosave(
+        self,
+        name: str | None,
+        folder: Folder = None,
+        *,
+        replace: bool = False,
+        merge: bool = False,
+        take_over: bool = False,
+    ) -> None:
+        """Save under a name now and after each turn, so that a crash loses none; None ends that.
+
+        A turn costs what it adds. Undo, redo and checkout are saved along with the next change;
+        so are changes inside of a note, such as ``metadata["a"]["b"] = 1``, with the next
+        :meth:`save`. Parameters and errors are those of :meth:`save`.
+        """
+        store = SessionStore(folder)
+        self._saves.autosave(name, store, replace=replace, merge=merge, take_over=take_over)
+
+    @classmethod
+    @lists_open
+    def open(
+        cls,
+        name: str,
+        model: ModelSource | None = None,
+        folder: Folder = None,
+        *,
+        on_mismatch: Literal["error", "replay"] = "error",
+        **options: Unpack[OpenOptions],
+    ) -> Self:
+        """Open a chat that stands where the saved one stood, with every checkpoint and tag.
+
+        Rows are read when they are needed.
+
+        Parameters
+        ----------
+        name : str
+        model : str, path or Model, optional
+            None: the file that it was made with.
+        folder : str or path, optional
+            None: the user's data folder.
+        on_mismatch : {"error", "replay"}
+            What to do when model or settings differ: raise, or evaluate its tokens, or with other
+            weights the messages up to its head, again.
+        **options
+            What shall differ from the saved context and sampling parameters; and ``max_bytes``, as
+            for the class.
+
+        Raises
+        ------
+        SessionNotFoundError, SessionFormatError, SessionMismatchError
+        """
+        return open_chat(cls, name, model, SessionStore(folder), on_mismatch, {**options})
+
+    @classmethod
+    @lists_open
+    def open_or_create(
+        cls,
+        name: str,
+        model: ModelSource | None = None,
+        folder: Folder = None,
+        *,
+        system: str | None = None,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        take_over: bool = False,
+        on_mismatch: Literal["error", "replay"] = "error",
+        **options: Unpack[OpenOptions],
+    ) -> Self:
+        """Go on with the chat of that name, or begin it; it is saved after every turn.
+
+        A cell with this can be run any number of times, after a crash and in the same kernel: it
+        gives the chat as it was saved last. A chat that an earlier run of the cell made is then not
+        saved there any more, and says so at its next turn.
+
+        Parameters
+        ----------
+        name, model, folder, on_mismatch
+            As for :meth:`open`. What is evaluated again is saved beside what was there, which
+            becomes an earlier version.
+        system, tools
+            As for the class. None goes on with what the chat was made with.
+        take_over : bool
+            Whether to take the name from another process that saves there after every turn.
+        **options
+            As for the class; those that differ from what the chat was saved with hold from here on,
+            and a ``ParameterWarning`` names them.
+
+        Raises
+        ------
+        SessionConflictError
+            When another process saves there after every turn, or the name is a context's session.
+        SessionMismatchError
+            When the chat was made with another system message, tools, model or settings.
+        """
+        return open_or_create(
+            *(cls, name, model, SessionStore(folder)),
+            system=system,
+            tools=tools,
+            take_over=take_over,
+            on_mismatch=on_mismatch,
+            options=options,
+        )
+
+    def export(self, path: str | os.PathLike[str]) -> None:
+        """Write the messages as Markdown (``.md``) or the tree's transcript as JSON (``.json``)."""
+        export(self.tree, self.messages, Path(path).expanduser())
 
     def __repr__(self) -> str:
         n = len(self.turns)
         return f"Chat({self.model.name!r}, {n} message{'s' * (n != 1)})"
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        return chat_bundle(self)
+        return chat_bundle(self, [(turn.role, turn.text) for turn in self.turns])
 
-    def _last(self, role: str) -> Checkpoint:
-        for checkpoint in turns_back(self.tree.head):
-            if checkpoint.metadata.get("role") == role:
-                return checkpoint
-        raise HistoryError(f"there is no {role} message yet; ask() something first")
+    # -- for the above -----------------------------------------------------------------------
+
+    def _answering(self, options: Mapping[str, Any]) -> Answering:
+        return Answering(self._workspace, self.sampling, options)
+
+    def _turn(self, answer: Answer, said: Spent | None = None) -> Turn:
+        cost = {} if said is None else vars(said)
+        return Turn(self, answer.checkpoint, seconds=answer.seconds, **cost)
+
+    def _checkpoint(self, ref: Place) -> Checkpoint:
+        return ref.checkpoint if isinstance(ref, Turn) else self.tree[ref]
+
+    def _end(self, ref: Place | None) -> Checkpoint | None:
+        return None if ref is None else self._checkpoint(ref)
+
+    def _here(self) -> Turn | None:
+        last = next(message_ends_back(self.tree.head), None)
+        return None if last is None else Turn(self, last)
+
+    def _settings(self) -> dict[str, Any]:
+        return settings_of(self.context, self.sampling, self.system, self.tools)
+
+    def _stop_others(self) -> None:
+        if not self._workspace.lock.is_mine:
+            self.stop()
+
+
+def _make_context(model: ModelSource | Context, options: dict[str, Any]) -> Context:
+    if isinstance(model, Context):
+        if options:
+            raise ParameterError(f"a context is made already; {', '.join(options)} come too late")
+        return model
+    loaded = model if isinstance(model, Model) else Model.load(model)
+    options.setdefault("n_ctx", min(N_CTX, loaded.n_ctx_train))
+    return Context(loaded, ContextParams(**options))

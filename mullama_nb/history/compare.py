@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import html
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
 import numpy as np
 
 from ..engine.sampler import log_probabilities
-from .checkpoint import Checkpoint
-from .paths import common_ancestor
-
-if TYPE_CHECKING:
-    from .tree import CheckpointTree
+from .graph import common_ancestor
+from .node import Node
+from .workspace import Workspace
 
 __all__ = ["Difference", "compare"]
+
+N = TypeVar("N", bound=Node)
 
 
 @dataclass(frozen=True, repr=False)
@@ -36,7 +36,7 @@ class Difference:
         The model's own probability of each token at that point.
     """
 
-    common: Checkpoint
+    common: Node
     position: int
     a_token: int | None
     b_token: int | None
@@ -70,16 +70,16 @@ class Difference:
         return f"<table><tr>{heads}</tr><tr>{cells}</tr></table>"
 
 
-def compare(tree: CheckpointTree, a: Checkpoint, b: Checkpoint) -> Difference:
-    """Find where two checkpoints of a tree part.
+def compare(workspace: Workspace[N], a: N, b: N) -> Difference:
+    """Find where two checkpoints part, within an operation.
 
     Parameters
     ----------
-    tree : CheckpointTree
-    a, b : Checkpoint
+    workspace : Workspace
+    a, b : Node
     """
     common = common_ancestor(a, b)
-    left, right = tree.tokens(a), tree.tokens(b)
+    left, right = _tokens(workspace, a), _tokens(workspace, b)
     position = next(
         (i for i, (x, y) in enumerate(zip(left, right, strict=False)) if x != y),
         min(len(left), len(right)),
@@ -88,11 +88,11 @@ def compare(tree: CheckpointTree, a: Checkpoint, b: Checkpoint) -> Difference:
     b_token = right[position] if position < len(right) else None
     probabilities: list[float | None] = [None, None]
     if position and (a_token is not None or b_token is not None):
-        logs = log_probabilities(_logits(tree, a if position < len(left) else b, position))
+        logs = log_probabilities(_logits(workspace, a if position < len(left) else b, position))
         probabilities = [
             None if token is None else float(np.exp(logs[token])) for token in (a_token, b_token)
         ]
-    detokenize = tree.context.model.detokenize
+    detokenize = workspace.context.model.detokenize
     return Difference(
         common,
         position,
@@ -104,12 +104,16 @@ def compare(tree: CheckpointTree, a: Checkpoint, b: Checkpoint) -> Difference:
     )
 
 
-def _logits(tree: CheckpointTree, checkpoint: Checkpoint, position: int) -> np.ndarray:
+def _tokens(workspace: Workspace[N], node: N) -> tuple[int, ...]:
+    return tuple(token for each in workspace.graph.path(node) for token in each.tokens)
+
+
+def _logits(workspace: Workspace[N], node: N, position: int) -> np.ndarray:
     """The logits behind the first tokens of a path, the head's own where that has them too."""
-    at = checkpoint
+    at = node
     while at.start >= position and at.parent is not None:
         at = at.parent
-    if at.is_ancestor_of(tree.head):
-        return tree.context.logits_at(position)
-    with tree.visit(at):
-        return tree.context.logits_at(position)
+    if at.is_ancestor_of(workspace.head):
+        return workspace.context.logits_at(position)
+    with workspace.visit(at):
+        return workspace.context.logits_at(position)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..engine.chat_template import ChatPrompt, Message
+from ..engine.warn import warn
 from ..errors import (
     ChatTemplateError,
     ContextFullError,
@@ -15,10 +15,12 @@ from ..errors import (
     ParameterError,
     ParameterWarning,
 )
-from .checkpoint import Checkpoint, check_notes
 from .events import Progress
-from .tree import CheckpointTree
-from .turn import begins_turn, message_parts, message_text, messages_on, turns_on_path
+from .forking import fork_at
+from .message import message_parts, message_text, messages_on
+from .notes import check_notes, message_notes
+from .tree import Checkpoint
+from .workspace import Workspace
 
 __all__ = ["Conversation", "Said", "as_messages", "checked_messages"]
 
@@ -47,7 +49,7 @@ class Conversation:
 
     Parameters
     ----------
-    tree : CheckpointTree
+    workspace : Workspace
     system : str, optional
     tools : sequence of mapping, optional
         For the chat template.
@@ -60,7 +62,7 @@ class Conversation:
 
     def __init__(
         self,
-        tree: CheckpointTree,
+        workspace: Workspace[Checkpoint],
         system: str | None,
         tools: Sequence[Mapping[str, Any]] | None,
     ) -> None:
@@ -72,31 +74,30 @@ class Conversation:
             )
         check_notes({"system": system, "tools": tools})
         self.system = system
-        self._tree = tree
-        self._context = tree.context
-        self._model = tree.context.model
+        self._workspace = workspace
+        self._context = workspace.context
+        self._model = workspace.context.model
         self._tools = tools
         if system is not None:
             self._check_system({"role": "system", "content": system})
 
     def _check_system(self, system: Message) -> None:
         try:
-            without = self._render([_PROBE])
+            without = self.render([_PROBE])
         except ChatTemplateError:
             return  # it is refused for another reason, which ask() will say
         try:
-            prompt = self._render([system, _PROBE])
+            prompt = self.render([system, _PROBE])
         except ChatTemplateError as error:
             raise ChatTemplateError(
                 f"{error}. Without a system message it does not: put the text into the first "
                 "question"
             ) from None
         if prompt == without:
-            warnings.warn(
+            warn(
                 f"the chat template of {self._model.name!r} leaves the system message out; put the "
                 "text into the first question",
                 ParameterWarning,
-                stacklevel=5,
             )
 
     @property
@@ -108,37 +109,27 @@ class Conversation:
 
     def messages_at(self, checkpoint: Checkpoint) -> list[dict[str, Any]]:
         """The messages up to a checkpoint, as chat templates take them."""
-        return messages_on(self._tree.path(checkpoint), message_text, self.system)
+        return messages_on(self._workspace.graph.path(checkpoint), message_text, self.system)
 
     def point_before(self, checkpoint: Checkpoint) -> Checkpoint:
         """Where the head stood before a message, which ends at a checkpoint, was said."""
         begin = message_parts(checkpoint)[0]
-        came_from = begin.metadata.get("came_from")
-        if came_from in self._tree:
-            return self._tree[str(came_from)]
+        came_from, graph = begin.metadata.came_from, self._workspace.graph
+        if came_from is not None and came_from in graph:
+            return graph.node(came_from)
         assert begin.parent is not None
         return begin.parent
 
     def step_back(self, checkpoint: Checkpoint) -> tuple[int, Checkpoint | None]:
         """Turns that begin at a checkpoint, 0 or 1, and where to go on to count earlier ones."""
-        if begins_turn(checkpoint):
+        if checkpoint.metadata.begins_turn:
             return 1, self.point_before(checkpoint)
         return 0, checkpoint.parent
 
     # -- say ---------------------------------------------------------------------------------
 
-    def say(
-        self, messages: Sequence[Mapping[str, Any]], *, answered: bool = True, **notes: Any
-    ) -> Said:
+    def say(self, messages: Sequence[Message]) -> Said:
         """Evaluate what messages add to the conversation, and commit it.
-
-        Parameters
-        ----------
-        messages : sequence of mapping
-        answered : bool
-            Whether an answer comes next.
-        **notes
-            For the commit.
 
         Raises
         ------
@@ -147,26 +138,27 @@ class Conversation:
         HistoryError
             When it was stopped.
         """
-        tree, home = self._tree, self._tree.head
+        workspace, home = self._workspace, self._workspace.head
         before = self.messages_at(home)
-        prompt = self._render([*before, *messages], add_generation_prompt=answered)
-        n_held, (keep, used) = self._context.token_count(), self._common_prefix(prompt)
-        self._check_room(keep, len(prompt.tokens) - used)
-        notes |= {"role": messages[-1]["role"], "message": dict(messages[-1])}
-        if keep < n_held or len(messages) > 1:
-            notes["history"] = [*before, *map(dict, messages)]
-        if keep < n_held:
-            notes["came_from"] = home.id
+        prompt = self.render([*before, *messages])
+        n_held, (keep, used) = self._context.token_count(), self.common_prefix(prompt)
+        self.check_room(keep, len(prompt.tokens) - used)
+        goes_back = keep < n_held
+        notes = message_notes(
+            messages[-1],
+            history=[*before, *messages] if goes_back or len(messages) > 1 else None,
+            came_from=home.id if goes_back else None,
+        )
         n_system = 0
-        with tree.operation(), tree.or_back():
+        with workspace.operation(), workspace.going_back_on_error():
             if home.is_root and not n_held:
                 n_system = self._say_system(before[:1], prompt)
-                keep, used = self._common_prefix(prompt)
-            tree.fork_at(keep)
+                keep, used = self.common_prefix(prompt)
+            fork_at(workspace, keep)
             rest = prompt.tokens[used:]
-            tree.evaluate(rest, progress=lambda done, total: tree.tell(Progress(done, total)))
-            tree.commit(allow_empty=True, **notes)
-        n_again = 0 if keep >= n_held else min(n_held - keep, self._n_tokens(before) - used)
+            workspace.evaluate(rest, lambda done, total: workspace.tell(Progress(done, total)))
+            workspace.commit(notes, allow_empty=True)
+        n_again = min(n_held - keep, self._n_tokens(before) - used) if goes_back else 0
         return Said(keep - n_system, len(rest) + n_system, max(0, n_again))
 
     def say_system(self) -> None:
@@ -181,11 +173,10 @@ class Conversation:
             raise HistoryError(
                 "there is nothing to save: ask() something, or give the chat a system message"
             )
-        system = {"role": "system", "content": self.system}
-        tree = self._tree
-        with tree.operation(), tree.or_back():
-            self._say_system([system], self._render([system, _PROBE]))
-            if tree.head.is_root:
+        system, workspace = {"role": "system", "content": self.system}, self._workspace
+        with workspace.operation(), workspace.going_back_on_error():
+            self._say_system([system], self.render([system, _PROBE]))
+            if workspace.head.is_root:
                 raise HistoryError(
                     f"the chat template of {self._model.name!r} lets no system message stand "
                     "alone, so there is nothing to save yet: ask() something"
@@ -199,50 +190,55 @@ class Conversation:
         int
             Tokens that were evaluated.
         """
-        tree = self._tree
+        workspace = self._workspace
         try:
-            tokens = self._render(system, add_generation_prompt=False).tokens if system else ()
+            tokens = self.render(system, add_generation_prompt=False).tokens if system else ()
         except ChatTemplateError:
             return 0
         if not tokens or prompt.tokens[: len(tokens)] != tokens:
             return 0
-        for child in tree.root.children:
-            if child.tokens == tokens and child.metadata.get("role") == "system":
-                tree.checkout(child)
+        for child in workspace.graph.root.children:
+            if child.tokens == tokens and child.metadata.is_system:
+                workspace.checkout(child)
                 return 0
-        tree.evaluate(tokens)
-        tree.commit(role="system", message=dict(system[0]))
+        workspace.evaluate(tokens)
+        workspace.commit(message_notes(system[0]))
         return len(tokens)
 
     def answer_with(self, message: Message, **notes: Any) -> Checkpoint:
         """Take an answer as if the model had given it, behind a question."""
-        tree, tokens = self._tree, self._model.tokenize(str(message.get("content") or ""))
-        self._check_room(self._context.token_count(), len(tokens))
-        with tree.operation():
-            tree.evaluate(tokens)
-            return tree.commit(
-                allow_empty=True,
-                role="assistant",
-                finish_reason="stop",
-                message=dict(message),
-                **notes,
-            )
+        workspace, tokens = self._workspace, self._model.tokenize(str(message.get("content") or ""))
+        self.check_room(self._context.token_count(), len(tokens))
+        with workspace.operation():
+            workspace.evaluate(tokens)
+            noted = message_notes(message, finish_reason="stop", **notes)
+            return workspace.commit(noted, allow_empty=True)
 
-    def _render(self, messages: Sequence[Message], **options: Any) -> ChatPrompt:
+    # -- render ------------------------------------------------------------------------------
+
+    def render(self, messages: Sequence[Message], **options: Any) -> ChatPrompt:
+        """Return messages as the chat template has them, with the tools."""
         if self._tools is not None:
             options["tools"] = list(self._tools)
         return self._model.apply_chat_template(messages, **options)
 
-    def _common_prefix(self, prompt: ChatPrompt) -> tuple[int, int]:
+    def common_prefix(self, prompt: ChatPrompt) -> tuple[int, int]:
+        """Return how many tokens the context and a prompt have in common, counted in each."""
         return self._model.vocabulary.common_prefix(self._context.tokens, prompt.tokens)
 
     def _n_tokens(self, messages: Sequence[Message]) -> int:
         try:
-            return len(self._render(messages, add_generation_prompt=False).tokens)
+            return len(self.render(messages, add_generation_prompt=False).tokens)
         except ChatTemplateError:  # none, or none that can stand without what follows
             return 0
 
-    def _check_room(self, keep: int, n_tokens: int) -> None:
+    def check_room(self, keep: int, n_tokens: int) -> None:
+        """Check that tokens fit behind those that are kept.
+
+        Raises
+        ------
+        ContextFullError
+        """
         n_ctx = self._context.n_ctx
         free = n_ctx - keep
         if n_tokens > free:
@@ -254,54 +250,6 @@ class Conversation:
                 needed=n_tokens,
                 free=free,
             )
-
-    # -- trim --------------------------------------------------------------------------------
-
-    def trim(self, keep: int | None) -> int:
-        """Go on from a new root that holds the latest questions only; see ``Chat.trim``."""
-        tree, n_before = self._tree, self._context.token_count()
-        messages, ends = self.messages_at(tree.head), list(turns_on_path(tree.path()))
-        begins = [i for i, m in enumerate(messages) if m["role"] not in ("system", "assistant")]
-        if keep is not None and (isinstance(keep, bool) or not 0 < keep <= len(begins)):
-            raise ParameterError(f"keep={keep!r} must be 1 to {len(begins)}, the questions")
-        if not begins:
-            return 0
-        question, parts = (ends[-1], []) if ends else (tree.head, [])
-        if question.metadata.get("role") == "assistant":  # taken over as it is, token by token
-            parts = message_parts(question)
-            question = parts[0].parent or tree.root
-        answer = [token for part in parts for token in part.tokens]
-        system = [m for m in messages[:1] if m["role"] == "system"]
-        for begin in begins if keep is None else begins[-keep:]:
-            asked = [*system, *(messages[begin:-1] if parts else messages[begin:])]
-            prompt = self._render(asked)
-            n_tokens = len(prompt.tokens) + len(answer)
-            if keep is not None or 2 * n_tokens <= self._context.n_ctx:
-                break
-        else:
-            raise HistoryError(
-                "no turn is left that fills less than half of the context; make a chat with a "
-                "larger n_ctx"
-            )
-        if begin == begins[0]:
-            return 0
-        self._check_room(0, n_tokens)
-        with tree.operation(), tree.or_back(whatever=True):
-            common, used = self._common_prefix(prompt)
-            tree.fork_at(common)
-            tree.evaluate(prompt.tokens[used:])
-            notes = {"role": asked[-1]["role"], "message": asked[-1], "history": asked}
-            if not question.is_root:
-                notes["came_from"] = self.point_before(question).id
-            tree.commit(allow_empty=True, **notes)
-            if parts:
-                tree.evaluate(answer)
-                last = parts[-1].metadata
-                of_a_part = ("continues", "cut", "history")
-                tree.commit(
-                    allow_empty=True, **{k: v for k, v in last.items() if k not in of_a_part}
-                )
-        return n_before - self._context.token_count()
 
 
 def as_messages(message: str | Message | Sequence[Message]) -> list[dict[str, Any]]:

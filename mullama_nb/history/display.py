@@ -5,24 +5,25 @@ from __future__ import annotations
 import html
 import importlib
 import sys
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from .chat import Chat
+from collections.abc import Sequence
+from typing import Any
 
 __all__ = ["chat_bundle", "chat_html"]
 
 _VIEW = "mullama_nb.widgets.chat_view"
 
 
-def chat_bundle(chat: Chat) -> dict[str, Any]:
-    """Text and HTML of a chat, and in a notebook's kernel a view to work with.
+def chat_bundle(chat: object, said: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Return text and HTML of a chat, and in a notebook's kernel a view to work with.
 
     Parameters
     ----------
     chat : Chat
+        Passed on to the view.
+    said : sequence of (str, str)
+        The messages up to its head: role and text.
     """
-    bundle: dict[str, Any] = {"text/plain": repr(chat), "text/html": chat_html(chat)}
+    bundle: dict[str, Any] = {"text/plain": repr(chat), "text/html": chat_html(said)}
     if _in_kernel():
         try:
             # By name, and only now: a chat needs no widgets where nobody can click.
@@ -33,14 +34,14 @@ def chat_bundle(chat: Chat) -> dict[str, Any]:
     return bundle
 
 
-def chat_html(chat: Chat) -> str:
-    """The messages up to the head, as text that a reader without a kernel sees."""
-    if not chat.turns:
+def chat_html(said: Sequence[tuple[str, str]]) -> str:
+    """Return messages as text that a reader without a kernel sees."""
+    if not said:
         return "<p><em>Nothing has been said yet.</em></p>"
     return "".join(
-        f"<p><strong>{html.escape(turn.role)}</strong></p>"
-        f'<p style="white-space:pre-wrap">{html.escape(turn.text)}</p>'
-        for turn in chat.turns
+        f"<p><strong>{html.escape(role)}</strong></p>"
+        f'<p style="white-space:pre-wrap">{html.escape(text)}</p>'
+        for role, text in said
     )
 
 

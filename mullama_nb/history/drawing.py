@@ -10,13 +10,10 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any, Generic, Protocol, TypeVar
 
-from .checkpoint import Checkpoint
-from .turn import message_text
-
-if TYPE_CHECKING:
-    from .view import TreeView
+from .message import message_text
+from .node import Node
 
 __all__ = ["Row", "draw_svg", "draw_text", "label", "lay_out", "words"]
 
@@ -27,8 +24,26 @@ _WIDTH, _ROOM_FOR_TEXT = 720, 480
 _ROW, _LANE, _LEFT, _RADIUS = 24, 16, 14, 5
 
 
+N = TypeVar("N", bound=Node)
+N_co = TypeVar("N_co", bound=Node, covariant=True)
+
+
+class Drawable(Protocol[N_co]):
+    """What a tree is drawn from: a graph has it, and so has a tree."""
+
+    @property
+    def root(self) -> N_co:
+        """Where all branches begin."""
+
+    @property
+    def head(self) -> N_co:
+        """Where the context stands."""
+
+    def __len__(self) -> int: ...
+
+
 @dataclass(frozen=True)
-class Row:
+class Row(Generic[N]):
     """One checkpoint in its place.
 
     Attributes
@@ -44,14 +59,14 @@ class Row:
         Whether the checkpoint begins a lane of its own.
     """
 
-    checkpoint: Checkpoint
+    checkpoint: N
     lane: int
     parent_row: int | None
     lines: tuple[int, ...]
     branches_off: bool
 
 
-def lay_out(tree: TreeView) -> list[Row]:
+def lay_out(tree: Drawable[N]) -> list[Row[N]]:
     """Give every checkpoint, the root included, its row and lane.
 
     Returns
@@ -59,9 +74,9 @@ def lay_out(tree: TreeView) -> list[Row]:
     list of Row
         From top to bottom; parents come before their children.
     """
-    rows: list[Row] = []
+    rows: list[Row[N]] = []
     # Each entry: checkpoint, lane, row of the parent, lanes with a line, whether it branches off.
-    stack: list[tuple[Checkpoint, int, int | None, tuple[int, ...], bool]] = [
+    stack: list[tuple[N, int, int | None, tuple[int, ...], bool]] = [
         (tree.root, 0, None, (), False)
     ]
     while stack:
@@ -77,13 +92,13 @@ def lay_out(tree: TreeView) -> list[Row]:
     return rows
 
 
-def words(checkpoint: Checkpoint) -> str:
+def words(checkpoint: Node) -> str:
     """What a checkpoint says: its message, or its own tokens where it is no whole one."""
-    own = "role" not in checkpoint.metadata or checkpoint.metadata.get("continues")
+    own = not checkpoint.metadata.is_message or checkpoint.metadata.continues
     return checkpoint.text if own else message_text(checkpoint)
 
 
-def label(checkpoint: Checkpoint, n_characters: int = _LABEL_CHARACTERS) -> str:
+def label(checkpoint: Node, n_characters: int = _LABEL_CHARACTERS) -> str:
     """The beginning of what a checkpoint says, in one line."""
     if checkpoint.is_root:
         return "empty"
@@ -91,7 +106,7 @@ def label(checkpoint: Checkpoint, n_characters: int = _LABEL_CHARACTERS) -> str:
     return line if len(line) <= n_characters else line[: n_characters - 1].rstrip() + "…"
 
 
-def _marks(tree: TreeView, checkpoint: Checkpoint) -> list[str]:
+def _marks(tree: Drawable[Node], checkpoint: Node) -> list[str]:
     marks = [f"[{name}]" for name in checkpoint.tags]
     if checkpoint.is_unfinished:
         marks.append("(unfinished)")
@@ -104,7 +119,7 @@ def _marks(tree: TreeView, checkpoint: Checkpoint) -> list[str]:
     return marks
 
 
-def _window(tree: TreeView, rows: Sequence[Row]) -> range:
+def _window(tree: Drawable[Node], rows: Sequence[Row[Any]]) -> range:
     """The rows that are shown: the first ones or, where the head is not among them, those up to it.
 
     What follows the head is shown too, as far as it leaves most of the room to what led there.
@@ -116,7 +131,7 @@ def _window(tree: TreeView, rows: Sequence[Row]) -> range:
     return range(stop - _MOST_ROWS, stop)
 
 
-def draw_text(tree: TreeView) -> str:
+def draw_text(tree: Drawable[Node]) -> str:
     """The tree as text, at most 200 rows of it; the head is one of them."""
     active = set(tree.head.lineage())
     rows = lay_out(tree)
@@ -130,7 +145,7 @@ def draw_text(tree: TreeView) -> str:
         dot = "●" if checkpoint in active else "○"
         words = ["root"]
         if not checkpoint.is_root:
-            words = [checkpoint.short_id, checkpoint.metadata.get("role", ""), label(checkpoint)]
+            words = [checkpoint.short_id, checkpoint.metadata.role or "", label(checkpoint)]
         words += _marks(tree, checkpoint)
         out.append(f"{graph}{dot} {' '.join(filter(None, words))}")
     if window.stop < len(rows):
@@ -142,7 +157,7 @@ def _left_out(n: int, where: str = "") -> str:
     return f"… {n} more checkpoint{'s' * (n != 1)}{where and ' '}{where}"
 
 
-def draw_svg(tree: TreeView) -> str:
+def draw_svg(tree: Drawable[Node]) -> str:
     """The tree as SVG, in the theme's colours where it is shown in JupyterLab.
 
     The same tree gives the same text; everything that a model or a person wrote is escaped.
@@ -188,7 +203,7 @@ def _y(row: int) -> float:
     return _ROW * row + _ROW / 2
 
 
-def _edges(rows: Sequence[Row], window: range) -> list[int]:
+def _edges(rows: Sequence[Row[Any]], window: range) -> list[int]:
     """Rows whose line to their parent is seen; of those that go further down one for each lane."""
     seen = [i for i in window if rows[i].parent_row is not None]
     passing: dict[int, int] = {}
@@ -199,7 +214,7 @@ def _edges(rows: Sequence[Row], window: range) -> list[int]:
     return [*seen, *passing.values()]
 
 
-def _edge(rows: Sequence[Row], index: int, first: int, stop: int, active: bool) -> str:
+def _edge(rows: Sequence[Row[Any]], index: int, first: int, stop: int, active: bool) -> str:
     """The line from a row to its parent, as far as both are in the picture."""
     row = rows[index]
     assert row.parent_row is not None
@@ -213,14 +228,14 @@ def _edge(rows: Sequence[Row], index: int, first: int, stop: int, active: bool) 
     return f'<path d="M{x0} {y0:g}{bend}" fill="none" stroke="{colour}" stroke-width="{width}"/>'
 
 
-def _node(tree: TreeView, row: Row, place: tuple[int, int, int], active: bool) -> str:
+def _node(tree: Drawable[Node], row: Row[Any], place: tuple[int, int, int], active: bool) -> str:
     index, text_x, right = place
     checkpoint, y = row.checkpoint, _y(index)
     head = checkpoint is tree.head
     stroke = _BRAND if active else _FAINT
     fill = _BRAND if head else _PAPER
     ink = _INK if active else _MUTED
-    role = str(checkpoint.metadata.get("role", ""))
+    role = str(checkpoint.metadata.role or "")
     marks = _marks(tree, checkpoint)
     shown = label(checkpoint, _LABEL_CHARACTERS - sum(map(len, marks)) // 2)
     figures = f"{len(checkpoint.tokens)} tokens" if checkpoint.tokens else ""

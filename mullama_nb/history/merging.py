@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
+from ..engine.context import Context
 from ..sessions.entries import Entry, SavedChat
 from ..sessions.states import check_rows
 from ..sessions.store import SessionStore
 from ..sessions.versions import Place
 from ..state.segment import Segment
-from .checkpoint import Checkpoint
+from .node import Node
 from .saving import Image
-from .tree import CheckpointTree
+from .tree import Checkpoint
+from .workspace import LentRows, Workspace
 
 __all__ = ["merged", "reader"]
 
 
 def merged(
-    tree: CheckpointTree, place: Place, saved: SavedChat, read: Callable[[str], Segment]
+    workspace: Workspace[Checkpoint],
+    place: Place,
+    saved: SavedChat,
+    read: Callable[[str], Segment],
 ) -> Image:
     """Add the checkpoints and tags that a saved chat has and a tree has not.
 
@@ -28,7 +33,7 @@ def merged(
 
     Parameters
     ----------
-    tree : CheckpointTree
+    workspace : Workspace
         Its head stays where it is.
     place : Place
         The version that was read.
@@ -41,42 +46,36 @@ def merged(
     Image
         What the version holds, by the ids that its checkpoints have in this tree.
     """
-    twins, new = {0: tree.root}, list[tuple[Entry, Checkpoint]]()
-    count, taken = tree.changes.count, {tree.root.id}
+    graph = workspace.graph
+    twins, new = {0: graph.root}, list[Checkpoint]()
+    count, taken = graph.changes.count, {graph.root.id}
     for entry in saved.entries:
         if entry.parent is None:
             continue
         parent = twins[entry.parent]
         twin = next((c for c in parent.children if c.id not in taken and _same(c, entry)), None)
         if twin is None:
-            twin = tree.graft(
-                parent,
-                tuple(entry.tokens),
-                entry.metadata,
-                entry.address,
-                tuple(entry.logprobs),
-                entry.n_bytes,
-                read,
-            )
+            rows = LentRows(entry.address, entry.n_bytes, read)
+            tokens, logprobs = tuple(entry.tokens), tuple(entry.logprobs)
+            twin = workspace.graft(parent, tokens, entry.metadata, logprobs, rows)
             twin.rows_exact = entry.exact
-            new.append((entry, twin))
+            new.append(twin)
         taken.add(twin.id)
         twins[entry.number] = twin
     now = {entry.id: twins[entry.number].id for entry in saved.entries}
-    for _, twin in new:
-        if twin.metadata.get("came_from") in now:
-            twin.metadata["came_from"] = now[twin.metadata["came_from"]]
+    for twin in new:
+        twin.metadata.rename_places(now)
     for tag, number in saved.places["tags"].items():
-        if tree.tags.get(tag) is not twins[number]:
-            tree.tag(_free(tag, tree), twins[number])
-    rows = {
+        if graph.tags.get(tag) is not twins[number]:
+            workspace.tag(_free(tag, graph.tags), twins[number])
+    entries = {
         twins[entry.number].id: (entry.number, saved.digests[entry.number])
         for entry in saved.entries
     }
-    return Image(place, count, rows, sum(saved.digests.values()), 1 + max(saved.digests))
+    return Image(place, count, entries, sum(saved.digests.values()), 1 + max(saved.digests))
 
 
-def _same(checkpoint: Checkpoint, entry: Entry) -> bool:
+def _same(checkpoint: Node, entry: Entry) -> bool:
     """Whether a checkpoint is the one that was saved."""
     known = checkpoint.address is not None and entry.address is not None
     return (
@@ -90,18 +89,17 @@ def _as_saved(notes: Mapping[str, Any]) -> str:
     return json.dumps(dict(notes), sort_keys=True)  # where a tuple is a list
 
 
-def _free(tag: str, tree: CheckpointTree) -> str:
+def _free(tag: str, taken: Container[str]) -> str:
     """A tag like one that may be on something else here."""
     found, n = tag, 1
-    while found in tree.tags:
+    while found in taken:
         n += 1
         found = f"{tag}-{n}"
     return found
 
 
-def reader(tree: CheckpointTree, store: SessionStore | None) -> Callable[[str], Segment]:
-    """What reads rows of a store for a tree, with the checks that its context needs."""
-    context = tree.context
+def reader(context: Context, store: SessionStore | None) -> Callable[[str], Segment]:
+    """Return what reads rows of a store for a tree, with the checks that its context needs."""
 
     def read(address: str) -> Segment:
         assert store is not None

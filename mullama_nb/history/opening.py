@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
+from ..engine.chat_template import Message
 from ..engine.compatibility import differences
 from ..engine.context import Context
 from ..engine.model import Model
@@ -25,22 +26,35 @@ from ..sessions.entries import Entry, SavedChat
 from ..sessions.records import Record
 from ..sessions.states import check_settings
 from ..sessions.store import SessionStore
-from .checkpoint import ROOT_ID, Checkpoint
 from .merging import reader
+from .message import messages_on
+from .node import ROOT_ID
 from .options import CONTEXT_OPTIONS, SAMPLING_OPTIONS, check_names
+from .paths import Redo
+from .persistence import Saves
 from .refs import check_tag
 from .saving import Image
-from .tree import CheckpointTree
-from .turn import messages_on
-
-if TYPE_CHECKING:
-    from .chat_keeping import ChatKeeping
+from .tree import Checkpoint
+from .workspace import LentRows, Workspace
 
 __all__ = ["open_chat", "open_or_create"]
 
-C = TypeVar("C", bound="ChatKeeping")
 _TIMES_TO_OPEN = 3
 _SHOWN = 80
+
+
+class Opened(Protocol):
+    """What is needed of a chat that is made here."""
+
+    context: Context
+    _saves: Saves
+    _workspace: Workspace[Checkpoint]
+
+    def replay(self, messages: Sequence[Message]) -> None:
+        """Take messages as if they had been said here."""
+
+
+C = TypeVar("C", bound=Opened)
 
 
 def open_or_create(
@@ -70,8 +84,8 @@ def open_or_create(
             chat = make(model, system, tools=tools, **options)
         try:
             # What had to be evaluated again does not take the place of the rows that there are.
-            replace = is_there and on_mismatch == "replay" and not chat.saves.is_known
-            chat.saves.autosave(name, store, take_over=takes_over, replace=replace)
+            replace = is_there and on_mismatch == "replay" and not chat._saves.is_known
+            chat._saves.autosave(name, store, take_over=takes_over, replace=replace)
         except SessionConflictError:
             chat.context.close()
             if not left:
@@ -162,16 +176,18 @@ def open_chat(
             chat.replay(messages)
         else:
             chat = make(context, system=body["system"], **common)
-            restore_tree(chat.tree, saved, None if reason is not None else store)
+            restore_tree(chat._workspace, saved, None if reason is not None else store)
     except BaseException:
         context.close()
         raise
     if reason is not None:
         warn(f"{name!r} was evaluated again in this context: {reason}", InexactWarning)
     else:
-        chat.saves.remember(Image.of(place, saved, chat.tree.changes.count))
+        chat._saves.remember(Image.of(place, saved, chat._workspace.graph.changes.count))
         # What an earlier version did not note is written with the next change.
-        chat.tree.changes.note(*(entry.id for entry in saved.entries if entry.text is None))
+        chat._workspace.graph.changes.note(
+            *(entry.id for entry in saved.entries if entry.text is None)
+        )
     return chat
 
 
@@ -225,46 +241,43 @@ def _reason_to_replay(
     return None
 
 
-def restore_tree(tree: CheckpointTree, saved: SavedChat, store: SessionStore | None) -> None:
+def restore_tree(
+    workspace: Workspace[Checkpoint], saved: SavedChat, store: SessionStore | None
+) -> None:
     """Take all checkpoints in and stand where the saved tree stood.
 
     Parameters
     ----------
-    tree : CheckpointTree
+    workspace : Workspace
         Without checkpoints.
     saved : SavedChat
     store : SessionStore, optional
         Where rows are read when they are needed; None evaluates tokens again.
     """
-    made, read = dict[int, Checkpoint](), reader(tree, store)
+    graph, read = workspace.graph, reader(workspace.context, store)
+    made: dict[int, Checkpoint] = {}
     for entry in saved.entries:
-        if entry.parent is None:
-            made[entry.number] = tree.root
-            tree.root.metadata.update(entry.metadata)
-            tree.take(tree.root, 0, read, entry.made, entry.cuts)
-            continue
-        checkpoint = Checkpoint(
-            tree,
+        node = made[entry.number] = graph.restore(
             entry.id,
-            made[entry.parent],
+            None if entry.parent is None else made[entry.parent],
             tuple(entry.tokens),
             entry.ordinal,
             entry.metadata,
-            None if store is None else entry.address,
             tuple(entry.logprobs),
+            made=entry.made,
+            cuts=entry.cuts,
         )
-        checkpoint.rows_exact = entry.exact
-        made[entry.number] = checkpoint
-        tree.take(checkpoint, entry.n_bytes, read, entry.made, entry.cuts)
+        if entry.parent is not None:
+            node.rows_exact = entry.exact
+            address = None if store is None else entry.address
+            workspace.lend(node, LentRows(address, entry.n_bytes, read))
     places = saved.places
-    for name in places["tags"]:
+    for name, number in places["tags"].items():
         try:
-            check_tag(name)
+            graph.tag(check_tag(name), made[number])
         except ParameterError as error:
             raise SessionFormatError(f"the saved chat is damaged: {error}") from None
-    tree.take_places(
-        head=made[places["head"]],
-        redo=[made[number] for number in places["redo"]],
-        tags={name: made[number] for name, number in places["tags"].items()},
-        n_made=places["n_made"],
-    )
+    graph.n_made = places["n_made"]
+    with workspace.operation():
+        workspace.go(made[places["head"]])
+        graph.redo = Redo.of([made[number] for number in places["redo"]][::-1])

@@ -4,48 +4,35 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar
 
-if TYPE_CHECKING:
-    from .checkpoint import Checkpoint
+from ..errors import ParameterError
 
-__all__ = ["Redo", "Totals", "common_ancestor"]
+__all__ = ["Redo", "Totals", "check_steps"]
 
 T = TypeVar("T")
 
 
-def common_ancestor(a: Checkpoint, b: Checkpoint) -> Checkpoint:
-    """The last checkpoint that two paths share; takes steps as far as the longer way to it.
+def check_steps(n: int) -> None:
+    """Check a number of steps.
 
-    Both ways are followed upwards in turns until one meets what the other has passed. Ancestors
-    are passed in order, so that what is met first is the last one that is shared.
+    Raises
+    ------
+    ParameterError
+        When it is none.
     """
-    passed_a: dict[Checkpoint, None] = {}
-    passed_b: dict[Checkpoint, None] = {}
-    at_a: Checkpoint | None = a
-    at_b: Checkpoint | None = b
-    while at_a is not None or at_b is not None:
-        if at_a is not None:
-            passed_a[at_a] = None
-            if at_a in passed_b:
-                return at_a
-            at_a = at_a.parent
-        if at_b is not None:
-            passed_b[at_b] = None
-            if at_b in passed_a:
-                return at_b
-            at_b = at_b.parent
-    raise ValueError(f"{a!r} and {b!r} are in different trees")
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise ParameterError(f"n={n!r} must be 1 or more")
 
 
-class Redo:
+class Redo(Generic[T]):
     """The way that ``redo`` takes: a checkpoint, and what comes after it.
 
     It never changes, so that who may have to return to it need not copy it.
 
     Attributes
     ----------
-    checkpoint : Checkpoint
+    checkpoint
     rest : Redo or None
     n : int
         Steps, this one included.
@@ -53,21 +40,21 @@ class Redo:
 
     __slots__ = ("__weakref__", "checkpoint", "n", "rest")
 
-    def __init__(self, checkpoint: Checkpoint, rest: Redo | None) -> None:
+    def __init__(self, checkpoint: T, rest: Redo[T] | None) -> None:
         self.checkpoint = checkpoint
         self.rest = rest
         self.n: int = 1 + (0 if rest is None else rest.n)
 
     @classmethod
-    def of(cls, way: Sequence[Checkpoint]) -> Redo | None:
+    def of(cls, way: Sequence[T]) -> Redo[T] | None:
         """A way over checkpoints in the order in which they would be gone to."""
         redo = None
         for checkpoint in reversed(way):
             redo = cls(checkpoint, redo)
         return redo
 
-    def __iter__(self) -> Iterator[Checkpoint]:
-        at: Redo | None = self
+    def __iter__(self) -> Iterator[T]:
+        at: Redo[T] | None = self
         while at is not None:
             yield at.checkpoint
             at = at.rest

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import Any
 
 from ..engine.warn import warn
 from ..errors import (
@@ -19,10 +20,9 @@ from ..sessions.states import check_settings
 from ..sessions.store import SessionStore
 from ..sessions.versions import Written
 from .merging import merged, reader
-from .saving import Draft, Image, settings_of
-
-if TYPE_CHECKING:
-    from .chat_moves import ChatMoves
+from .saving import Draft, Image
+from .tree import Checkpoint
+from .workspace import Workspace
 
 __all__ = ["Autosave", "Saves"]
 
@@ -34,11 +34,16 @@ class Saves:
 
     Parameters
     ----------
-    chat : Chat
+    workspace : Workspace
+    settings : callable
+        A method that gives what ``settings_of`` does; its owner is not kept alive.
     """
 
-    def __init__(self, chat: ChatMoves) -> None:
-        self._chat = weakref.ref(chat)
+    def __init__(
+        self, workspace: Workspace[Checkpoint], settings: Callable[[], dict[str, Any]]
+    ) -> None:
+        self._workspace = workspace
+        self._settings = weakref.WeakMethod(settings)
         self._images: dict[int, Image] = {}  # by version
         self._autosave: Autosave | None = None
 
@@ -61,17 +66,16 @@ class Saves:
         take_over: bool = False,
     ) -> None:
         """Save under a name now and after each turn; None ends that."""
-        chat = self._chat()
-        assert chat is not None
-        before, chat.tree.after_turn = self._autosave, None
+        workspace = self._workspace
+        before, workspace.after_turn = self._autosave, None
         self._autosave = None
         if before is not None:
             before.end()
         if name is not None:
             self._autosave = Autosave(
-                *(chat, name, store), replace=replace, merge=merge, take_over=take_over
+                *(self, name, store), replace=replace, merge=merge, take_over=take_over
             )
-            chat.tree.after_turn = self._autosave.after_turn
+            workspace.after_turn = self._autosave.after_turn
 
     def save(
         self,
@@ -99,25 +103,22 @@ class Saves:
         """
         if replace and merge:
             raise ParameterError("a name is replaced or merged with, not both: give one of them")
-        chat = self._chat()
-        assert chat is not None
-        tree, drafts = chat.tree, list[Draft]()
+        workspace, drafts = self._workspace, list[Draft]()
         own = self._autosave
         if owner is None and own is not None and own.is_for(name, store):
             owner = own.owner
 
         def write(version: int | None) -> Written:
             image = None if version is None else self._images[version]
-            drafts.append(Draft(chat, name, image, thorough=thorough))
+            drafts.append(Draft(workspace, self._settings_now(), name, image, thorough=thorough))
             return drafts[-1].written
 
-        with tree.operation():
-            tree.settle()
+        with workspace.changing():
             left = _TIMES_TO_MERGE if merge else 0
             while left and name in store:  # others may go on saving there
                 left -= 1
                 store.check_free(name, owner=owner, take_over=take_over)
-                self._merge(chat, name, store)
+                self._merge(name, store)
                 try:
                     return self.save(name, store, owner=owner, take_over=take_over)
                 except SessionConflictError:
@@ -127,7 +128,7 @@ class Saves:
                 name,
                 "chat",
                 write,
-                tree.segment_at,
+                workspace.rows.at,
                 origins={version: image.place for version, image in self._images.items()},
                 owner=owner,
                 replace=replace,
@@ -137,21 +138,32 @@ class Saves:
             self.remember(image)
             return image
 
-    def _merge(self, chat: ChatMoves, name: str, store: SessionStore) -> None:
+    def has_changes(self, count: int) -> bool:
+        """Whether the tree has changed since its changes were counted."""
+        return self._workspace.graph.changes.count != count or self._workspace.uncommitted > 0
+
+    def _settings_now(self) -> dict[str, Any]:
+        settings = self._settings()
+        assert settings is not None  # whoever has it made this
+        return settings()
+
+    def _merge(self, name: str, store: SessionStore) -> None:
         """Take in what is saved under a name and not here."""
+        workspace = self._workspace
         place, record, body, saved = store.open_chat(name)
         known = self._images.get(place.version)
         if known is not None and known.place == place:
             return
-        check_settings(record.metadata, chat.context, name)
-        ours = settings_of(chat)
+        check_settings(record.metadata, workspace.context, name)
+        ours = self._settings_now()
         different = [key for key in ("system", "tools") if body[key] != ours[key]]
         if different:
             raise SessionMismatchError(
                 f"{name!r} was made with another {' and other '.join(different)} and cannot be "
                 "merged; save this chat under another name"
             )
-        self.remember(merged(chat.tree, place, saved, reader(chat.tree, store)))
+        read = reader(workspace.context, store)
+        self.remember(merged(workspace, place, saved, read))
 
 
 class Autosave:
@@ -159,7 +171,7 @@ class Autosave:
 
     Parameters
     ----------
-    chat : Chat
+    saves : Saves
     name : str
     store : SessionStore
     replace, merge, take_over : bool
@@ -173,7 +185,7 @@ class Autosave:
 
     def __init__(
         self,
-        chat: ChatMoves,
+        saves: Saves,
         name: str,
         store: SessionStore,
         *,
@@ -183,10 +195,10 @@ class Autosave:
     ) -> None:
         self.name = check_name(name)
         self._store = store
-        self._chat = weakref.ref(chat)  # else nothing of it would go before a collection
+        self._saves = weakref.ref(saves)  # else nothing of it would go before a collection
         self.owner = Owner(store.folder)
         try:
-            image = chat.saves.save(
+            image = saves.save(
                 *(name, store), owner=self.owner, replace=replace, merge=merge, take_over=take_over
             )
         except BaseException:
@@ -208,18 +220,18 @@ class Autosave:
 
         Where the head stands is no change by itself.
         """
-        chat = self._chat()
-        if chat is None:
+        saves = self._saves()
+        if saves is None:
             warn(
                 f"nothing is saved as {self.name!r} any more, as the Chat is gone; keep it as long "
                 "as its tree",
                 MullamaWarning,
             )
             return
-        if chat.tree.changes.count == self._count and not chat.tree.uncommitted:
+        if not saves.has_changes(self._count):
             return
         try:
-            image = chat.saves.save(self.name, self._store, owner=self.owner, thorough=False)
+            image = saves.save(self.name, self._store, owner=self.owner, thorough=False)
         except (SessionError, ParameterError, OSError) as error:
             warn(f"the chat could not be saved as {self.name!r}: {error}", MullamaWarning)
         else:

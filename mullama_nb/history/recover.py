@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..engine.chat_template import Message
 from ..engine.model import Model
 from ..errors import ChatTemplateError, SessionMismatchError, shown
-from .tree import CheckpointTree
+from ..state.session_info import SessionInfo
+from .notes import message_notes
+from .tree import Checkpoint
+from .workspace import Workspace
 
-__all__ = ["read_messages", "recover_messages"]
+__all__ = ["load_session", "read_messages", "recover_messages"]
 
 _MARK = "\ud800"  # stands before a control token; decoding makes none
 _NEVER = "\ud801"
@@ -20,14 +24,41 @@ _NEVER = "\ud801"
 _SYSTEM, _USER, _ASSISTANT, _NEXT = "\ufdd8S", "\ufdd8U", "\ufdd8A", "\ufdd8N"
 
 
+def load_session(
+    workspace: Workspace[Checkpoint],
+    path: str | os.PathLike[str],
+    system: str | None,
+    tools: Sequence[Mapping[str, Any]] | None,
+) -> SessionInfo:
+    """Go on where a session file was; see ``Chat.load_session``.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    path : str or path
+    system, tools
+        The chat's.
+    """
+    with workspace.changing(), workspace.going_back_on_error(always=True):
+        try:
+            info = workspace.context.load_session(path)
+        finally:  # its warnings may be errors
+            if workspace.uncommitted:
+                workspace.commit({"source": "session"})
+        recover_messages(workspace, system, tools)
+        return info
+
+
 def recover_messages(
-    tree: CheckpointTree, system: str | None, tools: Sequence[Mapping[str, Any]] | None
+    workspace: Workspace[Checkpoint],
+    system: str | None,
+    tools: Sequence[Mapping[str, Any]] | None,
 ) -> list[dict[str, Any]]:
     """Read the messages that the context holds, and note them at the head.
 
     Parameters
     ----------
-    tree : CheckpointTree
+    workspace : Workspace
         Its head, a child of the root, holds what another context has evaluated.
     system, tools
         The chat's.
@@ -42,7 +73,7 @@ def recover_messages(
     SessionMismatchError
         When the conversation has not the chat's system message.
     """
-    messages = read_messages(tree.context.model, tree.context.tokens, tools)
+    messages = read_messages(workspace.context.model, workspace.context.tokens, tools)
     if not messages:
         return []
     first, last = messages[0], messages[-1]
@@ -52,10 +83,10 @@ def recover_messages(
             f"the conversation has {_quoted(theirs)}, and the chat {_quoted(system)}: a session "
             "brings its own system message, so make the chat without one"
         )
-    notes = {"role": last["role"], "message": last, "history": messages}
+    notes = message_notes(last, history=messages)
     if last["role"] == "assistant":
         notes["finish_reason"] = "stop"
-    tree.commit(**notes)
+    workspace.commit(notes)
     return messages
 
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import difflib
 import re
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
 from ..errors import ParameterError, RefError
-from .checkpoint import Checkpoint
-
-if TYPE_CHECKING:
-    from .view import TreeView
+from .graph import Graph
+from .node import Node
 
 __all__ = ["check_tag", "resolve"]
 
@@ -19,13 +17,16 @@ _LIKE_AN_ID = re.compile(r"[0-9a-f]{7,20}")
 _MOST_CANDIDATES = 6
 
 
-def resolve(tree: TreeView, ref: Checkpoint | str) -> Checkpoint:
-    """The checkpoint that a ref means.
+N = TypeVar("N", bound=Node)
+
+
+def resolve(graph: Graph[N], ref: N | str) -> N:
+    """Return the checkpoint that a ref means.
 
     Parameters
     ----------
-    tree : TreeView
-    ref : Checkpoint or str
+    graph : Graph
+    ref : Node or str
         ``HEAD``, ``ROOT``, a tag, an id or the beginning of one; ``~2`` behind it goes back two.
 
     Raises
@@ -33,16 +34,16 @@ def resolve(tree: TreeView, ref: Checkpoint | str) -> Checkpoint:
     RefError
         When nothing goes by that name, or more than one checkpoint does.
     """
-    if isinstance(ref, Checkpoint):
-        if ref not in tree:
+    if isinstance(ref, Node):
+        if ref not in graph:
             raise RefError(f"{ref!r} was pruned, or belongs to another tree")
         return ref
     if not isinstance(ref, str) or not ref:
         raise RefError(f"a ref is a checkpoint, an id, a tag or HEAD~2, not {ref!r}")
     back = _STEPS_BACK.fullmatch(ref)
-    if back is None or ref in tree.tags:
-        return _named(tree, ref)
-    at = _named(tree, back["name"] or "HEAD")
+    if back is None or ref in graph.tags:
+        return _named(graph, ref)
+    at = _named(graph, back["name"] or "HEAD")
     for _ in range(int(back["steps"] or 1)):
         if at.parent is None:
             raise RefError(f"{ref!r} goes back further than the tree does")
@@ -50,20 +51,20 @@ def resolve(tree: TreeView, ref: Checkpoint | str) -> Checkpoint:
     return at
 
 
-def _named(tree: TreeView, name: str) -> Checkpoint:
+def _named(graph: Graph[N], name: str) -> N:
     if name == "HEAD":
-        return tree.head
+        return graph.head
     if name == "ROOT":
-        return tree.root
-    if name in tree.tags:
-        return tree.tags[name]
-    found = tree.beginning_with(name)
+        return graph.root
+    if name in graph.tags:
+        return graph.tags[name]
+    found = graph.starting_with(name)
     if len(found) == 1:
         return found[0]
     if found:
         raise RefError(f"{name!r} is ambiguous: it begins {_list([c.short_id for c in found])}")
-    names = [*tree.tags, *(checkpoint.short_id for checkpoint in tree)]
-    close = difflib.get_close_matches(name, names, n=3) or [*tree.tags, "HEAD", "ROOT"]
+    names = [*graph.tags, *(checkpoint.short_id for checkpoint in graph)]
+    close = difflib.get_close_matches(name, names, n=3) or [*graph.tags, "HEAD", "ROOT"]
     raise RefError(f"no checkpoint is called {name!r}; there is {_list(close)}")
 
 

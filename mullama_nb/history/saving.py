@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ..engine.context import Context
+from ..engine.params import SamplingParams
+from ..engine.vocabulary import Vocabulary
 from ..sessions.entries import Entry, EntryRow, SavedChat, sum_text
 from ..sessions.records import Record
 from ..sessions.versions import Place, Written
-from .checkpoint import Checkpoint
-from .turn import message_text
-
-if TYPE_CHECKING:
-    from .chat_moves import ChatMoves
+from .message import message_text
+from .node import Node
+from .tree import Checkpoint
+from .workspace import Workspace
 
 __all__ = ["Draft", "Image", "settings_of"]
 
 
-def settings_of(chat: ChatMoves) -> dict[str, Any]:
-    """What a chat is made of besides its tree."""
-    schema = chat.sampling.json_schema
+def settings_of(
+    context: Context,
+    sampling: SamplingParams,
+    system: str | None,
+    tools: Sequence[Mapping[str, Any]] | None,
+) -> dict[str, Any]:
+    """Return what a chat is made of besides its tree, as it is saved."""
+    schema = sampling.json_schema
     return {
-        "system": chat.system,
-        "tools": chat.tools,
-        "model": str(chat.model.path),
-        "params": dict(vars(chat.context.params)),
-        "sampling": dict(vars(chat.sampling))
+        "system": system,
+        "tools": tools,
+        "model": str(context.model.path),
+        "params": dict(vars(context.params)),
+        "sampling": dict(vars(sampling))
         | {
-            "logit_bias": [*chat.sampling.logit_bias.items()],
+            "logit_bias": [*sampling.logit_bias.items()],
             "json_schema": dict(schema) if isinstance(schema, Mapping) else schema,
         },
     }
@@ -69,8 +76,10 @@ class Draft:
 
     Parameters
     ----------
-    chat : Chat
+    workspace : Workspace
         Nobody changes it until that is written.
+    settings : mapping
+        What ``settings_of`` gave.
     name : str
     image : Image, optional
         What there is already; None for a version that is new.
@@ -79,9 +88,18 @@ class Draft:
         note within a note changes unnoticed.
     """
 
-    def __init__(self, chat: ChatMoves, name: str, image: Image | None, *, thorough: bool) -> None:
-        self._chat, self._tree, self._name = chat, chat.tree, name
-        self._count = self._tree.changes.count
+    def __init__(
+        self,
+        workspace: Workspace[Checkpoint],
+        settings: dict[str, Any],
+        name: str,
+        image: Image | None,
+        *,
+        thorough: bool,
+    ) -> None:
+        self._context, self._graph = workspace.context, workspace.graph
+        self._settings, self._name = settings, name
+        self._count = self._graph.changes.count
         self._rows = {} if image is None else image.rows
         self._total = 0 if image is None else image.total
         self._next_number = 0 if image is None else image.next_number
@@ -89,12 +107,12 @@ class Draft:
         self._removed: dict[str, int] = {}
         self._numbers: dict[str, int] = {}  # of those that are new
         if image is not None and not thorough:
-            changed = self._tree.changes.since(image.count)
+            changed = self._graph.changes.since(image.count)
         else:
-            changed = [self._tree.root.id, *(checkpoint.id for checkpoint in self._tree)]
+            changed = [self._graph.root.id, *(node.id for node in self._graph)]
             changed += {*self._rows}.difference(changed)
         for identifier in changed:
-            if identifier in self._tree and identifier not in self._rows:
+            if identifier in self._graph and identifier not in self._rows:
                 self._numbers[identifier] = self._next_number
                 self._next_number += 1
         for identifier in changed:
@@ -102,8 +120,8 @@ class Draft:
 
     def _take(self, identifier: str) -> None:
         known = self._rows.get(identifier)
-        if identifier in self._tree:
-            row = _entry(self._tree.checkpoint(identifier), self._number).row(self._name)
+        if identifier in self._graph:
+            row = self._entry(self._graph.node(identifier)).row(self._name)
             if known is None or known[1] != row.digest:
                 self._put[identifier] = row
                 self._total += row.digest - (0 if known is None else known[1])
@@ -118,24 +136,24 @@ class Draft:
     @property
     def written(self) -> Written:
         """What has to be written."""
-        tree = self._tree
+        graph = self._graph
         n_entries = len(self._rows) + len(self._numbers) - len(self._removed)
         places = {
-            "head": self._number(tree.head.id),
-            "redo": [self._number(c.id) for c in reversed(tree.redo_path)],
-            "tags": {name: self._number(c.id) for name, c in tree.tags.items()},
-            "n_made": tree.n_made,
+            "head": self._number(graph.head.id),
+            "redo": [self._number(node.id) for node in graph.redo or ()][::-1],
+            "tags": {name: self._number(node.id) for name, node in graph.tags.items()},
+            "n_made": graph.n_made,
         }
         record = Record(
             "chat",
-            self._chat.context.session_metadata,
-            tree.head.stop,
+            self._context.session_metadata,
+            graph.head.stop,
             n_entries=n_entries,
             entries=sum_text(self._total),
             places=places,
         )
         rows, removed = [*self._put.values()], [*self._removed.values()]
-        return Written(record, settings_of(self._chat), rows, removed)
+        return Written(record, self._settings, rows, removed)
 
     def image(self, place: Place) -> Image:
         """What the version holds once that was written."""
@@ -145,34 +163,30 @@ class Draft:
             self._rows[identifier] = row.number, row.digest
         return Image(place, self._count, self._rows, self._total, self._next_number)
 
-
-def _entry(c: Checkpoint, number: Callable[[str], int]) -> Entry:
-    made, cuts = c.tree.counts_of(c)
-    notes = c.metadata
-    is_said_by_tokens = "role" in notes and notes.get("message") is None
-    return Entry(
-        number(c.id),
-        c.id,
-        None if c.parent is None else number(c.parent.id),
-        c.tokens,
-        c.ordinal,
-        notes,
-        None if c.place == "lost" else c.address,
-        c.n_bytes,
-        c.logprobs,
-        c.rows_exact,
-        made,
-        cuts,
-        _text(c),
-        message_text(c) if is_said_by_tokens else None,
-    )
+    def _entry(self, node: Checkpoint) -> Entry:
+        made, cuts = self._graph.counts(node)
+        return Entry(
+            self._number(node.id),
+            node.id,
+            None if node.parent is None else self._number(node.parent.id),
+            node.tokens,
+            node.ordinal,
+            node.metadata,
+            None if node.place == "lost" else node.address,
+            node.n_bytes,
+            node.logprobs,
+            node.rows_exact,
+            made,
+            cuts,
+            _text(node, self._context.model.vocabulary),
+            message_text(node) if node.metadata.is_said_by_tokens else None,
+        )
 
 
-def _text(checkpoint: Checkpoint) -> str:
+def _text(node: Node, vocabulary: Vocabulary) -> str:
     """What the tokens say, so that those of a path joined are what they say together."""
-    vocabulary = checkpoint.tree.context.model.vocabulary
-    data = b"".join(vocabulary.piece(token, special=True) for token in checkpoint.tokens)
+    data = b"".join(vocabulary.piece(token, special=True) for token in node.tokens)
     text = data.decode("utf-8", "surrogateescape")
-    if not checkpoint.start and vocabulary.detokenize(checkpoint.tokens, special=True) == text[1:]:
+    if not node.start and vocabulary.detokenize(node.tokens, special=True) == text[1:]:
         return text[1:]  # the space that some vocabularies put in front of the first word
     return text

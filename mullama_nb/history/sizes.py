@@ -1,15 +1,13 @@
-"""What a tree's rows take, and where they are."""
+"""What the rows of a graph take, and where they are."""
 
 from __future__ import annotations
 
 import html
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
-from .checkpoint import Checkpoint
-
-if TYPE_CHECKING:
-    from .view import TreeView
+from .graph import Graph
+from .node import Node
 
 __all__ = ["KVBytes", "MemoryReport", "count_bytes", "report_memory"]
 
@@ -49,21 +47,28 @@ class KVBytes:
         return f"<table>{rows}</table>"
 
 
-def count_bytes(tree: TreeView) -> KVBytes:
-    """Add up the rows of all checkpoints."""
+def count_bytes(graph: Graph[Any], *, keeps_snapshots: bool) -> KVBytes:
+    """Add up the rows of all checkpoints.
+
+    Parameters
+    ----------
+    graph : Graph
+    keeps_snapshots : bool
+        Whether each checkpoint keeps the rows of all tokens before it, too.
+    """
     leaves: dict[str, int] = {}
     # Bytes and leaves by address, which equal siblings share.
     rows: dict[str | None, tuple[int, int]] = {}
-    for checkpoint in reversed(list(tree)):  # children before their parents
+    for checkpoint in reversed(list(graph)):  # children before their parents
         n = sum(leaves[child.id] for child in checkpoint.children) or 1
         leaves[checkpoint.id] = n
         rows[checkpoint.address] = (checkpoint.n_bytes, n + rows.get(checkpoint.address, (0, 0))[1])
     shared = sum(n_bytes for n_bytes, n in rows.values() if n > 1)
     own = sum(n_bytes for n_bytes, n in rows.values() if n == 1)
-    snapshots, so_far = 0, {tree.root.id: 0}
-    for checkpoint in tree:
+    snapshots, so_far = 0, {graph.root.id: 0}
+    for checkpoint in graph:
         assert checkpoint.parent is not None
-        before = 0 if tree.keeps_snapshots else so_far[checkpoint.parent.id]
+        before = 0 if keeps_snapshots else so_far[checkpoint.parent.id]
         so_far[checkpoint.id] = before + checkpoint.n_bytes
         snapshots += so_far[checkpoint.id]
     return KVBytes(own, shared, own + shared, snapshots)
@@ -81,7 +86,7 @@ class MemoryReport:
         What may stay in memory.
     """
 
-    places: tuple[tuple[Checkpoint, str, int], ...]
+    places: tuple[tuple[Node, str, int], ...]
     max_bytes: int
 
     def total(self, place: str) -> int:
@@ -104,6 +109,6 @@ class MemoryReport:
         return f"<table>{rows}</table>"
 
 
-def report_memory(tree: TreeView, max_bytes: int) -> MemoryReport:
-    """Look where the rows of each checkpoint are."""
-    return MemoryReport(tuple((c, c.place, c.n_bytes) for c in tree), max_bytes)
+def report_memory(graph: Graph[Any], max_bytes: int) -> MemoryReport:
+    """Look where the rows of each checkpoint are; so much may stay in memory."""
+    return MemoryReport(tuple((c, c.place, c.n_bytes) for c in graph), max_bytes)

@@ -6,27 +6,74 @@ ancestor and puts the target's behind them, so that whatever was, is again, to t
 
 from __future__ import annotations
 
-import warnings
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 from ..engine.context import Context
-from ..errors import ContextError, HistoryError, InexactWarning, ParameterError
+from ..engine.live import Live
+from ..errors import ContextError, HistoryError
 from ..state.segment import Segment
-from .books import TreeBooks
-from .checkpoint import Checkpoint, check_notes
 from .compare import Difference, compare
-from .events import Tagged
-from .order import Job
-from .paths import Redo, common_ancestor
-from .refs import check_tag, resolve
+from .drawing import draw_svg, draw_text
+from .events import Event, Subscription
+from .forking import fork, fork_at
+from .node import Node
+from .paths import check_steps
+from .refs import check_tag
+from .sizes import KVBytes, MemoryReport, count_bytes, report_memory
+from .workspace import Workspace
 
-__all__ = ["CheckpointTree", "check_steps"]
+__all__ = ["Checkpoint", "CheckpointTree"]
 
 
-class CheckpointTree(TreeBooks):
+class Checkpoint(Node, Live):
+    """A point of a tree: its parent, the tokens since, and what was noted about them.
+
+    Checkpoints are made by ``CheckpointTree`` and never change, but for their tags, their notes,
+    and their beginning when a fork cuts them in two.
+
+    Attributes
+    ----------
+    id : str
+        Depends on the place in the tree, not on tokens or rows: the same steps give the same ids
+        with any model and on any machine.
+    parent : Checkpoint or None
+        None for the root, which holds no tokens.
+    tokens : tuple of int
+        Since the parent.
+    logprobs : tuple of float
+        Of the tokens where they were generated, else empty.
+    metadata : Notes
+        A dict of what ``commit`` was given: role, finish reason, sampling.
+    """
+
+    _instead_of_a_copy = "its id and its tokens are values; Chat.save(name) keeps it with its tree"
+
+    __slots__ = ()
+
+    @property
+    def tree(self) -> CheckpointTree:
+        """The tree that it belongs to.
+
+        Raises
+        ------
+        HistoryError
+            When that is gone.
+        """
+        contents = self._contents
+        tree = contents.owner() if isinstance(contents, Workspace) and contents.owner else None
+        if not isinstance(tree, CheckpointTree):
+            raise self._gone()
+        return tree
+
+
+class CheckpointTree(Live):
     """A tree of checkpoints over one context, which it owns.
+
+    Iterating gives its checkpoints, parents first and without the root, which holds no tokens.
+    ``tree[ref]`` is the checkpoint of a ref: a tag, an id or its beginning, ``"HEAD~2"``.
 
     Parameters
     ----------
@@ -43,8 +90,8 @@ class CheckpointTree(TreeBooks):
 
     Attributes
     ----------
-    after_turn : callable, optional
-        Called when ``turn`` is left, on the thread that had it and still holding the tree.
+    context : Context
+    root : Checkpoint
 
     Notes
     -----
@@ -56,87 +103,139 @@ class CheckpointTree(TreeBooks):
     raised once the tree is in order.
     """
 
+    _instead_of_a_copy = "Chat.save(name) keeps a chat with its tree, and Chat.open(name) is a copy"
+
     def __init__(self, context: Context, *, max_bytes: int | None = None) -> None:
         try:
             context.claim(self)
         except ContextError as error:
             raise HistoryError(str(error)) from None
-        super().__init__(context, max_bytes)
-        self.after_turn: Callable[[], object] | None = None
-        context.mark()
-        with self.operation():
-            self.settle()
+        self.context = context
+        self._workspace: Workspace[Checkpoint] = Workspace(context, Checkpoint, max_bytes)
+        self._workspace.owner = weakref.ref(self)
+        self._graph = self._workspace.graph
+        self.root = self._graph.root
+        with self._workspace.changing():
+            pass  # what the context holds is committed
 
     @property
     def head(self) -> Checkpoint:
         """The checkpoint that the context stands on, or behind it with uncommitted tokens."""
-        if self.context.watermark < self._head.stop:
-            with self.order.free() as is_free:
-                if is_free:  # else somebody is moving it
-                    self._follow_context()
-        return self._head
+        return self._workspace.head
 
-    # -- order -------------------------------------------------------------------------------
+    @property
+    def tags(self) -> Mapping[str, Checkpoint]:
+        """Checkpoints by their tags."""
+        return self._graph.tags
 
-    @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Hold the tree for several operations in a row; other threads wait."""
-        is_outermost = not self.order.is_mine
-        with self.order.turn():
-            try:
-                yield
-            finally:
-                if is_outermost and self.after_turn is not None:
-                    self.after_turn()
+    @property
+    def uncommitted(self) -> int:
+        """Tokens that the context holds behind the head."""
+        return self._workspace.uncommitted
 
-    @contextmanager
-    def operation(self, job: Job | None = None) -> Iterator[None]:
-        """Hold the tree for what is one operation: interrupts are raised when it has ended."""
-        with self.order.operation(job) as running:
-            self._follow_context()
-            yield
-        if self._rows.said and not running.is_running:
-            said, self._rows.said = self._rows.said, []
-            warnings.warn(
-                f"{'; '.join(said)}. What follows may differ in its last bits from what was "
-                "there, and with them now and then in a token",
-                InexactWarning,
-                stacklevel=4,
-            )
+    @property
+    def keeps_snapshots(self) -> bool:
+        """Whether rows cannot be cut, so that each checkpoint keeps the whole state."""
+        return self._workspace.keeps_snapshots
 
-    def _follow_context(self) -> None:
-        """Understand what somebody did to the context directly."""
-        kept = self.context.watermark
-        if kept < self._head.stop:
-            self._set_head(self._cut_at(self._head, kept))
-            self._redo = None
-            if self.keeps_snapshots and not self.uncommitted:
-                self._rows.keep_state(self._head)
+    @property
+    def undo_steps(self) -> int:
+        """How many times ``undo`` can be called."""
+        return self._graph.depth(self.head)
 
-    def settle(self) -> None:
-        """Commit what somebody appended to the context directly."""
-        if self.uncommitted:
-            self.commit(source="context")
+    @property
+    def redo_path(self) -> tuple[Checkpoint, ...]:
+        """The checkpoints that ``redo`` would go to, one after the other."""
+        return tuple(self._graph.redo or ())
 
-    @contextmanager
-    def or_back(self, *, whatever: bool = False) -> Iterator[None]:
-        """Return to where the head is now if the block fails.
+    @property
+    def is_held_by_cell(self) -> bool:
+        """Whether the main thread, which runs a notebook's cells, is changing the tree."""
+        return self._workspace.lock.is_on_main_thread
+
+    def __getitem__(self, ref: Checkpoint | str) -> Checkpoint:
+        return self._workspace.resolve(ref)
+
+    def __contains__(self, item: object) -> bool:
+        return item in self._graph
+
+    def __iter__(self) -> Iterator[Checkpoint]:
+        return iter(self._graph)
+
+    def __len__(self) -> int:
+        return len(self._graph)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def path(self, ref: Checkpoint | str = "HEAD") -> list[Checkpoint]:
+        """Return the checkpoints from the root, which is left out, to a ref."""
+        return self._graph.path(self[ref])
+
+    def log(self, ref: Checkpoint | str = "HEAD") -> list[Checkpoint]:
+        """Return the path, newest first."""
+        return self.path(ref)[::-1]
+
+    def children(self, ref: Checkpoint | str = "HEAD") -> tuple[Checkpoint, ...]:
+        """Return the checkpoints that follow a ref."""
+        return self[ref].children
+
+    def siblings(self, ref: Checkpoint | str = "HEAD") -> tuple[Checkpoint, ...]:
+        """Return the checkpoints that follow from the same point, the ref included."""
+        return self[ref].siblings
+
+    def leaves(self) -> list[Checkpoint]:
+        """Return the ends of all branches."""
+        return self._graph.leaves()
+
+    def find(self, text: str) -> list[Checkpoint]:
+        """Return the checkpoints that say a text, upper and lower case alike."""
+        wanted = text.casefold()
+        return [checkpoint for checkpoint in self if wanted in checkpoint.text.casefold()]
+
+    def tokens(self, ref: Checkpoint | str = "HEAD") -> tuple[int, ...]:
+        """Return all tokens up to a ref."""
+        return tuple(token for checkpoint in self.path(ref) for token in checkpoint.tokens)
+
+    def segment(self, ref: Checkpoint | str) -> Segment | None:
+        """Return a checkpoint's rows; None where it has no tokens, or they are lost."""
+        return self._workspace.rows.get(self[ref])
+
+    def kv_bytes(self) -> KVBytes:
+        """Return what the rows take, and what full snapshots would have taken."""
+        return count_bytes(self._graph, keeps_snapshots=self.keeps_snapshots)
+
+    @property
+    def memory(self) -> MemoryReport:
+        """Where the rows of each checkpoint are."""
+        return report_memory(self._graph, self._workspace.rows.max_bytes)
+
+    def diff(self, a: Checkpoint | str, b: Checkpoint | str = "HEAD") -> Difference:
+        """Say where two checkpoints part, what each says from there, and how likely that was."""
+        with self._workspace.changing():
+            return compare(self._workspace, self[a], self[b])
+
+    def on_change(self, callback: Callable[[Event], object]) -> Subscription:
+        """Tell every later change to a callback, in order, on a thread of the tree's own.
 
         Parameters
         ----------
-        whatever : bool
-            Even if it has committed something by then; that checkpoint remains.
+        callback : callable
+            Gets one of the events of ``mullama_nb.history.events``. One that fails is logged.
         """
-        home, redo, n_made = self._head, self._redo, self.n_made
-        try:
-            yield
-        except BaseException:
-            if (whatever or self.n_made == n_made) and home in self:
-                self._go(home)
-                self._redo = redo
-            raise
+        return self._workspace.observers.add(callback)
 
-    # -- commit ------------------------------------------------------------------------------
+    def flush(self, timeout: float | None = None) -> bool:
+        """Wait until observers have heard everything so far; False when that took too long.
+
+        Without a timeout not inside ``turn``, ``visit`` and the like, if an observer may wait for
+        the tree.
+        """
+        return self._workspace.observers.flush(timeout)
+
+    def turn(self) -> AbstractContextManager[None]:
+        """Hold the tree for several operations in a row; other threads wait."""
+        return self._workspace.turn()
 
     def commit(
         self, *, logprobs: Sequence[float] = (), allow_empty: bool = False, **metadata: Any
@@ -157,58 +256,17 @@ class CheckpointTree(TreeBooks):
         Checkpoint
             The new head; without new tokens the old one, with the notes added.
         """
-        check_notes(metadata)
-        with self.operation():
-            n = self.uncommitted
-            if logprobs and len(logprobs) != n:
-                raise ParameterError(f"{len(logprobs)} logprobs do not fit {n} new tokens")
-            if not n and not allow_empty:
-                self._head.metadata.update(metadata)
-                self.n_edits += 1
-                return self._head
-            segment = self._rows.capture(self._head) if n else None
-            return self._attach(segment, metadata, logprobs, is_head=True)
-
-    def adopt(
-        self, segment: Segment | None, *, logprobs: Sequence[float] = (), **metadata: Any
-    ) -> Checkpoint:
-        """Make a checkpoint behind the head of rows that were captured elsewhere.
-
-        The head stays where it is. This is how the answers of an exploration come in.
-        """
-        check_notes(metadata)
-        with self.operation():
-            if segment is not None and segment.start != self._head.stop:
-                raise HistoryError(
-                    f"rows that start at token {segment.start} cannot follow the head, "
-                    f"which ends at {self._head.stop}"
-                )
-            return self._attach(segment, metadata, logprobs, is_head=False)
-
-    def diff(self, a: Checkpoint | str, b: Checkpoint | str = "HEAD") -> Difference:
-        """Where two checkpoints part, what each says from there, and how likely that was."""
-        with self.operation():
-            self.settle()
-            return compare(self, resolve(self, a), resolve(self, b))
+        return self._workspace.commit(metadata, logprobs=logprobs, allow_empty=allow_empty)
 
     def spill(self, ref: Checkpoint | str) -> None:
         """Move a checkpoint's rows from memory to the temporary folder."""
-        with self.operation():
-            self._rows.spill(resolve(self, ref))
-
-    # -- move --------------------------------------------------------------------------------
+        with self._workspace.operation():
+            self._workspace.rows.spill(self[ref])
 
     def checkout(self, ref: Checkpoint | str) -> Checkpoint:
-        """Make the context stand on a checkpoint, exactly as it did; uncommitted tokens are kept.
+        """Make the context stand on a checkpoint, exactly as it did; return that, the new head.
 
-        Parameters
-        ----------
-        ref : Checkpoint or str
-
-        Returns
-        -------
-        Checkpoint
-            The new head.
+        Uncommitted tokens are committed first.
 
         Warns
         -----
@@ -216,84 +274,23 @@ class CheckpointTree(TreeBooks):
             When rows were lost for want of room, and came out differently when their tokens were
             evaluated again.
         """
-        with self.operation():
-            self.settle()
-            target = resolve(self, ref)
-            with self.or_back():
-                self._go(target)
-            self._redo = None
+        with self._workspace.changing():
+            target = self[ref]
+            self._workspace.checkout(target)
             return target
 
-    def undo(self, n: int = 1, *, to: Checkpoint | None = None) -> Checkpoint:
+    def undo(self, n: int = 1) -> Checkpoint:
         """Go back to the parent, ``n`` times, and remember the way; stops at the root.
 
         Uncommitted tokens are committed first, and count as a step.
-
-        Parameters
-        ----------
-        n : int
-        to : Checkpoint, optional
-            Where to stand in the end, if not on that ancestor.
         """
         check_steps(n)
-        with self.operation():
-            self.settle()
-            way: list[Checkpoint] = []
-            at = self._head
-            while len(way) < n and at.parent is not None:
-                way.append(at)
-                at = at.parent
-            at = at if to is None else to
-            with self.or_back():
-                self._go(at)
-            for checkpoint in way:
-                self._redo = Redo(checkpoint, self._redo)
-            return at
+        return self._workspace.undo(n)
 
     def redo(self, n: int = 1) -> Checkpoint:
         """Follow the way back that ``undo`` remembered, ``n`` times at the most."""
         check_steps(n)
-        with self.operation():
-            self.settle()  # a new branch; there is nothing ahead of it
-            way = self._redo
-            if way is not None:
-                for _ in range(min(n, way.n) - 1):
-                    assert way.rest is not None
-                    way = way.rest
-                with self.or_back():
-                    self._go(way.checkpoint)
-                self._redo = way.rest
-            return self._head
-
-    def _go(self, target: Checkpoint) -> None:
-        """Move context and head."""
-        if target is self._head:
-            return
-        common = common_ancestor(self._head, target)
-        ahead = []
-        at = target
-        while at is not common:
-            ahead.append(at)
-            assert at.parent is not None
-            at = at.parent
-        self._rows.stand_on(target, common, ahead[::-1], self._set_head)
-
-    def take_places(
-        self,
-        *,
-        head: Checkpoint,
-        redo: Sequence[Checkpoint],
-        tags: Mapping[str, Checkpoint],
-        n_made: int,
-    ) -> None:
-        """Stand where a saved tree stood, once its checkpoints were taken in."""
-        self._tags = dict(tags)
-        self.n_made = n_made
-        with self.operation():
-            self._go(head)
-            self._redo = Redo.of(redo[::-1])
-
-    # -- fork --------------------------------------------------------------------------------
+        return self._workspace.redo(n)
 
     def fork(
         self,
@@ -320,88 +317,16 @@ class CheckpointTree(TreeBooks):
         Checkpoint
             The new head. Checkpoints in front of and behind the token remain.
         """
-        with self.operation():
-            self.settle()
-            point = checkpoint = resolve(self, ref)
-            position, chosen = _position(checkpoint, token), self._chosen_tokens(choose)
-            with self.or_back():
-                if token is not None:
-                    point = self._cut_at(checkpoint, position)
-                self._go(point)
-                logprobs = self._choose(chosen)
-            self._redo = None
-            return self.commit(logprobs=logprobs, **metadata) if chosen else point
+        with self._workspace.changing():
+            return fork(self._workspace, self[ref], token, choose, metadata)
 
     def fork_at(self, position: int) -> Checkpoint:
         """Stand behind the first ``position`` tokens of the present path."""
-        with self.operation():
-            self.settle()
-            stop = self._head.stop
-            is_number = isinstance(position, int) and not isinstance(position, bool)
-            if not is_number or not 0 <= position <= stop:
-                raise ParameterError(f"position={position!r} must be 0 to {stop}")
-            point = self._cut_at(self._head, position)
-            with self.or_back():
-                self._go(point)
-            self._redo = None
-            return point
+        return fork_at(self._workspace, position)
 
-    @contextmanager
-    def visit(self, ref: Checkpoint | str) -> Iterator[Checkpoint]:
+    def visit(self, ref: Checkpoint | str) -> AbstractContextManager[Checkpoint]:
         """Stand on a checkpoint for a while, then again where the head was."""
-        with self.turn():
-            with self.operation():
-                self.settle()
-                home, redo, n_edits = self._head, self._redo, self.n_edits
-                target = resolve(self, ref)
-                with self.or_back():
-                    self._go(target)
-            try:
-                yield target
-            finally:
-                with self.operation():
-                    self.settle()
-                    if home in self:
-                        self._go(home)
-                        if redo is not None and self.n_edits != n_edits:
-                            redo = Redo.of([c for c in redo if c in self])
-                        self._redo = redo
-
-    def evaluate(self, tokens: Sequence[int], **options: Any) -> None:
-        """Evaluate tokens behind the head within an operation; all of them or none.
-
-        Raises
-        ------
-        HistoryError
-            When the operation was stopped.
-        """
-        self._rows.evaluate(tokens, **options)
-
-    def _chosen_tokens(self, choose: str | int | None) -> list[int]:
-        model = self.context.model
-        if choose is None:
-            return []
-        if isinstance(choose, str):
-            tokens = model.tokenize(choose)
-        else:
-            is_token = isinstance(choose, int) and not isinstance(choose, bool)
-            tokens = [choose] if is_token and 0 <= choose < model.n_vocab else []
-        if not tokens:
-            raise ParameterError(
-                f"choose={choose!r} is no token; give a text, or an id below {model.n_vocab}"
-            )
-        return tokens
-
-    def _choose(self, tokens: Sequence[int]) -> list[float]:
-        """Evaluate tokens as if they had been generated, one at a time; their logprobs."""
-        logprobs: list[float] = []
-        if tokens and self.context.token_count():
-            logprobs += self.context.score(tokens).logprobs  # checks that there is room, too
-        for token in tokens:
-            self.evaluate([token])
-        return logprobs
-
-    # -- tag and prune -----------------------------------------------------------------------
+        return self._workspace.visit(ref)
 
     def tag(self, name: str, ref: Checkpoint | str = "HEAD", *, force: bool = False) -> Checkpoint:
         """Name a checkpoint.
@@ -414,31 +339,29 @@ class CheckpointTree(TreeBooks):
             Whether a tag of that name moves here.
         """
         check_tag(name)
-        with self.operation():
+        with self._workspace.operation():
             if ref == "HEAD":
-                self.settle()
-            checkpoint = resolve(self, ref)
-            if name in self._tags and self._tags[name] is not checkpoint and not force:
+                self._workspace.commit_appended()
+            checkpoint = self[ref]
+            if self.tags.get(name, checkpoint) is not checkpoint and not force:
                 raise HistoryError(
-                    f"the tag {name!r} is on {self._tags[name]!r}; give force=True to move it"
+                    f"the tag {name!r} is on {self.tags[name]!r}; give force=True to move it"
                 )
-            self._tags[name] = checkpoint
-            self.changes.note()
-            self._observers.tell(Tagged(name, checkpoint.id))
+            self._workspace.tag(name, checkpoint)
             return checkpoint
 
     def untag(self, name: str) -> None:
         """Take a tag away; the checkpoint stays."""
-        with self.operation():
-            if name not in self._tags:
-                resolve(self, name)  # names the candidates
+        with self._workspace.operation():
+            if name not in self.tags:
+                self[name]  # names the candidates
                 raise HistoryError(f"{name!r} is no tag")
-            del self._tags[name]
-            self.changes.note()
-            self._observers.tell(Tagged(name, None))
+            self._workspace.tag(name, None)
 
     def prune(self, ref: Checkpoint | str, *, force: bool = False) -> int:
-        """Remove a checkpoint and all that follow it; this is the one thing that forgets.
+        """Remove a checkpoint and all that follow it; return how many those are.
+
+        This is the one thing that forgets.
 
         Parameters
         ----------
@@ -446,46 +369,32 @@ class CheckpointTree(TreeBooks):
         force : bool
             Needed where tags would go, or the head, which then moves to the parent; uncommitted
             tokens go with it.
-
-        Returns
-        -------
-        int
-            Checkpoints that were removed.
         """
-        with self.operation():
-            checkpoint = resolve(self, ref)
+        with self._workspace.operation():
+            checkpoint = self[ref]
             if checkpoint.parent is None:
                 raise HistoryError("the root cannot be pruned; prune its children")
-            gone = {c.id for c in (checkpoint, *checkpoint.descendants())}
-            what = [f"the tag {name!r}" for name, c in self._tags.items() if c.id in gone]
-            has_head = self._head.id in gone
-            what += ["the head"] * has_head
+            gone = {checkpoint, *checkpoint.descendants()}
+            what = [f"the tag {name!r}" for name, c in self.tags.items() if c in gone]
+            what += ["the head"] * (self._graph.head in gone)
             if what and not force:
                 raise HistoryError(
                     f"pruning {checkpoint!r} would remove {' and '.join(what)}; give force=True"
                 )
-            if has_head:
-                self._go(checkpoint.parent)
-            return self._remove(checkpoint)
+            if self._graph.head in gone:
+                self._workspace.go(checkpoint.parent)
+            return self._workspace.remove(checkpoint)
 
+    def _ipython_key_completions_(self) -> list[str]:
+        return [*self.tags, "HEAD", "ROOT", *(checkpoint.short_id for checkpoint in self)]
 
-def check_steps(n: int) -> None:
-    """Check a number of steps.
+    def _repr_html_(self) -> str:
+        return f'<div style="overflow-x:auto">{draw_svg(self)}</div>'
 
-    Raises
-    ------
-    ParameterError
-        When it is none.
-    """
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise ParameterError(f"n={n!r} must be 1 or more")
+    def __str__(self) -> str:
+        return draw_text(self)
 
-
-def _position(checkpoint: Checkpoint, token: int | None) -> int:
-    """Tokens in front of a checkpoint's token."""
-    n = len(checkpoint.tokens)
-    if token is None:
-        return checkpoint.stop
-    if isinstance(token, bool) or not isinstance(token, int) or not -n <= token <= n:
-        raise ParameterError(f"token={token!r} is not in the checkpoint, which has {n} tokens")
-    return checkpoint.start + (token + n if token < 0 else token)
+    def __repr__(self) -> str:
+        names = ((len(self), "checkpoint", "checkpoints"), (len(self.leaves()), "leaf", "leaves"))
+        counts = ", ".join(f"{n} {one if n == 1 else more}" for n, one, more in names)
+        return f"CheckpointTree({counts})"

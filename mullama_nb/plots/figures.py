@@ -11,8 +11,8 @@ from ..engine.kv import kv_bytes_per_token
 from ..engine.model import Model
 from ..engine.params import ContextParams
 from ..errors import ParameterError
+from ..history.tree import CheckpointTree
 from ..history.turn import Turn
-from ..history.view import TreeView
 from ..size import size
 from .growth import measure_growth
 
@@ -27,7 +27,7 @@ _MEASURED = (64, 256)  # tokens: few, because each is evaluated
 _LONGEST_WITH_LABELS = 48
 
 
-def kv_growth(tree: TreeView) -> Figure:
+def kv_growth(tree: CheckpointTree) -> Figure:
     """How the KV rows grow along the active path, against full snapshots at each checkpoint.
 
     Parameters

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..history.checkpoint import Checkpoint
 from ..history.drawing import label
-from ..history.view import TreeView
+from ..history.tree import Checkpoint, CheckpointTree
 
 __all__ = ["Growth", "Step", "measure_growth"]
 
@@ -76,7 +75,7 @@ class Growth:
         return 0.0 if whole or not self.n_tokens else self.kept / self.n_tokens
 
 
-def measure_growth(tree: TreeView) -> Growth:
+def measure_growth(tree: CheckpointTree) -> Growth:
     """Measure the active path of a tree."""
     path = tree.path()
     # From the head backwards: a point where paths part makes everything in front of it shared.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ..history.checkpoint import ROOT_ID, identifier
+from ..history.node import ROOT_ID, identifier
 from .walk import Entry
 
 __all__ = ["misplaced"]
@@ -30,7 +30,7 @@ def misplaced(entries: Sequence[Entry]) -> Entry | None:
     children: dict[str, set[str]] = {}
     left = _MOST + 2 * len(entries)
     for entry in entries:
-        if entry.notes.get("cut"):
+        if entry.noted.cut:
             continue
         parents = [*_parents(entry, by_id)]
         left -= len(parents)
@@ -48,7 +48,7 @@ def _parents(entry: Entry, by_id: dict[str, Entry]) -> Iterator[str]:
     at = entry.parent
     while at is not None:
         yield at
-        if not by_id[at].notes.get("cut"):
+        if not by_id[at].noted.cut:
             return
         at = by_id[at].parent
     yield ROOT_ID

@@ -17,8 +17,7 @@ from ..engine.model import Model
 from ..engine.params import ContextParams
 from ..engine.stored import params_from_file
 from ..history.chat import Chat
-from ..history.checkpoint import Checkpoint
-from ..history.tree import CheckpointTree
+from ..history.tree import Checkpoint, CheckpointTree
 from ..state.atomic import write_atomically
 from .sealing import seal
 from .walk import Entry, fitting_params, vocabulary_digest, walk
@@ -110,8 +109,9 @@ def measured(source: Chat | CheckpointTree) -> Recording:
     """What :func:`record` writes."""
     tree = source.tree if isinstance(source, Chat) else source
     model, params = tree.context.model, tree.context.params
-    with tree.operation():
-        tree.settle()
+    with tree.turn():
+        if tree.uncommitted:
+            tree.commit(source="context")
         entries = [entry_of(checkpoint, model) for checkpoint in tree]
         tags = {name: c.id for name, c in tree.tags.items() if not c.is_root}
     fitting = fitting_params(entries, model, params)
@@ -145,7 +145,7 @@ def entry_of(checkpoint: Checkpoint, model: Model) -> Entry:
         checkpoint.tokens,
         model.detokenize(checkpoint.tokens, special=True),
         dict(checkpoint.metadata),
-        is_generated=bool(checkpoint.logprobs) or "sampling" in checkpoint.metadata,
+        is_generated=bool(checkpoint.logprobs) or checkpoint.metadata.is_generated,
     )
 
 

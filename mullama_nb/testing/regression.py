@@ -50,8 +50,9 @@ def regress(
     there = read(path)
     tree = source.tree if isinstance(source, Chat) else source
     model = tree.context.model
-    with tree.operation():
-        tree.settle()
+    with tree.turn():
+        if tree.uncommitted:
+            tree.commit(source="context")
         entries = [entry_of(checkpoint, model) for checkpoint in tree]
     changes = [*_changes(there, {entry.id: entry for entry in entries})]
     return replayed(there, model, rule, dict(vars(tree.context.params)), changes)

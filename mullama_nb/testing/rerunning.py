@@ -10,9 +10,9 @@ from ..engine.context import Context
 from ..engine.model import Model
 from ..engine.options import lists_context
 from ..engine.stored import check_room
-from ..history.answering import answer_notes
+from ..history.answering import completion_notes
 from ..history.chat import Chat
-from ..history.checkpoint import Checkpoint
+from ..history.tree import Checkpoint
 from .reading import read_edited
 from .recording import Recording, context_params, record
 from .replaying import check_vocabulary, find_model
@@ -78,13 +78,13 @@ def _lead(entries: Sequence[Entry], chat: Chat) -> dict[str | None, Checkpoint]:
     tree = chat.tree
     places: dict[str | None, Checkpoint] = {None: tree.root}
     for entry in entries:
-        home = places.get(entry.notes.get("came_from", ""), places[entry.parent])
+        home = places.get(entry.noted.came_from or "", places[entry.parent])
         tree.checkout(home)
         if _is_answer(entry):
             places[entry.id] = _answered(entry, chat)
         elif _is_tokens(entry):
             places[entry.id] = _evaluated(entry, chat)
-        elif entry.notes.get("role") == "system":
+        elif entry.noted.is_system:
             places[entry.id] = home  # the first question says it, and then it has a place
         else:
             chat.replay(_messages(entry, chat))
@@ -112,10 +112,10 @@ def _messages(entry: Entry, chat: Chat) -> list[dict[str, Any]]:
 def _answered(entry: Entry, chat: Chat) -> Checkpoint:
     limits = entry.limits
     n_tokens = len(entry.tokens)
-    if entry.notes.get("finish_reason") == "stop":
+    if entry.noted.is_finished:
         most = 2 * n_tokens + 32
         n_tokens = most if limits.max_tokens is None else min(most, limits.max_tokens)
-    sibling = entry.notes.get("sibling", 0)
+    sibling = entry.noted.sibling
     said = chat.context.generate(
         None,
         n_tokens,
@@ -124,8 +124,8 @@ def _answered(entry: Entry, chat: Chat) -> Checkpoint:
         sampling=entry.sampling,
         sibling=sibling,
     )
-    notes = answer_notes(chat.model, said, sibling, limits)
-    kept = {k: entry.notes[k] for k in ("continues", "cut") if k in entry.notes}
+    notes = completion_notes(chat.model, said, sibling, limits)
+    kept = entry.noted.of_place()
     logprobs = [token.logprob for token in said.tokens]
     return chat.tree.commit(logprobs=logprobs, allow_empty=True, **notes, **kept)
 
@@ -135,5 +135,6 @@ def _evaluated(entry: Entry, chat: Chat) -> Checkpoint:
     logprobs: Sequence[float] = ()
     if entry.is_generated and context.token_count():
         logprobs = context.score(entry.tokens).logprobs
-    chat.tree.evaluate(entry.tokens)
+    if entry.tokens:
+        context.evaluate(entry.tokens)
     return chat.tree.commit(logprobs=logprobs, allow_empty=True, **entry.notes)

@@ -19,9 +19,9 @@ from ..engine.params import ContextParams, SamplingParams
 from ..engine.request import seeded
 from ..engine.sampler import Sampler
 from ..errors import ParameterError
-from ..history.checkpoint import Checkpoint
+from ..history.notes import Notes
 from ..history.options import recalled
-from ..history.tree import CheckpointTree
+from ..history.tree import Checkpoint, CheckpointTree
 
 __all__ = ["Entry", "Step", "Walk", "fitting_params", "longest_path", "vocabulary_digest", "walk"]
 
@@ -92,6 +92,11 @@ class Entry:
     is_rendered: bool | None = None
 
     @property
+    def noted(self) -> Notes:
+        """The notes as the history reads them."""
+        return Notes.of(self.notes)
+
+    @property
     def said(self) -> tuple[int, ...]:
         """The tokens, and the one that ended them."""
         return self.tokens if self.end is None else (*self.tokens, self.end)
@@ -104,13 +109,15 @@ class Entry:
     @property
     def sampling(self) -> SamplingParams | None:
         """How the tokens were drawn; None if they were not."""
-        notes = self.notes.get("sampling")
-        return None if notes is None or not self.is_generated else seeded(recalled(notes))
+        noted = self.noted
+        if not (noted.is_generated and self.is_generated):
+            return None
+        return seeded(recalled(noted.sampling))
 
     @property
     def limits(self) -> Limits:
         """When the answer was to end, as far as that was noted."""
-        return Limits(**self.notes.get("limits", {}))
+        return Limits(**self.noted.limits)
 
 
 @dataclass(frozen=True)
@@ -145,7 +152,7 @@ class Walk:
         return dataclasses.replace(
             said,
             drawn=() if chosen == said.said else chosen,
-            is_generated=bool(steps) or "sampling" in entry.notes,
+            is_generated=bool(steps) or entry.noted.is_generated,
             after=self.after.get(entry.id, ()),
         )
 
@@ -270,7 +277,7 @@ def _follow(entry: Entry, context: Context, found: Walk, *, finds_end: bool) -> 
         steps.append(_step(logits, token))
         context.evaluate([token])
     end = entry.end
-    finds_end = finds_end and entry.notes.get("finish_reason") == "stop"
+    finds_end = finds_end and entry.noted.is_finished
     if sampler is not None and (finds_end or end is not None):
         logits = context.logits
         drawn = sampler.choose(logits, context.token_count())
@@ -291,7 +298,7 @@ def _sampler(entry: Entry, context: Context) -> _ForcedSampler | None:
     sampling = entry.sampling
     if sampling is None:
         return None
-    sibling = entry.notes.get("sibling", 0)
+    sibling = entry.noted.sibling
     return _ForcedSampler(
         context.model.vocabulary, sampling, sibling, context.tokens, context.n_ctx
     )
@@ -318,7 +325,7 @@ def _own_text(entry: Entry, index: int, place: Checkpoint, tree: CheckpointTree)
     tree.checkout(place)
     context.rewind(place.start + begin)
     limit = len(entry.said) - begin + (index == len(entry.tokens)) * _LOOK_AHEAD
-    said = context.generate(None, limit, sampling=sampling, sibling=entry.notes.get("sibling", 0))
+    said = context.generate(None, limit, sampling=sampling, sibling=entry.noted.sibling)
     tokens = [token.id for token in said.tokens[index - begin :]]
     if said.finish_reason == "stop" and len(tokens) < limit:
         tokens.append(context.model.vocabulary.eos or 0)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..engine.model import Model
 from ..errors import ChatTemplateError
-from ..history.turn import decoded, messages_on
+from ..history.message import messages_on, text_of_bytes
 from .walk import Entry
 
 __all__ = ["rendered"]
@@ -81,9 +81,8 @@ def rendered(
 
     def text_of(noted: _Noted) -> str:
         tokens = _tokens(_parts(_path(noted.entry, by_id)))
-        text = decoded(model.vocabulary, tokens)
-        hidden = noted.metadata.get("hidden", 0)
-        return text[: len(text) - hidden]
+        text = text_of_bytes(b"".join(map(model.vocabulary.piece, tokens)))
+        return text[: len(text) - noted.entry.noted.hidden]
 
     def renders(messages: Sequence[Mapping[str, Any]], path: Sequence[Entry], asks: bool) -> bool:
         held, own = _tokens(path), path[-1].tokens
@@ -110,7 +109,7 @@ def _path(entry: Entry, by_id: Mapping[str, Entry]) -> list[Entry]:
 def _parts(path: Sequence[Entry]) -> list[Entry]:
     """The entries of the message that ends with a path."""
     begin = len(path) - 1
-    while begin and path[begin].notes.get("continues"):
+    while begin and path[begin].noted.continues:
         begin -= 1
     return [*path[begin:]]
 

@@ -256,7 +256,7 @@ class TreeWidget(ActingWidget):
 
     def publish(self) -> None:
         """Send whether a cell is at work, and what has been gathered; again while one is."""
-        self.in_cell = self.tree.order.is_on_main_thread  # first: a view can stop what it shows
+        self.in_cell = self.tree.is_held_by_cell  # first: a view can stop what it shows
         super().publish()
         if self.in_cell:
             publish_soon(self._reference)

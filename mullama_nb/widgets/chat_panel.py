@@ -13,15 +13,14 @@ import traitlets
 
 from ..errors import HistoryError
 from ..history.chat import Chat
-from ..history.checkpoint import Checkpoint
 from ..history.events import Committed, Event, Moved, Progress, Pruned, Split, TokenAdded
-from ..history.refs import resolve
-from ..history.turn import Turn, message_parts
+from ..history.message import message_parts, message_versions
+from ..history.tree import Checkpoint
+from ..history.turn import Turn
 from .actions import stops_first
 from .base import ChatWidget
 from .esm import front_end
 from .markdown import Draft, render_markdown
-from .versions import versions
 
 __all__ = ["ChatPanel"]
 
@@ -101,7 +100,7 @@ class ChatPanel(ChatWidget):
     @stops_first
     def do_show(self, checkpoint: str) -> None:
         """Go to another version of a message, and on from there as far as one was before."""
-        self.chat.checkout(self._leaf(resolve(self.tree, checkpoint)))
+        self.chat.checkout(self._leaf(self.tree[checkpoint]))
 
     def do_ask(self, text: str) -> None:
         """Say something, and have the model answer."""
@@ -235,7 +234,7 @@ def _described(turn: Turn) -> dict[str, Any]:
 
 def _places(checkpoint: Checkpoint) -> dict[str, Any]:
     """Where a message stands among those in its place, and whether it could go on."""
-    ends = versions(checkpoint)
+    ends = message_versions(checkpoint)
     at = ends.index(checkpoint)
     return {
         "unfinished": checkpoint.is_unfinished,

@@ -48,7 +48,7 @@ class KVPlot(TreeWidget):
             "omitted": len(growth.steps) - len(shown),
             "steps": [
                 [
-                    str(step.checkpoint.metadata.get("role", "")),
+                    step.checkpoint.metadata.role or "",
                     step.label,
                     len(step.checkpoint.tokens),
                     step.n_bytes,
@@ -151,7 +151,7 @@ def _draw(growth: Growth) -> str:
     width = min(_WIDEST, (_WIDTH - _LEFT) / max(len(steps), 1))
     for i, step in enumerate(steps):
         x, tall, low = _LEFT + i * width + 1, step.n_bytes * scale, step.before * scale
-        role = str(step.checkpoint.metadata.get("role", ""))
+        role = step.checkpoint.metadata.role or ""
         title = f"{role} {step.label}, {len(step.checkpoint.tokens)} tokens, {step.n_bytes:,} bytes"
         parts.append(_box(x, _BOTTOM - low, width - 2, low, grey))
         style = shared if step.is_shared else own

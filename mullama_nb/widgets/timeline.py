@@ -6,10 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from ..history.chat import Chat
-from ..history.checkpoint import Checkpoint
 from ..history.drawing import draw_svg, label, words
 from ..history.events import Committed, Event, Moved, Pruned, Spilled, Split, Tagged, TokenAdded
-from ..history.tree import CheckpointTree
+from ..history.tree import Checkpoint, CheckpointTree
 from .actions import stops_first
 from .base import TreeWidget
 from .esm import front_end
@@ -129,7 +128,7 @@ class Timeline(TreeWidget):
         return {
             "id": checkpoint.id,
             "name": checkpoint.short_id,
-            "role": str(checkpoint.metadata.get("role", "")),
+            "role": checkpoint.metadata.role or "",
             "text": text[:_MOST_CHARACTERS],
             "is_cut": len(text) > _MOST_CHARACTERS,
             "tokens": len(checkpoint.tokens),
@@ -162,7 +161,7 @@ class Timeline(TreeWidget):
         return [
             checkpoint.id,
             checkpoint.parent.id if checkpoint.parent else "",
-            str(checkpoint.metadata.get("role", "")),
+            checkpoint.metadata.role or "",
             self._labels[key],
             len(checkpoint.tokens),
             checkpoint.n_bytes,

@@ -7,10 +7,10 @@ from typing import Any
 
 from ..history.chat import Chat
 from ..history.events import Event, Progress, TokenAdded
+from ..history.message import message_versions
 from .actions import stops_first
 from .base import ChatWidget
 from .esm import front_end
-from .versions import versions
 
 __all__ = ["UndoRedo"]
 
@@ -59,7 +59,7 @@ class UndoRedo(ChatWidget):
     @stops_first
     def do_sibling(self, step: int) -> None:
         """Move the head to another version of the last message, where there is one."""
-        siblings = versions(self.tree.head)
+        siblings = message_versions(self.tree.head)
         place = siblings.index(self.tree.head) + step
         if 0 <= place < len(siblings):
             self.chat.checkout(siblings[place])
@@ -74,11 +74,11 @@ class UndoRedo(ChatWidget):
 
     def _steps(self) -> dict[str, Any]:
         head = self.tree.head
-        siblings = versions(head)
+        siblings = message_versions(head)
         return {
             "undo": self.chat.undo_steps,
             "redo": self.chat.redo_steps,
             "sibling": siblings.index(head) + 1,
             "siblings": len(siblings),
-            "answered": any(c.metadata.get("role") == "assistant" for c in head.lineage()),
+            "answered": any(c.metadata.is_answer for c in head.lineage()),
         }

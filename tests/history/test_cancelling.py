@@ -52,13 +52,13 @@ every_form = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 
 def hold_until_stopped(chat: Chat) -> None:
     """Wait, on a thread that works for the chat, until that is asked to end."""
-    while not chat.tree.order.is_stopped:
+    while not chat.tree._workspace.lock.is_stopped:
         time.sleep(0.001)
 
 
 def hold_prompt(chat: Chat, monkeypatch: pytest.MonkeyPatch, chunk: int) -> asyncio.Event:
     """Have the evaluation of the next prompt wait behind a chunk until it is stopped."""
-    reached, loop, tell = asyncio.Event(), asyncio.get_running_loop(), chat.tree.tell
+    reached, loop, tell = asyncio.Event(), asyncio.get_running_loop(), chat.tree._workspace.tell
     seen: list[Event] = []
 
     def telling(event: Event) -> None:
@@ -69,7 +69,7 @@ def hold_prompt(chat: Chat, monkeypatch: pytest.MonkeyPatch, chunk: int) -> asyn
                 loop.call_soon_threadsafe(reached.set)
                 hold_until_stopped(chat)
 
-    monkeypatch.setattr(chat.tree, "tell", telling)
+    monkeypatch.setattr(chat.tree._workspace, "tell", telling)
     return reached
 
 
@@ -92,7 +92,7 @@ def check_whole(chat: Chat, twin: Chat) -> None:
     tree = chat.tree
     assert tree.uncommitted == 0
     assert tree.tokens() == chat.context.tokens
-    assert not tree.order.is_stopped
+    assert not tree._workspace.lock.is_stopped
     for turn in chat.turns:
         assert turn.checkpoint in tree
     tree.checkout("ROOT")
@@ -132,10 +132,10 @@ def test_while_it_waits_for_its_turn(make: Callable[[], Chat], form: Form) -> No
 
     async def work() -> None:
         task = asyncio.ensure_future(form(chat, "Second", None))
-        await until(chat.tree.order._turnstile.locked)
+        await until(chat.tree._workspace.lock._turnstile.locked)
         await cancelled(task)
         assert other.is_alive()
-        assert not chat.tree.order.is_stopped, "another's answer was stopped"
+        assert not chat.tree._workspace.lock.is_stopped, "another's answer was stopped"
         go.set()
 
     run(work())
@@ -217,7 +217,11 @@ def test_a_stream_between_tokens(make: Callable[[], Chat], n: int) -> None:
         task = asyncio.ensure_future(consume())
         await until(lambda: len(handed_out) == n)
         await cancelled(task)
-        await until(lambda: not chat.tree.order.is_mine and chat.tree.order._owner is None)
+        await until(
+            lambda: (
+                not chat.tree._workspace.lock.is_mine and chat.tree._workspace.lock._owner is None
+            )
+        )
 
     run(work())
     said = chat.turns[-1].tokens

@@ -363,7 +363,7 @@ def test_async_forms(chat: Chat) -> None:
 def test_cancelling_keeps_what_was_said(chat: Chat) -> None:
     def listen(_token: object) -> None:
         if chat.context.token_count() > 40:
-            wait_until(lambda: chat.tree.order.is_stopped)
+            wait_until(lambda: chat.tree._workspace.lock.is_stopped)
 
     async def talk() -> None:
         asking = asyncio.ensure_future(chat.aask("why?", max_tokens=400, on_token=listen))

@@ -14,8 +14,9 @@ from steps import steps
 
 from mullama_nb import Chat, CheckpointTree, Context, ContextParams
 from mullama_nb.errors import RefError
-from mullama_nb.history.checkpoint import Checkpoint
-from mullama_nb.history.paths import Redo, Totals, common_ancestor
+from mullama_nb.history.graph import common_ancestor
+from mullama_nb.history.paths import Redo, Totals
+from mullama_nb.history.tree import Checkpoint
 
 FEW, MANY = 20, 320
 
@@ -77,7 +78,7 @@ def count(tree: CheckpointTree) -> None:
 
 
 def spill(tree: CheckpointTree) -> None:
-    with tree.operation():
+    with tree._workspace.operation():
         tree.spill(tree.head)
 
 
@@ -189,13 +190,14 @@ def test_counts_and_look_ups_are_right_after_any_steps(
                 for n in (1, 3, 7, 20):
                     prefix = checkpoint.id[:n]
                     same = [c for c in everything if c.id.startswith(prefix)]
-                    assert set(tree.beginning_with(prefix)) == set(same)
+                    assert set(tree._workspace.graph.starting_with(prefix)) == set(same)
                 common = common_ancestor(checkpoint, tree.head)
                 above = set(checkpoint.lineage())
                 assert common is next(c for c in tree.head.lineage() if c in above)
                 if checkpoint.address is not None:
-                    assert checkpoint in tree._rows.holders(checkpoint.address)
-            held = {c for holders in tree._rows._holders.values() for c in holders.values()}
+                    assert checkpoint in tree._workspace.rows.holders(checkpoint.address)
+            holders = tree._workspace.rows._holders.values()
+            held = {c for by_id in holders for c in by_id.values()}
             assert held <= set(everything)
             with pytest.raises(RefError):
                 tree["0" * 21]

@@ -62,8 +62,8 @@ def notes(chat: Chat) -> list[Any]:
         chat.head.id,
         [c.id for c in chat.tree.redo_path],
         chat.messages,
-        chat.tree.next_ordinal(),
-        chat.tree.n_made,
+        chat.tree._workspace.graph.next_ordinal(chat.head),
+        chat.tree._workspace.graph.n_made,
         chat.sampling,
         chat.context.params,
     ]

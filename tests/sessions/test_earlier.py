@@ -15,7 +15,6 @@ from tiny_models import CHATML
 
 from mullama_nb import Chat, ContextParams, Model, SessionManager
 from mullama_nb.errors import SessionFormatError, SessionMismatchError
-from mullama_nb.history.saving import settings_of
 from mullama_nb.sessions.store import SessionStore
 
 ModelMaker = Callable[..., Model]
@@ -62,12 +61,12 @@ def older(chat: Chat, session: dict[str, Any], folder: Path) -> None:
         "made": {
             key: n
             for c in (tree.root, *tree)
-            for key, n in zip((c.id, f"{c.id} cut"), tree.counts_of(c), strict=True)
+            for key, n in zip((c.id, f"{c.id} cut"), tree._workspace.graph.counts(c), strict=True)
             if n
         },
-        "n_made": tree.n_made,
+        "n_made": tree._workspace.graph.n_made,
     }
-    body = settings_of(chat) | {"tokens": [], "text": "", "messages": [], "tree": described}
+    body = chat._settings() | {"tokens": [], "text": "", "messages": [], "tree": described}
     record = {
         "kind": "chat",
         "metadata": chat.context.session_metadata,
@@ -117,8 +116,8 @@ def test_an_older_catalog_is_read_and_brought_over(tiny: ModelMaker, tmp_path: P
         assert [(c.id, c.tokens, c.metadata, c.address) for c in again.tree] == [
             (c.id, c.tokens, c.metadata, c.address) for c in chat.tree
         ]
-        assert [again.tree.counts_of(c) for c in again.tree] == [
-            chat.tree.counts_of(c) for c in chat.tree
+        assert [again.tree._workspace.graph.counts(c) for c in again.tree] == [
+            chat.tree._workspace.graph.counts(c) for c in chat.tree
         ]
         assert (again.head.id, again.messages) == (chat.head.id, chat.messages)
         assert {**again.tree.tags}.keys() == {"first"}

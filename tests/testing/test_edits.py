@@ -81,7 +81,7 @@ def sound(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
     chat.tag("put")
     chat.undo()
     chat.context.evaluate("plain")
-    chat.tree.settle()
+    chat.tree.commit(source="context")
     path = tmp_path_factory.mktemp("edits") / "sound.mullama.json"
     recording = record(chat, path)
     assert all(entry.is_rendered in (True, None) for entry in recording.entries)

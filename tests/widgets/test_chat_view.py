@@ -6,7 +6,6 @@ from conftest import ModelMaker
 from tiny_models import CHATML
 
 from mullama_nb import Chat
-from mullama_nb.history.display import chat_bundle
 from mullama_nb.widgets.chat_view import chat_view, view_bundle
 
 
@@ -30,6 +29,6 @@ def test_a_chat_shown_again_is_another_view_of_the_same_widgets(tiny: ModelMaker
 def test_without_a_kernel_a_chat_is_escaped_text(tiny: ModelMaker) -> None:
     chat = Chat(tiny("llama", chat_template=CHATML), n_ctx=256, n_threads=1, n_threads_batch=1)
     chat.replay([{"role": "user", "content": "<script>"}])
-    bundle = chat_bundle(chat)
+    bundle = chat._repr_mimebundle_()
     assert sorted(bundle) == ["text/html", "text/plain"]
     assert "&lt;script&gt;" in bundle["text/html"]

@@ -78,7 +78,7 @@ def test_undo_does_not_wait_until_an_answer_is_whole(
 
     def slow(*arguments: object) -> int:  # the answer is not whole before undo was heard of
         if begun.is_set() and not heard.is_set():
-            wait_until(lambda: chat.tree.order.is_stopped)
+            wait_until(lambda: chat.tree._workspace.lock.is_stopped)
             heard.set()
         return int(decode(*arguments))
 

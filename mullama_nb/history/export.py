@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import ParameterError
 from ..state.atomic import write_atomically
-
-if TYPE_CHECKING:
-    from .chat_moves import ChatMoves
+from .tree import CheckpointTree
 
 __all__ = ["as_json", "as_markdown", "export"]
 
 
-def as_markdown(chat: ChatMoves) -> str:
-    """The messages up to the head, each under its role."""
-    parts = [f"**{message['role']}**\n\n{_content(message)}" for message in chat.messages]
+def as_markdown(messages: list[dict[str, Any]]) -> str:
+    """Return messages, each under its role."""
+    parts = [f"**{message['role']}**\n\n{_content(message)}" for message in messages]
     return "\n\n---\n\n".join(parts) + "\n"
 
 
-def as_json(chat: ChatMoves) -> str:
-    """Every checkpoint with its text, notes, tags and parent; no rows."""
-    tree = chat.tree
+def as_json(tree: CheckpointTree) -> str:
+    """Return every checkpoint with its text, notes, tags and parent; no rows."""
     checkpoints = [
         {
             "id": checkpoint.id,
@@ -39,25 +36,26 @@ def as_json(chat: ChatMoves) -> str:
     document = {
         "format": "mullama-transcript",
         "version": 1,
-        "model": chat.model.name,
+        "model": tree.context.model.name,
         "head": tree.head.id,
         "checkpoints": checkpoints,
     }
     return json.dumps(document, ensure_ascii=False, indent=1) + "\n"
 
 
-def export(chat: ChatMoves, path: Path) -> None:
-    """Write the chat in the form that the file's ending asks for.
+def export(tree: CheckpointTree, messages: list[dict[str, Any]], path: Path) -> None:
+    """Write messages or a tree, as the file's ending asks for.
 
     Raises
     ------
     ParameterError
         When the ending is neither ``.md`` nor ``.json``.
     """
-    forms = {".md": as_markdown, ".json": as_json}
-    if path.suffix.lower() not in forms:
+    ending = path.suffix.lower()
+    if ending not in (".md", ".json"):
         raise ParameterError(f"cannot export to {path.name!r}: its ending must be .md or .json")
-    write_atomically(path, [forms[path.suffix.lower()](chat).encode()])
+    text = as_markdown(messages) if ending == ".md" else as_json(tree)
+    write_atomically(path, [text.encode()])
 
 
 def _content(message: dict[str, Any]) -> str:

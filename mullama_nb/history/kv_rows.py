@@ -1,50 +1,50 @@
-"""The rows of a tree's checkpoints: kept in a store, put back into the context."""
+"""The KV rows of a tree's checkpoints: kept in a store, put back into the context."""
 
 from __future__ import annotations
 
 import dataclasses
 import weakref
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
 from ..engine.context import Context
 from ..engine.path import Progress
 from ..errors import HistoryError
 from ..state.segment import Segment
 from ..state.store import SegmentStore
-from .order import Order
+from .lock import TreeLock
+from .node import Node
 
-if TYPE_CHECKING:
-    from .checkpoint import Checkpoint
+__all__ = ["KVRows"]
 
-__all__ = ["Rows"]
+N = TypeVar("N", bound=Node)
 
 
-class Rows:
+class KVRows:
     """Keeps what each checkpoint added, and makes the context stand where it stood.
 
-    Whatever moves the context is to be called within an operation of ``order``.
+    Whatever moves the context is to be called within an operation of ``lock``.
 
     Parameters
     ----------
     context : Context
-    order : Order
+    lock : TreeLock
     max_bytes : int, optional
         Memory for rows; None for a share of what is free.
 
     Attributes
     ----------
-    said : list of str
-        What has to be said of rows that were evaluated again and came out differently.
+    warnings : list of str
+        Of rows that were evaluated again and came out differently, since they were given last.
     """
 
-    def __init__(self, context: Context, order: Order, max_bytes: int | None) -> None:
+    def __init__(self, context: Context, lock: TreeLock, max_bytes: int | None) -> None:
         self._context = context
-        self._order = order
+        self._lock = lock
         self._store = SegmentStore(max_bytes)
         self.are_whole = context.memory_kind == "snapshot"
-        self.said: list[str] = []
-        self._holders: dict[str, dict[str, Checkpoint]] = {}  # by address and id
+        self.warnings: list[str] = []
+        self._holders: dict[str, dict[str, Node]] = {}  # by address and id
 
     @property
     def max_bytes(self) -> int:
@@ -62,26 +62,26 @@ class Rows:
 
         self._store.on_spill = tell
 
-    def n_bytes(self, checkpoint: Checkpoint) -> int:
+    def n_bytes(self, checkpoint: Node) -> int:
         """Bytes of a checkpoint's rows, wherever they are."""
         return 0 if checkpoint.address is None else self._store.bytes_of(checkpoint.address)
 
-    def place(self, checkpoint: Checkpoint) -> str:
+    def place(self, checkpoint: Node) -> str:
         """Where a checkpoint's rows are."""
         if not checkpoint.tokens:
             return "memory"
         return "lost" if checkpoint.address is None else self._store.place(checkpoint.address)
 
-    def spill(self, checkpoint: Checkpoint) -> None:
+    def spill(self, checkpoint: Node) -> None:
         """Move a checkpoint's rows out of memory."""
         if checkpoint.address is not None:
             self._store.spill(checkpoint.address)
 
-    def capture(self, parent: Checkpoint) -> Segment:
+    def capture(self, parent: Node) -> Segment:
         """The rows that the context holds behind a checkpoint."""
         return self._context.capture(parent.stop, parent=parent.address)
 
-    def keep_state(self, checkpoint: Checkpoint) -> None:
+    def keep_state(self, checkpoint: Node) -> None:
         """Keep the whole state of where the context stands, if that checkpoint has none."""
         if checkpoint.tokens and checkpoint.address is None:
             assert checkpoint.parent is not None
@@ -104,17 +104,17 @@ class Rows:
         """Refer to rows that lie elsewhere; see ``SegmentStore.lend``."""
         self._store.lend(address, n_bytes, read)
 
-    def assign(self, checkpoint: Checkpoint, address: str | None) -> None:
+    def assign(self, checkpoint: Node, address: str | None) -> None:
         """Say whose rows those of an address are, besides others' with equal ones."""
         checkpoint.address = address
         if address is not None:
             self._holders.setdefault(address, {})[checkpoint.id] = checkpoint
 
-    def holders(self, address: str) -> list[Checkpoint]:
+    def holders(self, address: str) -> list[Node]:
         """The checkpoints whose rows those of an address are."""
         return list(self._holders.get(address, {}).values())
 
-    def drop(self, checkpoint: Checkpoint) -> None:
+    def drop(self, checkpoint: Node) -> None:
         """Forget a checkpoint's rows."""
         if checkpoint.address is not None:
             holders = self._holders.get(checkpoint.address, {})
@@ -123,11 +123,11 @@ class Rows:
                 self._holders.pop(checkpoint.address, None)
             self._store.release(checkpoint.address)
 
-    def get(self, checkpoint: Checkpoint) -> Segment | None:
+    def get(self, checkpoint: Node) -> Segment | None:
         """A checkpoint's rows; None where it has none, or they are lost."""
         return None if checkpoint.address is None else self._store.get(checkpoint.address)
 
-    def split(self, checkpoint: Checkpoint, n_tokens: int) -> tuple[str | None, str | None]:
+    def split(self, checkpoint: Node, n_tokens: int) -> tuple[str | None, str | None]:
         """Cut a checkpoint's rows in two, and give the addresses of both parts.
 
         A state that cannot be cut belongs to the end; the beginning is evaluated when needed.
@@ -153,7 +153,7 @@ class Rows:
         """
         if not tokens:
             return
-        if self._order.is_stopped or self._context.evaluate(tokens, progress=progress) == 0:
+        if self._lock.is_stopped or self._context.evaluate(tokens, progress=progress) == 0:
             raise HistoryError(
                 f"it was stopped while {len(tokens)} tokens were to be evaluated; none of them was "
                 "added"
@@ -161,19 +161,19 @@ class Rows:
 
     def stand_on(
         self,
-        target: Checkpoint,
-        common: Checkpoint,
-        ahead: Sequence[Checkpoint],
-        reached: Callable[[Checkpoint], None],
+        target: N,
+        common: N,
+        ahead: Sequence[N],
+        reached: Callable[[N], None],
     ) -> None:
         """Make the context stand on a checkpoint, exactly as it did.
 
         Parameters
         ----------
-        target : Checkpoint
-        common : Checkpoint
+        target : Node
+        common : Node
             The last one that lies on the present path, too.
-        ahead : sequence of Checkpoint
+        ahead : sequence of Node
             From behind ``common`` to ``target``.
         reached : callable
             Called with checkpoints that the context stands on, the target last.
@@ -189,9 +189,9 @@ class Rows:
 
     def _put_back(
         self,
-        common: Checkpoint,
-        ahead: Sequence[Checkpoint],
-        reached: Callable[[Checkpoint], None],
+        common: N,
+        ahead: Sequence[N],
+        reached: Callable[[N], None],
     ) -> None:
         """Memory that can be cut: stored rows in one go, tokens again only where rows are lost."""
         begin, before = common, common
@@ -211,9 +211,10 @@ class Rows:
             self._context.restore(segments, keep=begin.stop)
         reached(before)
 
-    def _stand_on_whole(self, target: Checkpoint, reached: Callable[[Checkpoint], None]) -> None:
+    def _stand_on_whole(self, target: N, reached: Callable[[N], None]) -> None:
         """Memory that cannot be cut: the nearest ancestor with a state, then tokens again."""
-        again, at, segment = [], target, self.get(target)
+        again: list[N] = []
+        at, segment = target, self.get(target)
         while segment is None and at.parent is not None:
             again.append(at)
             at = at.parent
@@ -230,7 +231,7 @@ class Rows:
                 self._evaluate_again(checkpoint)
             reached(checkpoint)
 
-    def _evaluate_again(self, checkpoint: Checkpoint) -> None:
+    def _evaluate_again(self, checkpoint: Node) -> None:
         """Work lost rows out from their tokens, in the steps in which it was done before."""
         why = None if checkpoint.address is None else self._store.why_lost(checkpoint.address)
         alone = bool(checkpoint.logprobs)  # generated, one token at a time
@@ -241,7 +242,7 @@ class Rows:
         never_had_any = self.are_whole and checkpoint.address is None  # a cut inside its tokens
         if address != checkpoint.address and not never_had_any:  # the address is the rows' hash
             checkpoint.rows_exact = False
-            self.said.append(
+            self.warnings.append(
                 f"{len(checkpoint.tokens)} tokens of checkpoint {checkpoint.short_id} were "
                 f"evaluated again{f', as {why}' if why else ''}"
             )

@@ -112,7 +112,7 @@ def test_undo_while_streaming_stops_the_stream_first(new_chat: ChatMaker) -> Non
     def listen(_token: object) -> None:
         if chat.context.token_count() > 40 and not begun.is_set():
             begun.set()
-            wait_until(lambda: chat.tree.order.is_stopped)
+            wait_until(lambda: chat.tree._workspace.lock.is_stopped)
 
     thread = in_thread(lambda: chat.ask("why?", max_tokens=2000, on_token=listen))
     begun.wait()

@@ -1,4 +1,4 @@
-"""Whose turn it is: one thread changes a tree at a time, and an interrupt ends what runs, tidily.
+"""The lock of a tree: one thread changes it at a time, and an interrupt ends what runs, tidily.
 
 An operation that a ``KeyboardInterrupt`` broke off between two lines would leave tokens in the
 context that nobody wrote down. So an interrupt stops what is being evaluated, the operation
@@ -17,10 +17,10 @@ from ..engine.context import Context
 from ..engine.worker import WAIT_SECONDS, interrupts_held
 from ..errors import HistoryError
 
-__all__ = ["Call", "Job", "Order"]
+__all__ = ["Call", "Operation", "TreeLock"]
 
 
-class Job:
+class Operation:
     """One operation, from its call to its end; it can be stopped at any time in between.
 
     Parameters
@@ -52,27 +52,27 @@ class _Hold:
 
 
 class Call:
-    """All that one thread does for a caller elsewhere; made by ``Order.call``, and stopped there.
+    """All that one thread does for a caller elsewhere, who may stop it.
 
     Stopping it leaves others alone: those that it waits for, and those that wait for it.
     """
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, lock: TreeLock) -> None:
         self.is_stopped = False
         self.hold: _Hold | None = None
-        self._order = order
+        self._lock = lock
 
     def stop(self) -> None:
         """Have it end soon, whether it has the lock, waits for it or has not begun."""
         self.is_stopped = True
-        running = self._order.running
+        running = self._lock.running
         if self.hold is not None:
             self.hold.is_stopped = True
-            if running is not None and self._order.is_held_by(self.hold):
+            if running is not None and self._lock.is_held_by(self.hold):
                 running.stop()
 
 
-class Order:
+class TreeLock:
     """A lock for operations, handed to whoever waited; re-entrant, and closed to callbacks.
 
     Parameters
@@ -82,12 +82,12 @@ class Order:
 
     Attributes
     ----------
-    running : Job or None
+    running : Operation or None
         The operation that holds the lock.
     """
 
     def __init__(self, context: Context) -> None:
-        self.running: Job | None = None
+        self.running: Operation | None = None
         self._context = context
         self._turnstile = threading.Lock()
         self._lock = threading.Lock()
@@ -155,8 +155,8 @@ class Order:
     # -- hold --------------------------------------------------------------------------------
 
     @contextmanager
-    def operation(self, job: Job | None = None) -> Iterator[Job]:
-        """Hold the lock; an interrupt stops the job and is raised when the block is left.
+    def operation(self, operation: Operation | None = None) -> Iterator[Operation]:
+        """Hold the lock; an interrupt stops the operation and is raised when the block is left.
 
         Within another operation of the same thread this is a part of that one.
         """
@@ -164,15 +164,15 @@ class Order:
         if self.running is not None and self.is_mine:
             yield self.running
             return
-        job = Job(self._context) if job is None else job
-        with self._interrupts_stop(job) as pending:
+        operation = Operation(self._context) if operation is None else operation
+        with self._interrupts_stop(operation) as pending:
             self._enter(pending)
-            self.running, job.is_running = job, True
-            job.is_stopped |= self.is_stopped
+            self.running, operation.is_running = operation, True
+            operation.is_stopped |= self.is_stopped
             try:
-                yield job
+                yield operation
             finally:
-                self.running, job.is_running = None, False
+                self.running, operation.is_running = None, False
                 self._leave()
 
     @contextmanager
@@ -241,8 +241,8 @@ class Order:
             self._lock.release()
 
     @contextmanager
-    def _interrupts_stop(self, job: Job) -> Iterator[list[int]]:
-        """Have interrupts stop a job, and raise them afterwards; yields those that came.
+    def _interrupts_stop(self, operation: Operation) -> Iterator[list[int]]:
+        """Have interrupts stop a operation, and raise them afterwards; yields those that came.
 
         Only the main thread receives interrupts, so elsewhere this does nothing.
         """
@@ -259,7 +259,7 @@ class Order:
             elif before != signal.SIG_IGN:
                 last_frame = frame
                 pending.append(number)
-                job.stop()
+                operation.stop()
 
         signal.signal(signal.SIGINT, stop)
         try:

@@ -1,0 +1,103 @@
+"""Ways to have an answer given: to a new question, once more, to other words, from its middle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..engine.chat_template import Message
+from ..errors import HistoryError
+from .answering import Answer, Answering
+from .conversation import Conversation, Said
+from .forking import fork
+from .message import message_ends_back, message_parts, token_place
+from .notes import choice_notes
+from .tree import Checkpoint
+from .workspace import Workspace
+
+__all__ = ["answer_again", "answer_from", "ask", "ask_otherwise", "go_on", "stand_on_question"]
+
+
+def ask(
+    workspace: Workspace[Checkpoint],
+    conversation: Conversation,
+    messages: Sequence[Message],
+    answering: Answering,
+) -> tuple[Answer, Said]:
+    """Say messages and give an answer; see ``Chat.ask``."""
+    said = conversation.say(messages)
+    return answering.answer(workspace.head), said
+
+
+def answer_again(
+    workspace: Workspace[Checkpoint], end: Checkpoint | None, answering: Answering
+) -> Answer:
+    """Give another answer in the place of one, or of the last; see ``Chat.regenerate``."""
+    with workspace.going_back_on_error():
+        end = _last(workspace, "assistant") if end is None else end
+        if not end.metadata.is_answer:
+            raise HistoryError(f"{end!r} is no answer, so there is no other one")
+        return answering.answer(stand_on_question(workspace, end))
+
+
+def ask_otherwise(
+    workspace: Workspace[Checkpoint],
+    conversation: Conversation,
+    messages: Sequence[Message],
+    end: Checkpoint | None,
+    answering: Answering,
+) -> tuple[Answer, Said | None]:
+    """Say something else in the place of a message, or of the last question; see ``Chat.edit``."""
+    with workspace.going_back_on_error():
+        end = _last(workspace, "user") if end is None else end
+        with workspace.changing():
+            workspace.checkout(conversation.point_before(end))
+        if end.metadata.is_answer:
+            said = dict(messages[0], role="assistant")
+            return Answer(conversation.answer_with(said, edited=True), 0.0), None
+        return ask(workspace, conversation, messages, answering)
+
+
+def go_on(workspace: Workspace[Checkpoint], answering: Answering) -> Answer:
+    """Go on with the answer that the head is; see ``Chat.resume``."""
+    head = workspace.head
+    if head.metadata.is_answer and head.metadata.is_finished:
+        raise HistoryError("the last answer is complete: ask something, or regenerate()")
+    if head.metadata.role is None:
+        raise HistoryError("there is no answer to go on with; ask() something first")
+    return answering.answer(head)
+
+
+def answer_from(
+    workspace: Workspace[Checkpoint],
+    end: Checkpoint,
+    token: int,
+    choose: str | int | None,
+    answering: Answering,
+) -> Answer:
+    """Go another way from a token of a message; see ``Chat.fork``."""
+    part, index = token_place(end, token)
+    begins = part is message_parts(end)[0] and index == 0
+    notes = choice_notes(end.metadata.role, continues=not begins)
+    with workspace.going_back_on_error(always=True):
+        with workspace.changing():
+            point = fork(workspace, part, index, None, {})
+        if choose is not None:
+            with workspace.changing():
+                point = fork(workspace, point, None, choose, notes)
+    return answering.answer(point)
+
+
+def stand_on_question(workspace: Workspace[Checkpoint], answer: Checkpoint) -> Checkpoint:
+    """Stand in front of an answer."""
+    question = message_parts(answer)[0].parent
+    assert question is not None
+    with workspace.changing():
+        workspace.checkout(question)
+    return question
+
+
+def _last(workspace: Workspace[Checkpoint], role: str) -> Checkpoint:
+    for end in message_ends_back(workspace.head):
+        if end.metadata.role == role:
+            return end
+    raise HistoryError(f"there is no {role} message yet; ask() something first")

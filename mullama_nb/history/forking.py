@@ -1,0 +1,79 @@
+"""Going another way from inside a checkpoint: stand in front of a token, and choose another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from ..errors import ParameterError
+from .node import Node
+from .workspace import Workspace
+
+__all__ = ["fork", "fork_at"]
+
+N = TypeVar("N", bound=Node)
+
+
+def fork(
+    workspace: Workspace[N],
+    node: N,
+    token: int | None,
+    choose: str | int | None,
+    notes: Mapping[str, Any],
+) -> N:
+    """Stand in front of a node's token, and go on with another; see ``CheckpointTree.fork``."""
+    with workspace.operation():
+        position, chosen = _position(node, token), _chosen_tokens(workspace, choose)
+        with workspace.going_back_on_error():
+            point = node if token is None else workspace.cut_at(node, position)
+            workspace.go(point)
+            logprobs = _evaluate(workspace, chosen)
+        workspace.graph.redo = None
+        return workspace.commit(notes, logprobs=logprobs) if chosen else point
+
+
+def fork_at(workspace: Workspace[N], position: int) -> N:
+    """Stand behind the first tokens of the present path."""
+    with workspace.changing() as head:
+        is_number = isinstance(position, int) and not isinstance(position, bool)
+        if not is_number or not 0 <= position <= head.stop:
+            raise ParameterError(f"position={position!r} must be 0 to {head.stop}")
+        point = workspace.cut_at(head, position)
+        workspace.checkout(point)
+        return point
+
+
+def _position(node: Node, token: int | None) -> int:
+    """Tokens in front of a node's token."""
+    n = len(node.tokens)
+    if token is None:
+        return node.stop
+    if isinstance(token, bool) or not isinstance(token, int) or not -n <= token <= n:
+        raise ParameterError(f"token={token!r} is not in the checkpoint, which has {n} tokens")
+    return node.start + (token + n if token < 0 else token)
+
+
+def _chosen_tokens(workspace: Workspace[N], choose: str | int | None) -> list[int]:
+    model = workspace.context.model
+    if choose is None:
+        return []
+    if isinstance(choose, str):
+        tokens = model.tokenize(choose)
+    else:
+        is_token = isinstance(choose, int) and not isinstance(choose, bool)
+        tokens = [choose] if is_token and 0 <= choose < model.n_vocab else []
+    if not tokens:
+        raise ParameterError(
+            f"choose={choose!r} is no token; give a text, or an id below {model.n_vocab}"
+        )
+    return tokens
+
+
+def _evaluate(workspace: Workspace[N], tokens: Sequence[int]) -> list[float]:
+    """Evaluate tokens as if they had been generated, one at a time; their logprobs."""
+    logprobs: list[float] = []
+    if tokens and workspace.context.token_count():
+        logprobs += workspace.context.score(tokens).logprobs  # checks that there is room, too
+    for token in tokens:
+        workspace.evaluate([token])
+    return logprobs

@@ -1,0 +1,282 @@
+"""A graph of nodes: ids, parents, children and tags; it knows no context, lock or model."""
+
+from __future__ import annotations
+
+import weakref
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Generic, TypeVar
+
+from .changes import Changes
+from .node import ROOT_ID, Contents, Node, identifier
+from .paths import Redo, Totals
+
+__all__ = ["Graph", "common_ancestor"]
+
+N = TypeVar("N", bound=Node)
+
+
+def common_ancestor(a: N, b: N) -> N:
+    """Return the last node that two paths share; takes steps as far as the longer way to it.
+
+    Both ways are followed upwards in turns until one meets what the other has passed. Ancestors
+    are passed in order, so that what is met first is the last one that is shared.
+    """
+    passed_a: dict[N, None] = {}
+    passed_b: dict[N, None] = {}
+    at_a: N | None = a
+    at_b: N | None = b
+    while at_a is not None or at_b is not None:
+        if at_a is not None:
+            passed_a[at_a] = None
+            if at_a in passed_b:
+                return at_a
+            at_a = at_a.parent
+        if at_b is not None:
+            passed_b[at_b] = None
+            if at_b in passed_a:
+                return at_b
+            at_b = at_b.parent
+    raise ValueError(f"{a!r} and {b!r} are in different trees")
+
+
+class Graph(Generic[N]):
+    """Nodes with their parents, one of which is the head; tags, and the way that redo takes.
+
+    Iterating gives the nodes, parents first and without the root, which holds no tokens.
+
+    Parameters
+    ----------
+    make : type
+        Of the nodes.
+    contents : Contents, optional
+        Asked for texts and rows; it is not kept alive.
+
+    Attributes
+    ----------
+    root, head : Node
+    tags : mapping
+        Nodes by their tags.
+    redo : Redo or None
+        The way ahead of the head.
+    changes : Changes
+        What has changed, for those who save it.
+    n_made : int
+        Nodes that were added so far, removed ones included.
+    n_edits : int
+        Changes to what was there already: cuts, removals, notes that were added.
+    """
+
+    def __init__(self, make: Callable[..., N], contents: Contents | None = None) -> None:
+        self._make = make
+        self._contents = None if contents is None else weakref.ref(contents)
+        self._self = weakref.ref(self)
+        self.changes = Changes()
+        self.root: N = make(self._self, ROOT_ID, None, (), 0, {})
+        self.head = self.root
+        self.redo: Redo[N] | None = None
+        self.n_made = 0
+        self.n_edits = 0
+        self._by_id: dict[str, N] = {self.root.id: self.root}
+        self._tags: dict[str, N] = {}
+        self._depths: Totals[N] = Totals(_step_up)
+        self._sorted_ids: list[str] | None = None  # made when it is first asked for
+        self._made: dict[str, int] = {}
+
+    @property
+    def contents(self) -> Contents | None:
+        """What lies behind the nodes; None where there is nothing, or it is gone."""
+        return None if self._contents is None else self._contents()
+
+    # -- look --------------------------------------------------------------------------------
+
+    @property
+    def tags(self) -> Mapping[str, N]:
+        """Nodes by their tags."""
+        return MappingProxyType(self._tags)
+
+    def __contains__(self, item: object) -> bool:
+        if isinstance(item, Node):  # every graph gives out the same ids
+            return self._by_id.get(item.id) is item
+        return item in self._by_id
+
+    def __iter__(self) -> Iterator[N]:
+        return self.root.descendants()
+
+    def __len__(self) -> int:
+        return len(self._by_id) - 1
+
+    def __bool__(self) -> bool:
+        return True
+
+    def path(self, node: N) -> list[N]:
+        """Return the nodes from the root, which is left out, to one."""
+        return list(node.lineage())[-2::-1]
+
+    def node(self, identifier: str) -> N:
+        """Return the node with an id, which is known to be here."""
+        return self._by_id[identifier]
+
+    def starting_with(self, prefix: str) -> list[N]:
+        """Return the nodes, the root included, whose ids start with a text."""
+        ids = self._sorted_ids
+        if ids is None:
+            ids = self._sorted_ids = sorted(self._by_id)
+        found: list[N] = []
+        for index in range(bisect_left(ids, prefix), len(ids)):
+            if not ids[index].startswith(prefix):
+                break
+            found += filter(None, [self._by_id.get(ids[index])])
+        return found
+
+    def leaves(self) -> list[N]:
+        """Return the ends of all branches."""
+        return [node for node in self if not node._children]
+
+    def depth(self, node: N) -> int:
+        """Return the steps from the root to a node; costs what was not counted yet."""
+        return self._depths.at(node, self.n_edits)
+
+    def counts(self, node: N) -> tuple[int, int]:
+        """Return how many children a node ever had, and cuts inside it: ids depend on that."""
+        return self._made.get(node.id, 0), self._made.get(_cuts(node.id), 0)
+
+    def next_ordinal(self, node: N) -> int:
+        """Return the ordinal that the next child of a node gets."""
+        return self._made.get(node.id, 0)
+
+    def note_change(self, identifier: str) -> None:
+        """Note that something of the node with an id changed that is saved."""
+        self.changes.note(identifier)
+
+    # -- change ------------------------------------------------------------------------------
+
+    def add(
+        self,
+        parent: N,
+        tokens: tuple[int, ...],
+        metadata: Mapping[str, Any],
+        logprobs: tuple[float, ...] = (),
+    ) -> N:
+        """Make a child of a node."""
+        ordinal = self._count(parent.id)
+        name = identifier(parent.id, ordinal)
+        node = self._make(self._self, name, parent, tokens, ordinal, metadata, logprobs=logprobs)
+        parent._children.append(node)
+        self._enter(node)
+        self.n_made += 1
+        self.changes.note(node.id)
+        return node
+
+    def restore(
+        self,
+        name: str,
+        parent: N | None,
+        tokens: tuple[int, ...],
+        ordinal: int,
+        metadata: Mapping[str, Any],
+        logprobs: tuple[float, ...],
+        *,
+        made: int,
+        cuts: int,
+    ) -> N:
+        """Make a node that was saved, behind its elder siblings; without a parent it is the root.
+
+        Parameters
+        ----------
+        name : str
+            Its id.
+        parent, tokens, ordinal, metadata, logprobs
+            As for ``Node``.
+        made, cuts : int
+            As ``counts`` gave them.
+        """
+        if parent is None:
+            node = self.root
+            node.metadata.update(metadata)
+        else:
+            node = self._make(
+                self._self, name, parent, tokens, ordinal, metadata, logprobs=logprobs
+            )
+            parent._children.append(node)
+            # A parent's count is saved with it, and its later children say more.
+            self._made[parent.id] = max(self._made.get(parent.id, 0), ordinal + 1)
+            self._enter(node)
+        for key, n in ((node.id, made), (_cuts(node.id), cuts)):
+            if n:
+                self._made[key] = max(n, self._made.get(key, 0))
+        return node
+
+    def split(self, node: N, n_tokens: int) -> N:
+        """Put a node of the first tokens in front of one, which keeps its id and the others."""
+        parent = node.parent
+        assert parent is not None
+        key = _cuts(node.id)
+        first = self._make(
+            self._self,
+            identifier(key, self._count(key)),
+            parent,
+            node.tokens[:n_tokens],
+            node.ordinal,
+            node.metadata.of_beginning(),
+            logprobs=node.logprobs[:n_tokens],
+        )
+        first.rows_exact = node.rows_exact
+        node.logprobs = node.logprobs[n_tokens:]
+        node.tokens = node.tokens[n_tokens:]
+        node.start, node.parent, node.ordinal = first.stop, first, 0
+        node.metadata.begin_later()
+        parent._children[parent._children.index(node)] = first
+        first._children.append(node)
+        self._count(first.id)
+        self._enter(first)
+        self.changes.note(first.id, node.id)
+        self.n_edits += 1
+        return first
+
+    def remove(self, node: N) -> list[N]:
+        """Forget a node and all behind it, and return them; the head is none of them."""
+        assert node.parent is not None
+        gone = {each.id: each for each in (node, *node.descendants())}
+        node.parent._children.remove(node)
+        self._tags = {name: each for name, each in self._tags.items() if each.id not in gone}
+        self.redo = Redo.of([each for each in self.redo or () if each.id not in gone])
+        self._sorted_ids = None
+        self.n_edits += 1
+        for name in gone:
+            del self._by_id[name]
+            self._made.pop(name, None)
+            self._made.pop(_cuts(name), None)
+        self.changes.note(node.parent.id, *gone)
+        return [*gone.values()]
+
+    def tag(self, name: str, node: N) -> None:
+        """Give a node a name, which it may take from another."""
+        self._tags[name] = node
+        self.changes.note()
+
+    def untag(self, name: str) -> None:
+        """Take a name away."""
+        del self._tags[name]
+        self.changes.note()
+
+    def _enter(self, node: N) -> None:
+        self._by_id[node.id] = node
+        if self._sorted_ids is not None:
+            insort(self._sorted_ids, node.id)
+
+    def _count(self, key: str) -> int:
+        """How often a place was counted before: ids must not depend on what was removed."""
+        n = self._made.get(key, 0)
+        self._made[key] = n + 1
+        return n
+
+
+def _cuts(name: str) -> str:
+    """The key under which cuts inside a node are counted."""
+    return f"{name} cut"
+
+
+def _step_up(node: N) -> tuple[int, N | None]:
+    return int(node.parent is not None), node.parent

@@ -1,0 +1,259 @@
+"""A node of the graph: a point of a conversation, with the tokens since its parent.
+
+The same steps give the same ids with any model and on any machine, as an id follows from the place
+in the graph.
+"""
+
+from __future__ import annotations
+
+import html
+import weakref
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from blake3 import blake3
+
+from ..errors import HistoryError
+from .notes import Notes
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["ROOT_ID", "Contents", "Node", "Surroundings", "identifier"]
+
+_SHORT = 7
+
+
+def identifier(parent: str, ordinal: int) -> str:
+    """Return the id of a parent's child."""
+    return blake3(f"{parent}/{ordinal}".encode()).hexdigest(length=10)
+
+
+ROOT_ID = identifier("", 0)
+
+
+class Contents(Protocol):
+    """What lies behind the nodes of a graph, which does not know it itself."""
+
+    @property
+    def keeps_snapshots(self) -> bool:
+        """Whether rows cannot be cut, so that each node keeps the whole state."""
+
+    def text_of(self, tokens: tuple[int, ...]) -> str:
+        """Return what tokens say, control tokens included."""
+
+    def spoken_by(self, tokens: tuple[int, ...]) -> bytes:
+        """Return what tokens say without control tokens; a character may be cut at either end."""
+
+    def bytes_of(self, node: Node) -> int:
+        """Return the bytes of a node's own rows."""
+
+    def place_of(self, node: Node) -> str:
+        """Return where the rows are: ``"memory"``, ``"disk"`` or ``"lost"``."""
+
+
+class Surroundings(Protocol):
+    """What a node asks the graph that it is in."""
+
+    @property
+    def tags(self) -> Mapping[str, Node]:
+        """Nodes by their tags."""
+
+    @property
+    def contents(self) -> Contents | None:
+        """What lies behind the nodes; None where there is nothing, or it is gone."""
+
+    def note_change(self, identifier: str) -> None:
+        """Note that something of the node with an id changed that is saved."""
+
+
+class Node:
+    """A point of a graph: its parent, the tokens since, and what was noted about them.
+
+    Attributes
+    ----------
+    id : str
+    parent : Node or None
+        None for the root, which holds no tokens.
+    tokens : tuple of int
+        Since the parent.
+    start : int
+        Tokens in front of them.
+    ordinal : int
+        Siblings made before it.
+    metadata : Notes
+        A dict of what ``commit`` was given, and of what the history notes.
+    address : str or None
+        Of the rows of the tokens; None where there are none.
+    logprobs : tuple of float
+        Of the tokens where they were generated, else empty.
+    rows_exact : bool
+        Whether the rows are those that were computed first.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_children",
+        "_graph",
+        "address",
+        "id",
+        "logprobs",
+        "metadata",
+        "ordinal",
+        "parent",
+        "rows_exact",
+        "start",
+        "tokens",
+    )
+
+    if TYPE_CHECKING:
+        parent: Self | None
+        _children: list[Self]
+
+    def __init__(
+        self,
+        graph: weakref.ref[Surroundings],
+        identifier: str,
+        parent: Self | None,
+        tokens: tuple[int, ...],
+        ordinal: int,
+        metadata: Mapping[str, Any],
+        address: str | None = None,
+        logprobs: tuple[float, ...] = (),
+    ) -> None:
+        # Not the graph itself: what it belongs to is to go as soon as nobody uses it.
+        self._graph = graph
+        self._children = []
+        self.id = identifier
+        self.parent = parent
+        self.tokens = tokens
+        self.start = 0 if parent is None else parent.stop
+        self.ordinal = ordinal
+        self.metadata = Notes(metadata, weakref.ref(self))
+        self.address = address
+        self.logprobs = logprobs
+        self.rows_exact = True
+
+    def changed(self) -> None:
+        """Note that something of it changed that is saved."""
+        graph = self._graph()
+        if graph is not None:
+            graph.note_change(self.id)
+
+    def _gone(self) -> HistoryError:
+        return HistoryError(
+            f"the tree of checkpoint {self.short_id} is gone; keep the Chat or CheckpointTree "
+            "as long as its checkpoints"
+        )
+
+    @property
+    def _contents(self) -> Contents:
+        graph = self._graph()
+        contents = None if graph is None else graph.contents
+        if contents is None:
+            raise self._gone()
+        return contents
+
+    @property
+    def stop(self) -> int:
+        """Tokens up to and with the last one."""
+        return self.start + len(self.tokens)
+
+    @property
+    def short_id(self) -> str:
+        """The first characters of the id, as they are shown."""
+        return self.id[:_SHORT]
+
+    @property
+    def children(self) -> tuple[Self, ...]:
+        """Checkpoints that follow this one, in the order in which they were made."""
+        return tuple(self._children)
+
+    @property
+    def siblings(self) -> tuple[Self, ...]:
+        """The children of the parent, this one included."""
+        return (self,) if self.parent is None else self.parent.children
+
+    @property
+    def is_root(self) -> bool:
+        """Whether this is where the tree begins, without tokens."""
+        return self.parent is None
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether all rows up to here are those that were computed first.
+
+        False once rows had to be dropped for want of room and were evaluated again. Where a
+        checkpoint keeps the whole state, that alone counts.
+        """
+        lineage = (node for node in self.lineage() if node.tokens)
+        if self._contents.keeps_snapshots:
+            return next((node.rows_exact for node in lineage), True)
+        return all(node.rows_exact for node in lineage)
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether an answer ends here that was stopped or ran into a limit, and was not resumed."""
+        was_cut_short = self.metadata.was_cut_short
+        return was_cut_short and not any(c.metadata.continues for c in self._children)
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Names of this checkpoint."""
+        graph = self._graph()
+        if graph is None:
+            raise self._gone()
+        return tuple(sorted(name for name, node in graph.tags.items() if node is self))
+
+    @property
+    def text(self) -> str:
+        """What the tokens since the parent say, control tokens included."""
+        return self._contents.text_of(self.tokens)
+
+    @property
+    def spoken(self) -> bytes:
+        """The same without control tokens; a character may be cut at either end."""
+        return self._contents.spoken_by(self.tokens)
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the tokens' own rows."""
+        return self._contents.bytes_of(self)
+
+    @property
+    def place(self) -> str:
+        """Where the rows are: ``"memory"``, ``"disk"`` or ``"lost"``."""
+        return self._contents.place_of(self)
+
+    def lineage(self) -> Iterator[Self]:
+        """The checkpoint, its parent, and so on to the root."""
+        at: Self | None = self
+        while at is not None:
+            yield at
+            at = at.parent
+
+    def descendants(self) -> Iterator[Self]:
+        """All checkpoints behind this one, parents first."""
+        stack = list(reversed(self._children))
+        while stack:
+            node = stack.pop()
+            yield node
+            stack += reversed(node._children)
+
+    def is_ancestor_of(self, other: Node) -> bool:
+        """Whether ``other`` follows from here; a checkpoint is its own ancestor."""
+        return any(node is self for node in other.lineage())
+
+    def __repr__(self) -> str:
+        if self.is_root:
+            return "Checkpoint(root)"
+        n = len(self.tokens)
+        notes = [self.short_id, f"{n} token{'s' * (n != 1)}"]
+        if role := self.metadata.role:
+            notes.insert(1, str(role))
+        if self._graph() is not None:
+            notes += [f"tag {name!r}" for name in self.tags]
+        return f"Checkpoint({', '.join(notes)})"
+
+    def _repr_html_(self) -> str:
+        return f"<code>{html.escape(repr(self))}</code>"

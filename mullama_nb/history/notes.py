@@ -1,0 +1,337 @@
+"""Notes of a checkpoint: every key that the history itself writes, and what follows from them.
+
+Only this module knows the keys as strings. Whoever commits may add keys of his own.
+"""
+
+from __future__ import annotations
+
+import json
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, Protocol, TypeVar, overload
+
+from ..errors import ParameterError
+
+__all__ = ["Noted", "Notes", "answer_notes", "check_notes", "choice_notes", "message_notes"]
+
+T = TypeVar("T")
+Message = Mapping[str, Any]
+
+_OF_A_WHOLE_MESSAGE = ("message", "history", "finish_reason", "hidden")
+_OF_A_PART = ("continues", "cut", "history")
+
+
+def check_notes(notes: Mapping[str, Any]) -> None:
+    """Check that notes can be saved.
+
+    Raises
+    ------
+    ParameterError
+        When JSON cannot hold them, or a text in them has an unpaired surrogate.
+    """
+    try:
+        json.dumps(notes, allow_nan=False, ensure_ascii=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ParameterError(
+            f"what is noted must be plain values and whole texts, which JSON can hold: {error}"
+        ) from None
+
+
+class _Key(Generic[T]):
+    """A key, read as an attribute of the same name; a default stands for one that is missing."""
+
+    def __init__(self, default: T) -> None:
+        self._default = default
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, notes: None, owner: type) -> _Key[T]: ...
+
+    @overload
+    def __get__(self, notes: Notes, owner: type) -> T: ...
+
+    def __get__(self, notes: Notes | None, owner: type) -> T | _Key[T]:
+        if notes is None:
+            return self
+        value: T = notes.get(self._name, self._default)
+        return value
+
+
+class Owner(Protocol):
+    """Whoever hears that notes changed."""
+
+    def changed(self) -> None:
+        """Note the change."""
+
+
+class Notes(dict[str, Any]):
+    """A dict of notes whose known keys are attributes, too; its owner hears of changes.
+
+    Parameters
+    ----------
+    values : mapping
+    owner : weak reference, optional
+        Its ``changed`` is called after each change.
+
+    Attributes
+    ----------
+    role : str or None
+        Who speaks. None where the tokens are no message.
+    message : mapping or None
+        The message as it was given; None where the tokens alone say it.
+    history : list of mapping or None
+        All messages up to here, where those on the path are others: the template rewrote earlier
+        text, or turns were dropped.
+    came_from : str or None
+        Id of the head before the message was said, if that is not the parent.
+    edited : bool
+        Whether somebody else put the answer into the model's mouth.
+    finish_reason : str or None
+        Why an answer ended: ``"stop"``, ``"length"``, ``"stopped"``.
+    sampling, limits : mapping
+        What of them differs from the defaults.
+    sibling : int
+        Number of the answer among those to one question: its draws follow from it.
+    explored : mapping or None
+        How many answers were asked for and decoded together.
+    hidden : int
+        Characters at the end of an answer that are not shown: a stop string.
+    continues : bool
+        Whether the message began in the parent.
+    cut : bool
+        Whether this is the beginning of a checkpoint that was cut in two.
+    source : str or None
+        ``"context"`` for tokens that somebody evaluated on the context directly.
+    """
+
+    __slots__ = ("_owner",)
+
+    role = _Key[str | None](None)
+    message = _Key[Message | None](None)
+    history = _Key[Sequence[Message] | None](None)
+    came_from = _Key[str | None](None)
+    edited = _Key[bool](False)
+    finish_reason = _Key[str | None](None)
+    sampling = _Key[Mapping[str, Any]]({})
+    limits = _Key[Mapping[str, Any]]({})
+    sibling = _Key[int](0)
+    explored = _Key[Mapping[str, int] | None](None)
+    hidden = _Key[int](0)
+    continues = _Key[bool](False)
+    cut = _Key[bool](False)
+    source = _Key[str | None](None)
+
+    def __init__(self, values: Mapping[str, Any], owner: weakref.ref[Owner] | None = None) -> None:
+        super().__init__(values)
+        self._owner = owner
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Notes:
+        """Notes that were saved or recorded; those that are Notes already are not copied."""
+        return values if isinstance(values, Notes) else cls(values)
+
+    # -- what follows ------------------------------------------------------------------------
+
+    @property
+    def is_message(self) -> bool:
+        """Whether the tokens are a message, or a part of one."""
+        return "role" in self
+
+    @property
+    def is_answer(self) -> bool:
+        """Whether the model speaks."""
+        return self.role == "assistant"
+
+    @property
+    def is_system(self) -> bool:
+        """Whether it is the system message."""
+        return self.role == "system"
+
+    @property
+    def is_generated(self) -> bool:
+        """Whether the tokens were drawn."""
+        return "sampling" in self
+
+    @property
+    def is_said_by_tokens(self) -> bool:
+        """Whether the text of the message has to be read from the tokens."""
+        return self.is_message and self.message is None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether an answer came to its end by itself."""
+        return self.finish_reason == "stop"
+
+    @property
+    def was_cut_short(self) -> bool:
+        """Whether an answer was stopped or ran into a limit."""
+        return self.finish_reason not in (None, "stop")
+
+    @property
+    def begins_turn(self) -> bool:
+        """Whether a question begins here, or what else an answer may follow."""
+        return self.role not in (None, "system", "assistant") and not self.continues
+
+    def ends_message(self, following: Notes | None) -> bool:
+        """Whether a message ends here.
+
+        Parameters
+        ----------
+        following : Notes, optional
+            Of the next checkpoint on the path.
+        """
+        if not self.is_message or (following is not None and following.continues):
+            return False
+        # Of a message that was cut only the beginning of an answer is one, unless what comes next
+        # says by itself what was said before it.
+        rewritten = following is not None and "history" in following
+        return not (self.cut and (not self.is_answer or rewritten))
+
+    # -- what survives -----------------------------------------------------------------------
+
+    def of_beginning(self) -> dict[str, Any]:
+        """What survives in the first part of a checkpoint that is cut in two."""
+        kept = {k: v for k, v in self.items() if k not in _OF_A_WHOLE_MESSAGE}
+        kept["cut"] = True
+        if "finish_reason" in self:
+            kept["finish_reason"] = "stopped"
+        return kept
+
+    def begin_later(self) -> None:
+        """Become the notes of the rest of a checkpoint that was cut in two."""
+        self["continues"] = True
+        self.pop("came_from", None)
+
+    def of_whole(self) -> dict[str, Any]:
+        """What survives where all parts of a message become one checkpoint."""
+        return {k: v for k, v in self.items() if k not in _OF_A_PART}
+
+    def rename_places(self, now: Mapping[str, str]) -> None:
+        """Follow other checkpoints to the ids that they have in another tree."""
+        before = self.came_from
+        if before is not None and before in now:
+            self["came_from"] = now[before]
+
+    def of_place(self) -> dict[str, Any]:
+        """What says which part of a message this is."""
+        return {k: self[k] for k in ("continues", "cut") if k in self}
+
+    # -- changes are heard -------------------------------------------------------------------
+
+    def _changed(self) -> None:
+        owner = None if self._owner is None else self._owner()
+        if owner is not None:
+            owner.changed()
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        super().__setitem__(key, value)
+        self._changed()
+
+    def __delitem__(self, key: str) -> None:
+        super().__delitem__(key)
+        self._changed()
+
+    def __ior__(self, other: Any) -> Any:  # type: ignore[misc]
+        self.update(other)
+        return self
+
+    def update(self, *values: Any, **named: Any) -> None:
+        """Add notes; as for dicts."""
+        super().update(*values, **named)
+        self._changed()
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        """Add a note where there is none; as for dicts."""
+        value = super().setdefault(key, default)
+        self._changed()
+        return value
+
+    def pop(self, *arguments: Any) -> Any:
+        """Take a note away; as for dicts."""
+        value = super().pop(*arguments)
+        self._changed()
+        return value
+
+    def popitem(self) -> tuple[str, Any]:
+        """Take the last note away; as for dicts."""
+        item = super().popitem()
+        self._changed()
+        return item
+
+    def clear(self) -> None:
+        """Take all notes away; as for dicts."""
+        super().clear()
+        self._changed()
+
+    def __reduce__(self) -> Any:
+        return dict, (dict(self),)
+
+
+class Noted(Protocol):
+    """What has notes: a checkpoint, or one that is saved."""
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """The notes."""
+
+
+def message_notes(
+    message: Message,
+    *,
+    history: Sequence[Message] | None = None,
+    came_from: str | None = None,
+    **others: Any,
+) -> dict[str, Any]:
+    """Return the notes of a message that was given, not generated.
+
+    Parameters
+    ----------
+    message : mapping
+        With a ``role``.
+    history, came_from
+        As for ``Notes``.
+    **others
+        Further notes.
+    """
+    notes: dict[str, Any] = {"role": message["role"], "message": dict(message)}
+    if history is not None:
+        notes["history"] = [dict(each) for each in history]
+    if came_from is not None:
+        notes["came_from"] = came_from
+    return notes | others
+
+
+def answer_notes(
+    finish_reason: str,
+    *,
+    sampling: Mapping[str, Any],
+    sibling: int,
+    limits: Mapping[str, Any],
+    hidden: int = 0,
+    continues: bool = False,
+    explored: Mapping[str, int] | None = None,
+) -> dict[str, Any]:
+    """Return the notes of an answer that was generated: enough to give it again.
+
+    Parameters
+    ----------
+    finish_reason, sampling, sibling, limits, hidden, continues, explored
+        As for ``Notes``; what a missing key says as well is left out.
+    """
+    notes: dict[str, Any] = {
+        "role": "assistant",
+        "finish_reason": finish_reason,
+        "sampling": sampling,
+        "sibling": sibling,
+        "limits": limits,
+    }
+    optional = {"hidden": hidden, "continues": continues, "explored": explored}
+    return notes | {key: value for key, value in optional.items() if value}
+
+
+def choice_notes(role: str | None, *, continues: bool) -> dict[str, Any]:
+    """Return the notes of a token that somebody chose in a message, which then goes on."""
+    notes: dict[str, Any] = {"role": role or "", "finish_reason": "length"}
+    return notes | ({"continues": True} if continues else {})

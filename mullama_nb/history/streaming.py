@@ -1,0 +1,59 @@
+"""Chats for asyncio: operations on threads of their own, which a cancellation ends tidily."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, TypeVar
+
+from ..engine.awaiting import in_thread
+from ..engine.generation import Token
+from .lock import Call, TreeLock
+
+__all__ = ["await_job", "stream_tokens"]
+
+T = TypeVar("T")
+
+
+async def await_job(lock: TreeLock, job: Callable[[], T]) -> T:
+    """Run a job that takes a tree's lock; cancelling it stops that job and no other."""
+    call = Call(lock)
+
+    def work() -> T:
+        with lock.call(call):
+            return job()
+
+    return await in_thread(work, call.stop)
+
+
+async def stream_tokens(
+    ask: Callable[[Callable[[Token], None]], Coroutine[Any, Any, object]],
+) -> AsyncIterator[Token]:
+    """Yield the tokens of an answer as they come; leaving early stops it.
+
+    Parameters
+    ----------
+    ask : callable
+        Gives the answer to be awaited, when it is told what to call with each token.
+    """
+    loop = asyncio.get_running_loop()
+    tokens: asyncio.Queue[Token | None] = asyncio.Queue()
+
+    def tell(token: Token) -> None:
+        loop.call_soon_threadsafe(tokens.put_nowait, token)
+
+    asking = asyncio.ensure_future(ask(tell))
+    asking.add_done_callback(lambda _: tokens.put_nowait(None))
+    try:
+        while (token := await tokens.get()) is not None:
+            yield token
+    except BaseException:  # cancelled, or left early: what was said stays
+        asking.cancel()
+        while not asking.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([asking])
+        if not asking.cancelled():
+            asking.exception()
+        raise
+    await asking

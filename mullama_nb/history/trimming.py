@@ -1,0 +1,64 @@
+"""Making room: going on from a new root that holds the latest questions only."""
+
+from __future__ import annotations
+
+from ..errors import HistoryError, ParameterError
+from .conversation import Conversation
+from .forking import fork_at
+from .message import message_ends_back, message_parts
+from .notes import message_notes
+from .tree import Checkpoint
+from .workspace import Workspace
+
+__all__ = ["trim"]
+
+
+def trim(workspace: Workspace[Checkpoint], conversation: Conversation, keep: int | None) -> int:
+    """Drop the oldest questions with their answers; see ``Chat.trim``.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    conversation : Conversation
+        The messages in it.
+    keep : int, optional
+        Questions to keep; None for as many as fill half of the context.
+    """
+    context, graph, head = workspace.context, workspace.graph, workspace.head
+    n_before, messages = context.token_count(), conversation.messages_at(head)
+    begins = [i for i, m in enumerate(messages) if m["role"] not in ("system", "assistant")]
+    if keep is not None and (isinstance(keep, bool) or not 0 < keep <= len(begins)):
+        raise ParameterError(f"keep={keep!r} must be 1 to {len(begins)}, the questions")
+    if not begins:
+        return 0
+    question, parts = next(message_ends_back(head), head), list[Checkpoint]()
+    if question.metadata.is_answer:  # taken over as it is, token by token
+        parts = message_parts(question)
+        question = parts[0].parent or graph.root
+    answer = [token for part in parts for token in part.tokens]
+    system = [m for m in messages[:1] if m["role"] == "system"]
+    for begin in begins if keep is None else begins[-keep:]:
+        asked = [*system, *(messages[begin:-1] if parts else messages[begin:])]
+        prompt = conversation.render(asked)
+        n_tokens = len(prompt.tokens) + len(answer)
+        if keep is not None or 2 * n_tokens <= context.n_ctx:
+            break
+    else:
+        raise HistoryError(
+            "no turn is left that fills less than half of the context; make a chat with a "
+            "larger n_ctx"
+        )
+    if begin == begins[0]:
+        return 0
+    conversation.check_room(0, n_tokens)
+    came_from = None if question.is_root else conversation.point_before(question).id
+    notes = message_notes(asked[-1], history=asked, came_from=came_from)
+    with workspace.operation(), workspace.going_back_on_error(always=True):
+        common, used = conversation.common_prefix(prompt)
+        fork_at(workspace, common)
+        workspace.evaluate(prompt.tokens[used:])
+        workspace.commit(notes, allow_empty=True)
+        if parts:
+            workspace.evaluate(answer)
+            workspace.commit(parts[-1].metadata.of_whole(), allow_empty=True)
+    return n_before - context.token_count()

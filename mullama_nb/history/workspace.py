@@ -1,0 +1,397 @@
+"""A graph and the context that stands in it, kept in step; what trees and chats are made of.
+
+``CheckpointTree`` has what users call. Here is what it is built on, and what a chat needs besides:
+taking tokens in that somebody evaluated directly, going back when something fails, checkpoints
+that come from elsewhere.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from ..engine.context import Context
+from ..engine.path import Progress
+from ..engine.warn import warn
+from ..errors import HistoryError, InexactWarning, ParameterError
+from ..state.segment import Segment
+from .events import Committed, Event, Moved, Observers, Pruned, Spilled, Split, Tagged
+from .graph import Graph, common_ancestor
+from .kv_rows import KVRows
+from .lock import Operation, TreeLock
+from .node import Node
+from .notes import check_notes
+from .paths import Redo
+from .refs import resolve
+
+__all__ = ["LentRows", "Workspace"]
+
+N = TypeVar("N", bound=Node)
+
+
+class LentRows(NamedTuple):
+    """Rows that lie in a store; ``read`` gives those of an address, which is None for none."""
+
+    address: str | None
+    n_bytes: int
+    read: Callable[[str], Segment]
+
+
+class Workspace(Generic[N]):
+    """Changes a graph, its rows and its context together, and tells observers.
+
+    Parameters
+    ----------
+    context : Context
+    make : type
+        Of the nodes.
+    max_bytes : int, optional
+        Memory for rows; None for a share of what is free.
+
+    Attributes
+    ----------
+    graph : Graph
+    rows : KVRows
+    lock : TreeLock
+    observers : Observers
+    owner : weak reference, optional
+        The tree that shows it.
+    after_turn : callable, optional
+        Called when ``turn`` is left, on the thread that had it and still holding the lock.
+    """
+
+    def __init__(self, context: Context, make: Callable[..., N], max_bytes: int | None) -> None:
+        self.context = context
+        self.lock = TreeLock(context)
+        self.rows = KVRows(context, self.lock, max_bytes)
+        self.graph: Graph[N] = Graph(make, self)
+        self.observers = Observers()
+        self.owner: weakref.ref[Any] | None = None
+        self.after_turn: Callable[[], object] | None = None
+        self.rows.on_spill(self._tell_spilled)
+        context.mark()
+
+    # -- what lies behind the nodes ----------------------------------------------------------
+
+    @property
+    def keeps_snapshots(self) -> bool:
+        """Whether rows cannot be cut, so that each node keeps the whole state."""
+        return self.rows.are_whole
+
+    def text_of(self, tokens: tuple[int, ...]) -> str:
+        """Return what tokens say, control tokens included."""
+        return self.context.model.detokenize(tokens, special=True)
+
+    def spoken_by(self, tokens: tuple[int, ...]) -> bytes:
+        """Return what tokens say without control tokens; a character may be cut at either end."""
+        return b"".join(map(self.context.model.vocabulary.piece, tokens))
+
+    def bytes_of(self, node: Node) -> int:
+        """Return the bytes of a node's own rows, wherever they are."""
+        return self.rows.n_bytes(node)
+
+    def place_of(self, node: Node) -> str:
+        """Return where a node's rows are: ``"memory"``, ``"disk"`` or ``"lost"``."""
+        return self.rows.place(node)
+
+    # -- look --------------------------------------------------------------------------------
+
+    @property
+    def head(self) -> N:
+        """The node that the context stands on, or behind it with uncommitted tokens."""
+        self._follow_if_free()
+        return self.graph.head
+
+    @property
+    def uncommitted(self) -> int:
+        """Tokens that the context holds behind the head."""
+        head = self.head
+        return max(0, self.context.token_count() - head.stop)
+
+    def resolve(self, ref: N | str) -> N:
+        """Return the node that a ref means; see ``refs.resolve``."""
+        self._follow_if_free()
+        return resolve(self.graph, ref)
+
+    def tell(self, event: Event) -> None:
+        """Tell observers of something."""
+        self.observers.tell(event)
+
+    def _tell_spilled(self, address: str) -> None:
+        for node in self.rows.holders(address):
+            self.tell(Spilled(node.id))
+
+    # -- one at a time -----------------------------------------------------------------------
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Hold the lock for several operations in a row; other threads wait."""
+        is_outermost = not self.lock.is_mine
+        with self.lock.turn():
+            try:
+                yield
+            finally:
+                if is_outermost and self.after_turn is not None:
+                    self.after_turn()
+
+    @contextmanager
+    def operation(self, operation: Operation | None = None) -> Iterator[Operation]:
+        """Hold the lock for what is one operation: interrupts are raised when it has ended."""
+        with self.lock.operation(operation) as running:
+            self._follow_context()
+            yield running
+        if self.rows.warnings and not running.is_running:
+            warnings, self.rows.warnings = self.rows.warnings, []
+            warn(
+                f"{'; '.join(warnings)}. What follows may differ in its last bits from what was "
+                "there, and with them now and then in a token",
+                InexactWarning,
+            )
+
+    @contextmanager
+    def changing(self) -> Iterator[N]:
+        """Hold the lock for one operation, whose first act commits what was appended directly."""
+        with self.operation():
+            yield self.commit_appended()
+
+    @contextmanager
+    def going_back_on_error(self, *, always: bool = False) -> Iterator[None]:
+        """Return to where the head is now if the block fails.
+
+        Parameters
+        ----------
+        always : bool
+            Even if it has committed something by then; that node remains.
+        """
+        graph = self.graph
+        home, redo, n_made = graph.head, graph.redo, graph.n_made
+        try:
+            yield
+        except BaseException:
+            if (always or graph.n_made == n_made) and home in graph:
+                self.go(home)
+                graph.redo = redo
+            raise
+
+    def _follow_if_free(self) -> None:
+        if self.context.watermark < self.graph.head.stop:
+            with self.lock.free() as is_free:
+                if is_free:  # else somebody is moving it
+                    self._follow_context()
+
+    def _follow_context(self) -> None:
+        """Find out what somebody did to the context directly."""
+        kept = self.context.watermark
+        if kept < self.graph.head.stop:
+            self._set_head(self.cut_at(self.graph.head, kept))
+            self.graph.redo = None
+            if self.keeps_snapshots and not self.uncommitted:
+                self.rows.keep_state(self.graph.head)
+
+    # -- commit ------------------------------------------------------------------------------
+
+    def commit_appended(self) -> N:
+        """Commit what somebody appended to the context directly; return the head."""
+        return self.commit({"source": "context"}) if self.uncommitted else self.graph.head
+
+    def commit(
+        self,
+        notes: Mapping[str, Any],
+        *,
+        logprobs: Sequence[float] = (),
+        allow_empty: bool = False,
+    ) -> N:
+        """Make a node of the tokens behind the head; see ``CheckpointTree.commit``."""
+        check_notes(notes)
+        with self.operation():
+            n, head = self.uncommitted, self.graph.head
+            if logprobs and len(logprobs) != n:
+                raise ParameterError(f"{len(logprobs)} logprobs do not fit {n} new tokens")
+            if not n and not allow_empty:
+                head.metadata.update(notes)
+                self.graph.n_edits += 1
+                return head
+            segment = self.rows.capture(head) if n else None
+            node = self._add(segment, notes, logprobs)
+            self.graph.head, self.graph.redo = node, None
+            self.context.mark()
+            self.tell(Committed(node.id, head.id, True))
+            return node
+
+    def commit_beside(
+        self,
+        segment: Segment | None,
+        notes: Mapping[str, Any],
+        *,
+        logprobs: Sequence[float] = (),
+    ) -> N:
+        """Make a node behind the head of rows that were captured elsewhere; the head stays."""
+        check_notes(notes)
+        with self.operation():
+            head = self.graph.head
+            if segment is not None and segment.start != head.stop:
+                raise HistoryError(
+                    f"rows that start at token {segment.start} cannot follow the head, "
+                    f"which ends at {head.stop}"
+                )
+            node = self._add(segment, notes, logprobs)
+            self.tell(Committed(node.id, head.id, False))
+            return node
+
+    def _add(
+        self, segment: Segment | None, notes: Mapping[str, Any], logprobs: Sequence[float]
+    ) -> N:
+        address = None if segment is None else self.rows.keep(segment)
+        tokens = () if segment is None else segment.tokens
+        node = self.graph.add(self.graph.head, tokens, notes, tuple(logprobs))
+        self.rows.assign(node, address)
+        return node
+
+    def graft(
+        self,
+        parent: N,
+        tokens: tuple[int, ...],
+        notes: Mapping[str, Any],
+        logprobs: tuple[float, ...],
+        rows: LentRows,
+    ) -> N:
+        """Make a child of any node whose rows lie elsewhere; the head stays."""
+        node = self.graph.add(parent, tokens, notes, logprobs)
+        self.lend(node, rows)
+        self.tell(Committed(node.id, parent.id, False))
+        return node
+
+    def lend(self, node: N, rows: LentRows) -> None:
+        """Have a node's rows read elsewhere when they are needed."""
+        self.rows.assign(node, rows.address)
+        if rows.address is not None:
+            self.rows.lend(rows.address, rows.n_bytes, rows.read)
+
+    def evaluate(self, tokens: Sequence[int], progress: Progress | None = None) -> None:
+        """Evaluate tokens behind the head within an operation; all of them or none.
+
+        Raises
+        ------
+        HistoryError
+            When the operation was stopped.
+        """
+        self.rows.evaluate(tokens, progress)
+
+    # -- move --------------------------------------------------------------------------------
+
+    def go(self, target: N) -> None:
+        """Move context and head."""
+        head = self.graph.head
+        if target is head:
+            return
+        common = common_ancestor(head, target)
+        ahead = []
+        at = target
+        while at is not common:
+            ahead.append(at)
+            assert at.parent is not None
+            at = at.parent
+        self.rows.stand_on(target, common, ahead[::-1], self._set_head)
+
+    def _set_head(self, node: N) -> None:
+        before, self.graph.head = self.graph.head, node
+        self.context.mark()
+        if before is not node:
+            self.tell(Moved(node.id, before.id))
+
+    def checkout(self, target: N) -> None:
+        """Move context and head, or leave both; nothing is ahead afterwards."""
+        with self.going_back_on_error():
+            self.go(target)
+        self.graph.redo = None
+
+    def undo(self, n: int, to: N | None = None) -> N:
+        """Go back and remember the way; see ``CheckpointTree.undo``.
+
+        Parameters
+        ----------
+        n : int
+        to : Node, optional
+            Where to stand in the end, if not on that ancestor.
+        """
+        with self.changing() as at:
+            way: list[N] = []
+            while len(way) < n and at.parent is not None:
+                way.append(at)
+                at = at.parent
+            at = at if to is None else to
+            with self.going_back_on_error():
+                self.go(at)
+            for node in way:
+                self.graph.redo = Redo(node, self.graph.redo)
+            return at
+
+    def redo(self, n: int) -> N:
+        """Follow the way that undo remembered, some steps at the most; return the head."""
+        with self.changing() as head:  # what is appended is a new branch, with nothing ahead
+            way = self.graph.redo
+            if way is None:
+                return head
+            for _ in range(min(n, way.n) - 1):
+                assert way.rest is not None
+                way = way.rest
+            with self.going_back_on_error():
+                self.go(way.checkpoint)
+            self.graph.redo = way.rest
+            return way.checkpoint
+
+    @contextmanager
+    def visit(self, ref: N | str) -> Iterator[N]:
+        """Stand on a node for a while, then again where the head was."""
+        graph = self.graph
+        with self.turn():
+            with self.changing() as home:
+                redo, n_edits = graph.redo, graph.n_edits
+                target = self.resolve(ref)
+                with self.going_back_on_error():
+                    self.go(target)
+            try:
+                yield target
+            finally:
+                with self.changing():
+                    if home in graph:
+                        self.go(home)
+                        if redo is not None and graph.n_edits != n_edits:
+                            redo = Redo.of([node for node in redo if node in graph])
+                        graph.redo = redo
+
+    # -- cut, remove and name ----------------------------------------------------------------
+
+    def cut_at(self, node: N, position: int) -> N:
+        """Return the node that ends at a position of a path; split one where none does."""
+        at = node
+        while at.start >= position and at.stop > position:
+            assert at.parent is not None
+            at = at.parent
+        return at if at.stop <= position else self._split(at, position - at.start)
+
+    def _split(self, node: N, n_tokens: int) -> N:
+        first_address, rest_address = self.rows.split(node, n_tokens)
+        first = self.graph.split(node, n_tokens)
+        self.rows.assign(node, rest_address)
+        self.rows.assign(first, first_address)
+        self.tell(Split(node.id, first.id))
+        return first
+
+    def remove(self, node: N) -> int:
+        """Forget a node and all behind it, none of which is the head; return how many."""
+        gone = self.graph.remove(node)
+        for each in gone:
+            self.rows.drop(each)
+        self.tell(Pruned(tuple(each.id for each in gone)))
+        return len(gone)
+
+    def tag(self, name: str, node: N | None) -> None:
+        """Give a node a name, or with None take the name away."""
+        if node is None:
+            self.graph.untag(name)
+        else:
+            self.graph.tag(name, node)
+        self.tell(Tagged(name, None if node is None else node.id))
