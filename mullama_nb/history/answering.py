@@ -153,12 +153,14 @@ class Exploring:
         on_token: Callable[[int, Token], object] | None,
         **options: Any,
     ) -> None:
+        def tell(branch: int, token: Token) -> None:
+            workspace.tell(TokenAdded(token.id, token.text, token.logprob, branch))
+            if on_token is not None:
+                on_token(branch, token)
+
         self._workspace = workspace
         self._n = n
-        self._on_token = on_token
-        self._run = workspace.context.exploration(
-            n, sampling=sampling, on_token=self._tell, **options
-        )
+        self._run = workspace.context.exploration(n, sampling=sampling, on_token=tell, **options)
         _check(workspace.context.model, self._run.request)
 
     def answer(self) -> list[Answer]:
@@ -173,11 +175,6 @@ class Exploring:
             finally:
                 answers = [self._commit(branch) for branch in run.branches]
         return answers
-
-    def _tell(self, branch: int, token: Token) -> None:
-        self._workspace.tell(TokenAdded(token.id, token.text, token.logprob, branch))
-        if self._on_token is not None:
-            self._on_token(branch, token)
 
     def _commit(self, branch: Branch) -> Answer:
         # The last bits of what was decoded in one batch depend on how many there were.

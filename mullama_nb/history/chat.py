@@ -348,19 +348,19 @@ class Chat(Live):
         """Stand on a checkpoint; stops an answer under way."""
         self._stop_others()
         with self.tree.turn():
-            self.tree.checkout(self._checkpoint(ref))
+            self.tree.checkout(_ref(ref))
             return self._here()
 
     @contextmanager
     def at(self, ref: Place) -> Iterator[Self]:
         """Stand on a checkpoint for the length of a ``with`` block, then again where one was."""
-        with self.tree.visit(self._checkpoint(ref)):
+        with self.tree.visit(_ref(ref)):
             yield self
 
     def tag(self, name: str, ref: Place = "HEAD") -> Checkpoint:
         """Name a checkpoint."""
         with self.tree.turn():
-            return self.tree.tag(name, ref.checkpoint if isinstance(ref, Turn) else ref)
+            return self.tree.tag(name, _ref(ref))
 
     def trim(self, keep: int | None = None) -> int:
         """Make room: go on from a new root that holds the latest turns only.
@@ -397,7 +397,7 @@ class Chat(Live):
 
     def compare(self, a: Place, b: Place) -> Difference:
         """Say where two messages part, what each says from there, and how likely that was."""
-        return self.tree.diff(self._checkpoint(a), self._checkpoint(b))
+        return self.tree.diff(_ref(a), _ref(b))
 
     def score(self, text: str) -> float:
         """Natural log-probability of a text as the way on from here; nothing of it is kept."""
@@ -658,7 +658,7 @@ class Chat(Live):
         return Turn(self, answer.checkpoint, seconds=answer.seconds, **cost)
 
     def _checkpoint(self, ref: Place) -> Checkpoint:
-        return ref.checkpoint if isinstance(ref, Turn) else self.tree[ref]
+        return self.tree[_ref(ref)]
 
     def _end(self, ref: Place | None) -> Checkpoint | None:
         return None if ref is None else self._checkpoint(ref)
@@ -673,6 +673,10 @@ class Chat(Live):
     def _stop_others(self) -> None:
         if not self._workspace.lock.is_mine:
             self.stop()
+
+
+def _ref(place: Place) -> Checkpoint | str:
+    return place.checkpoint if isinstance(place, Turn) else place
 
 
 def _make_context(model: ModelSource | Context, options: dict[str, Any]) -> Context:
