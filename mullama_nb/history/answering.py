@@ -100,7 +100,7 @@ class Answering(Operation):
         shown = False
         try:
             while not self.is_stopped and (token := next(self._stream, None)) is not None:
-                workspace.tell(TokenAdded(token.id, token.text, token.logprob))
+                workspace.notify(TokenAdded(token.id, token.text, token.logprob))
                 if self.on_token is None and not show:
                     continue
                 with workspace.lock.callback():
@@ -154,7 +154,7 @@ class Exploring:
         **options: Any,
     ) -> None:
         def tell(branch: int, token: Token) -> None:
-            workspace.tell(TokenAdded(token.id, token.text, token.logprob, branch))
+            workspace.notify(TokenAdded(token.id, token.text, token.logprob, branch))
             if on_token is not None:
                 on_token(branch, token)
 

@@ -156,7 +156,7 @@ class Conversation:
                 keep, used = self.common_prefix(prompt)
             fork_at(workspace, keep)
             rest = prompt.tokens[used:]
-            workspace.evaluate(rest, lambda done, total: workspace.tell(Progress(done, total)))
+            workspace.evaluate(rest, lambda done, total: workspace.notify(Progress(done, total)))
             workspace.commit(notes, allow_empty=True)
         n_again = min(n_held - keep, self._n_tokens(before) - used) if goes_back else 0
         return Said(keep - n_system, len(rest) + n_system, max(0, n_again))

@@ -1,4 +1,4 @@
-"""What happens to a tree, one small value per change, told in order on a thread of its own."""
+"""What happens to a tree, one small value per change, delivered in order on a thread of its own."""
 
 from __future__ import annotations
 
@@ -133,12 +133,12 @@ class Subscription:
             _log.exception("an observer failed on %s", event)
 
 
-_Told: TypeAlias = tuple[Event, Sequence[Subscription]]
-_Queue: TypeAlias = "queue.SimpleQueue[_Told | threading.Event | None]"
+_Delivery: TypeAlias = tuple[Event, Sequence[Subscription]]
+_Queue: TypeAlias = "queue.SimpleQueue[_Delivery | threading.Event | None]"
 
 
 class Observers:
-    """Tells events to callbacks, in order, on one thread that lives while there are observers."""
+    """Notifies callbacks of events, in order, on one thread that lives while there are observers."""
 
     def __init__(self) -> None:
         self._subscriptions: tuple[Subscription, ...] = ()
@@ -147,14 +147,14 @@ class Observers:
         self._lock = threading.RLock()  # a subscription may end while Python collects garbage
 
     def add(self, callback: Callable[[Event], object]) -> Subscription:
-        """Tell all later events to a callback."""
+        """Notify a callback of all later events."""
         subscription = Subscription(self, callback)
         with self._lock:
             if self._thread is None:
                 self._queue = queue.SimpleQueue()
                 # It knows the queue alone, so that it keeps nothing alive.
                 self._thread = threading.Thread(
-                    target=_tell, args=(self._queue,), name="mullama-observers", daemon=True
+                    target=_deliver, args=(self._queue,), name="mullama-observers", daemon=True
                 )
                 self._thread.start()
             self._subscriptions = tuple(
@@ -163,7 +163,7 @@ class Observers:
         return subscription
 
     def remove(self, subscription: Subscription) -> None:
-        """Tell a callback nothing more."""
+        """Notify a callback no more."""
         with self._lock:
             self._subscriptions = tuple(
                 s for s in self._subscriptions if s is not subscription and not s.is_cancelled
@@ -172,32 +172,32 @@ class Observers:
                 self._thread = None
                 self._queue.put(None)
 
-    def tell(self, event: Event) -> None:
-        """Queue an event for those who listen now; costs a microsecond."""
+    def notify(self, event: Event) -> None:
+        """Queue an event for the observers of now; costs a microsecond."""
         subscriptions = self._subscriptions
         if subscriptions:
             self._queue.put((event, subscriptions))
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Wait until every event so far has been told; False when that took too long."""
+        """Wait until every event so far was delivered; False when that took too long."""
         with self._lock:
             thread = self._thread
             if thread is None or thread is threading.current_thread():
                 return True
-            told = threading.Event()
-            self._queue.put(told)
-        return told.wait(timeout)
+            delivered = threading.Event()
+            self._queue.put(delivered)
+        return delivered.wait(timeout)
 
     def __del__(self) -> None:
         self._queue.put(None)
 
 
-def _tell(events: _Queue) -> None:
-    while _tell_next(events):  # a call of its own, so that waiting keeps nothing alive
+def _deliver(events: _Queue) -> None:
+    while _deliver_next(events):  # a call of its own, so that waiting keeps nothing alive
         pass
 
 
-def _tell_next(events: _Queue) -> bool:
+def _deliver_next(events: _Queue) -> bool:
     item = events.get()
     if isinstance(item, threading.Event):
         item.set()

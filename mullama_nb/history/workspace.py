@@ -40,7 +40,7 @@ class LentRows(NamedTuple):
 
 
 class Workspace(Generic[N]):
-    """Changes a graph, its rows and its context together, and tells observers.
+    """Changes a graph, its rows and its context together, and notifies observers.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class Workspace(Generic[N]):
         self.observers = Observers()
         self.owner: weakref.ref[Any] | None = None
         self.after_turn: Callable[[], object] | None = None
-        self.rows.on_spill(self._tell_spilled)
+        self.rows.on_spill(self._notify_spilled)
         context.mark()
 
     # -- what lies behind the nodes ----------------------------------------------------------
@@ -115,13 +115,13 @@ class Workspace(Generic[N]):
         self._follow_if_free()
         return resolve(self.graph, ref)
 
-    def tell(self, event: Event) -> None:
-        """Tell observers of something."""
-        self.observers.tell(event)
+    def notify(self, event: Event) -> None:
+        """Tell observers of an event."""
+        self.observers.notify(event)
 
-    def _tell_spilled(self, address: str) -> None:
+    def _notify_spilled(self, address: str) -> None:
         for node in self.rows.holders(address):
-            self.tell(Spilled(node.id))
+            self.notify(Spilled(node.id))
 
     # -- one at a time -----------------------------------------------------------------------
 
@@ -217,7 +217,7 @@ class Workspace(Generic[N]):
             node = self._add(segment, notes, logprobs)
             self.graph.head, self.graph.redo = node, None
             self.context.mark()
-            self.tell(Committed(node.id, head.id, True))
+            self.notify(Committed(node.id, head.id, True))
             return node
 
     def commit_beside(
@@ -237,7 +237,7 @@ class Workspace(Generic[N]):
                     f"which ends at {head.stop}"
                 )
             node = self._add(segment, notes, logprobs)
-            self.tell(Committed(node.id, head.id, False))
+            self.notify(Committed(node.id, head.id, False))
             return node
 
     def _add(
@@ -260,7 +260,7 @@ class Workspace(Generic[N]):
         """Make a child of any node whose rows lie elsewhere; the head stays."""
         node = self.graph.add(parent, tokens, notes, logprobs)
         self.lend(node, rows)
-        self.tell(Committed(node.id, parent.id, False))
+        self.notify(Committed(node.id, parent.id, False))
         return node
 
     def lend(self, node: N, rows: LentRows) -> None:
@@ -299,7 +299,7 @@ class Workspace(Generic[N]):
         before, self.graph.head = self.graph.head, node
         self.context.mark()
         if before is not node:
-            self.tell(Moved(node.id, before.id))
+            self.notify(Moved(node.id, before.id))
 
     def checkout(self, target: N) -> None:
         """Move context and head, or leave both; nothing is ahead afterwards."""
@@ -377,7 +377,7 @@ class Workspace(Generic[N]):
         first = self.graph.split(node, n_tokens)
         self.rows.assign(node, rest_address)
         self.rows.assign(first, first_address)
-        self.tell(Split(node.id, first.id))
+        self.notify(Split(node.id, first.id))
         return first
 
     def remove(self, node: N) -> int:
@@ -385,7 +385,7 @@ class Workspace(Generic[N]):
         gone = self.graph.remove(node)
         for each in gone:
             self.rows.drop(each)
-        self.tell(Pruned(tuple(each.id for each in gone)))
+        self.notify(Pruned(tuple(each.id for each in gone)))
         return len(gone)
 
     def tag(self, name: str, node: N | None) -> None:
@@ -394,4 +394,4 @@ class Workspace(Generic[N]):
             self.graph.untag(name)
         else:
             self.graph.tag(name, node)
-        self.tell(Tagged(name, None if node is None else node.id))
+        self.notify(Tagged(name, None if node is None else node.id))

@@ -35,7 +35,7 @@ def test_what_streams_is_drawn_before_it_is_kept(notebook: Opener) -> None:
     cells, tokens = opened.area(1).locator(".cells"), opened.evaluate("chat.context.token_count()")
     expect(cells).to_have_text(f"{tokens} of 1,024 tokens")
     opened.evaluate(
-        "[chat.tree._workspace.tell(TokenAdded(1, 'x', -1.0)) for _ in range(5)] and None"
+        "[chat.tree._workspace.notify(TokenAdded(1, 'x', -1.0)) for _ in range(5)] and None"
     )
     expect(cells).to_have_text(f"{tokens + 5} of 1,024 tokens")
     expect(opened.area(1).locator("rect.live").first).to_be_visible()

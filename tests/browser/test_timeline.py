@@ -141,7 +141,7 @@ def test_a_row_grows_while_tokens_come_and_others_stay(timeline: Notebook) -> No
     before = rows(timeline).count()
     rows(timeline).first.evaluate("node => { node.kept = true }")
     timeline.evaluate(
-        "[chat.tree._workspace.tell(TokenAdded(1, piece, -1.0))"
+        "[chat.tree._workspace.notify(TokenAdded(1, piece, -1.0))"
         " for piece in ('<b>The ', 'tide')] and None"
     )
     growing = timeline.area(1).locator("[data-id=live]")

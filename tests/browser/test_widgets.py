@@ -82,7 +82,7 @@ def test_a_hostile_answer_stays_text(notebook: Opener) -> None:
     expect(opened.area(4).locator("[role=tree]")).to_contain_text("<script>")
 
     opened.evaluate(  # as if the model were saying it now
-        "[chat.tree._workspace.tell(TokenAdded(1, piece, -1.0, branch)) for branch in (None, 0)"
+        "[chat.tree._workspace.notify(TokenAdded(1, piece, -1.0, branch)) for branch in (None, 0)"
         " for piece in chat.turns[-1].text.partition('t>')] and None"
     )
     expect(opened.area(1).locator("[aria-busy=true]")).to_contain_text(hostile)

@@ -58,7 +58,7 @@ def hold_until_stopped(chat: Chat) -> None:
 
 def hold_prompt(chat: Chat, monkeypatch: pytest.MonkeyPatch, chunk: int) -> asyncio.Event:
     """Have the evaluation of the next prompt wait behind a chunk until it is stopped."""
-    reached, loop, tell = asyncio.Event(), asyncio.get_running_loop(), chat.tree._workspace.tell
+    reached, loop, tell = asyncio.Event(), asyncio.get_running_loop(), chat.tree._workspace.notify
     seen: list[Event] = []
 
     def telling(event: Event) -> None:
@@ -69,7 +69,7 @@ def hold_prompt(chat: Chat, monkeypatch: pytest.MonkeyPatch, chunk: int) -> asyn
                 loop.call_soon_threadsafe(reached.set)
                 hold_until_stopped(chat)
 
-    monkeypatch.setattr(chat.tree._workspace, "tell", telling)
+    monkeypatch.setattr(chat.tree._workspace, "notify", telling)
     return reached
 
 

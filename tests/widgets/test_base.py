@@ -114,7 +114,7 @@ def test_it_sends_no_more_than_30_messages_a_second(chat: Chat) -> None:
     widget = Counter(chat)
     began = time.monotonic()
     for n in range(200):
-        chat.tree._workspace.tell(TokenAdded(n, "x", -1.0))
+        chat.tree._workspace.notify(TokenAdded(n, "x", -1.0))
         time.sleep(0.002)
     while sum(message["events"] for message in widget.sent) < 200:
         time.sleep(0.01)
