@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..engine.chat_template import Message
 from ..errors import HistoryError
 from .answering import Answer, Answering
 from .conversation import Conversation, Said
 from .forking import fork
 from .message import message_ends_back, message_parts, token_place
-from .notes import choice_notes
+from .notes import Message, choice_notes
 from .tree import Checkpoint
 from .workspace import Workspace
 

@@ -138,7 +138,7 @@ _Queue: TypeAlias = "queue.SimpleQueue[_Delivery | threading.Event | None]"
 
 
 class Observers:
-    """Notifies callbacks of events, in order, on one thread that lives while there are observers."""
+    """Notifies callbacks of events in order, on one thread that lives while there are any."""
 
     def __init__(self) -> None:
         self._subscriptions: tuple[Subscription, ...] = ()

@@ -8,14 +8,22 @@ from __future__ import annotations
 import json
 import weakref
 from collections.abc import Mapping, Sequence
-from typing import Any, Generic, Protocol, TypeVar, overload
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar, overload
 
 from ..errors import ParameterError
 
-__all__ = ["Noted", "Notes", "answer_notes", "check_notes", "choice_notes", "message_notes"]
+__all__ = [
+    "Message",
+    "Noted",
+    "Notes",
+    "answer_notes",
+    "check_notes",
+    "choice_notes",
+    "message_notes",
+]
 
 T = TypeVar("T")
-Message = Mapping[str, Any]
+Message: TypeAlias = Mapping[str, Any]
 
 _OF_A_WHOLE_MESSAGE = ("message", "history", "finish_reason", "hidden")
 _OF_A_PART = ("continues", "cut", "history")
