@@ -11,7 +11,7 @@ from mullama_nb.engine.generation import Token
 from mullama_nb.errors import HistoryError
 
 from .conftest import ChatMaker
-from .test_order import check_every_checkpoint
+from .test_lock import check_every_checkpoint
 
 
 def test_answers_are_siblings_with_draws_of_their_own(chat: Chat) -> None:

@@ -140,7 +140,9 @@ def test_a_stop_is_heeded_by_all_that_follows_in_a_turn(chat: Chat) -> None:
     check_every_checkpoint(chat)
 
 
-@pytest.mark.parametrize("module", ["answering.py", "conversation.py", "/chat.py"])
+@pytest.mark.parametrize(
+    "module", ["answering.py", "asking.py", "conversation.py", "workspace.py", "/chat.py"]
+)
 def test_an_interrupt_between_any_two_lines_loses_nothing(new_chat: ChatMaker, module: str) -> None:
     chat = new_chat(n_ctx=2048)
     chat.ask("begin?", max_tokens=2)
@@ -177,6 +179,6 @@ def test_an_interrupt_between_any_two_lines_loses_nothing(new_chat: ChatMaker, m
             assert head.tokens == whole[: len(head.tokens)]
             assert head.is_unfinished
         chat.checkout(begin)
-    assert n_lines > 10
+    assert n_lines > 2
     assert all("role" in checkpoint.metadata for checkpoint in chat.tree)
     check_every_checkpoint(chat)
