@@ -44,9 +44,7 @@ LISTED: dict[str, list[str]] = {
 # Notes have names of the user's choice, and chat templates variables of their authors'.
 OPEN = {
     "CheckpointTree.commit": "metadata",
-    "CheckpointTree.adopt": "metadata",
     "CheckpointTree.fork": "metadata",
-    "CheckpointTree.evaluate": "options",
     "Model.apply_chat_template": "variables",
 }
 

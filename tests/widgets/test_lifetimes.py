@@ -47,7 +47,8 @@ def new():
 
 def count():
     threads = [t.name for t in threading.enumerate() if t.name.startswith("mullama")]
-    subscriptions = [len(c.owner._observers._subscriptions) for c in resting._contexts if c.owner]
+    owners = [c.owner for c in resting._contexts if c.owner]
+    subscriptions = [len(tree._workspace.observers._subscriptions) for tree in owners]
     return {
         "native": native,
         "workers": sum("context" in name for name in threads),
@@ -179,7 +180,7 @@ def test_what_is_dropped_listens_no_more(kernel: Kernel) -> None:
     kernel.run("del kind")
     assert kernel.evaluate("count()")["subscriptions"] <= before
     kernel.run("for _ in range(300): display(Timeline(chat))")
-    assert kernel.evaluate("len(chat.tree._observers._subscriptions)") <= 16
+    assert kernel.evaluate("len(chat.tree._workspace.observers._subscriptions)") <= 16
 
 
 def test_what_the_history_holds_is_what_it_was(kernel: Kernel) -> None:

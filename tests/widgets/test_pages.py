@@ -48,7 +48,7 @@ def say(widget: Any, page: str, n: int) -> None:
 
 
 def n_listening(chat: Chat) -> int:
-    return len(chat.tree._observers._subscriptions)
+    return len(chat.tree._workspace.observers._subscriptions)
 
 
 @pytest.mark.parametrize("kind", KINDS)
