@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import functools
-import html
 import re
 import shlex
 import weakref
@@ -28,6 +27,7 @@ from .history.sizes import KVBytes
 from .history.tree import Checkpoint
 from .history.turn import Turn
 from .sessions.store import SessionStore
+from .tables import html_table
 from .testing.magic import RegressMagics
 
 __all__ = ["MullamaMagics", "load"]
@@ -399,10 +399,7 @@ def _session_table(store: SessionStore) -> tuple[str, str]:
         ).rstrip()
         for row in (heads, *rows)
     ]
-    cells = ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows]
-    head = "".join(f"<th>{name}</th>" for name in heads)
-    table = "".join(f"<tr>{row}</tr>" for row in (head, *cells))
-    return "\n".join(lines), f"<table>{table}</table>"
+    return "\n".join(lines), html_table(rows, heads)
 
 
 def load(shell: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import os
 import shlex
 import sys
@@ -18,6 +17,7 @@ from prompt_toolkit.completion import Completer, Completion
 from prompt_toolkit.document import Document
 from prompt_toolkit.history import FileHistory
 
+from ..checks import close_names
 from ..errors import MullamaError, ParameterError
 from ..history.chat import Chat
 from ..sessions.store import SessionStore
@@ -100,10 +100,8 @@ class Conversation:
     def _obey(self, line: str) -> None:
         name, _, rest = line[1:].partition(" ")
         if name not in COMMANDS:
-            close = difflib.get_close_matches(name, COMMANDS, n=1)
-            note(
-                f"there is no /{name}; " + (f"did you mean /{close[0]}?" if close else "see /help")
-            )
+            close = close_names(name, COMMANDS, 1)
+            note(f"there is no /{name}; {f'did you mean /{close[0]}?' if close else 'see /help'}")
             return
         command, usage, _ = COMMANDS[name]
         try:

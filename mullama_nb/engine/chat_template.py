@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
+from ..checks import close_names
 from ..errors import ChatTemplateError, shown
 from .vocabulary import Vocabulary
 
@@ -131,7 +131,7 @@ def _check(messages: Sequence[Message]) -> None:
         if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
             raise ChatTemplateError(f'message {index} has no "role": {shown(repr(message))}')
         if "content" not in message and "tool_calls" not in message:
-            close = difflib.get_close_matches("content", [str(k) for k in message], n=1)
+            close = close_names("content", map(str, message), 1)
             hint = f" (there is {shown(repr(close[0]))})" if close else ""
             raise ChatTemplateError(f'message {index} has no "content"{hint}: {shown(message)}')
 

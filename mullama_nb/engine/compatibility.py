@@ -21,6 +21,7 @@ from typing import Any
 
 from blake3 import blake3
 
+from ..checks import is_integer
 from . import native
 from .llama_context import metadata_number
 from .model import Model
@@ -135,7 +136,7 @@ def refusals(saved: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
         The metadata of a session and of a context.
     """
     version = saved.get("format", 1)
-    if isinstance(version, bool) or not isinstance(version, int) or version > FORMAT:
+    if not is_integer(version) or version > FORMAT:
         return [f"the version of its metadata: {_show(version)} saved, up to {FORMAT} known here"]
     return differences(saved["settings"], here["settings"])
 

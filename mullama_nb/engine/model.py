@@ -13,6 +13,7 @@ from typing import Any
 import llama_cpp
 
 from ..cached import cached
+from ..checks import is_integer
 from ..errors import (
     ChatTemplateError,
     ModelFormatError,
@@ -102,7 +103,7 @@ class Model(Live):
         ModelFormatError
             When the file is broken, holds a vocabulary only, or is of an unknown architecture.
         """
-        if isinstance(n_gpu_layers, bool) or not isinstance(n_gpu_layers, int) or n_gpu_layers < -1:
+        if not is_integer(n_gpu_layers) or n_gpu_layers < -1:
             raise ParameterError(f"n_gpu_layers={n_gpu_layers!r}: give -1 for all, or a number")
         path = locate_model(name)
         file = _checked_file(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import math
 from collections.abc import Mapping
@@ -11,6 +10,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import machine
+from ..checks import (
+    check_bool,
+    check_integer,
+    check_names,
+    check_number,
+    did_you_mean,
+    is_integer,
+    is_number,
+)
 from ..errors import ParameterError, shown
 from .grammar import check_grammar
 from .json_schema import check_schema
@@ -65,38 +73,23 @@ KV_CACHE_TYPES: Mapping[str, KVCacheType] = {
     )
 }
 
+_NUMBERS = {
+    "temperature": (0.0, 1e4),
+    "top_p": (0.0, 1.0),
+    "min_p": (0.0, 1.0),
+    "typical_p": (0.0, 1.0),
+    "repetition_penalty": (1e-3, 1e3),
+    "frequency_penalty": (-1e3, 1e3),
+    "presence_penalty": (-1e3, 1e3),
+}
 _ROPE_SCALING = {"none": 0, "linear": 1, "yarn": 2, "longrope": 3}
+_OPTIONAL_INTEGERS = {
+    "n_ctx": 2**31 - 1,
+    "n_threads": 512,
+    "n_threads_batch": 512,
+    "yarn_orig_ctx": 2**31 - 1,
+}
 _MAX_PARALLEL = 255  # llama.cpp's LLAMA_MAX_SEQ is 256, and one is the active path
-
-
-def _check_range(owner: object, name: str, low: float, high: float) -> None:
-    value = getattr(owner, name)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ParameterError(f"{name} must be a number, not {shown(value)}")
-    if not low <= value <= high:
-        raise ParameterError(
-            f"{name}={shown(value)} is out of range: it must lie in {low} to {high}"
-        )
-
-
-def _check_integer(owner: object, name: str, low: int, high: int, *, optional: bool) -> None:
-    value = getattr(owner, name)
-    if value is None and optional:
-        return
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ParameterError(f"{name} must be an integer, not {shown(value)}")
-    if not low <= value <= high:
-        raise ParameterError(
-            f"{name}={shown(value)} is out of range: it must lie in {low} to {high}"
-        )
-
-
-def _unknown_names(given: Mapping[str, Any], known: list[str], what: str) -> TypeError:
-    hints = []
-    for name in given:
-        close = difflib.get_close_matches(name, known, n=1)
-        hints.append(shown(repr(name)) + (f" (did you mean {close[0]!r}?)" if close else ""))
-    return TypeError(f"{what} has no {', '.join(hints)}; it has {', '.join(known)}")
 
 
 def _hinting(cls: type[T]) -> type[T]:
@@ -106,9 +99,7 @@ def _hinting(cls: type[T]) -> type[T]:
 
     @functools.wraps(make)
     def init(self: T, *values: Any, **named: Any) -> None:
-        unknown = {name: value for name, value in named.items() if name not in known}
-        if unknown:
-            raise _unknown_names(unknown, known, cls.__name__)
+        check_names(cls.__name__, named, known)
         make(self, *values, **named)
 
     cls.__init__ = init  # type: ignore[method-assign, assignment]
@@ -173,25 +164,21 @@ class ContextParams:
     yarn_orig_ctx: int | None = None
 
     def __post_init__(self) -> None:
-        _check_integer(self, "n_ctx", 1, 2**31 - 1, optional=True)
-        _check_integer(self, "n_batch", 1, 2**20, optional=False)
-        _check_integer(self, "n_ubatch", 1, 2**20, optional=False)
-        _check_integer(self, "n_threads", 1, 512, optional=True)
-        _check_integer(self, "n_threads_batch", 1, 512, optional=True)
-        _check_integer(self, "n_parallel", 1, _MAX_PARALLEL, optional=False)
-        _check_integer(self, "yarn_orig_ctx", 1, 2**31 - 1, optional=True)
+        for name, high in _OPTIONAL_INTEGERS.items():
+            if getattr(self, name) is not None:
+                check_integer(name, getattr(self, name), 1, high)
+        check_integer("n_batch", self.n_batch, 1, 2**20)
+        check_integer("n_ubatch", self.n_ubatch, 1, 2**20)
+        check_integer("n_parallel", self.n_parallel, 1, _MAX_PARALLEL)
         if self.n_ubatch > self.n_batch:
             raise ParameterError(
                 f"n_ubatch={self.n_ubatch} is larger than n_batch={self.n_batch}: "
                 "a batch is computed in pieces of n_ubatch tokens"
             )
-        if not isinstance(self.flash_attention, bool):
-            raise ParameterError(
-                f"flash_attention must be a bool, not {shown(self.flash_attention)}"
-            )
+        check_bool("flash_attention", self.flash_attention)
         for name in ("rope_freq_base", "rope_freq_scale"):
             if getattr(self, name) is not None:
-                _check_range(self, name, 1e-9, 1e12)
+                check_number(name, getattr(self, name), 1e-9, 1e12)
         if self.rope_scaling is not None and self.rope_scaling not in _ROPE_SCALING:
             raise ParameterError(
                 f"rope_scaling={shown(repr(self.rope_scaling))} is unknown; "
@@ -207,11 +194,10 @@ class ContextParams:
             )
         for name in (pair,) if isinstance(pair, str) else pair:
             if not isinstance(name, str) or name not in KV_CACHE_TYPES:
-                close = difflib.get_close_matches(str(name).lower(), KV_CACHE_TYPES, n=1)
-                hint = f" Did you mean {close[0]!r}?" if close else ""
+                hint = did_you_mean(str(name).lower(), KV_CACHE_TYPES)
                 raise ParameterError(
                     f"kv_cache_type {shown(repr(name))} is unknown; "
-                    f"there is {', '.join(KV_CACHE_TYPES)}.{hint}"
+                    f"there is {', '.join(KV_CACHE_TYPES)}{hint and f' ({hint})'}"
                 )
         if self.type_v.block > 1 and not self.flash_attention:
             raise ParameterError(
@@ -245,10 +231,7 @@ class ContextParams:
     @lists_options(ContextOptions, {})
     def with_changes(self, **changes: Unpack[ContextOptions]) -> ContextParams:
         """A copy with some values changed; unknown names raise ``TypeError``."""
-        known = [f.name for f in dataclasses.fields(self)]
-        unknown = {name: value for name, value in changes.items() if name not in known}
-        if unknown:
-            raise _unknown_names(unknown, known, "ContextParams")
+        check_names("ContextParams", changes, [f.name for f in dataclasses.fields(self)])
         return dataclasses.replace(self, **changes)
 
 
@@ -305,25 +288,22 @@ class SamplingParams:
     json_schema: Mapping[str, Any] | str | None = None
 
     def __post_init__(self) -> None:
-        _check_range(self, "temperature", 0.0, 1e4)
-        _check_integer(self, "top_k", 0, 2**31 - 1, optional=False)
-        for name in ("top_p", "min_p", "typical_p"):
-            _check_range(self, name, 0.0, 1.0)
-        _check_range(self, "repetition_penalty", 1e-3, 1e3)
-        _check_range(self, "frequency_penalty", -1e3, 1e3)
-        _check_range(self, "presence_penalty", -1e3, 1e3)
-        _check_integer(self, "penalty_window", -1, 2**31 - 1, optional=False)
-        _check_integer(self, "seed", 0, 2**64 - 1, optional=True)
+        for name, (least, most) in _NUMBERS.items():
+            check_number(name, getattr(self, name), least, most)
+        check_integer("top_k", self.top_k, 0, 2**31 - 1)
+        check_integer("penalty_window", self.penalty_window, -1, 2**31 - 1)
+        if self.seed is not None:
+            check_integer("seed", self.seed, 0, 2**64 - 1)
         if not isinstance(self.logit_bias, Mapping):
             raise ParameterError(
                 f"logit_bias must map token ids to numbers, not {shown(self.logit_bias)}"
             )
         for token, bias in self.logit_bias.items():
-            if isinstance(token, bool) or not isinstance(token, int) or token < 0:
+            if not is_integer(token) or token < 0:
                 raise ParameterError(
                     f"logit_bias has the key {shown(repr(token))}; keys are token ids"
                 )
-            if not isinstance(bias, (int, float)) or math.isnan(bias) or bias == math.inf:
+            if not is_number(bias) or math.isnan(bias) or bias == math.inf:
                 raise ParameterError(
                     f"logit_bias of token {token} is {shown(repr(bias))}; give a number"
                 )
@@ -346,8 +326,5 @@ class SamplingParams:
     @lists_options(SamplingOptions, {})
     def with_changes(self, **changes: Unpack[SamplingOptions]) -> SamplingParams:
         """A copy with some values changed; unknown names raise ``TypeError``."""
-        known = [f.name for f in dataclasses.fields(self)]
-        unknown = {name: value for name, value in changes.items() if name not in known}
-        if unknown:
-            raise _unknown_names(unknown, known, "SamplingParams")
+        check_names("SamplingParams", changes, [f.name for f in dataclasses.fields(self)])
         return dataclasses.replace(self, **changes) if changes else self

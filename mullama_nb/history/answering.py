@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from ..checks import check_names
 from ..engine.branches import Branch, BranchRequest
 from ..engine.generation import Completion, Limits, Token
 from ..engine.model import Model
@@ -22,7 +23,7 @@ from .events import TokenAdded
 from .lock import Operation
 from .message import text_of_bytes
 from .notes import answer_notes, check_notes
-from .options import LIMIT_OPTIONS, SAMPLING_OPTIONS, check_names, pick
+from .options import LIMIT_OPTIONS, SAMPLING_OPTIONS, pick
 from .tree import Checkpoint
 from .workspace import Workspace
 

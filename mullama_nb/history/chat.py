@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from ..checks import check_names
 from ..engine.chat_template import Message
 from ..engine.context import Context, TokenProbability
 from ..engine.generation import Token
@@ -32,7 +33,6 @@ from .options import (
     CONTEXT_OPTIONS,
     N_CTX,
     SAMPLING_OPTIONS,
-    check_names,
     lists_answer,
     lists_changes,
     lists_chat,

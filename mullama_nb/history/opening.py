@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
+from ..checks import check_names
 from ..engine.chat_template import Message
 from ..engine.compatibility import differences
 from ..engine.context import Context
@@ -29,7 +30,7 @@ from ..sessions.store import SessionStore
 from .merging import reader
 from .message import messages_on
 from .node import ROOT_ID
-from .options import CONTEXT_OPTIONS, SAMPLING_OPTIONS, check_names
+from .options import CONTEXT_OPTIONS, SAMPLING_OPTIONS
 from .paths import Redo
 from .persistence import Saves
 from .refs import check_tag

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -27,7 +26,6 @@ __all__ = [
     "NewChatOptions",
     "OpenOptions",
     "StreamOptions",
-    "check_names",
     "lists_answer",
     "lists_changes",
     "lists_chat",
@@ -86,22 +84,6 @@ lists_changes = lists_options(SamplingOptions, {})
 lists_chat = lists_options(ChatOptions, _chat)
 lists_new_chat = lists_options(NewChatOptions, _chat)
 lists_open = lists_options(OpenOptions, {"max_bytes": None})
-
-
-def check_names(what: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """Check that all names are known.
-
-    Raises
-    ------
-    TypeError
-        When one is not; it says which one was probably meant.
-    """
-    known = list(known)
-    for name in given:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else f"; it has {', '.join(known)}"
-            raise TypeError(f"{what} has no option {name!r}{hint}")
 
 
 def pick(options: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:

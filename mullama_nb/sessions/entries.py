@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from blake3 import blake3
 
+from ..checks import is_number
 from ..errors import ParameterError
 from .records import (
     ADDRESS,
@@ -299,7 +300,7 @@ def _logprobs(values: object, n_tokens: int) -> list[float]:
         raise MalformedError(f"logprobs are {values!r:.60}, none of its tokens")
     found = []
     for value in values:
-        if isinstance(value, bool) or not (value is None or isinstance(value, (int, float))):
+        if value is not None and not is_number(value):
             raise MalformedError(f"{value!r:.60} is no logprob")
         try:
             found.append(-math.inf if value is None else float(value))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from platformdirs import user_data_path
 
+from ..checks import close_names
 from ..errors import SessionError, SessionFormatError, SessionNotFoundError
 from ..state.segment import Segment
 from ..state.segment_file import read_segment
@@ -258,6 +258,6 @@ class StoreReader:
 
 def not_found(name: str, names: Sequence[str]) -> SessionNotFoundError:
     """The error that says so, and names those that are close."""
-    close = difflib.get_close_matches(name, names, n=3) or list(names[:5])
+    close = close_names(name, names) or list(names[:5])
     hint = f"; there is {', '.join(close)}" if close else "; the folder holds none"
     return SessionNotFoundError(f"there is no session {name!r}{hint}")

@@ -15,6 +15,7 @@ from typing import Any
 
 from blake3 import blake3
 
+from ..checks import is_number
 from ..errors import ParameterError, SessionFormatError
 
 __all__ = [
@@ -310,5 +311,5 @@ def parse_body(name: str, record: Record, data: object) -> dict[str, Any]:
 def _sampling(values: dict[str, Any]) -> None:
     for pair in read_list(values, "logit_bias"):
         is_pair = isinstance(pair, list) and len(pair) == 2 and type(pair[0]) is int
-        if not is_pair or isinstance(pair[1], bool) or not isinstance(pair[1], (int, float)):
+        if not is_pair or not is_number(pair[1]):
             raise MalformedError(f"logit_bias holds {pair!r:.60}, no token with a number")

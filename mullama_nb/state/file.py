@@ -6,7 +6,6 @@ What lies where is in :mod:`.format`.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ import numpy.typing as npt
 from blake3 import blake3
 from xxhash import xxh3_128
 
+from ..checks import close_names
 from ..errors import SessionFormatError, SessionNotFoundError
 from .atomic import write_atomically
 from .buffer import empty_bytes
@@ -327,7 +327,7 @@ def _missing(path: Path) -> str:
     folder, names = path.parent, []
     with contextlib.suppress(OSError):
         names = sorted(p.name for p in folder.iterdir() if p.is_file())
-    close = difflib.get_close_matches(path.name, names, n=3)
+    close = close_names(path.name, names)
     if close:
         return f"there is no session {path.name!r}; close to it: {', '.join(close)}"
     if not folder.is_dir():

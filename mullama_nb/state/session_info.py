@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+from ..tables import LEFT, html_table
 from .file import SessionOutline, read_outline
 
 __all__ = ["SessionInfo", "inspect_session", "session_info"]
@@ -82,12 +82,7 @@ class SessionInfo:
             "KV cache": self.kv_cache_type or "unknown",
             "size": f"{self.n_bytes:,} bytes",
         }
-        cells = "".join(
-            f'<tr><th style="text-align:left">{html.escape(k)}</th>'
-            f'<td style="text-align:left">{html.escape(v)}</td></tr>'
-            for k, v in rows.items()
-        )
-        return f"<table><caption>{html.escape(self.name)}</caption>{cells}</table>"
+        return html_table(rows.items(), styles=(LEFT, LEFT), named_rows=True, caption=self.name)
 
 
 def inspect_session(path: str | os.PathLike[str]) -> SessionInfo:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import RegressionError
+from ..tables import WRAPPED, html_table
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CheckpointReport", "Quality", "Report"]
 
-_CELL = "text-align:left;vertical-align:top;white-space:pre-wrap"
+_HEADS = ("checkpoint", "from token", "recorded", "here", "gap", "log-probability")
 
 
 @dataclass(frozen=True)
@@ -244,21 +245,17 @@ class Report:
         ]
         if self.checkpoints:
             head = html.escape(next(self.lines())[1])
-        rows = "".join(map(_row, self.checkpoints))
-        heads = "".join(
-            f"<th>{name}</th>"
-            for name in ("checkpoint", "from token", "recorded", "here", "gap", "log-probability")
-        )
-        table = f"<table><tr>{heads}</tr>{rows}</table>" if rows else ""
+        rows = [*map(_row, self.checkpoints)]
+        table = html_table(rows, _HEADS, styles=[WRAPPED] * len(_HEADS)) if rows else ""
         below = "".join(f"<div>{note}</div>" for note in notes)
         return f'<div><strong style="color:{colour}">{head}</strong>{below}{table}</div>'
 
 
-def _row(report: CheckpointReport) -> str:
+def _row(report: CheckpointReport) -> tuple[str, ...]:
     gap = ""
     if report.gap is not None:
         gap = f"{report.gap:.3f}, {'near-tie' if report.is_near_tie else 'real change'}"
-    cells = (
+    return (
         f"{report.name}: {'passed' if report.passed else 'FAILED'}",
         "" if report.token is None else str(report.token),
         report.recorded,
@@ -266,8 +263,6 @@ def _row(report: CheckpointReport) -> str:
         gap,
         f"±{report.largest:.2g}" if report.largest else "",
     )
-    shown = "".join(f"<td style='{_CELL}'>{html.escape(cell)}</td>" for cell in cells)
-    return f"<tr>{shown}</tr>"
 
 
 def _likeliest(step: Step) -> int | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +14,7 @@ from ..sessions.manager import SessionManager
 from ..sessions.store import SessionStore
 from ..size import size
 from ..state.session_info import SessionInfo
+from ..tables import html_table
 from .base import ActingWidget
 from .esm import front_end
 
@@ -89,12 +89,7 @@ class SessionBrowser(ActingWidget):
             )
             for row in self._rows()
         ]
-        cells = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
-            for row in rows
-        )
-        head = "".join(f"<th>{name}</th>" for name in heads)
-        return f"<table><tr>{head}</tr>{cells}</table>" if rows else "<p>Nothing is saved here.</p>"
+        return html_table(rows, heads) if rows else "<p>Nothing is saved here.</p>"
 
     def _rows(self) -> list[dict[str, Any]]:
         if isinstance(self._sessions, SessionStore):

@@ -98,8 +98,8 @@ def test_kv_cache_types() -> None:
 @pytest.mark.parametrize(
     ("kv_cache_type", "reason"),
     [
-        ("q8", r"kv_cache_type 'q8' is unknown; there is f32, f16, .*Did you mean 'q8_0'\?"),
-        ("Q8_0", r"'Q8_0' is unknown; .*Did you mean 'q8_0'\?"),
+        ("q8", r"kv_cache_type 'q8' is unknown; there is f32, f16, .*did you mean 'q8_0'\?"),
+        ("Q8_0", r"'Q8_0' is unknown; .*did you mean 'q8_0'\?"),
         ("gold", "'gold' is unknown"),
         (("f16", "q8"), "'q8' is unknown"),
         (("f16", []), r"\[\] is unknown"),

@@ -194,7 +194,7 @@ def test_a_misspelt_option_is_refused_at_once(
 
 
 def test_opening_checks_options_before_it_looks_for_a_chat(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match="a saved chat has no option 'sytem'"):
+    with pytest.raises(TypeError, match="a saved chat has no 'sytem'"):
         Chat.open("no such chat", "no-such-model", tmp_path, sytem="Be brief.")  # type: ignore[call-arg]
     assert not list(tmp_path.iterdir())
 

@@ -1,0 +1,115 @@
+"""What callers give, checked in one way: integers, numbers, switches, and names to choose from."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import TypeGuard
+
+from .errors import ParameterError, shown
+
+__all__ = [
+    "check_bool",
+    "check_integer",
+    "check_names",
+    "check_number",
+    "close_names",
+    "did_you_mean",
+    "is_integer",
+    "is_number",
+]
+
+
+def is_integer(value: object) -> TypeGuard[int]:
+    """Return whether a value is an integer; True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Return whether a value is an integer or a float; True and False are none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def check_integer(
+    name: str, value: object, low: int | None = None, high: int | None = None
+) -> None:
+    """Check that a value is an integer, and not below ``low`` or above ``high``.
+
+    Raises
+    ------
+    ParameterError
+        When it is not.
+    """
+    if not is_integer(value):
+        raise ParameterError(f"{name} must be an integer, not {_quoted(value)}")
+    _check_range(name, value, low, high)
+
+
+def check_number(
+    name: str, value: object, low: float | None = None, high: float | None = None
+) -> None:
+    """Check that a value is a number, and not below ``low`` or above ``high``.
+
+    Raises
+    ------
+    ParameterError
+        When it is not.
+    """
+    if not is_number(value):
+        raise ParameterError(f"{name} must be a number, not {_quoted(value)}")
+    _check_range(name, value, low, high)
+
+
+def check_bool(name: str, value: object) -> None:
+    """Check that a value is True or False.
+
+    Raises
+    ------
+    ParameterError
+        When it is not.
+    """
+    if not isinstance(value, bool):
+        raise ParameterError(f"{name} must be a bool, not {_quoted(value)}")
+
+
+def check_names(what: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Check that all names are known.
+
+    Raises
+    ------
+    TypeError
+        When one is not; it says which one was probably meant, and which there are.
+    """
+    known = list(known)
+    unknown = [
+        f"{shown(repr(name))}{f' ({hint})' if (hint := did_you_mean(name, known)) else ''}"
+        for name in given
+        if name not in known
+    ]
+    if unknown:
+        raise TypeError(f"{what} has no {', '.join(unknown)}; it has {', '.join(known)}")
+
+
+def close_names(name: str, known: Iterable[str], n: int = 3) -> list[str]:
+    """Return up to ``n`` names that are spelt like one, the closest first."""
+    return difflib.get_close_matches(name, list(known), n)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return the question whether the closest name was meant; empty where none is close."""
+    close = close_names(name, known, 1)
+    return f"did you mean {shown(repr(close[0]))}?" if close else ""
+
+
+def _check_range(name: str, value: float, low: float | None, high: float | None) -> None:
+    if high is None:
+        if low is not None and not low <= value:
+            raise ParameterError(f"{name}={shown(value)} must be {low} or more")
+    elif not (low is None or low <= value) or not value <= high:
+        raise ParameterError(
+            f"{name}={shown(value)} is out of range: it must lie in {low} to {high}"
+        )
+
+
+def _quoted(value: object) -> str:
+    return shown(repr(value) if isinstance(value, str) else value)
