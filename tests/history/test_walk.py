@@ -20,6 +20,7 @@ def test_a_random_walk_of_200_steps_loses_nothing(tmp_path: Path, seed: int) -> 
 
 
 def test_a_random_walk_of_200_steps_with_a_real_model_loses_nothing(smollm2: Model) -> None:
-    walk = Walk(Chat(smollm2, n_ctx=512, n_parallel=4, seed=5, max_bytes=20_000_000), 5)
+    chat = Chat(smollm2, n_ctx=512, n_threads=1, n_parallel=4, seed=5, max_bytes=20_000_000)
+    walk = Walk(chat, 5)
     for _ in range(200):
         walk.step()
