@@ -185,10 +185,6 @@ def open_chat(
         warn(f"{name!r} was evaluated again in this context: {reason}", InexactWarning)
     else:
         chat._saves.remember(Image.of(place, saved, chat._workspace.graph.changes.count))
-        # What an earlier version did not note is written with the next change.
-        chat._workspace.graph.changes.note(
-            *(entry.id for entry in saved.entries if entry.text is None)
-        )
     return chat
 
 

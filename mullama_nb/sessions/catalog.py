@@ -22,7 +22,6 @@ import numpy as np
 
 from ..errors import MullamaError, SessionError, SessionFormatError, SessionWriteError
 from ..state.segment import Segment
-from .earlier import EARLIER, bring_over
 
 __all__ = ["Catalog", "is_out_of_room"]
 
@@ -48,13 +47,13 @@ CREATE TABLE uses (
 ) WITHOUT ROWID;
 CREATE INDEX users ON uses (address, version);
 CREATE TABLE owners (version INTEGER PRIMARY KEY, token TEXT NOT NULL, process TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS segments (
+CREATE TABLE segments (
     address TEXT PRIMARY KEY, family TEXT NOT NULL, parent TEXT NOT NULL,
     first_token INTEGER NOT NULL, whole INTEGER NOT NULL, n_bytes INTEGER NOT NULL,
     tokens BLOB NOT NULL
 ) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS prefixes ON segments (family, parent, first_token);
-CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX prefixes ON segments (family, parent, first_token);
+CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 """
 
 
@@ -123,14 +122,12 @@ class Catalog:
                 stack.enter_context(contextlib.closing(connection))
                 connection.execute("BEGIN")
                 version = _version(connection)
-            if version != _FORMAT:
-                older, connection = connection, sqlite3.connect(":memory:", isolation_level=None)
+            if version == 0:  # nothing was ever saved
+                connection = sqlite3.connect(":memory:", isolation_level=None)
                 stack.enter_context(contextlib.closing(connection))
                 connection.executescript(_TABLES)
-                if version == EARLIER:
-                    bring_over(older, connection)
-                elif version:
-                    raise self._of_another_version(version)
+            elif version != _FORMAT:
+                raise self._of_another_version(version)
             yield connection
 
     def _opened(self, path: Path) -> sqlite3.Connection:
@@ -160,7 +157,7 @@ class Catalog:
             connection = sqlite3.connect(self.path, timeout=_WAIT_SECONDS, isolation_level=None)
             connection.execute("PRAGMA synchronous = FULL")
             with contextlib.suppress(sqlite3.OperationalError):
-                # An earlier version had a write-ahead log, and somebody may be using it.
+                # Another program may have given it a write-ahead log, and be using that.
                 connection.execute("PRAGMA journal_mode = PERSIST")
             connection.execute("BEGIN IMMEDIATE")
             self._make_tables(connection)
@@ -182,19 +179,17 @@ class Catalog:
         version = _version(connection)
         if version == _FORMAT:
             return
-        if version not in (0, EARLIER):
+        if version != 0:
             raise self._of_another_version(version)
         for statement in _TABLES.split(";"):
             connection.execute(statement)
-        if version == EARLIER:
-            bring_over(connection, connection)
         connection.execute(f"PRAGMA user_version = {_FORMAT}")
 
     def _of_another_version(self, version: int) -> SessionFormatError:
         return SessionFormatError(
             f"the catalog {self.path.name} is of version {version}, and this mullama_nb reads "
-            f"version {_FORMAT}: it is from a newer one, or damaged. Install that one, or move the "
-            "file out of the folder to begin anew"
+            f"version {_FORMAT}: it is from another one, or damaged. Install that one, or move "
+            "the file out of the folder to begin anew"
         )
 
     def damaged(self, what: str) -> SessionFormatError:
@@ -273,7 +268,7 @@ class Catalog:
             )
             for address, data, whole in rows:
                 if not isinstance(data, bytes) or not data or len(data) % 4:
-                    continue  # damaged; reuse is no duty
+                    continue  # damaged; prefix reuse is only an optimisation
                 held = np.frombuffer(data, "<i4")
                 n = _common(held, wanted[start:])
                 is_complete = n == len(held)

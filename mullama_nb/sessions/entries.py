@@ -69,9 +69,8 @@ class Entry:
     exact : bool
     made, cuts : int
         Children, and cuts inside, that were ever made.
-    text : str, optional
-        The tokens in words, control tokens included; half a character as a surrogate escape. None
-        where an earlier version did not note it.
+    text : str
+        The tokens in words, control tokens included; half a character as a surrogate escape.
     said : str, optional
         What a message that ends here says, where its notes do not have it.
     """
@@ -88,7 +87,7 @@ class Entry:
     exact: bool
     made: int
     cuts: int
-    text: str | None
+    text: str
     said: str | None
 
     def row(self, name: str) -> EntryRow:
@@ -217,12 +216,10 @@ class SavedChat:
         """All tokens up to the head."""
         return [token for entry in self.path() for token in entry.tokens]
 
-    def text(self) -> str | None:
-        """All text up to the head; None where it was not noted."""
-        texts = [entry.text for entry in self.path()]
-        known = [text for text in texts if text is not None]
-        text = "".join(known).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-        return text if len(known) == len(texts) else None
+    def text(self) -> str:
+        """All text up to the head."""
+        text = "".join(entry.text for entry in self.path())
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
     def chain(self) -> list[str] | None:
         """Segments from the first token to the head; None where rows are lost."""
@@ -265,7 +262,7 @@ def sum_text(total: int) -> str:
 
 def _parse_entry(number: int, data: str) -> Entry:
     values = from_json(data, but="text")
-    text = read_text(values, "text", optional=True)
+    text = read_text(values, "text")
     parent, address = values.get("parent"), read_text(values, "address", optional=True)
     identifier = read_text(values, "id")
     tokens, logprobs = read_tokens(values), values.get("logprobs")

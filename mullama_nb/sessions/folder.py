@@ -149,7 +149,7 @@ class SessionFolder:
         return [*self]
 
     def _is_file(self, name: str) -> bool:
-        """Whether a session is a file of its own, as those of earlier versions are."""
+        """Whether a session is a file of its own, as ``Context.save_session`` writes."""
         return name not in self.store and self.session_path(name).is_file()
 
     def _existing(self, session_id: str) -> str:

@@ -244,7 +244,7 @@ class SessionManager(SessionFolder, Live):
                 MullamaWarning,
             )
         if self.session_path(name).is_file():
-            self._unlink(name)  # the older form of the same name
+            self._unlink(name)  # it is in the store now
         return info
 
     def _key(self, name: str) -> tuple[str, str]:

@@ -186,22 +186,11 @@ def resume_session(context: Context, store: SessionStore, name: str) -> Place:
 
 
 def replay_session(context: Context, store: SessionStore, name: str) -> None:
-    """Evaluate a session's tokens in an empty context, or with another model its text.
-
-    Raises
-    ------
-    SessionMismatchError
-        When its text is not known.
-    """
+    """Evaluate a session's tokens in an empty context, or with another model its text."""
     _, record, body = store.open_session(name)
     here, there = context.session_metadata["settings"], record.metadata["settings"]
     if here["fingerprint"] == there["fingerprint"]:
         context.evaluate(body["tokens"])
-    elif body["text"] is None:
-        raise SessionMismatchError(
-            f"{name!r} was saved by an earlier version, which did not note its text: open it with "
-            f"{record.metadata['model']!r} once and save it"
-        )
     else:
         context.evaluate(str(body["text"]))
 

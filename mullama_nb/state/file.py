@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from blake3 import blake3
 from xxhash import xxh3_128
 
 from ..checks import close_names
@@ -29,7 +28,6 @@ from .format import (
     CHECKSUM_AND_END,
     END,
     PREFIX_BYTES,
-    WITH_BLAKE3,
     Trailer,
     as_stored,
     damaged,
@@ -227,8 +225,6 @@ def read_session(
         data, checksum, finite = _read(file, n_bytes, name, places, start - len(HEADER))
     state_end, metadata, logits = n_bytes, {}, None
     if data[-len(END) :].tobytes() == END:
-        if Trailer.version(data[-Trailer.N_BYTES :].tobytes()) == WITH_BLAKE3:
-            checksum = blake3(data[:-CHECKSUM_AND_END].data).digest()
         if checksum != data[-CHECKSUM_AND_END : -len(END)].tobytes():
             raise damaged(name, "its checksum does not match its contents")
         trailer = Trailer.parse(data[-Trailer.N_BYTES :].tobytes(), n_bytes, start, name)

@@ -14,9 +14,9 @@ llama.cpp and llama-server stop reading after the state. Every cell of a file of
 sequence id that no other program writes, and nobody reads, so that a file whose trailer was cut
 off is known as damaged and not taken for one of llama.cpp's.
 
-The checksum is XXH3-128 in hexadecimal digits. It finds damage as surely as BLAKE3, which files of
-version 1 have, and ten times as fast (64 against 6 GB a second were measured in a core's cache).
-Neither finds forgery: whoever can write a file can also write its checksum.
+The checksum is XXH3-128 in hexadecimal digits. It finds damage as surely as BLAKE3 and ten times as
+fast (64 against 6 GB a second were measured in a core's cache). Neither finds forgery: whoever can
+write a file can also write its checksum.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ __all__ = [
     "CHECKSUM_AND_END",
     "END",
     "PREFIX_BYTES",
-    "WITH_BLAKE3",
     "Trailer",
     "as_stored",
     "damaged",
@@ -60,8 +59,6 @@ _GGSN = 0x6767736E
 _GGSQ_VERSION = 3
 _PREFIX = struct.Struct("<III")
 _FOOTER = struct.Struct("<QQQII32s8s")
-_VERSION = struct.Struct("<I")
-_VERSION_AT = 24
 _FOOTER_VERSION = 2
 _MOST_METADATA = 1 << 20
 _MOST_TOKENS = 1 << 26
@@ -69,9 +66,6 @@ _FIRST_MARK = (16, 28)  # in a state without its header: of plain and of extende
 
 PREFIX_BYTES = _PREFIX.size
 """Bytes in front of the tokens."""
-
-WITH_BLAKE3 = 1
-"""The version of files with another checksum."""
 
 # One size for all machines, whose CPU features take more or fewer letters.
 _METADATA_STEP = 2048
@@ -173,13 +167,6 @@ class Trailer:
 
     N_BYTES = _FOOTER.size
 
-    @staticmethod
-    def version(footer: bytes) -> int | None:
-        """The version that a footer names; None where there are too few bytes for one."""
-        if len(footer) < _FOOTER.size:
-            return None
-        return int(_VERSION.unpack_from(footer, _VERSION_AT)[0])
-
     @classmethod
     def parse(cls, footer: bytes, n_bytes: int, start: int, name: str) -> Trailer:
         """Read a footer.
@@ -198,10 +185,10 @@ class Trailer:
         if n_bytes < start + _FOOTER.size:
             raise damaged(name, f"its {n_bytes} bytes cannot hold all that it claims")
         state_end, n_metadata, n_logits, version, zero, _, _ = _FOOTER.unpack(footer)
-        if version not in (WITH_BLAKE3, _FOOTER_VERSION) or zero:
+        if version != _FOOTER_VERSION or zero:
             raise SessionFormatError(
-                f"{name} has a trailer of version {version}, and this mullama_nb reads up to "
-                f"{_FOOTER_VERSION}: it is damaged, or from a newer one"
+                f"{name} has a trailer of version {version}, and this mullama_nb reads "
+                f"version {_FOOTER_VERSION}: it is damaged, or from another one"
             )
         metadata_end = state_end + n_metadata
         logits_end = n_bytes - _FOOTER.size

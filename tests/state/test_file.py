@@ -301,36 +301,20 @@ def test_the_checksum_is_of_everything_in_front_of_it(honest: bytes) -> None:
     assert honest[-40:-8] == xxh3_128(honest[:-40]).hexdigest().encode()
 
 
-def of_version_1(data: bytes) -> bytes:
-    """The file as it was written when the checksum was BLAKE3."""
-    front = data[:-48] + struct.pack("<I", 1) + data[-44:-40]
-    return front + blake3(front).digest() + END
+def test_another_checksum_is_none(folder: Path, honest: bytes) -> None:
+    path = folder / "other.session"
+    path.write_bytes(honest[:-40] + blake3(honest[:-40]).digest() + END)
+    with pytest.raises(SessionFormatError, match="checksum"):
+        read_session(path)
 
 
-def test_files_of_version_1_are_read(folder: Path, honest: bytes) -> None:
-    path = folder / "old.session"
-    old = of_version_1(honest)
-    path.write_bytes(old)
-    session = read_session(path)
-    assert session.tokens == (5, 6, 7)
-    assert session.state[28:].tobytes() == b"rows of keys and values"
-    assert session.is_verified
-    assert read_outline(path) == session.outline
-    for at in range(len(old)):
-        path.write_bytes(old[:at] + bytes([old[at] ^ 1 << at % 8]) + old[at + 1 :])
-        with pytest.raises(SessionFormatError):
-            read_session(path)
-
-
-def test_a_checksum_of_the_other_version_is_none(folder: Path, honest: bytes) -> None:
-    path = folder / "old.session"
-    for data in (
-        honest[:-40] + blake3(honest[:-40]).digest() + END,
-        sealed(of_version_1(honest)),
-    ):
-        path.write_bytes(data)
-        with pytest.raises(SessionFormatError, match="checksum"):
-            read_session(path)
+@pytest.mark.parametrize("version", [0, 1, 3, 2**32 - 1])
+def test_a_trailer_of_another_version_is_refused(folder: Path, honest: bytes, version: int) -> None:
+    path = folder / "other.session"
+    path.write_bytes(sealed(honest[:-48] + struct.pack("<I", version) + honest[-44:]))
+    for read in (read_session, read_outline):
+        with pytest.raises(SessionFormatError, match=f"trailer of version {version}, and"):
+            read(path)
 
 
 # -- what is no session --------------------------------------------------------------------------
