@@ -24,7 +24,8 @@ from ..errors import (
 from ..size import size
 from . import native
 from .chat_template import ChatPrompt, ChatTemplate, Message
-from .gguf_file import GGUFFile, fingerprint, read_gguf
+from .gguf_file import fingerprint, read_gguf
+from .gguf_parser import GGUFFile
 from .live import Live
 from .locate import locate_model
 from .vocabulary import Vocabulary

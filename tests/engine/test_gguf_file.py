@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mullama_nb.engine.gguf_file import ArraySummary, fingerprint, read_gguf, split_names
+from mullama_nb.engine.gguf_file import fingerprint, read_gguf, split_names
+from mullama_nb.engine.gguf_parser import ArraySummary
 from mullama_nb.errors import ModelError, ModelFormatError, ModelNotFoundError
 
 TOKENS = [f"token {i}" for i in range(2000)]
