@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
+from .warn import blamed_on_caller
 from .worker import WAIT_SECONDS, GivenUp, give_up_when
 
 __all__ = ["awaited", "in_thread"]
@@ -56,7 +57,8 @@ async def in_thread(job: Callable[[], T], stop: Callable[[], object] | None = No
     """
     future: Future[T] = Future()
     is_given_up = threading.Event()
-    context = contextvars.copy_context()
+    with blamed_on_caller():
+        context = contextvars.copy_context()
 
     def work() -> None:
         try:

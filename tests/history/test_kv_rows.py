@@ -56,8 +56,9 @@ def test_lost_rows_are_evaluated_again_and_that_is_said(
             "evaluate",
             lambda self, tokens, **options: sum(evaluate(self, [t], **options) for t in tokens),
         )
-        with pytest.warns(InexactWarning, match="were evaluated again"):
+        with pytest.warns(InexactWarning, match="were evaluated again") as caught:
             chat.redo()
+    assert caught[0].filename == __file__
     assert chat.context.token_count() == n_tokens
     assert not question.is_exact
     assert "(evaluated again)" in draw_text(chat.tree)
