@@ -10,8 +10,9 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
+from .lock import WAIT_SECONDS, CancelToken
 from .warn import blamed_on_caller
-from .worker import WAIT_SECONDS, GivenUp, give_up_when
+from .worker import GivenUp, give_up_when
 
 __all__ = ["awaited", "in_thread"]
 
@@ -34,7 +35,7 @@ async def awaited(future: Future[T], stop: Callable[[], object]) -> T:
         return await asyncio.shield(ended)
     except asyncio.CancelledError:
         has_begun = not future.cancel()
-        while not ended.done():  # whoever cancels twice waits, too: the job is to leave all whole
+        while not ended.done():  # cancelled twice, too: the job is to leave all whole
             if has_begun:
                 stop()  # again and again: it may have been between two steps
             with contextlib.suppress(asyncio.CancelledError):
@@ -56,13 +57,13 @@ async def in_thread(job: Callable[[], T], stop: Callable[[], object] | None = No
         None: what the job evaluates next, or is evaluating, raises.
     """
     future: Future[T] = Future()
-    is_given_up = threading.Event()
+    given_up = CancelToken()
     with blamed_on_caller():
         context = contextvars.copy_context()
 
     def work() -> None:
         try:
-            with give_up_when(is_given_up.is_set if stop is None else None):
+            with give_up_when(given_up if stop is None else None):
                 future.set_result(context.run(job))
         except (Exception, GivenUp) as error:
             future.set_exception(error)
@@ -70,4 +71,4 @@ async def in_thread(job: Callable[[], T], stop: Callable[[], object] | None = No
     # Not through executor and wrapped future: the thread begins at once, or the job never.
     future.set_running_or_notify_cancel()
     threading.Thread(target=work, name="mullama-async").start()
-    return await awaited(future, is_given_up.set if stop is None else stop)
+    return await awaited(future, given_up.cancel if stop is None else stop)

@@ -16,11 +16,11 @@ from ..state.session_info import SessionInfo, session_info
 from .awaiting import in_thread
 from .context_answers import ContextAnswers
 from .context_state import TokenProbability, warn_inexact
+from .lock import interrupts_held
 from .path import Progress
 from .rotation import VARIABLE
 from .session import fitted, packed
 from .warn import warn
-from .worker import interrupts_held
 
 __all__ = ["Context", "TokenProbability"]
 

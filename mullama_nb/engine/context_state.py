@@ -15,6 +15,7 @@ from . import compatibility, resting
 from .cells import Cells
 from .contention import Waiting, waiting
 from .live import Live
+from .lock import interrupts_held
 from .memory import Logits
 from .memory_kind import MemoryKind
 from .model import Model
@@ -24,7 +25,6 @@ from .runner import Runner
 from .sampler import log_probabilities
 from .session import Host, session_metadata
 from .warn import warn
-from .worker import interrupts_held
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -28,8 +28,8 @@ from .gguf_file import fingerprint, read_gguf
 from .gguf_parser import GGUFFile
 from .live import Live
 from .locate import locate_model
+from .lock import interrupts_held
 from .vocabulary import Vocabulary
-from .worker import interrupts_held
 
 __all__ = ["Model"]
 

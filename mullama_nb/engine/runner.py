@@ -20,12 +20,13 @@ from ..state.segment import Segment
 from .awaiting import awaited
 from .cells import Cells
 from .generation import Completion, Generation, Token
+from .lock import WAIT_SECONDS, FairLock, interrupts_held
 from .memory import Aborted
 from .model import Model
 from .path import ActivePath, PathState
 from .prompt import plan_prompt
 from .request import Request, Run, Ticket
-from .worker import WAIT_SECONDS, FairLock, Worker, interrupts_held
+from .worker import Worker
 
 __all__ = ["Opened", "Runner"]
 

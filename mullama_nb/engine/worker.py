@@ -1,144 +1,25 @@
-"""Threads: one that decodes, a lock that starves nobody, and interrupts kept out of half-done work.
+"""The thread that decodes, and waiting for it.
 
 A ``KeyboardInterrupt`` arrives between any two bytecodes of the main thread. Decoding therefore
-runs on a worker thread while the main thread only waits, and the short changes that run on the
-caller's thread hold interrupts back until they are complete.
+runs on a worker thread while the main thread only waits.
 """
 
 from __future__ import annotations
 
 import contextlib
-import signal
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from functools import partial
-from types import FrameType
 from typing import Any, TypeVar
 
 from ..errors import ContextError
+from .lock import WAIT_SECONDS, CancelToken, interrupts_held
 
-__all__ = [
-    "WAIT_SECONDS",
-    "FairLock",
-    "GivenUp",
-    "Worker",
-    "decoding",
-    "give_up_when",
-    "interrupts_held",
-]
+__all__ = ["GivenUp", "Worker", "decoding", "give_up_when"]
 
 T = TypeVar("T")
-
-WAIT_SECONDS = 0.1
-"""Waits are cut into pieces: on Windows an interrupt does not end a wait."""
-
-
-@contextlib.contextmanager
-def interrupts_held() -> Iterator[list[int]]:
-    """Hold back SIGINT until the block is left; yields the list of those that came.
-
-    Only the main thread receives interrupts, so elsewhere this does nothing.
-    """
-    pending: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield pending
-        return
-    last_frame: list[FrameType | None] = [None]
-
-    def hold(number: int, frame: FrameType | None) -> None:
-        if previous != signal.SIG_IGN:
-            last_frame[0] = frame
-            pending.append(number)
-
-    previous = signal.getsignal(signal.SIGINT)
-    signal.signal(signal.SIGINT, hold)
-    try:
-        yield pending
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_DFL if previous is None else previous)
-        if pending:
-            if callable(previous):
-                previous(signal.SIGINT, last_frame[0])
-            else:
-                signal.raise_signal(signal.SIGINT)
-
-
-class FairLock:
-    """A re-entrant lock that is handed to whoever waits.
-
-    Python's own lock can be taken again and again by a loop that releases it in between, as a
-    generation does at each token. Here a waiter holds the turnstile that the loop must pass.
-    """
-
-    def __init__(self) -> None:
-        self._turnstile = threading.Lock()
-        self._lock = threading.Lock()
-        self._owner: int | None = None
-        self._depth = 0
-
-    def held(self) -> contextlib.AbstractContextManager[object]:
-        """Hold the lock, with interrupts held back while it is held."""
-        if threading.current_thread() is threading.main_thread():
-            return self._held_without_interrupts()
-        return self
-
-    @contextlib.contextmanager
-    def _held_without_interrupts(self) -> Iterator[None]:
-        with interrupts_held() as pending:
-            self._enter(pending)
-            try:
-                yield
-            finally:
-                self._leave()
-
-    @contextlib.contextmanager
-    def tried(self) -> Iterator[bool]:
-        """Hold the lock if nobody does; yields whether that is so."""
-        with interrupts_held():
-            entered = self._lock.acquire(blocking=False)
-            if entered:
-                self._owner, self._depth = threading.get_ident(), 1
-            try:
-                yield entered
-            finally:
-                if entered:
-                    self._leave()
-
-    def __enter__(self) -> None:
-        self._enter(())
-
-    def __exit__(self, *_: object) -> None:
-        self._leave()
-
-    def is_mine(self) -> bool:
-        """Whether the calling thread holds it."""
-        return self._owner == threading.get_ident()
-
-    def is_wanted(self) -> bool:
-        """Whether somebody waits for it."""
-        return self._turnstile.locked()
-
-    def _enter(self, pending: Sequence[int]) -> None:
-        me = threading.get_ident()
-        if self._owner != me:
-            for lock in (self._turnstile, self._lock):
-                while not lock.acquire(timeout=WAIT_SECONDS):
-                    if pending:
-                        if lock is self._lock:
-                            self._turnstile.release()
-                        raise KeyboardInterrupt
-            self._turnstile.release()
-            self._owner = me
-        self._depth += 1
-
-    def _leave(self) -> None:
-        self._depth -= 1
-        if self._depth == 0:
-            self._owner = None
-            self._lock.release()
-
 
 _order = threading.Lock()  # of what concerns all workers
 _this_thread = threading.local()
@@ -149,13 +30,13 @@ class GivenUp(BaseException):
 
 
 @contextlib.contextmanager
-def give_up_when(asked: Callable[[], bool] | None) -> Iterator[None]:
-    """Have what this thread evaluates within raise ``GivenUp`` once it is asked to."""
-    _this_thread.asked = asked
+def give_up_when(token: CancelToken | None) -> Iterator[None]:
+    """Have what this thread evaluates within raise ``GivenUp`` once a token is cancelled."""
+    _this_thread.token = token
     try:
         yield
     finally:
-        _this_thread.asked = None
+        _this_thread.token = None
 
 
 def decoding(job: Callable[[], T]) -> T:
@@ -240,7 +121,7 @@ class Worker:
             Makes the job end soon.
         """
         interrupt: BaseException | None = None
-        asked: Callable[[], bool] | None = getattr(_this_thread, "asked", None)
+        token: CancelToken | None = getattr(_this_thread, "token", None)
         # Futures wait in Python: an interrupt there may leave their lock taken for ever.
         ended: list[object] = []
         bell = threading.Lock()
@@ -257,7 +138,7 @@ class Worker:
                     if not is_awaited:
                         future.add_done_callback(note)
                         is_awaited = True
-                    if interrupt is None and asked is not None and asked():
+                    if interrupt is None and token is not None and token.is_cancelled:
                         interrupt = GivenUp()
                     if interrupt is not None and not is_stopped:
                         stop()

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from ..engine.context import Context
-from ..engine.worker import WAIT_SECONDS, interrupts_held
+from ..engine.lock import WAIT_SECONDS, interrupts_held
 from ..errors import HistoryError
 
 __all__ = ["Call", "Operation", "TreeLock"]

@@ -1,0 +1,195 @@
+"""Who may act when: a fair lock, interrupts that wait, and requests to stop.
+
+A ``KeyboardInterrupt`` arrives between any two bytecodes of the main thread. Short changes that
+run on the caller's thread therefore hold interrupts back until they are complete.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+__all__ = ["WAIT_SECONDS", "CancelToken", "FairLock", "interrupts_held"]
+
+WAIT_SECONDS = 0.1
+"""Waits are cut into pieces: on Windows an interrupt does not end a wait."""
+
+
+class CancelToken:
+    """One request to stop, from the call that it concerns to that call's end.
+
+    It is set once and stays set. It takes no lock, so that a signal handler may set it.
+
+    Attributes
+    ----------
+    is_cancelled : bool
+    """
+
+    def __init__(self) -> None:
+        self.is_cancelled = False
+        self._listeners: list[Callable[[], object]] = []
+
+    def cancel(self) -> None:
+        """Have it end soon with what it has, whether it has begun or not."""
+        self.is_cancelled = True
+        for listener in tuple(self._listeners):
+            listener()
+
+    def add_listener(self, listener: Callable[[], object]) -> None:
+        """Have a function called by :meth:`cancel`, and at once if that was called before."""
+        self._listeners.append(listener)
+        if self.is_cancelled:
+            listener()
+
+    def remove_listener(self, listener: Callable[[], object]) -> None:
+        """Call it no more."""
+        with contextlib.suppress(ValueError):
+            self._listeners.remove(listener)
+
+    @contextlib.contextmanager
+    def listened(self, listener: Callable[[], object]) -> Iterator[None]:
+        """Have a function called when it is cancelled while the block runs, or was before."""
+        try:
+            self.add_listener(listener)
+            yield
+        finally:
+            self.remove_listener(listener)
+
+
+@contextlib.contextmanager
+def interrupts_held(
+    on_interrupt: Callable[[], object] | None = None,
+    lets_through: Callable[[], bool] | None = None,
+) -> Iterator[list[int]]:
+    """Hold back SIGINT until the block is left; yields the list of those that came.
+
+    Only the main thread receives interrupts, so elsewhere this does nothing.
+
+    Parameters
+    ----------
+    on_interrupt : callable, optional
+        Called by each interrupt that is held back.
+    lets_through : callable, optional
+        Whether interrupts reach the handler that was there before just now.
+    """
+    pending: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield pending
+        return
+    last_frame: list[FrameType | None] = [None]
+
+    def hold(number: int, frame: FrameType | None) -> None:
+        if lets_through is not None and callable(previous) and lets_through():
+            previous(number, frame)
+        elif previous != signal.SIG_IGN:
+            last_frame[0] = frame
+            pending.append(number)
+            if on_interrupt is not None:
+                on_interrupt()
+
+    previous = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, hold)
+    try:
+        yield pending
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL if previous is None else previous)
+        if pending:
+            if callable(previous):
+                previous(signal.SIGINT, last_frame[0])
+            else:
+                signal.raise_signal(signal.SIGINT)
+
+
+class FairLock:
+    """A re-entrant lock that is handed to the thread that waits.
+
+    Python's own lock can be taken again and again by a loop that releases it in between, as a
+    generation does at each token. Here a waiter holds the turnstile that the loop must pass.
+
+    Attributes
+    ----------
+    owner : int or None
+        The thread that holds it.
+    depth : int
+        How often that has taken it.
+    """
+
+    def __init__(self) -> None:
+        self.owner: int | None = None
+        self.depth = 0
+        self._turnstile = threading.Lock()
+        self._lock = threading.Lock()
+
+    def held(self) -> contextlib.AbstractContextManager[object]:
+        """Hold the lock, with interrupts held back while it is held."""
+        if threading.current_thread() is threading.main_thread():
+            return self._held_without_interrupts()
+        return self
+
+    @contextlib.contextmanager
+    def _held_without_interrupts(self) -> Iterator[None]:
+        with interrupts_held() as pending:
+            self.acquire(lambda: KeyboardInterrupt() if pending else None)
+            try:
+                yield
+            finally:
+                self.release()
+
+    @contextlib.contextmanager
+    def tried(self) -> Iterator[bool]:
+        """Hold the lock if no other thread does; yields whether that is so."""
+        with interrupts_held():
+            entered = self.is_mine() or self._lock.acquire(blocking=False)
+            if entered:
+                self.owner = threading.get_ident()
+                self.depth += 1
+            try:
+                yield entered
+            finally:
+                if entered:
+                    self.release()
+
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def is_mine(self) -> bool:
+        """Whether the calling thread holds it."""
+        return self.owner == threading.get_ident()
+
+    def is_wanted(self) -> bool:
+        """Whether a thread waits for it."""
+        return self._turnstile.locked()
+
+    def acquire(self, reason_to_give_up: Callable[[], BaseException | None] | None = None) -> None:
+        """Take the lock; interrupts must be held back.
+
+        Parameters
+        ----------
+        reason_to_give_up : callable, optional
+            Asked now and then while others hold the lock: what to raise instead of waiting on.
+        """
+        me = threading.get_ident()
+        if self.owner != me:
+            for lock in (self._turnstile, self._lock):
+                while not lock.acquire(timeout=WAIT_SECONDS):
+                    reason = None if reason_to_give_up is None else reason_to_give_up()
+                    if reason is not None:
+                        if lock is self._lock:
+                            self._turnstile.release()
+                        raise reason
+            self._turnstile.release()
+            self.owner = me
+        self.depth += 1
+
+    def release(self) -> None:
+        """Undo one :meth:`acquire`."""
+        self.depth -= 1
+        if self.depth == 0:
+            self.owner = None
+            self._lock.release()
