@@ -95,8 +95,8 @@ class _Ours:
         self._tokens = prompt_tokens(self._model, _PROMPT)
         params = _PARAMS.with_changes(n_threads=n_threads, n_threads_batch=n_threads)
         self._context = Context(self._model, params)
-        self._memory = self._context._runner.path.memory
-        self._watched: Any = self._memory._decode_one
+        self._decoder = self._context._scheduler.path.memory.decoder
+        self._watched: Any = self._decoder._decode_one
         found = contention._process.found()
         is_watched = getattr(self._watched, "func", None) == getattr(found, "run", self)
         self._switch = found.switch if is_watched and isinstance(found, contention.Watch) else None
@@ -110,11 +110,11 @@ class _Ours:
         was_yielding = self._switch.is_yielding
         if not is_watched:
             self._switch.make_spin()
-            self._memory._decode_one = self._watched.args[1]
+            self._decoder._decode_one = self._watched.args[1]
         try:
             return _seconds_a_token(self._go_on, seconds)
         finally:
-            self._memory._decode_one = self._watched
+            self._decoder._decode_one = self._watched
             if not is_watched and was_yielding:
                 self._switch.make_yield()
 

@@ -6,8 +6,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .engine.completion import Completion, Token
     from .engine.context import Context, TokenProbability
-    from .engine.generation import Completion, Token
     from .engine.kv import kv_bytes_per_token, predict_session_bytes
     from .engine.model import Model
     from .engine.params import ContextParams, SamplingParams
@@ -22,7 +22,7 @@ _PLACES = {
     "Chat": ".history.chat",
     "Checkpoint": ".history.tree",
     "CheckpointTree": ".history.tree",
-    "Completion": ".engine.generation",
+    "Completion": ".engine.completion",
     "Context": ".engine.context",
     "ContextParams": ".engine.params",
     "Model": ".engine.model",
@@ -32,7 +32,7 @@ _PLACES = {
     "SessionError": ".errors",
     "SessionInfo": ".state.session_info",
     "SessionManager": ".sessions.manager",
-    "Token": ".engine.generation",
+    "Token": ".engine.completion",
     "TokenProbability": ".engine.context",
     "Turn": ".history.turn",
     "inspect_session": ".state.session_info",

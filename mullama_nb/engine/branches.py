@@ -17,8 +17,9 @@ import numpy as np
 from ..errors import DecodeError, ParameterError
 from ..state.layout import ByteArray, SequenceState, join
 from ..state.segment import Segment
-from .generation import Answer, Completion, Limits, Token
-from .memory import MOST_OUTPUTS, Logits
+from .answer import Answer
+from .completion import Completion, Limits, Token
+from .decoder import MOST_OUTPUTS, Logits, sealed
 from .params import SamplingParams
 from .path import ActivePath
 from .request import seeded
@@ -141,16 +142,19 @@ class Branches:
 
     @property
     def n_handed_out(self) -> int:
-        """How many tokens there are for whoever looks at the path."""
+        """How many tokens the path has as callers see it."""
         return self._start
 
     @property
     def handed_out(self) -> tuple[int, ...]:
-        """The tokens that there are for whoever looks at the path."""
+        """The tokens of the path as callers see it."""
         return tuple(self._path.tokens)
 
     def synchronise(self) -> None:
-        """The path is always as it was."""
+        """Do nothing: the path is always as it was."""
+
+    def evaluate_ahead(self) -> None:
+        """Do nothing: a step begins with what the branches chose, all in one batch."""
 
     def step(self) -> list[tuple[int, Token]] | None:
         """One token of every living branch; what it hands out by index, None at the end.
@@ -171,7 +175,7 @@ class Branches:
         for branch in self._living:
             answer = branch.answer
             if answer.finish_reason is None and answer.may_go_on(branch.n_tokens):
-                answer.choose(branch.logits, branch.n_tokens, self._memory)
+                answer.choose(branch.logits, branch.n_tokens, self._memory.decoder)
             while (token := answer.hand_out()) is not None:
                 handed_out.append((branch.index, token))
         for branch in list(self._living):  # no logits are looked at any more: a replay may decode
@@ -192,6 +196,10 @@ class Branches:
                 self._release(self._living[-1])
             self._aside.clear()
             self._memory.unpin()
+
+    def abandon(self) -> None:
+        """End as :meth:`close` does: what the branches have is captured."""
+        self.close()
 
     # -- cells -------------------------------------------------------------------------------
 
@@ -229,9 +237,9 @@ class Branches:
             self._set_aside(max(chosen, key=lambda branch: branch.index))
         if not chosen:
             return
-        whole = self._memory.kind == "snapshot"
+        whole = not self._memory.kind.can_cut
         try:
-            rows = self._memory.decode_rows(
+            rows = self._memory.decoder.decode_rows(
                 [b.answer.unevaluated for b in chosen if b.answer.unevaluated is not None],
                 [b.n_tokens for b in chosen],
                 [b.sequence for b in chosen],
@@ -250,8 +258,8 @@ class Branches:
             self._capture_behind_window(branch)
 
     def _capture_behind_window(self, branch: _Growing) -> None:
-        memory = self._memory
-        if memory.has_readable_window and branch.n_tokens - branch.n_captured >= memory.window:
+        kind = self._memory.kind
+        if kind.has_readable_window and branch.n_tokens - branch.n_captured >= kind.window:
             self._capture(branch)
 
     def _set_aside(self, branch: _Growing) -> None:
@@ -270,8 +278,9 @@ class Branches:
 
     def _capture(self, branch: _Growing) -> None:
         """Read the rows that were not read before."""
+        kind = self._memory.kind
         if branch.n_captured < branch.n_tokens:
-            if self._memory.kind == "snapshot" and not self._memory.has_readable_window:
+            if not kind.can_cut and not kind.has_readable_window:
                 branch.rows, branch.n_captured = [], self._start
             branch.rows.append(
                 self._memory.rows(branch.n_captured, branch.n_tokens, branch.sequence)
@@ -288,10 +297,10 @@ class Branches:
         tokens = tuple(token.id for token in branch.answer.tokens)
         stop = self._start + len(tokens)
         structure, _ = self._memory.description
-        if self._memory.kind == "snapshot":
+        if not self._memory.kind.can_cut:
             if branch.n_tokens > stop:
                 self._replay(branch, tokens)
-            if self._memory.has_readable_window:
+            if self._memory.kind.has_readable_window:
                 self._capture(branch)
                 rows = [self._memory.whole(self._start), *branch.rows]
                 data = join([SequenceState(each, structure) for each in rows], whole=True)
@@ -309,20 +318,19 @@ class Branches:
 
     def _replay(self, branch: _Growing, tokens: tuple[int, ...]) -> None:
         """Return to fewer tokens where memory cannot be cut; the last one is evaluated alone."""
-        memory, start, last = self._memory, self._start, len(tokens) - 1
+        memory, start = self._memory, self._start
         # Alone, its tokens would be evaluated again one by one.
-        size = 1 if self._request.exact else min(MOST_OUTPUTS, memory.n_batch)
-        if memory.has_readable_window:
-            size = min(size, memory.window)
+        size = 1 if self._request.exact else min(MOST_OUTPUTS, memory.decoder.n_batch)
+        if memory.kind.has_readable_window:
+            size = min(size, memory.kind.window)
         memory.drop(branch.sequence)
         memory.share(branch.sequence)
         branch.rows, branch.n_captured, branch.n_tokens = [], start, start
-        for at in [*range(0, last, size), last]:
-            chunk = tokens[at : min(at + size, last)] if at < last else tokens[last:]
-            positions = range(start + at, start + at + len(chunk))
-            (logits,) = memory.decode_rows(chunk, positions, [branch.sequence] * len(chunk))
+        for chunk in sealed(tokens, size):
+            positions = range(branch.n_tokens, branch.n_tokens + len(chunk))
+            (logits,) = memory.decoder.decode_rows(chunk, positions, [branch.sequence] * len(chunk))
             branch.n_tokens += len(chunk)
-            if memory.has_readable_window:
+            if memory.kind.has_readable_window:
                 self._capture(branch)
         branch.logits = np.array(logits)
 

@@ -1,4 +1,4 @@
-"""The native part of a context: made, freed while nobody needs it, and made again."""
+"""The native part of a context: made, freed while it is not needed, and made again."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _pressure = _Pressure()
 class Cells:
     """Makes llama.cpp's context for one of ours, and frees it.
 
-    Whoever evaluates holds this; the cells are freed when nobody does any more.
+    Everything that evaluates holds a reference to this; with the last one the cells are freed.
 
     Parameters
     ----------
@@ -103,5 +103,5 @@ class Cells:
 def _free(process: int, handle: Any, memory: Memory, _model: Model) -> None:
     """The weights are an argument so that they outlive the cells."""
     if os.getpid() == process:  # a fork has llama.cpp's locks without its threads
-        memory.close()
+        memory.decoder.close()
         llama_cpp.llama_free(handle)

@@ -145,7 +145,7 @@ def differences(saved: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
     """Where two such dictionaries disagree, in words.
 
     What the saved one does not say is taken from the rest of it where that leaves no doubt. What
-    it says beyond what is known here is a difference: it may matter to whoever wrote it.
+    it says beyond what is known here is a difference: it may have mattered to the writer.
     """
     completed = _completed(saved, here)
     if completed == here:
@@ -221,6 +221,6 @@ def _show(value: Any) -> str:
         return "on" if value else "off"
     else:
         text = "nothing" if value is None else str(value)
-    # A file's text: nobody vouches for what it says.
+    # A file's text, which may say anything.
     short = text if len(text) <= _MOST_CHARACTERS else text[:_MOST_CHARACTERS] + "..."
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in short)

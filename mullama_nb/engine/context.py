@@ -3,29 +3,53 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from functools import partial
+import weakref
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
-from ..errors import ContextError, ParameterError, UnverifiedWarning
-from ..state.atomic import make_private_folder
-from ..state.file import SessionFile, read_session, write_session
-from ..state.layout import row_places
+import numpy as np
+
+from ..errors import ContextError, ParameterError
+from ..state.file import SessionFile
+from ..state.layout import Shape, Structure
 from ..state.segment import Segment
-from ..state.session_info import SessionInfo, session_info
+from ..state.session_info import SessionInfo
+from . import compatibility, resting, session
 from .awaiting import in_thread
-from .context_answers import ContextAnswers
-from .context_state import TokenProbability, warn_inexact
-from .lock import interrupts_held
-from .path import Progress
+from .branches import Branch, BranchRequest
+from .cells import Cells
+from .chat_template import Message
+from .completion import Completion, Limits, Token
+from .contention import Waiting, waiting
+from .decoder import Logits
+from .exploration import Exploration
+from .live import Live
+from .lock import CancelToken, interrupts_held
+from .memory_kind import MemoryKind
+from .model import Model
+from .options import SamplingOptions, lists_options, takes_what
+from .params import ContextParams, SamplingParams
+from .path import ActivePath, Progress
+from .probability import TokenProbability, likeliest
+from .prompt import Prompt, plan_prompt, warn_of_history
+from .request import Request
 from .rotation import VARIABLE
-from .session import fitted, packed
-from .warn import warn
+from .scheduler import Scheduler
+from .scoring import Score, score
+from .stream import Run, Stream
+from .warn import warn_inexact
+
+if TYPE_CHECKING:
+    from typing_extensions import Self, Unpack
 
 __all__ = ["Context", "TokenProbability"]
 
+_lists_sampling = lists_options(SamplingOptions, vars(SamplingParams()))
 
-class Context(ContextAnswers):
+
+class Context(Live):
     """One live llama.cpp context: tokens, their KV cells, and the logits of the next token.
 
     Parameters
@@ -47,6 +71,399 @@ class Context(ContextAnswers):
     two tokens, and end what is being generated where it stands. A ``KeyboardInterrupt`` ends a
     generation between two tokens and never leaves anything half done.
     """
+
+    _instead_of_a_copy = (
+        "fork() copies it here; save_session(path) there and load_session(path) take it elsewhere"
+    )
+
+    def __init__(
+        self, model: Model, params: ContextParams | None = None, *, verbose: bool | None = None
+    ) -> None:
+        params = params if params is not None else ContextParams()
+        if not isinstance(model, Model) or not isinstance(params, ContextParams):
+            raise ParameterError(
+                "Context takes a Model and ContextParams, such as "
+                'Context(Model.load("smollm2"), ContextParams(n_ctx=4096)), '
+                f"not {type(model).__name__} and {type(params).__name__}"
+            )
+        self.model = model
+        self.params = params
+        self.n_ctx = params.n_ctx or model.n_ctx_train
+        shown = model.verbose if verbose is None else verbose
+        with interrupts_held():
+            self._host = session.Host(model, params, self.n_ctx)
+            # A stream lives on without this object, so the cells go with what both hold.
+            cells = Cells(model, params, self.n_ctx, verbose=shown)
+            path = ActivePath(cells.make(), self.n_ctx, params.n_ubatch)
+            self._scheduler = Scheduler(path, cells)
+        self._owner: weakref.ref[object] | None = None
+        resting.follow(self)
+
+    # -- look --------------------------------------------------------------------------------
+
+    def token_count(self) -> int:
+        """How many tokens the context holds."""
+        self._scheduler.check_usable()
+        return self._scheduler.n_tokens
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        """The tokens that the context holds."""
+        self._scheduler.check_usable()
+        return self._scheduler.tokens
+
+    def text(self, *, special: bool = True) -> str:
+        """The text that the context holds; ``special``: whether control tokens are written out."""
+        return self.model.detokenize(self.tokens, special=special)
+
+    @property
+    def logits(self) -> Logits:
+        """Logits of the next token, float32 of shape ``(n_vocab,)``; a copy.
+
+        Raises
+        ------
+        ContextError
+            When the context is empty.
+        """
+        return self._scheduler.call(lambda path: np.array(path.logits))
+
+    def logits_at(self, n_tokens: int) -> Logits:
+        """The logits after the first ``n_tokens``, as they were then; the context stays as it is.
+
+        Memory that can be cut copies the rows behind aside and back and decodes one token, some
+        milliseconds. Recurrent memory evaluates again from the nearest state that it kept, and
+        takes its present state back.
+
+        Parameters
+        ----------
+        n_tokens : int
+            At least 1.
+
+        Returns
+        -------
+        ndarray of float32, shape (n_vocab,)
+
+        Raises
+        ------
+        ParameterError
+            When the context holds fewer tokens.
+        """
+        _check_integer("n_tokens", n_tokens)
+        logits, exact = self._scheduler.call(
+            lambda path: (path.logits_at(n_tokens), path.looks_back_exactly(n_tokens))
+        )
+        if not exact:
+            warn_inexact(f"{n_tokens} tokens were evaluated again for their logits")
+        return logits
+
+    def top_tokens(self, k: int = 10, at: int | None = None) -> list[TokenProbability]:
+        """The ``k`` likeliest next tokens with the model's own probabilities, likeliest first.
+
+        Parameters
+        ----------
+        k : int
+        at : int, optional
+            After so many tokens, as :meth:`logits_at`; None after all.
+        """
+        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+            raise ParameterError(f"k={k!r} must be 1 or more")
+        return likeliest(self.logits if at is None else self.logits_at(at), k, self.model)
+
+    def kv_bytes(self) -> int:
+        """Bytes of K and V rows, or of recurrent state, that the tokens take."""
+        n_tokens = self.token_count()
+        return session.kv_bytes(*self.layout, n_tokens) if n_tokens else 0
+
+    @property
+    def memory_kind(self) -> MemoryKind:
+        """What the model's memory allows: ``"cuttable"``, ``"windowed"`` or ``"snapshot"``."""
+        return self._host.kind
+
+    @property
+    def waiting(self) -> Waiting:
+        """How the threads that compute a token wait for each other at present.
+
+        ``"spinning"``, the fastest, or ``"yielding"`` while other programs need the CPUs;
+        ``"as set"`` by ``OMP_WAIT_POLICY`` and its like; ``"unknown"`` where it cannot be switched;
+        ``"alone"`` where there is one thread. Results never depend on it.
+        """
+        return waiting(max(self.params.threads))
+
+    @property
+    def layout(self) -> tuple[Structure, Shape]:
+        """How the memory's state is laid out."""
+        return session.layout_of(self._scheduler)
+
+    @property
+    def settings_digest(self) -> str:
+        """A short name for the weights and settings that rows depend on."""
+        return compatibility.settings_digest(self._host.settings)
+
+    @property
+    def session_metadata(self) -> dict[str, Any]:
+        """What a session of this context says about itself."""
+        return session.session_metadata(self._host)
+
+    # -- evaluate and generate ---------------------------------------------------------------
+
+    def evaluate(
+        self,
+        prompt: Prompt | None = None,
+        *,
+        messages: Sequence[Message] | None = None,
+        special: bool = True,
+        progress: Progress | None = None,
+    ) -> int:
+        """Evaluate a prompt without generating; all of it or nothing.
+
+        Parameters
+        ----------
+        prompt : str, ChatPrompt or sequence of int, optional
+            More text or tokens; a ``ChatPrompt`` is the whole conversation.
+        messages : sequence of mapping, optional
+            The whole conversation: what the context holds of it is kept.
+        special : bool
+            Whether control tokens in a text count as such.
+        progress : callable, optional
+            Called with tokens evaluated so far and tokens to evaluate, on another thread.
+
+        Returns
+        -------
+        int
+            Tokens that were evaluated.
+
+        Raises
+        ------
+        ContextFullError
+            Before anything is evaluated, when there are too few cells.
+        """
+        completion = self.generate(prompt, 0, messages=messages, special=special, progress=progress)
+        return completion.evaluated
+
+    @_lists_sampling
+    def generate(
+        self,
+        prompt: Prompt | None = None,
+        max_tokens: int | None = None,
+        *,
+        messages: Sequence[Message] | None = None,
+        stop: str | Sequence[str] = (),
+        stop_tokens: Sequence[int] = (),
+        sampling: SamplingParams | None = None,
+        sibling: int = 0,
+        special: bool = True,
+        progress: Progress | None = None,
+        on_token: Callable[[Token], object] | None = None,
+        **changes: Unpack[SamplingOptions],
+    ) -> Completion:
+        """Evaluate a prompt and generate behind it.
+
+        Parameters
+        ----------
+        prompt, messages, special, progress
+            As for :meth:`evaluate`. Without a prompt it goes on.
+        max_tokens : int, optional
+            None generates to the model's end token or the end of the context.
+        stop, stop_tokens
+            Texts and tokens that end the generation and are not part of it.
+        sampling : SamplingParams, optional
+        sibling : int
+            The ordinal among answers to the same prompt: another one draws other tokens.
+        on_token : callable, optional
+            Called with each token, on another thread.
+        **changes
+            Single sampling parameters, such as ``temperature=0``.
+
+        Raises
+        ------
+        ContextFullError
+            Before anything is evaluated, when the prompt does not fit.
+        GrammarError
+            When the grammar cannot be read, or nothing continues it.
+        """
+        request = Request(
+            prompt,
+            messages,
+            Limits(max_tokens, stop, stop_tokens),
+            (sampling or SamplingParams()).with_changes(**changes),
+            sibling,
+            special,
+            progress,
+        )
+        warn_of_history(self.model, self._scheduler.tokens, prompt)
+        run = Run(self._scheduler, self.model, request)
+        return self._scheduler.wait(lambda: run.to_end(on_token), run.cancel)
+
+    @_lists_sampling
+    def stream(
+        self,
+        prompt: Prompt | None = None,
+        max_tokens: int | None = None,
+        *,
+        messages: Sequence[Message] | None = None,
+        stop: str | Sequence[str] = (),
+        stop_tokens: Sequence[int] = (),
+        sampling: SamplingParams | None = None,
+        sibling: int = 0,
+        special: bool = True,
+        progress: Progress | None = None,
+        **changes: Unpack[SamplingOptions],
+    ) -> Stream:
+        """Like :meth:`generate`, token by token.
+
+        Returns
+        -------
+        Stream
+            An iterator of :class:`Token`. Leaving the loop early keeps the tokens that were
+            handed out in the context, and no others.
+        """
+        request = Request(
+            prompt,
+            messages,
+            Limits(max_tokens, stop, stop_tokens),
+            (sampling or SamplingParams()).with_changes(**changes),
+            sibling,
+            special,
+            progress,
+        )
+        warn_of_history(self.model, self._scheduler.tokens, prompt)
+        return Stream(self._scheduler, self.model, request)
+
+    @_lists_sampling
+    def explore(
+        self,
+        n: int,
+        max_tokens: int | None = None,
+        *,
+        stop: str | Sequence[str] = (),
+        stop_tokens: Sequence[int] = (),
+        sampling: SamplingParams | None = None,
+        first_sibling: int = 0,
+        exact: bool = False,
+        on_token: Callable[[int, Token], object] | None = None,
+        **changes: Unpack[SamplingOptions],
+    ) -> list[Branch]:
+        """Several answers to what the context holds, decoded together; the context stays as it is.
+
+        Branches share the rows of what is in front of them. One that was decoded beside others
+        differs in the last bits from one that was decoded alone or beside fewer, and with them now
+        and then in a token; ``exact`` decodes them one by one. Captured, each goes on exactly in
+        any case: ``restore(branch.segment, keep=token_count())``.
+
+        Parameters
+        ----------
+        n : int
+            How many; ``n_parallel`` of them at a time, and fewer where cells run out.
+        max_tokens, stop, stop_tokens, sampling, **changes
+            As for :meth:`generate`, of each branch.
+        first_sibling : int
+            The ordinal of the first branch; the others follow.
+        exact : bool
+            Whether each says, to the bit, what :meth:`generate` says with its ordinal, whatever
+            ``n_parallel`` is. It takes about twice as long: branches are decoded one by one.
+        on_token : callable, optional
+            Called with the index of a branch and its token, on another thread.
+
+        Raises
+        ------
+        ContextError
+            When the context is empty.
+        GrammarError
+            When the grammar cannot be read, or nothing continues it.
+        """
+        return self.exploration(
+            n,
+            max_tokens,
+            stop=stop,
+            stop_tokens=stop_tokens,
+            sampling=sampling,
+            first_sibling=first_sibling,
+            exact=exact,
+            on_token=on_token,
+            **changes,
+        ).run()
+
+    @_lists_sampling
+    def exploration(
+        self,
+        n: int,
+        max_tokens: int | None = None,
+        *,
+        stop: str | Sequence[str] = (),
+        stop_tokens: Sequence[int] = (),
+        sampling: SamplingParams | None = None,
+        first_sibling: int = 0,
+        exact: bool = False,
+        on_token: Callable[[int, Token], object] | None = None,
+        **changes: Unpack[SamplingOptions],
+    ) -> Exploration:
+        """:meth:`explore`, made and not yet run.
+
+        Returns
+        -------
+        Exploration
+            Its ``run()`` returns the branches. Should that be interrupted, its ``branches`` are
+            what each had by then.
+        """
+        request = BranchRequest(
+            n,
+            Limits(max_tokens, stop, stop_tokens),
+            (sampling or SamplingParams()).with_changes(**changes),
+            first_sibling,
+            self.settings_digest,
+            exact,
+        )
+        return Exploration(self._scheduler, self.model, request, on_token)
+
+    def score(self, continuation: str | Sequence[int], *, special: bool = False) -> Score:
+        """How likely the model finds a continuation; the context stays as it is.
+
+        Parameters
+        ----------
+        continuation : str or sequence of int
+        special : bool
+            Whether control tokens in a text count as such.
+
+        Raises
+        ------
+        ContextError
+            When the context is empty, or something else stopped it.
+        ContextFullError
+            When the continuation does not fit.
+        """
+        if isinstance(continuation, str):
+            tokens = tuple(self.model.tokenize(str(continuation), special=special))
+        else:
+            tokens = plan_prompt(self.model, (), continuation, None, special=special).tokens
+        scheduler, cancel = self._scheduler, CancelToken()
+        found = scheduler.wait(
+            lambda: scheduler.look(lambda path: score(path, tokens), cancel), cancel
+        )
+        if found is None:
+            raise ContextError("the scoring was stopped; the context is as it was")
+        return found
+
+    def stop(self) -> None:
+        """End what is being evaluated or generated; it returns with what it has so far."""
+        self._scheduler.stop()
+
+    @takes_what(evaluate)
+    async def aevaluate(self, prompt: Prompt | None = None, **options: Any) -> int:
+        """:meth:`evaluate` for asyncio."""
+        return (await self.agenerate(prompt, 0, **options)).evaluated
+
+    @takes_what(generate)
+    async def agenerate(
+        self, *values: Any, on_token: Callable[[Token], object] | None = None, **options: Any
+    ) -> Completion:
+        """:meth:`generate` for asyncio; cancelling it ends the generation."""
+        run = Run(self._scheduler, self.model, self.stream(*values, **options).request)
+        return await self._scheduler.await_(lambda: run.to_end(on_token), run.cancel)
+
+    @takes_what(stream)
+    def astream(self, *values: Any, **options: Any) -> Stream:
+        """:meth:`stream` for ``async for``."""
+        return self.stream(*values, **options)
 
     # -- move --------------------------------------------------------------------------------
 
@@ -72,10 +489,8 @@ class Context(ContextAnswers):
         ParameterError
             When the context holds fewer tokens.
         """
-        if isinstance(n_tokens, bool) or not isinstance(n_tokens, int):
-            raise ParameterError(f"n_tokens={n_tokens!r} must be an integer")
-
-        with self._runner.moving() as path:
+        _check_integer("n_tokens", n_tokens)
+        with self._scheduler.moving() as path:
             keep = n_tokens + path.n_tokens if n_tokens < 0 else n_tokens
             inexact = keep > 0 and not path.repeats(keep)
             n_evaluated = path.rewind(keep, progress)
@@ -85,7 +500,7 @@ class Context(ContextAnswers):
 
     def clear(self) -> None:
         """Drop all tokens."""
-        with self._runner.moving() as path:
+        with self._scheduler.moving() as path:
             path.clear()
 
     def fork(self) -> Context:
@@ -101,7 +516,7 @@ class Context(ContextAnswers):
         InexactWarning
             When this one holds the last rows of a sliding window only.
         """
-        state = self._runner.call(lambda path: path.whole_state() if path.tokens else None)
+        state = self._scheduler.call(lambda path: path.whole_state() if path.tokens else None)
         other = Context(self.model, self.params)
         if state is not None:
             if other.settings_digest != self.settings_digest:
@@ -110,7 +525,7 @@ class Context(ContextAnswers):
                     "the environment is not what it was when this context was made: rows of a "
                     f"context that is made now would mean something else. Set {VARIABLE} as it was"
                 )
-            with other._runner.moving() as path:
+            with other._scheduler.moving() as path:
                 path.replace(state)
             if state.floor:
                 warn_inexact("a fork takes over only the last rows of the sliding window")
@@ -131,7 +546,7 @@ class Context(ContextAnswers):
             When there are no tokens behind ``start``.
         """
         settings = self.settings_digest
-        with self._runner.held() as path:
+        with self._scheduler.held() as path:
             if not 0 <= start < path.n_tokens:
                 raise ContextError(
                     f"there are no tokens to capture from {start} on: "
@@ -155,21 +570,11 @@ class Context(ContextAnswers):
             When the segments do not follow each other or belong to other settings.
         """
         chain = [segments] if isinstance(segments, Segment) else list(segments)
-        settings, at = self.settings_digest, keep
-        for segment in chain:
-            if segment.settings != settings:
-                raise ContextError(
-                    "a segment of another model or other settings cannot be restored here"
-                )
-            if segment.start != at:
-                raise ContextError(
-                    f"a segment that starts at token {segment.start} cannot follow {at} tokens"
-                )
-            at = segment.stop
-        with self._runner.moving() as path:
+        stop = session.check_chain(chain, keep, self.settings_digest)
+        with self._scheduler.moving() as path:
             if not 0 <= keep <= path.n_tokens:
                 raise ContextError(f"cannot keep {keep} tokens: the context holds {path.n_tokens}")
-            path.room(at - path.n_tokens)
+            path.room(stop - path.n_tokens)
             whole = bool(chain) and chain[-1].whole
             inexact = keep > 0 and not whole and not path.repeats(keep)
             path.restore(chain, keep)
@@ -212,15 +617,10 @@ class Context(ContextAnswers):
         SessionWriteError
             When the file cannot be written.
         """
-        path = Path(path).expanduser()
-        structure, _ = self.layout
-
-        state = self._runner.call(
-            lambda path: path.whole_state(include_logits=include_logits, window_only=window_only)
+        path, scheduler = Path(path).expanduser(), self._scheduler
+        return session.save(
+            scheduler, self._host, path, include_logits=include_logits, window_only=window_only
         )
-        make_private_folder(path.parent)
-        outline = write_session(path, packed(self._host, structure, state))
-        return session_info(path.name, outline)
 
     def load_session(self, path: str | os.PathLike[str]) -> SessionInfo:
         """Continue where a saved session was.
@@ -231,10 +631,6 @@ class Context(ContextAnswers):
         Parameters
         ----------
         path : str or path
-
-        Returns
-        -------
-        SessionInfo
 
         Raises
         ------
@@ -253,36 +649,18 @@ class Context(ContextAnswers):
         UnverifiedWarning
             When llama.cpp wrote it: it does not say which model it belongs to.
         """
-        path = Path(path).expanduser()
-        layout = self.layout
-        with interrupts_held():  # one that came between open and close would leave a file open
-            session = read_session(path, partial(row_places, *layout))
-        self.take_session(session, path.name)
-        return session_info(path.name, session.outline)
+        return session.load(self._scheduler, self._host, Path(path).expanduser())
 
-    def take_session(self, session: SessionFile, name: str) -> None:
+    def take_session(self, file: SessionFile, name: str) -> None:
         """Continue where a session was that was read already; as :meth:`load_session` otherwise.
 
         Parameters
         ----------
-        session : SessionFile
+        file : SessionFile
         name : str
             What errors and warnings call it.
         """
-        structure, shape = self.layout
-        fit = fitted(session, self._host, structure, shape, name)
-        with self._runner.moving() as moved:
-            moved.replace(fit.state)
-        if fit.unverified:
-            warn(
-                f"{name} was not written by mullama_nb: that it belongs to "
-                f"{self.model.name!r} could not be verified",
-                UnverifiedWarning,
-            )
-        if fit.inexact:
-            warn_inexact(f"{name} was saved elsewhere: {'; '.join(fit.inexact)}")
-        if fit.state.floor:
-            warn_inexact(f"{name} holds only the last rows of the sliding window")
+        session.take_over(self._scheduler, self._host, file, name)
 
     async def asave_session(
         self,
@@ -299,3 +677,87 @@ class Context(ContextAnswers):
     async def aload_session(self, path: str | os.PathLike[str]) -> SessionInfo:
         """:meth:`load_session` for asyncio."""
         return await in_thread(lambda: self.load_session(path))
+
+    # -- belong ------------------------------------------------------------------------------
+
+    def claim(self, owner: object) -> None:
+        """Make the context belong to one owner, such as a checkpoint tree.
+
+        Raises
+        ------
+        ContextError
+            When it belongs to another one that is still alive.
+        """
+        present = self.owner
+        if present is not None and present is not owner:
+            raise ContextError(
+                f"the context belongs to {present!r} already, and two would undo each other's "
+                "work; use that one, or fork() the context"
+            )
+        self._owner = weakref.ref(owner)
+
+    @property
+    def owner(self) -> object | None:
+        """Whom the context belongs to, such as a checkpoint tree."""
+        return None if self._owner is None else self._owner()
+
+    @property
+    def watermark(self) -> int:
+        """How many leading tokens have kept their rows since :meth:`mark` was called."""
+        return self._scheduler.path.watermark
+
+    def mark(self) -> None:
+        """Let the watermark count from what the context holds now."""
+        self._scheduler.path.mark()
+
+    def in_callback(self) -> bool:
+        """Whether this is called by a callback of a running evaluation."""
+        return self._scheduler.in_callback()
+
+    # -- rest and end ------------------------------------------------------------------------
+
+    def rest(self) -> bool:
+        """Free the cells until the context is used again, when it stands where it stood.
+
+        What the tokens' rows take is kept beside them; that of the cells behind is free.
+
+        Returns
+        -------
+        bool
+            Whether it rests: not while it is at work or a stream is open, and not where memory
+            cannot be put back exactly.
+        """
+        return self._scheduler.rest()
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether the cells are free until the context is used again."""
+        return self._scheduler.is_resting
+
+    def close(self) -> None:
+        """Free the cells; the weights stay while another context or model uses them."""
+        self._scheduler.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        kv = self.params.kv_cache_type
+        types = kv if isinstance(kv, str) else "/".join(kv)
+        return (
+            f"Context({self.model.name!r}, {self._scheduler.n_tokens:,} of {self.n_ctx:,} "
+            f"tokens, {types} KV cache)"
+        )
+
+
+def _check_integer(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ParameterError(f"{name}={value!r} must be an integer")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 from ..errors import ContextError
 from .branches import Branch, Branches, BranchRequest
-from .generation import Token
+from .completion import Token
+from .lock import CancelToken
 from .model import Model
-from .request import Ticket
-from .runner import Runner
+from .scheduler import Scheduler
 
 __all__ = ["Exploration"]
 
@@ -21,7 +22,7 @@ class Exploration:
 
     Parameters
     ----------
-    runner : Runner
+    scheduler : Scheduler
     model : Model
     request : BranchRequest
     on_token : callable, optional
@@ -30,24 +31,29 @@ class Exploration:
 
     def __init__(
         self,
-        runner: Runner,
+        scheduler: Scheduler,
         model: Model,
         request: BranchRequest,
         on_token: Callable[[int, Token], object] | None = None,
     ) -> None:
         self.request = request
-        self._runner = runner
+        self._scheduler = scheduler
         self._model = model
         self._on_token = on_token
-        self._ticket = Ticket()
+        self._cancel = CancelToken()
         self._branches: list[Branch] = []
         self._has_run = False
 
-    def run(self) -> list[Branch]:
+    def run(self, first_sibling: int | None = None) -> list[Branch]:
         """Decode the branches until each has ended; afterwards the context is as it was.
 
-        ``stop()``, a ``KeyboardInterrupt`` and whatever else moves the context end all branches
-        between two tokens. They keep what they have.
+        ``stop()``, a ``KeyboardInterrupt`` and any move of the context end all branches between two
+        tokens. They keep what they have.
+
+        Parameters
+        ----------
+        first_sibling : int, optional
+            The ordinal of the first branch, if not the one that this was made with.
 
         Returns
         -------
@@ -63,8 +69,10 @@ class Exploration:
         """
         if self._has_run:
             raise ContextError("an exploration runs once; make another one")
+        if first_sibling is not None:
+            self.request = dataclasses.replace(self.request, first_sibling=first_sibling)
         self._has_run = True
-        self._runner.wait(self._work, self._ticket)
+        self._scheduler.wait(self._work, self._cancel)
         return self.branches
 
     @property
@@ -73,15 +81,15 @@ class Exploration:
         return list(self._branches)
 
     def _work(self) -> None:
-        runner, vocabulary = self._runner, self._model.vocabulary
-        steps = runner.open(lambda path: Branches(path, vocabulary, self.request), self._ticket)
+        scheduler, vocabulary = self._scheduler, self._model.vocabulary
+        steps = scheduler.open(lambda path: Branches(path, vocabulary, self.request), self._cancel)
         try:
-            while (tokens := runner.advance(steps, self._ticket)) is not None:
+            while (tokens := scheduler.advance(steps, self._cancel)) is not None:
                 for index, token in tokens:
                     if self._on_token is not None:
                         self._on_token(index, token)
         finally:
             try:
-                runner.finish(steps)
+                scheduler.finish(steps)
             finally:
                 self._branches = steps.branches

@@ -7,7 +7,7 @@ from ..state.file import session_bytes
 from ..state.layout import Shape, Structure, Tensor, state_bytes
 from .context import Context
 from .llama_context import head_sizes, kv_heads
-from .memory_kind import has_extended_cells, has_readable_window, memory_kind
+from .memory_kind import has_extended_cells, memory_kind
 from .model import Model
 from .params import ContextParams
 from .session import Host, session_metadata
@@ -22,7 +22,7 @@ def _plain_layout(model: Model, params: ContextParams) -> tuple[Structure, Shape
     special = ("attention.kv_lora_rank", "attention.shared_kv_layers")
     known = model.metadata.keys()
     if (
-        memory_kind(model) != "cuttable"
+        not memory_kind(model).is_plain
         or not (k and v and len(set(heads)) == 1 and heads[0])
         or any(f"{model.architecture}.{key}" in known for key in special)
     ):
@@ -94,10 +94,10 @@ def predict_session_bytes(
     structure, shape = _layout(model, params)
     n_ctx = params.n_ctx or model.n_ctx_train
     host = Host(model, params, n_ctx)
-    n_logits = model.n_vocab if include_logits or host.kind == "snapshot" else 0
+    kind = host.kind
+    n_logits = model.n_vocab if include_logits or not kind.can_cut else 0
     n_bytes = state_bytes(structure, shape, n_tokens)
-    window = host.window
-    if 0 < window < n_tokens and not has_readable_window(model):  # so without older rows
+    if kind.exceeds_window(n_tokens) and not kind.has_readable_window:  # so without older rows
         a_cell = structure.cell_bytes + sum(tensor.row_bytes for tensor in shape.blocks[1])
-        n_bytes -= (n_tokens - window) * a_cell
+        n_bytes -= (n_tokens - kind.window) * a_cell
     return session_bytes(n_tokens, n_bytes, session_metadata(host), n_logits)

@@ -9,7 +9,8 @@ import llama_cpp
 from .. import machine
 from ..errors import ContextError, ParameterError, ParameterWarning, shown
 from . import native
-from .memory import MOST_OUTPUTS, n_sequences
+from .decoder import MOST_OUTPUTS
+from .memory import n_sequences
 from .model import Model
 from .params import ContextParams
 from .warn import warn

@@ -7,43 +7,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 
 from ..errors import ContextError, ContextFullError, ParameterError
-from ..state.layout import ByteArray
 from ..state.segment import Segment
-from .memory import Logits, Memory, Snapshot
+from .decoder import Logits, sealed
+from .memory import Memory
+from .path_state import PathState, ReplayLog
 
-__all__ = ["ActivePath", "PathState", "Progress"]
+__all__ = ["ActivePath", "Progress"]
 
 Progress: TypeAlias = Callable[[int, int], object]
 """Called with tokens evaluated so far and tokens to evaluate."""
-
-_MOST_SNAPSHOTS = 32
-
-
-@dataclass(frozen=True, eq=False)
-class PathState:
-    """A whole path, as it is copied, saved and loaded.
-
-    Attributes
-    ----------
-    tokens : tuple of int
-    data : ndarray of uint8
-        llama.cpp's sequence state.
-    logits : ndarray of float32, optional
-        Of the next token.
-    floor : int
-        Below this position a sliding window has no rows to go back to.
-    """
-
-    tokens: tuple[int, ...]
-    data: ByteArray
-    logits: Logits | None
-    floor: int = 0
 
 
 class ActivePath:
@@ -66,16 +43,12 @@ class ActivePath:
         self.memory = memory
         self.n_ctx = n_ctx
         self.tokens: list[int] = []
-        # How many leading tokens have kept their rows since mark(): a tree's way to notice that
-        # somebody moved the path.
+        # How many leading tokens have kept their rows since mark(): so a tree notices that the
+        # path was moved.
         self.watermark = 0
         self._n_chunk = n_chunk
         self._logits: Logits | None = None
-        # For memory that cannot be cut: states at the ends of evaluations, and what was evaluated
-        # in batches, so that replaying repeats the same computation.
-        self._snapshots: list[Snapshot] = []
-        self._batches: list[tuple[int, int]] = []
-        self._origin = 0  # tokens that came as a state: how they were evaluated is not known
+        self._replay = ReplayLog()  # for memory that cannot be cut
 
     @property
     def n_tokens(self) -> int:
@@ -97,7 +70,7 @@ class ActivePath:
                     "the context is empty, so there is no next token to speak of; "
                     "evaluate some text first"
                 )
-            if self.memory.kind == "snapshot":
+            if not self.memory.kind.can_cut:
                 self._go_back(self.n_tokens)
                 assert self._logits is not None
             else:
@@ -128,33 +101,31 @@ class ActivePath:
             return np.array(self.logits)
         if self._logits is not None:
             self.hold_logits()
-        if self.memory.kind != "snapshot" and self.memory.can_cut(n_tokens - 1):
+        if self.memory.kind.can_cut and self.memory.can_cut(n_tokens - 1):
             token = self.tokens[n_tokens - 1]
             return self.memory.logits_of_last(token, n_tokens, self.n_tokens)
         before = dataclasses.replace(self.whole_state(include_logits=False), logits=self._logits)
-        kept = self._snapshots, self._batches, self._origin, self.watermark
+        kept = self._replay, self.watermark
         try:
             self._go_back(n_tokens)
             return np.array(self.logits)
         finally:
             self._take(before)
-            self._snapshots, self._batches, self._origin, self.watermark = kept
+            self._replay, self.watermark = kept
 
     def looks_back_exactly(self, n_tokens: int) -> bool:
         """Whether :meth:`logits_at` is exact there, and leaves the path so."""
-        if n_tokens == self.n_tokens or self.memory.kind == "cuttable":
+        if n_tokens == self.n_tokens:
             return True
-        if self.memory.kind == "windowed":
+        if self.memory.kind.can_cut:
             return n_tokens > self.memory.floor
         return self.repeats(n_tokens) and self.is_put_back_exactly
 
     @property
     def is_put_back_exactly(self) -> bool:
         """Whether a whole state of the path, put back, takes the cells that it has now."""
-        memory = self.memory
-        if not memory.window or self.n_tokens <= memory.window:
-            return True
-        return memory.has_readable_window and memory.floor == 0
+        kind, has_all_rows = self.memory.kind, self.memory.floor == 0
+        return not kind.exceeds_window(self.n_tokens) or (kind.has_readable_window and has_all_rows)
 
     def mark(self) -> None:
         """Let the watermark count from here."""
@@ -196,7 +167,7 @@ class ActivePath:
         try:
             self._decode_sealed(list(tokens), progress, stoppable=True)
         except BaseException:  # a callback may raise anything
-            self._forget(start)
+            self._return_to(start)
             raise
         self._keep_snapshot()
 
@@ -208,8 +179,7 @@ class ActivePath:
         Aborted, ContextFullError, DecodeError
             The path is as it was, what lay behind ``keep`` included.
         """
-        dropped, watermark = self.n_tokens - keep, self.watermark
-        kept = self._snapshots, self._batches, self._origin
+        dropped, kept = self.n_tokens - keep, (self._replay, self.watermark)
         if dropped == 0:
             return self.evaluate(tokens, progress)
         self.room(len(tokens) - dropped)
@@ -219,42 +189,30 @@ class ActivePath:
             self.evaluate(tokens, progress)
         except BaseException:
             self.restore([tail], keep)
-            self.watermark = watermark
-            self._snapshots, self._batches, self._origin = kept
+            self._replay, self.watermark = kept
             raise
 
     def append(self, token: int) -> None:
         """Evaluate one sampled token."""
         start = self.n_tokens
         try:
-            self._logits = self.memory.decode_one(token, start)
+            self._logits = self.memory.decoder.decode_one(token, start)
         except BaseException:
-            self._forget(start)
+            self._return_to(start)
             raise
         self.tokens.append(token)
 
     def _decode_sealed(
         self, tokens: list[int], progress: Progress | None, *, stoppable: bool
     ) -> None:
-        start, last = self.n_tokens, len(tokens) - 1
-        if last > 0 and self.memory.kind == "snapshot":
-            self._batches.append((start, start + len(tokens)))
-        for at in [*range(0, last, self._n_chunk), last]:
-            chunk = tokens[at : min(at + self._n_chunk, last)] if at < last else tokens[last:]
-            self._logits = self.memory.decode(chunk, start + at, stoppable=stoppable)
+        start, n = self.n_tokens, len(tokens)
+        if n > 1 and not self.memory.kind.can_cut:
+            self._replay = self._replay.with_batch(start, start + n)
+        for chunk in sealed(tokens, self._n_chunk):
+            self._logits = self.memory.decoder.decode(chunk, self.n_tokens, stoppable=stoppable)
             self.tokens += chunk
             if progress is not None:
-                progress(at + len(chunk), len(tokens))
-
-    def _forget(self, n_tokens: int) -> None:
-        """Drop what a failed evaluation left behind ``n_tokens``."""
-        self._logits = None
-        if self.memory.can_cut(n_tokens):
-            self.memory.cut(n_tokens)
-            del self.tokens[n_tokens:]
-            self._forget_beyond(n_tokens)
-        else:
-            self._go_back(n_tokens)
+                progress(self.n_tokens - start, n)
 
     # -- going back --------------------------------------------------------------------------
 
@@ -262,11 +220,11 @@ class ActivePath:
         """Whether rewinding there brings back the very rows and logits, to the bit."""
         if n_tokens == self.n_tokens or self.memory.can_cut(n_tokens):
             return True
-        kept = max((s.n_tokens for s in self._snapshots if s.n_tokens <= n_tokens), default=0)
-        if self.memory.kind != "snapshot" or kept < min(n_tokens, self._origin):
+        kind = self.memory.kind
+        if kind.can_cut or not self._replay.reaches(n_tokens):
             return False
         # A window that is put back alone lies elsewhere, which shows in last bits.
-        return self.memory.repeats_in_place or n_tokens <= self.memory.window
+        return kind.repeats_in_place or n_tokens <= kind.window
 
     def rewind(self, n_tokens: int, progress: Progress | None = None) -> int:
         """Keep the first ``n_tokens``.
@@ -283,21 +241,24 @@ class ActivePath:
         if n_tokens == self.n_tokens:
             return 0
         self.watermark = min(self.watermark, n_tokens)
-        if self.memory.can_cut(n_tokens):
-            self.memory.cut(n_tokens)
-            del self.tokens[n_tokens:]
-            self._logits = None
-            self._forget_beyond(n_tokens)
-            return 0
-        return self._go_back(n_tokens, progress)
+        return self._return_to(n_tokens, progress)
+
+    def _return_to(self, n_tokens: int, progress: Progress | None = None) -> int:
+        if not self.memory.can_cut(n_tokens):
+            return self._go_back(n_tokens, progress)
+        self.memory.cut(n_tokens)
+        del self.tokens[n_tokens:]
+        self._logits = None
+        self._replay = self._replay.up_to(n_tokens)
+        return 0
 
     def _go_back(self, n_tokens: int, progress: Progress | None = None) -> int:
         """Return to the nearest snapshot and repeat from there what was evaluated."""
         wanted = self.tokens[:n_tokens]
-        self._forget_beyond(n_tokens)
-        batches = self._batches
-        if self._snapshots:
-            snapshot = self._snapshots[-1]
+        log = self._replay.up_to(n_tokens)
+        self._replay = log.restarted()
+        snapshot = log.last
+        if snapshot is not None:
             self.memory.roll_back(snapshot)
             self.tokens = wanted[: snapshot.n_tokens]
             self._logits = snapshot.logits
@@ -305,56 +266,47 @@ class ActivePath:
             self.memory.clear()
             self.tokens, self._logits = [], None
         start = self.n_tokens
-        self._batches = [b for b in batches if b[1] <= start]
         failure: BaseException | None = None
-        while self.n_tokens < n_tokens:
-            at = self.n_tokens
-            stop = next((min(b, n_tokens) for a, b in batches if a <= at < b), at + 1)
+        for at, stop in log.steps(start, n_tokens):
             self._decode_sealed(wanted[at:stop], None, stoppable=False)
             if progress is not None and failure is None:
                 try:
                     progress(self.n_tokens - start, n_tokens - start)
                 except BaseException as error:  # there is no way back: first arrive
                     failure = error
-        self._origin = min(self._origin, start)
         self._keep_snapshot()
         if failure is not None:
             raise failure
         return n_tokens - start
 
     def _keep_snapshot(self) -> None:
-        if self.memory.kind != "snapshot" or not self.tokens or self._logits is None:
+        if self.memory.kind.can_cut or not self.tokens or self._logits is None:
             return
-        if not self._snapshots or self._snapshots[-1].n_tokens < self.n_tokens:
-            self._snapshots.append(self.memory.snapshot(self.n_tokens, self._logits))
-            del self._snapshots[:-_MOST_SNAPSHOTS]
-
-    def _forget_beyond(self, n_tokens: int) -> None:
-        self._snapshots = [s for s in self._snapshots if s.n_tokens <= n_tokens]
-        self._batches = [b for b in self._batches if b[0] < n_tokens]
-        self._origin = min(self._origin, n_tokens)
+        last = self._replay.last
+        if last is None or last.n_tokens < self.n_tokens:
+            snapshot = self.memory.snapshot(self.n_tokens, self._logits)
+            self._replay = self._replay.with_snapshot(snapshot)
 
     def clear(self) -> None:
         """Drop everything."""
         self.memory.clear()
         self.watermark = 0
         self.tokens, self._logits = [], None
-        self._snapshots, self._batches, self._origin = [], [], 0
+        self._replay = ReplayLog()
 
     # -- rest --------------------------------------------------------------------------------
 
     @property
     def can_rest(self) -> bool:
         """Whether the rows can be put back elsewhere, so that everything goes on exactly."""
-        return self.memory.kind != "snapshot" or self.is_put_back_exactly
+        return self.memory.kind.can_cut or self.is_put_back_exactly
 
     def set_aside(self) -> PathState | Segment | None:
         """What :meth:`put_back` needs; until then there are tokens and no memory."""
         kept: PathState | Segment | None = None
-        if self.tokens and self.memory.kind == "snapshot":
-            kept = self.whole_state()
-        elif self.tokens:
-            kept = self.capture(0, "", None)
+        if self.tokens:
+            can_cut = self.memory.kind.can_cut
+            kept = self.capture(0, "", None) if can_cut else self.whole_state()
         self._logits = None
         return kept
 
@@ -372,7 +324,7 @@ class ActivePath:
 
     def capture(self, start: int, settings: str, parent: str | None) -> Segment:
         """The rows of the tokens from ``start`` to the end as one segment."""
-        if self.memory.kind == "snapshot":
+        if not self.memory.kind.can_cut:
             data, whole = self.memory.whole(self.n_tokens), True
         else:
             data, whole = self.memory.rows(start, self.n_tokens), False
@@ -403,16 +355,16 @@ class ActivePath:
         before = self.whole_state(include_logits=False) if self.tokens else None
         if before is not None and self._logits is not None:
             before = dataclasses.replace(before, logits=np.array(self._logits))
-        kept = self._snapshots, self._batches, self._origin, self.watermark
+        kept = self._replay, self.watermark
         try:
             self._take(state)
         except BaseException:
             self.clear()
             if before is not None:
                 self._take(before)
-                self._snapshots, self._batches, self._origin, self.watermark = kept
+                self._replay, self.watermark = kept
             raise
-        self._snapshots, self._batches, self._origin = [], [], self.n_tokens
+        self._replay = ReplayLog(origin=self.n_tokens)
         self._keep_snapshot()
 
     def _take(self, state: PathState) -> None:
@@ -438,7 +390,7 @@ class ActivePath:
         """
         if not self.tokens:
             raise ContextError("the context is empty: there is nothing to save")
-        include_logits = include_logits or self.memory.kind == "snapshot"
+        include_logits = include_logits or not self.memory.kind.can_cut
         logits = np.array(self.logits) if include_logits else None
         data = self.memory.whole(self.n_tokens, window_only=window_only)
         floor = self.memory.floor_of(data, self.n_tokens)

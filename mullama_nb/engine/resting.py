@@ -1,7 +1,7 @@
 """Contexts that nothing but a notebook's history holds rest until they are used again.
 
 IPython keeps the value of every cell in ``Out``, ``_`` and their like, so a chat that was shown
-stays for good when its variable is bound to another one. Nobody may take it from there, as
+stays for good when its variable is bound to another one. It may not be taken from there, as
 ``Out[3]`` is a way to it; but its cells need not wait for that. After each cell those contexts rest
 that are reached from the history alone.
 
@@ -20,12 +20,9 @@ import types
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from .context_state import ContextState
-
-__all__ = ["count_as_history", "follow", "rest_unused"]
+__all__ = ["Restable", "count_as_history", "follow", "rest_unused"]
 
 _log = logging.getLogger("mullama_nb")
 
@@ -38,13 +35,29 @@ _CONTAINERS = (dict, list, tuple, set, frozenset, types.MethodType, types.CellTy
 _MOST_ITEMS = 1_000  # in a container
 _MOST_NODES = 20_000
 
-_contexts: weakref.WeakSet[ContextState] = weakref.WeakSet()
+
+class Restable(Protocol):
+    """A context, as far as it concerns this module."""
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether its cells are free until it is used again."""
+
+    @property
+    def owner(self) -> object | None:
+        """Whom it belongs to."""
+
+    def rest(self) -> bool:
+        """Free the cells until it is used again, where that can be."""
+
+
+_contexts: weakref.WeakSet[Restable] = weakref.WeakSet()
 _shells: weakref.WeakSet[Any] = weakref.WeakSet()
 _histories: list[Callable[[], Iterable[object]]] = []
 
 
 def count_as_history(references: Callable[[], Iterable[object]]) -> None:
-    """Have references count as those of somebody who would not use the objects by himself.
+    """Have references count as those of a history, which keeps objects without using them.
 
     Parameters
     ----------
@@ -54,7 +67,7 @@ def count_as_history(references: Callable[[], Iterable[object]]) -> None:
     _histories.append(references)
 
 
-def follow(context: ContextState) -> None:
+def follow(context: Restable) -> None:
     """Let a context rest after cells that leave it to the history; outside IPython do nothing."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
@@ -112,7 +125,7 @@ def _is_of_history(name: object) -> bool:
     return _HISTORY_NAME.fullmatch(str(name)) is not None
 
 
-def _unused() -> list[ContextState]:
+def _unused() -> list[Restable]:
     """The contexts that are awake and reached from the history alone."""
     nodes, inner = _graph()
     if len(nodes) > _MOST_NODES:  # not all was seen

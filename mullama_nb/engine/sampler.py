@@ -16,8 +16,8 @@ from blake3 import blake3
 
 from ..cached import cached
 from ..errors import GrammarError, ParameterError, shown
+from .decoder import Decoder, Logits
 from .json_schema import gbnf
-from .memory import Logits, Memory
 from .native import captured_log, captured_stderr
 from .params import SamplingParams
 from .vocabulary import Vocabulary
@@ -185,7 +185,7 @@ class Sampler:
         weakref.finalize(self, llama_cpp.llama_sampler_free, grammar)
         return grammar
 
-    def choose(self, logits: Logits, position: int, memory: Memory | None = None) -> int:
+    def choose(self, logits: Logits, position: int, decoder: Decoder | None = None) -> int:
         """The next token.
 
         Parameters
@@ -193,7 +193,7 @@ class Sampler:
         logits : ndarray of float32, shape (n_vocab,)
         position : int
             Tokens in front of it.
-        memory : Memory, optional
+        decoder : Decoder, optional
             Where the logits may still be, so that they need not be copied.
 
         Raises
@@ -201,7 +201,7 @@ class Sampler:
         GrammarError
             When no token of the vocabulary continues the grammar.
         """
-        token = int(logits.argmax()) if self._argmax else self._draw(logits, position, memory)
+        token = int(logits.argmax()) if self._argmax else self._draw(logits, position, decoder)
         if self._grammar is not None and not self._fits(token):
             token = self._draw(logits, position, None, by_grammar=True)
         return token
@@ -213,12 +213,19 @@ class Sampler:
         if self._grammar is not None:
             llama_cpp.llama_sampler_accept(self._grammar, token)
 
+    def force(self, token: int) -> bool:
+        """Take a token that was perhaps not chosen; False where the grammar does not allow it."""
+        if self._grammar is not None and not self._fits(token):
+            return False
+        self.accept(token)
+        return True
+
     def log_probability(self, logits: Logits, token: int) -> float:
         """:func:`log_probability` in memory that is there already: new memory costs more."""
         return logits.item(token) - _log_total(logits, self._scratch)
 
     def _draw(
-        self, logits: Logits, position: int, memory: Memory | None, *, by_grammar: bool = False
+        self, logits: Logits, position: int, decoder: Decoder | None, *, by_grammar: bool = False
     ) -> int:
         last = (
             llama_cpp.llama_sampler_init_greedy()
@@ -228,8 +235,8 @@ class Sampler:
         llama_cpp.llama_sampler_chain_add(self._chain, last)
         try:
             # Penalties would count this token, which a grammar may not take.
-            if memory is not None and not self._has_penalties:
-                token = memory.sample(self._chain, logits)
+            if decoder is not None and not self._has_penalties:
+                token = decoder.sample(self._chain, logits)
                 if token is not None:
                     return token
             return self._apply(logits, by_grammar=by_grammar)

@@ -1,4 +1,4 @@
-"""Scoring: how likely the model finds a text that somebody else wrote."""
+"""Scoring: how likely the model finds a text that it did not write."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .memory import MOST_OUTPUTS
+from .decoder import MOST_OUTPUTS
 from .path import ActivePath
 from .sampler import log_probability
 
@@ -57,13 +57,13 @@ def score(path: ActivePath, tokens: Sequence[int]) -> Score:
     path.room(len(tokens))
     logits, memory, start = path.hold_logits(), path.memory, path.n_tokens
     logprobs = [log_probability(logits, tokens[0])] if tokens else []
-    last, size = len(tokens) - 1, min(MOST_OUTPUTS, memory.n_batch)
+    last, size = len(tokens) - 1, min(MOST_OUTPUTS, memory.decoder.n_batch)
     sequence = memory.branch_sequences[0]
     memory.share(sequence)
     try:
         for at in range(0, last, size):
             stop = min(at + size, last)
-            rows = memory.decode_rows(
+            rows = memory.decoder.decode_rows(
                 tokens[at:stop],
                 range(start + at, start + stop),
                 [sequence] * (stop - at),

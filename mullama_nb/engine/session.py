@@ -1,22 +1,45 @@
-"""Between a context's state and a session file: what is written, and what is checked."""
+"""Saving a context's state as a session file, and taking one over once it was checked."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-from ..errors import SessionFormatError, SessionMismatchError, shown
-from ..state.file import CELL_MARK, SessionFile, now
+from ..errors import (
+    ContextError,
+    SessionFormatError,
+    SessionMismatchError,
+    UnverifiedWarning,
+    shown,
+)
+from ..state.atomic import make_private_folder
+from ..state.file import CELL_MARK, SessionFile, now, read_session, write_session
 from ..state.finite import is_finite, numbers_are_finite
-from ..state.layout import LayoutError, SequenceState, Shape, Structure, join
+from ..state.layout import LayoutError, SequenceState, Shape, Structure, join, row_places
+from ..state.segment import Segment
+from ..state.session_info import SessionInfo, session_info
 from . import compatibility
-from .memory_kind import MemoryKind, memory_kind, n_swa
+from .lock import interrupts_held
+from .memory_kind import MemoryKind, memory_kind
 from .model import Model
 from .params import ContextParams
-from .path import PathState
+from .path_state import PathState
+from .scheduler import Scheduler
+from .warn import warn, warn_inexact
 
-__all__ = ["Fit", "Host", "fitted", "packed", "session_metadata"]
+__all__ = [
+    "Host",
+    "check_chain",
+    "kv_bytes",
+    "layout_of",
+    "load",
+    "save",
+    "session_metadata",
+    "take_over",
+]
 
 _MOST_STREAMS = 256  # llama.cpp's LLAMA_MAX_SEQ
 
@@ -33,17 +56,15 @@ class Host:
     n_ctx: int
     settings: Mapping[str, Any] = field(init=False)
     kind: MemoryKind = field(init=False)
-    window: int = field(init=False)
 
     def __post_init__(self) -> None:
         values = compatibility.settings(self.model, self.params, self.n_ctx)
         object.__setattr__(self, "settings", values)
         object.__setattr__(self, "kind", memory_kind(self.model))
-        object.__setattr__(self, "window", n_swa(self.model))
 
 
 @dataclass(frozen=True)
-class Fit:
+class _Fit:
     """A session that may be given to llama.cpp, and what has to be said about it."""
 
     state: PathState
@@ -63,13 +84,90 @@ def session_metadata(host: Host) -> dict[str, Any]:
     }
 
 
-def packed(host: Host, structure: Structure, state: PathState) -> SessionFile:
+def layout_of(scheduler: Scheduler) -> tuple[Structure, Shape]:
+    """How a context's state is laid out."""
+    memory = scheduler.path.memory
+    if memory.is_described:
+        return memory.description
+    return scheduler.call(lambda path: path.memory.description)
+
+
+def kv_bytes(structure: Structure, shape: Shape, n_tokens: int) -> int:
+    """Bytes of K and V rows of so many tokens, or of a recurrent state."""
+    return sum(
+        tensor.row_bytes * (n_tokens if kind == "kv" else 1)
+        for kind, tensors in zip(structure.blocks, shape.blocks, strict=True)
+        for tensor in tensors
+    )
+
+
+def check_chain(segments: Sequence[Segment], start: int, settings: str) -> int:
+    """Check that segments can be restored one behind the other; returns where they end.
+
+    Raises
+    ------
+    ContextError
+        When they do not follow each other or belong to other settings.
+    """
+    at = start
+    for segment in segments:
+        if segment.settings != settings:
+            raise ContextError(
+                "a segment of another model or other settings cannot be restored here"
+            )
+        if segment.start != at:
+            raise ContextError(
+                f"a segment that starts at token {segment.start} cannot follow {at} tokens"
+            )
+        at = segment.stop
+    return at
+
+
+def save(
+    scheduler: Scheduler, host: Host, path: Path, *, include_logits: bool, window_only: bool
+) -> SessionInfo:
+    """Save a context; see ``Context.save_session``."""
+    structure, _ = layout_of(scheduler)
+    state = scheduler.call(
+        lambda held: held.whole_state(include_logits=include_logits, window_only=window_only)
+    )
+    make_private_folder(path.parent)
+    return session_info(path.name, write_session(path, _packed(host, structure, state)))
+
+
+def load(scheduler: Scheduler, host: Host, path: Path) -> SessionInfo:
+    """Make a context stand where a file says; see ``Context.load_session``."""
+    layout = layout_of(scheduler)
+    with interrupts_held():  # one that came between open and close would leave a file open
+        file = read_session(path, partial(row_places, *layout))
+    take_over(scheduler, host, file, path.name)
+    return session_info(path.name, file.outline)
+
+
+def take_over(scheduler: Scheduler, host: Host, file: SessionFile, name: str) -> None:
+    """Make a context stand where a session stood; see ``Context.take_session``."""
+    fit = _fitted(file, host, *layout_of(scheduler), name)
+    with scheduler.moving() as path:
+        path.replace(fit.state)
+    if fit.unverified:
+        warn(
+            f"{name} was not written by mullama_nb: that it belongs to {host.model.name!r} could "
+            "not be verified",
+            UnverifiedWarning,
+        )
+    if fit.inexact:
+        warn_inexact(f"{name} was saved elsewhere: {'; '.join(fit.inexact)}")
+    if fit.state.floor:
+        warn_inexact(f"{name} holds only the last rows of the sliding window")
+
+
+def _packed(host: Host, structure: Structure, state: PathState) -> SessionFile:
     """The file of a state, whose cells get our mark."""
     SequenceState(state.data, structure).mark_cells(CELL_MARK)
     return SessionFile(state.tokens, state.data, session_metadata(host), state.logits)
 
 
-def fitted(file: SessionFile, host: Host, structure: Structure, shape: Shape, name: str) -> Fit:
+def _fitted(file: SessionFile, host: Host, structure: Structure, shape: Shape, name: str) -> _Fit:
     """Check a session file against the context that wants to load it.
 
     Raises
@@ -91,7 +189,7 @@ def fitted(file: SessionFile, host: Host, structure: Structure, shape: Shape, na
         )
     n_tokens = len(file.tokens)
     try:
-        state.check_positions(0, n_tokens, host.window)
+        state.check_positions(0, n_tokens, host.kind.window)
         state.check_extensions(file.tokens)
     except LayoutError as error:
         raise SessionFormatError(
@@ -104,9 +202,9 @@ def fitted(file: SessionFile, host: Host, structure: Structure, shape: Shape, na
     data = file.state
     if state.is_split or not state.is_sorted():
         data = join([state], whole=True)
-    complete = n_tokens <= host.window or not host.window or state.covers(0, n_tokens)
+    complete = not host.kind.exceeds_window(n_tokens) or state.covers(0, n_tokens)
     path = PathState(file.tokens, data, file.logits, floor=0 if complete else n_tokens)
-    return Fit(path, tuple(inexact), unverified)
+    return _Fit(path, tuple(inexact), unverified)
 
 
 def _check_identity(file: SessionFile, host: Host, name: str) -> list[str]:
@@ -168,7 +266,7 @@ def _check_foreign(state: SequenceState, host: Host, name: str) -> None:
             f"{name} is damaged: it was written by mullama_nb and its trailer is missing. "
             "It was probably cut short; use a copy of it"
         )
-    if host.kind == "snapshot":
+    if not host.kind.can_cut:
         raise SessionFormatError(
             f"{name} has no trailer, and with it no logits: the memory of {host.model.name!r} "
             "cannot work them out again. Only files that mullama_nb wrote can be loaded here"
@@ -177,7 +275,7 @@ def _check_foreign(state: SequenceState, host: Host, name: str) -> None:
 
 def _check_numbers(file: SessionFile, state: SequenceState, host: Host, name: str) -> None:
     """A sound checksum says who wrote a file, not that what was computed made sense."""
-    if file.logits is None and host.kind == "snapshot":
+    if file.logits is None and not host.kind.can_cut:
         raise SessionFormatError(
             f"{name} has no logits, and the memory of {host.model.name!r} cannot work them out "
             "again; it was not written by mullama_nb"

@@ -1,4 +1,4 @@
-"""Context parameters that a file asks for: nobody vouches for them, and this machine bears them."""
+"""Context parameters that a file asks for: untrusted, and this machine pays for them."""
 
 from __future__ import annotations
 

@@ -1,16 +1,122 @@
-"""Tokens as they are generated, for a loop to take one by one."""
+"""What happens between two tokens: one request, taken to its end or token by token."""
 
 from __future__ import annotations
 
+import dataclasses
 import time
+from collections.abc import Callable
 from types import TracebackType
 
-from .generation import Completion, Token
+from ..errors import ContextError
+from .completion import Completion, FinishReason, Token
+from .decoder import Aborted
+from .generation import Generation
 from .live import Live
-from .request import Request, Run, Ticket
-from .runner import Runner
+from .lock import CancelToken
+from .model import Model
+from .path import ActivePath
+from .prompt import plan_prompt
+from .request import Request
+from .scheduler import Scheduler
 
-__all__ = ["Stream"]
+__all__ = ["Run", "Stream"]
+
+
+class Run:
+    """One request from its submission to its end.
+
+    Parameters
+    ----------
+    scheduler : Scheduler
+    model : Model
+    request : Request
+
+    Attributes
+    ----------
+    cancel : CancelToken
+    """
+
+    def __init__(self, scheduler: Scheduler, model: Model, request: Request) -> None:
+        self.request = request
+        self.cancel = CancelToken()
+        self._scheduler = scheduler
+        self._model = model
+        self._generation: Generation | None = None  # where nothing is to be generated
+        self._n_reused = self._n_evaluated = 0
+        self._is_evaluated = False
+
+    def begin(self) -> None:
+        """Evaluate the prompt and get ready to generate; runs on the worker."""
+        self._generation = self._scheduler.open(self._evaluate_prompt, self.cancel)
+
+    def _evaluate_prompt(self, path: ActivePath) -> Generation | None:
+        request = self.request
+        plan = plan_prompt(
+            self._model, path.tokens, request.prompt, request.messages, special=request.special
+        )
+        if self.cancel.is_cancelled:
+            return None
+        try:
+            path.switch(plan.keep, plan.tokens, request.progress)
+        except Aborted:
+            return None
+        self._n_reused, self._n_evaluated = plan.keep, len(plan.tokens)
+        self._is_evaluated = True
+        if request.limits.max_tokens == 0:
+            return None
+        vocabulary = self._model.vocabulary
+        return Generation(path, vocabulary, request.sampling, request.sibling, request.limits)
+
+    def step(self) -> Token | None:
+        """One token, None at the end."""
+        generation = self._generation
+        return None if generation is None else self._scheduler.advance(generation, self.cancel)
+
+    def step_ahead(self) -> Token | None:
+        """One token for another thread than the worker, which evaluates it meanwhile."""
+        generation = self._generation
+        if generation is None:
+            self._scheduler.check_usable()
+            return None
+        return self._scheduler.advance_ahead(generation, self.cancel)
+
+    def finish(self) -> None:
+        """End where it stands."""
+        if self._generation is not None:
+            self._scheduler.finish(self._generation)
+
+    def to_end(self, on_token: Callable[[Token], object] | None) -> Completion:
+        """All of it; runs on the worker."""
+        began = time.perf_counter()
+        self.begin()
+        try:
+            if on_token is not None:
+                while (token := self.step()) is not None:
+                    on_token(token)
+            elif self._generation is not None:
+                self._scheduler.advance_to_end(self._generation, self.cancel)
+        except BaseException:
+            self.finish()
+            raise
+        return self.completion(time.perf_counter() - began)
+
+    def completion(self, seconds: float) -> Completion:
+        """What came of it so far."""
+        generation = self._generation
+        reason: FinishReason = "stopped"
+        if generation is not None:
+            reason = generation.finish_reason or "stopped"
+        elif self._is_evaluated:
+            reason = "length"
+        return Completion(
+            "" if generation is None else generation.text,
+            finish_reason=reason,
+            tokens=() if generation is None else generation.tokens,
+            reused=self._n_reused,
+            evaluated=self._n_evaluated,
+            seconds=seconds,
+            sampling=self.request.sampling,
+        )
 
 
 class Stream(Live):
@@ -28,29 +134,60 @@ class Stream(Live):
 
     _instead_of_a_copy = "its tokens can be kept: list(stream)"
 
-    def __init__(self, runner: Runner, request: Request) -> None:
-        self.request = request
-        self._runner = runner
-        self._ticket = Ticket()
-        self._run: Run | None = None
-        self._began = time.perf_counter()
+    def __init__(self, scheduler: Scheduler, model: Model, request: Request) -> None:
+        self._scheduler = scheduler
+        self._run = Run(scheduler, model, request)
+        self._made = time.perf_counter()
         self._seconds = 0.0
-        self._over = False
+        self._has_begun = False
+        self._is_over = False
+
+    @property
+    def request(self) -> Request:
+        """What was asked for."""
+        return self._run.request
+
+    def start(self, sibling: int | None = None) -> None:
+        """Evaluate the prompt and get ready, which otherwise the first token asked for does.
+
+        Parameters
+        ----------
+        sibling : int, optional
+            The ordinal to answer with, if not the one that the stream was made with.
+
+        Raises
+        ------
+        ContextError
+            When it has begun before, or is over.
+        """
+        if self._has_begun or self._is_over:
+            raise ContextError("a stream begins once; make another one")
+        if sibling is not None:
+            self._run.request = dataclasses.replace(self._run.request, sibling=sibling)
+        has_failed = True
+        try:
+            self._begin()
+            has_failed = False
+        finally:
+            self._note(is_over=has_failed)
+
+    def _begin(self) -> None:
+        self._scheduler.wait(self._run.begin, self._run.cancel)
+        self._has_begun = True
 
     def __iter__(self) -> Stream:
         return self
 
     def __next__(self) -> Token:
-        if self._over:
+        if self._is_over:
             raise StopIteration
-        runner = self._runner
         token = None
         try:
-            if self._run is None:
-                self._run = runner.wait(self._begin, self._ticket)
-            token = runner.next_token(self._run)
+            if not self._has_begun:
+                self._begin()
+            token = self._run.step_ahead()
         finally:
-            self._note(over=token is None)
+            self._note(is_over=token is None)
         if token is None:
             raise StopIteration
         return token
@@ -59,38 +196,35 @@ class Stream(Live):
         return self
 
     async def __anext__(self) -> Token:
-        if self._over:
+        if self._is_over:
             raise StopAsyncIteration
-        runner = self._runner
+        scheduler, run = self._scheduler, self._run
         token = None
         try:
-            if self._run is None:
-                self._run = await runner.await_(self._begin, self._ticket)
-            run = self._run
-            token = await runner.await_(lambda: runner.step(run), self._ticket)
+            if not self._has_begun:
+                await scheduler.await_(run.begin, run.cancel)
+                self._has_begun = True
+            token = await scheduler.await_(run.step, run.cancel)
         finally:
-            self._note(over=token is None)
+            self._note(is_over=token is None)
         if token is None:
             raise StopAsyncIteration
         return token
 
-    def _begin(self) -> Run:
-        return self._runner.begin(self.request, self._ticket)
-
-    def _note(self, *, over: bool) -> None:
-        self._over = over
-        self._seconds = time.perf_counter() - self._began
+    def _note(self, *, is_over: bool) -> None:
+        self._is_over = is_over
+        self._seconds = time.perf_counter() - self._made
 
     def close(self) -> None:
         """End the generation; the context keeps what was handed out."""
-        if not self._over and self._run is not None:
-            self._runner.end(self._run)
-        self._over = True
+        if not self._is_over:
+            self._run.finish()
+        self._is_over = True
 
     @property
     def completion(self) -> Completion:
         """What was handed out so far, and how it ended."""
-        return (self._run or Run(None, self.request)).completion(self._seconds)
+        return self._run.completion(self._seconds)
 
     def __enter__(self) -> Stream:
         return self

@@ -162,7 +162,7 @@ class Vocabulary:
             capacity = -n
 
     def piece(self, token: int, *, special: bool = False) -> bytes:
-        """The bytes that one token adds to a text; they may be half a character."""
+        """The bytes that one token adds to a text; they may end within a character."""
         key = (token, special)
         found = self._pieces.get(key)
         if found is None:

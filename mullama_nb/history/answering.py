@@ -5,7 +5,6 @@ However an answer ends, what was said by then is a checkpoint.
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple
 
 from ..checks import check_names
 from ..engine.branches import Branch, BranchRequest
-from ..engine.generation import Completion, Limits, Token
+from ..engine.completion import Completion, Limits, Token
 from ..engine.model import Model
 from ..engine.params import SamplingParams
 from ..engine.request import Request
@@ -83,11 +82,10 @@ class Answering(Operation):
         workspace, stream, before = self._workspace, self._stream, point.metadata
         # A continued answer goes on with its own draws, if it is the first to do so.
         sibling = workspace.graph.next_ordinal(point) + before.is_answer * before.sibling
-        stream.request = dataclasses.replace(stream.request, sibling=sibling)
         with workspace.operation(self):
             failed = True
             try:
-                self._generate()
+                self._generate(sibling)
                 failed = False
             finally:
                 stream.close()
@@ -95,11 +93,13 @@ class Answering(Operation):
                     self._commit(stream.completion, sibling, point)
         return Answer(workspace.head, stream.completion.seconds)
 
-    def _generate(self) -> None:
+    def _generate(self, sibling: int) -> None:
         workspace = self._workspace
         show = _in_notebook() if self.echo is None else self.echo
         shown = False
         try:
+            if not self.is_stopped:
+                self._stream.start(sibling)
             while not self.is_stopped and (token := next(self._stream, None)) is not None:
                 workspace.notify(TokenAdded(token.id, token.text, token.logprob))
                 if self.on_token is None and not show:
@@ -168,11 +168,10 @@ class Exploring:
         """Generate behind the head, which stays; each answer is a checkpoint beside the others."""
         workspace, run = self._workspace, self._run
         first = workspace.graph.next_ordinal(workspace.head)
-        run.request = dataclasses.replace(run.request, first_sibling=first)
         with workspace.operation() as operation:
             try:
                 if not operation.is_stopped:
-                    run.run()
+                    run.run(first)
             finally:
                 answers = [self._commit(branch) for branch in run.branches]
         return answers

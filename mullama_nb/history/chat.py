@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ..checks import check_names
 from ..engine.chat_template import Message
+from ..engine.completion import Token
 from ..engine.context import Context, TokenProbability
-from ..engine.generation import Token
 from ..engine.live import Live
 from ..engine.model import Model
 from ..engine.options import takes_what

@@ -42,7 +42,7 @@ class KVRows:
         self._context = context
         self._lock = lock
         self._store = SegmentStore(max_bytes)
-        self.are_whole = context.memory_kind == "snapshot"
+        self.are_whole = not context.memory_kind.can_cut
         self.warnings: list[str] = []
         self._holders: dict[str, dict[str, Node]] = {}  # by address and id
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from ..engine.generation import Limits, Token
+from ..engine.completion import Limits, Token
 from ..engine.options import (
     ContextOptions,
     Described,

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, TypeVar
 
 from ..engine.awaiting import in_thread
-from ..engine.generation import Token
+from ..engine.completion import Token
 from .lock import Call, TreeLock
 
 __all__ = ["await_job", "stream_tokens"]

@@ -11,9 +11,9 @@ import numpy as np
 from blake3 import blake3
 
 from ..engine.compatibility import settings
+from ..engine.completion import Limits
 from ..engine.context import Context
-from ..engine.generation import Limits
-from ..engine.memory import Logits
+from ..engine.decoder import Logits
 from ..engine.model import Model
 from ..engine.params import ContextParams, SamplingParams
 from ..engine.request import seeded
@@ -157,17 +157,6 @@ class Walk:
         )
 
 
-class _ForcedSampler(Sampler):
-    """Draws beside a path that is forced."""
-
-    def force(self, token: int) -> bool:
-        """Take a token that was perhaps not drawn; False where the grammar does not allow it."""
-        if self._grammar is not None and not self._fits(token):
-            return False
-        self.accept(token)
-        return True
-
-
 def vocabulary_digest(model: Model) -> str:
     """A short name for a vocabulary: of its size and of tokens from all over it."""
     n = model.n_vocab
@@ -233,7 +222,7 @@ def walk(
         if entry.id not in has_children and not found.steps.get(entry.id) and context.token_count():
             found.after[entry.id] = _step(context.logits, 0).top
         differs = with_texts and first_other(entry, found) is not None
-        if entry.id in has_children or differs or context.memory_kind != "cuttable":
+        if entry.id in has_children or differs or not context.memory_kind.is_plain:
             places[entry.id] = tree.commit(allow_empty=True)
         else:  # nothing follows: its rows need not be kept
             context.rewind(parent.stop)
@@ -294,14 +283,12 @@ def _follow(entry: Entry, context: Context, found: Walk, *, finds_end: bool) -> 
         found.chosen[entry.id] = tuple(chosen)
 
 
-def _sampler(entry: Entry, context: Context) -> _ForcedSampler | None:
+def _sampler(entry: Entry, context: Context) -> Sampler | None:
     sampling = entry.sampling
     if sampling is None:
         return None
     sibling = entry.noted.sibling
-    return _ForcedSampler(
-        context.model.vocabulary, sampling, sibling, context.tokens, context.n_ctx
-    )
+    return Sampler(context.model.vocabulary, sampling, sibling, context.tokens, context.n_ctx)
 
 
 def _step(logits: Logits, token: int) -> Step:

@@ -344,3 +344,13 @@ def test_a_real_model_explores(smollm2: Model) -> None:
         assert len({str(b.completion) for b in branches}) > 1
         assert all(str(b.completion).strip() for b in branches)
         check_branches(context, branches, tolerance=1.0)
+
+
+def test_an_exploration_may_be_told_its_first_ordinal_when_it_runs(tiny: ModelMaker) -> None:
+    context = context_of(tiny(), PROMPT)
+    later = context.exploration(2, 12, exact=True, **SAMPLING)
+    with pytest.raises(ParameterError, match="first_sibling=-1"):
+        later.run(first_sibling=-1)
+    told = context.explore(2, 12, exact=True, first_sibling=5, **SAMPLING)
+    assert list(map(ids, later.run(first_sibling=5))) == list(map(ids, told))
+    assert later.request.first_sibling == 5

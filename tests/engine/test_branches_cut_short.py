@@ -146,8 +146,8 @@ def test_a_batch_that_fails_takes_its_tokens_back(
     tiny: ModelMaker, architecture: str, n_held: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context = context_of(tiny(architecture), PROMPT)
-    memory = context._runner.path.memory
-    decode_rows, calls = memory.decode_rows, []
+    decoder = context._scheduler.path.memory.decoder
+    decode_rows, calls = decoder.decode_rows, []
 
     def fail(tokens: Any, *arguments: Any, **options: Any) -> Any:
         calls.append(len(tokens))
@@ -158,7 +158,7 @@ def test_a_batch_that_fails_takes_its_tokens_back(
     stop = ["e never", " never"] if n_held else []
     run = context.exploration(4, 30, stop=stop, **SAMPLING)
     with unchanged(context):
-        monkeypatch.setattr(memory, "decode_rows", fail)
+        monkeypatch.setattr(decoder, "decode_rows", fail)
         with pytest.raises(DecodeError):
             run.run()
         monkeypatch.undo()

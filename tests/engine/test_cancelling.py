@@ -15,7 +15,7 @@ from conftest import ModelMaker
 from engine.helpers import assert_twins, context_of, words
 
 from mullama_nb import Context, Token
-from mullama_nb.engine.memory import Memory
+from mullama_nb.engine.decoder import Decoder
 from mullama_nb.state.session_info import inspect_session
 
 
@@ -38,22 +38,22 @@ def make(tiny: ModelMaker) -> Context:
 
 
 def hold_decoding(
-    monkeypatch: pytest.MonkeyPatch, n: int, until_stopped: Callable[[Memory], bool]
+    monkeypatch: pytest.MonkeyPatch, n: int, until_stopped: Callable[[Decoder], bool]
 ) -> asyncio.Event:
     """Have the n-th stoppable decode from now on wait until it is stopped."""
-    reached, loop, decode = asyncio.Event(), asyncio.get_running_loop(), Memory.decode
+    reached, loop, decode = asyncio.Event(), asyncio.get_running_loop(), Decoder.decode
     seen: list[int] = []
 
-    def held(memory: Memory, tokens: Any, start: int, *, stoppable: bool = False) -> Any:
+    def held(decoder: Decoder, tokens: Any, start: int, *, stoppable: bool = False) -> Any:
         if stoppable:
             seen.append(start)
             if len(seen) == n:
                 loop.call_soon_threadsafe(reached.set)
-                while not until_stopped(memory):
+                while not until_stopped(decoder):
                     time.sleep(0.001)
-        return decode(memory, tokens, start, stoppable=stoppable)
+        return decode(decoder, tokens, start, stoppable=stoppable)
 
-    monkeypatch.setattr(Memory, "decode", held)
+    monkeypatch.setattr(Decoder, "decode", held)
     return reached
 
 
@@ -100,7 +100,7 @@ def test_while_the_prompt_is_evaluated(
     context, twin = make(tiny), make(tiny)
 
     async def work() -> None:
-        reached = hold_decoding(monkeypatch, chunk, lambda memory: memory._flag.is_set())
+        reached = hold_decoding(monkeypatch, chunk, lambda decoder: decoder._flag.is_set())
         task = asyncio.ensure_future(form(context, words(200, 1)))
         await reached.wait()
         await cancelled(task)
@@ -117,7 +117,7 @@ def test_wait_for_says_that_time_is_up(
     context, twin = make(tiny), make(tiny)
 
     async def work() -> None:
-        hold_decoding(monkeypatch, 2, lambda memory: memory._flag.is_set())
+        hold_decoding(monkeypatch, 2, lambda decoder: decoder._flag.is_set())
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(form(context, words(200, 1)), 0.2)
 

@@ -334,3 +334,37 @@ def test_a_real_model_answers(smollm2: Model) -> None:
     completion = context.generate("The capital of France is", 20, temperature=0, stop=".")
     assert " Paris" in completion
     assert completion.finish_reason == "stop"
+
+
+def test_a_stream_may_be_told_its_ordinal_when_it_starts(tiny: ModelMaker) -> None:
+    context, twin = context_of(tiny(), words(40)), context_of(tiny(), words(40))
+    stream = context.stream(None, 20, seed=1, temperature=2)
+    with pytest.raises(ParameterError, match="sibling=-1"):
+        stream.start(sibling=-1)
+    stream.start(sibling=3)
+    assert context.token_count() == 40
+    said = twin.generate(None, 20, seed=1, temperature=2, sibling=3)
+    assert [token.id for token in stream] == [token.id for token in said.tokens]
+    assert stream.completion == said
+    assert_twins(context, twin)
+
+
+def test_a_stream_starts_once(tiny: ModelMaker) -> None:
+    context = context_of(tiny(), words(40))
+    streams = [context.stream(None, 3) for _ in range(3)]
+    streams[0].start()
+    next(streams[1])
+    streams[2].close()
+    for stream in streams:
+        with pytest.raises(ContextError, match="begins once"):
+            stream.start()
+
+
+def test_a_stream_that_was_stopped_before_its_first_token_says_nothing(tiny: ModelMaker) -> None:
+    context, twin = context_of(tiny(), words(40)), context_of(tiny(), words(40))
+    stream = context.stream(None, 20, seed=1)
+    stream.start()
+    context.stop()
+    assert list(stream) == []
+    assert stream.completion.finish_reason == "stopped"
+    assert_twins(context, twin)

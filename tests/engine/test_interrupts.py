@@ -168,7 +168,7 @@ def test_an_interrupt_is_for_the_request_that_waits(tiny: ModelMaker) -> None:
             results.append(context.generate(None, 6, on_token=listen))
 
         def interrupt_the_other() -> None:
-            wait_until(context._runner._worker._executor._work_queue.qsize)
+            wait_until(context._scheduler._worker._executor._work_queue.qsize)
             os.kill(os.getpid(), signal.SIGINT)
 
         thread = in_thread(generate)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import pickle
 from pathlib import Path
 
 import llama_cpp
@@ -22,7 +24,7 @@ from engine.helpers import (
 
 from mullama_nb import Context
 from mullama_nb.engine.memory_kind import memory_kind
-from mullama_nb.engine.path import PathState
+from mullama_nb.engine.path_state import PathState
 from mullama_nb.errors import DecodeError, InexactWarning, UnverifiedWarning
 from mullama_nb.state.layout import SequenceState
 
@@ -35,6 +37,16 @@ def test_each_architecture_is_of_its_kind(tiny: ModelMaker) -> None:
     expected = dict.fromkeys(CUTTABLE, "cuttable") | dict.fromkeys(WINDOWED, "windowed")
     assert kinds == expected | dict.fromkeys(SNAPSHOT, "snapshot")
     assert context_of(tiny("gemma3")).memory_kind == "windowed"
+    assert {name for name, kind in kinds.items() if kind.can_cut} == {*CUTTABLE, *WINDOWED}
+    assert {name for name, kind in kinds.items() if kind.is_plain} == {*CUTTABLE}
+    assert {name for name, kind in kinds.items() if kind.has_window} == {*WINDOWED, "lfm2swa"}
+    assert {name for name, kind in kinds.items() if kind.is_hybrid} == {"lfm2", "jamba", "lfm2swa"}
+
+
+def test_a_kind_that_is_copied_knows_what_it_knew(tiny: ModelMaker) -> None:
+    kind = memory_kind(tiny("lfm2swa"))
+    for other in (copy.copy(kind), copy.deepcopy(kind), pickle.loads(pickle.dumps(kind))):
+        assert (other, vars(other)) == (kind, vars(kind))
 
 
 # -- sealing -----------------------------------------------------------------------------------
@@ -90,7 +102,7 @@ def test_looking_ahead_at_an_earlier_point_changes_nothing(
 def save_natively(context: Context, path: Path) -> None:
     """Let llama.cpp write the file, as llama-server does."""
     tokens = (llama_cpp.llama_token * context.token_count())(*context.tokens)
-    with context._runner.held() as held:
+    with context._scheduler.held() as held:
         assert llama_cpp.llama_state_seq_save_file(
             held.memory._handle, str(path).encode(), 0, tokens, len(tokens)
         )
@@ -189,7 +201,7 @@ def test_a_state_that_llama_cpp_refuses_puts_the_old_one_back(
     broken = context.capture().data.copy()
     broken[8:24] = 0xFF
     for data in (broken, broken[:-8], broken[:8]):
-        with context._runner.moving() as path, pytest.raises(DecodeError, match="of state"):
+        with context._scheduler.moving() as path, pytest.raises(DecodeError, match="of state"):
             path.replace(PathState((1, 2, 3), data, None))
         np.testing.assert_array_equal(context.logits, twin.logits)
     assert_twins(context, twin)
@@ -204,11 +216,11 @@ def test_a_batch_that_llama_cpp_refuses_changes_nothing(
     for each in (context, twin):
         play(each, [words(60), 4])
     with (
-        context._runner.held() as path,
+        context._scheduler.held() as path,
         pytest.raises(DecodeError, match="could not evaluate 1 tokens at position 84"),
     ):
         path.evaluate([*words(20), 10**6])
     assert_twins(context, twin)
-    with context._runner.held() as path, pytest.raises(DecodeError, match="at position 88"):
+    with context._scheduler.held() as path, pytest.raises(DecodeError, match="at position 88"):
         path.append(10**6)
     assert_twins(context, twin)

@@ -9,7 +9,7 @@ from typing import ForwardRef
 import pytest
 
 from mullama_nb import Context, ContextParams, SamplingParams
-from mullama_nb.engine.generation import Limits
+from mullama_nb.engine.completion import Limits
 from mullama_nb.engine.options import (
     ContextOptions,
     LimitOptions,

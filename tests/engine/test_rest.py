@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from waiting import wait_until
 
 from mullama_nb import Context
-from mullama_nb.engine.path import PathState
+from mullama_nb.engine.path_state import PathState
 from mullama_nb.errors import ContextClosedError
 
 REST = "rest"
@@ -76,7 +76,7 @@ def test_a_walk_with_rests_is_the_walk_without(
 
 def test_memory_that_cannot_be_put_back_exactly_does_not_rest(tiny: ModelMaker) -> None:
     context = context_of(tiny("lfm2swa"), words(40))
-    with context._runner.moving() as path:  # as a file of llama.cpp's or an earlier version's
+    with context._scheduler.moving() as path:  # as a file of llama.cpp's or an earlier version's
         data, n_tokens = path.memory._read(0), path.n_tokens
         path.replace(PathState(context.tokens, data, path.logits, floor=n_tokens))
     assert not context.rest()

@@ -235,14 +235,15 @@ def test_logits_that_llama_holds_give_the_draws_that_a_copy_gives(
 
         def draw(path: ActivePath) -> list[tuple[int, int]]:
             logits, copy = path.logits, np.array(path.logits)
+            decoder = path.memory.decoder
             likeliest = int(copy.argmax())
             assert there.log_probability(logits, likeliest) == log_probability(copy, likeliest)
             return [
-                (there.choose(logits, at, path.memory), here.choose(copy, at, path.memory))
+                (there.choose(logits, at, decoder), here.choose(copy, at, decoder))
                 for at in range(60)
             ]
 
-        drawn = context._runner.call(draw)
+        drawn = context._scheduler.call(draw)
     assert all(a == b for a, b in drawn)
     assert len({a for a, _ in drawn}) > 1 or options["temperature"] == 0
 
@@ -256,10 +257,10 @@ def test_only_what_llama_holds_is_sampled_there(smollm2: Model) -> None:
             greedy = llama_cpp.llama_sampler_init_greedy()
             llama_cpp.llama_sampler_chain_add(drawer._chain, greedy)
             rows = path.logits, np.array(path.logits)
-            held, copied = (path.memory.sample(drawer._chain, row) for row in rows)
+            held, copied = (path.memory.decoder.sample(drawer._chain, row) for row in rows)
             return held, copied
 
-        held, copied = context._runner.call(ask)
+        held, copied = context._scheduler.call(ask)
         assert held == int(context.logits.argmax())
         assert copied is None
 
@@ -308,3 +309,21 @@ def test_a_real_model_is_sampled_as_by_a_bare_chain(smollm2: Model) -> None:
     params = SamplingParams(temperature=1.1, seed=5, repetition_penalty=1.1)
     ours = Context(smollm2, PARAMS).generate(prompt, 12, sampling=params)
     assert ids(ours) == bare(smollm2, params, prompt, 12)
+
+
+def test_a_forced_token_counts_as_if_it_had_been_drawn(tiny: ModelMaker) -> None:
+    vocabulary, logits = tiny().vocabulary, np.zeros(512, np.float32)
+    params = SamplingParams(temperature=0, repetition_penalty=2, seed=1)
+    logits[[40, 50]] = 3, 2
+    sampler = Sampler(vocabulary, params, 0, (), 512)
+    assert sampler.choose(logits, 0) == 40
+    assert sampler.force(40)
+    assert sampler.choose(logits, 1) == 50
+
+
+def test_a_token_that_the_grammar_does_not_allow_is_not_forced(tiny: ModelMaker) -> None:
+    model = tiny()
+    (a,), (b,) = model.tokenize("a"), model.tokenize("b")
+    params = SamplingParams(temperature=0, grammar='root ::= "ab"', seed=1)
+    sampler = Sampler(model.vocabulary, params, 0, (), 512)
+    assert [sampler.force(token) for token in (b, a, a, b)] == [False, True, False, True]

@@ -118,14 +118,14 @@ def test_a_stopped_score_leaves_nothing(
 ) -> None:
     context, twin = (context_of(tiny(architecture), PROMPT) for _ in range(2))
     unchanged = Unchanged(context, twin)
-    memory = context._runner.path.memory
-    decode_rows = memory.decode_rows
+    decoder = context._scheduler.path.memory.decoder
+    decode_rows = decoder.decode_rows
 
     def stop_then(*arguments: Any, **options: Any) -> Any:
         context.stop()
         return decode_rows(*arguments, **options)
 
-    monkeypatch.setattr(memory, "decode_rows", stop_then)
+    monkeypatch.setattr(decoder, "decode_rows", stop_then)
     with pytest.raises(ContextError, match="stopped"):
         context.score(CONTINUATION)
     monkeypatch.undo()
@@ -136,8 +136,8 @@ def test_a_stopped_score_leaves_nothing(
 def test_an_interrupt_ends_a_score(tiny: ModelMaker, monkeypatch: pytest.MonkeyPatch) -> None:
     context, twin = (context_of(tiny(), PROMPT) for _ in range(2))
     unchanged = Unchanged(context, twin)
-    memory = context._runner.path.memory
-    decode_rows, calls = memory.decode_rows, []
+    decoder = context._scheduler.path.memory.decoder
+    decode_rows, calls = decoder.decode_rows, []
     main = threading.main_thread().ident
     assert main is not None
 
@@ -145,11 +145,11 @@ def test_an_interrupt_ends_a_score(tiny: ModelMaker, monkeypatch: pytest.MonkeyP
         calls.append(1)
         if len(calls) == 1:
             signal.pthread_kill(main, signal.SIGINT)
-            while not context._runner._abort.is_set():
+            while not context._scheduler._abort.is_set():
                 pass
         return decode_rows(*arguments, **options)
 
-    monkeypatch.setattr(memory, "decode_rows", interrupted)
+    monkeypatch.setattr(decoder, "decode_rows", interrupted)
     with pytest.raises(KeyboardInterrupt):
         context.score(CONTINUATION)
     monkeypatch.undo()
@@ -246,9 +246,9 @@ def test_a_window_beside_recurrent_memory_is_looked_back_upon_exactly(tiny: Mode
 def test_below_a_loaded_window_logits_are_said_not_to_be_exact(tiny: ModelMaker) -> None:
     context = context_of(tiny("gemma3"), words(100))
     loaded = context_of(tiny("gemma3"))
-    path = context._runner.path
+    path = context._scheduler.path
     state = path.memory._read(0)  # as llama.cpp writes it, with the window only
-    with loaded._runner.moving() as moved:
+    with loaded._scheduler.moving() as moved:
         moved.replace(type(path.whole_state())(context.tokens, state, context.logits, floor=100))
     before = loaded.capture(90).data
     with pytest.warns(InexactWarning):

@@ -362,7 +362,7 @@ def test_a_state_that_is_saved_lies_as_it_will_in_the_file(tiny: ModelMaker) -> 
     with context_of(model, n_ctx=300) as context:
         for n_tokens in (255, 256, 257):
             context.evaluate(some_tokens(n_tokens - context.token_count()))
-            state = context._runner.path.whole_state().data
+            state = context._scheduler.path.whole_state().data
             assert state.size > 1 << 20
             assert (state.ctypes.data + len(HEADER) - 12 - 4 * n_tokens) % 4096 == 0
 

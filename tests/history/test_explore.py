@@ -7,7 +7,7 @@ import pytest
 from waiting import in_thread
 
 from mullama_nb import Chat
-from mullama_nb.engine.generation import Token
+from mullama_nb.engine.completion import Token
 from mullama_nb.errors import HistoryError
 
 from .conftest import ChatMaker

@@ -11,8 +11,7 @@ from async_checks import cancelled, run
 from conftest import ModelMaker
 from engine.test_cancelling import hold_decoding
 
-from mullama_nb import ContextParams, SessionManager
-from mullama_nb.engine.context_state import ContextState
+from mullama_nb import Context, ContextParams, SessionManager
 
 PROMPT = "a long prompt " * 12
 
@@ -29,7 +28,7 @@ def test_while_the_prompt_is_evaluated(
     manager: SessionManager, form: str, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def work() -> None:
-        reached = hold_decoding(monkeypatch, chunk, lambda memory: memory._flag.is_set())
+        reached = hold_decoding(monkeypatch, chunk, lambda decoder: decoder._flag.is_set())
         task = asyncio.ensure_future(getattr(manager, form)("name", PROMPT))
         await reached.wait()
         await cancelled(task)
@@ -38,8 +37,8 @@ def test_while_the_prompt_is_evaluated(
     monkeypatch.undo()
     assert "name" not in manager
     gc.collect()
-    contexts = [c for c in gc.get_objects() if isinstance(c, ContextState)]
-    assert not [c for c in contexts if c.model is manager.model and not c._runner._closed]
+    contexts = [c for c in gc.get_objects() if isinstance(c, Context)]
+    assert not [c for c in contexts if c.model is manager.model and not c._scheduler.is_closed]
     with manager.create_session("name", PROMPT) as context:
         n_tokens = context.token_count()
     assert manager.info("name").n_tokens == n_tokens
@@ -49,7 +48,7 @@ def test_wait_for_says_that_time_is_up(
     manager: SessionManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def work() -> None:
-        hold_decoding(monkeypatch, 2, lambda memory: memory._flag.is_set())
+        hold_decoding(monkeypatch, 2, lambda decoder: decoder._flag.is_set())
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(manager.acreate_session("name", PROMPT), 0.3)
 

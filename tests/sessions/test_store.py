@@ -17,7 +17,7 @@ from sessions.store_child import NAMES, check, save, turns
 from tiny_models import CHATML
 
 from mullama_nb import Chat, ContextParams, Model, SessionManager
-from mullama_nb.engine.memory import Memory
+from mullama_nb.engine.decoder import Decoder
 from mullama_nb.errors import (
     InexactWarning,
     MullamaError,
@@ -67,13 +67,13 @@ def test_only_what_no_stored_beginning_has_is_evaluated(
     with manager.create_session("desk", PROMPT) as desk:
         n_prompt = desk.token_count()
     evaluated: list[int] = []
-    decode = Memory.decode_rows
+    decode = Decoder.decode_rows
 
-    def counted(memory: Memory, tokens: Sequence[int], *arguments: Any, **options: Any) -> Any:
+    def counted(decoder: Decoder, tokens: Sequence[int], *arguments: Any, **options: Any) -> Any:
         evaluated.extend(tokens)
-        return decode(memory, tokens, *arguments, **options)
+        return decode(decoder, tokens, *arguments, **options)
 
-    monkeypatch.setattr(Memory, "decode_rows", counted)
+    monkeypatch.setattr(Decoder, "decode_rows", counted)
     with manager.create_session("ada", f"{PROMPT}Ada asks.") as context:
         rest = context.tokens[n_prompt:]
     assert len(rest) > 1

@@ -149,7 +149,7 @@ def test_what_is_dropped_is_freed(tiny: ModelMaker) -> None:
     n_threads = threading.active_count()
     for _ in range(5):
         context = context_of(tiny(), words(20))
-        gone = weakref.ref(context._runner)
+        gone = weakref.ref(context._scheduler)
         del context
         assert gone() is None
     wait_until(lambda: threading.active_count() <= n_threads)
@@ -244,7 +244,7 @@ def test_moving_makes_a_long_prompt_give_way(tiny: ModelMaker) -> None:
     def move(done: int, _total: int) -> None:
         if done == 32:
             movers.append(in_thread(context.rewind, 30))
-            wait_until(lambda: context._runner._movers)
+            wait_until(lambda: context._scheduler._n_movers)
 
     completion = context.generate(words(400, 1), 5, progress=move)
     movers[0].join()
@@ -259,7 +259,7 @@ def test_moving_from_another_thread_ends_a_generation(tiny: ModelMaker) -> None:
     def move(_token: Token) -> None:
         if not movers:
             movers.append(in_thread(context.rewind, 30))
-            wait_until(lambda: context._runner._movers or context.token_count() == 30)
+            wait_until(lambda: context._scheduler._n_movers or context.token_count() == 30)
 
     completion = context.generate(None, on_token=move)
     movers[0].join()
@@ -357,7 +357,7 @@ def test_closing_ends_what_is_running(tiny: ModelMaker) -> None:
 
     def listen(_token: Token) -> None:
         started.set()
-        wait_until(lambda: context._runner._movers or context._runner._closed)
+        wait_until(lambda: context._scheduler._n_movers or context._scheduler.is_closed)
 
     def run() -> None:
         try:

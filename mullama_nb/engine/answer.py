@@ -1,0 +1,185 @@
+"""One answer: tokens are chosen, held back while a stop string may begin, and handed out."""
+
+from __future__ import annotations
+
+import codecs
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .completion import FinishReason, Limits, Token
+from .decoder import Decoder, Logits
+from .params import SamplingParams
+from .sampler import Sampler
+from .vocabulary import Vocabulary
+
+__all__ = ["Answer"]
+
+
+@dataclass
+class _Held:
+    """A token whose text may still turn out to belong to a stop string."""
+
+    id: int
+    logprob: float
+    text: str
+
+
+class Answer:
+    """The tokens of one answer: chosen, held back while a stop string may begin, handed out.
+
+    Nothing is evaluated here: the owner evaluates ``unevaluated`` and brings the logits.
+
+    Parameters
+    ----------
+    vocabulary : Vocabulary
+    sampling : SamplingParams
+        With a seed.
+    sibling : int
+    limits : Limits
+    history : sequence of int
+        The tokens in front.
+    n_ctx : int
+        Cells.
+
+    Attributes
+    ----------
+    tokens : list of Token
+        Those that were handed out.
+    finish_reason : FinishReason, optional
+        Known when no further token will be chosen.
+    unevaluated : int, optional
+        The token that was chosen last; its owner sets it to None.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        sampling: SamplingParams,
+        sibling: int,
+        limits: Limits,
+        history: Sequence[int],
+        n_ctx: int,
+    ) -> None:
+        self.tokens: list[Token] = []
+        self.finish_reason: FinishReason | None = None
+        self.unevaluated: int | None = None
+        self._vocabulary = vocabulary
+        self._limits = limits
+        self._n_ctx = n_ctx
+        self._stop_tokens = frozenset(limits.stop_tokens)
+        self._sampler = Sampler(vocabulary, sampling, sibling, history, n_ctx)
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._is_within_character = False
+        self._held: deque[_Held] = deque()
+        self._ready: deque[Token] = deque()
+        self._n_chosen = 0
+
+    @property
+    def text(self) -> str:
+        """The text of the tokens that were handed out."""
+        return "".join(token.text for token in self.tokens)
+
+    def hand_out(self) -> Token | None:
+        """The next token whose text is certain, or None when one has to be chosen first."""
+        if not self._ready:
+            return None
+        token = self._ready.popleft()
+        self.tokens.append(token)
+        return token
+
+    def may_go_on(self, n_tokens: int) -> bool:
+        """Whether another token may follow ``n_tokens`` evaluated ones; if not, it ends here."""
+        if self._limits.max_tokens is not None and self._n_chosen >= self._limits.max_tokens:
+            self._finish("length")
+        elif n_tokens >= self._n_ctx:
+            self._finish("context_full")
+        return self.finish_reason is None
+
+    def choose(self, logits: Logits, position: int, decoder: Decoder) -> None:
+        """Choose one more token, and release those whose text is certain now."""
+        token = self._sampler.choose(logits, position, decoder)
+        if self._vocabulary.is_end(token) or token in self._stop_tokens:
+            return self._finish("stop")
+        logprob = self._sampler.log_probability(logits, token)
+        self._sampler.accept(token)
+        self._n_chosen += 1
+        self.unevaluated = token
+        text = self._text_of(token)
+        if not self._limits.stop_texts:  # nothing that it could be the beginning of
+            return self._ready.append(Token(token, text, logprob))
+        self._held.append(_Held(token, logprob, text))
+        return self._release()
+
+    def _text_of(self, token: int) -> str:
+        """What a token adds to the text: whole characters."""
+        if not self._is_within_character:
+            text = self._vocabulary.whole_piece(token)
+            if text is not None:
+                return text
+        text = self._decoder.decode(self._vocabulary.piece(token))
+        self._is_within_character = bool(self._decoder.getstate()[0])
+        return text
+
+    def end(self, reason: FinishReason) -> None:
+        """End here with what was handed out; the rest is dropped."""
+        if self.finish_reason is None:
+            self.finish_reason = reason
+        if self._held or self._ready:  # the token chosen last is among them
+            self.unevaluated = None
+        self._held.clear()
+        self._ready.clear()
+
+    def take_back(self) -> None:
+        """Forget the token that was chosen last: it could not be evaluated."""
+        self.unevaluated = None
+        for tokens in (self._held, self._ready, self.tokens):
+            if tokens:
+                tokens.pop()
+                break
+
+    def _release(self) -> None:
+        stops = self._limits.stop_texts
+        window = "".join([held.text for held in self._held])
+        found = [at for stop in stops if (at := window.find(stop)) >= 0]
+        if found:
+            self._release_stopped(min(found))
+            self.finish_reason = "stop"
+            return None
+        overlap = max(_overlap(window, stop) for stop in stops)
+        return self._release_until(len(window) - overlap)
+
+    def _release_until(self, n_characters: int) -> None:
+        """Hand out tokens up to a character that may begin a stop string."""
+        start = 0
+        while self._held:
+            held = self._held[0]
+            # A token without text has a part of the next character, which may be a stop string's.
+            if start == n_characters or start + len(held.text) > n_characters:
+                break
+            start += self._release_first(len(held.text))
+
+    def _release_stopped(self, n_characters: int) -> None:
+        """Hand out tokens up to a stop string; one across its beginning goes too."""
+        start = 0
+        while self._held and start < n_characters:
+            start += self._release_first(n_characters - start)
+        if self._held:  # the stop string alone: its last token need not be evaluated
+            self._held.clear()
+            self.unevaluated = None
+
+    def _release_first(self, n_characters: int) -> int:
+        held = self._held.popleft()
+        self._ready.append(Token(held.id, held.text[:n_characters], held.logprob))
+        return len(held.text)
+
+    def _finish(self, reason: FinishReason) -> None:
+        while self._held:
+            self._release_first(len(self._held[0].text))
+        self.finish_reason = reason
+
+
+def _overlap(text: str, stop: str) -> int:
+    """How many characters at the end of ``text`` may be the beginning of ``stop``."""
+    longest = min(len(stop) - 1, len(text))
+    return next((n for n in range(longest, 0, -1) if text.endswith(stop[:n])), 0)

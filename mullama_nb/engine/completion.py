@@ -1,0 +1,130 @@
+"""What comes of generating: tokens, and a text that knows how it came about; and its limits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from ..errors import ParameterError
+from .params import SamplingParams
+
+__all__ = ["Completion", "FinishReason", "Limits", "Token"]
+
+FinishReason: TypeAlias = Literal["stop", "length", "context_full", "stopped"]
+
+
+class Token(NamedTuple):
+    """One generated token.
+
+    Attributes
+    ----------
+    id : int
+    text : str
+        What it adds to the text that may be shown: nothing while a character is incomplete or a
+        stop string may be beginning.
+    logprob : float
+        Natural logarithm of the model's own probability, before any sampler.
+    """
+
+    id: int
+    text: str
+    logprob: float
+
+
+class Completion(str):
+    """Generated text, and how it came about.
+
+    Attributes
+    ----------
+    finish_reason : {"stop", "length", "context_full", "stopped"}
+        An end token or stop string; ``max_tokens``; no cell left; ``stop()`` was called.
+    tokens : tuple of Token
+        In the order of the text; all of them are in the context.
+    reused, evaluated : int
+        Tokens of the prompt that the context held already, and that had to be evaluated.
+    seconds : float
+        For the prompt and the generation.
+    sampling : SamplingParams
+        With the seed that was used.
+    """
+
+    finish_reason: FinishReason
+    tokens: tuple[Token, ...]
+    reused: int
+    evaluated: int
+    seconds: float
+    sampling: SamplingParams
+
+    def __new__(
+        cls,
+        text: str,
+        *,
+        finish_reason: FinishReason,
+        tokens: Sequence[Token],
+        reused: int,
+        evaluated: int,
+        seconds: float,
+        sampling: SamplingParams,
+    ) -> Completion:
+        """Attach what is known of a generation to its text."""
+        completion = super().__new__(cls, text)
+        completion.finish_reason = finish_reason
+        completion.tokens = tuple(tokens)
+        completion.reused = reused
+        completion.evaluated = evaluated
+        completion.seconds = seconds
+        completion.sampling = sampling
+        return completion
+
+    def __getnewargs_ex__(self) -> tuple[tuple[str], dict[str, object]]:
+        """Let it be copied and pickled, as the messages are that it is put into."""
+        return (str(self),), vars(self)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a generation ends.
+
+    Parameters
+    ----------
+    max_tokens : int, optional
+        None for no limit but the context's.
+    stop : str or sequence of str
+        Texts that end it and are not part of it.
+    stop_tokens : sequence of int
+        Tokens that end it, beside the model's own.
+    """
+
+    max_tokens: int | None = None
+    stop: str | Sequence[str] = ()
+    stop_tokens: Sequence[int] = ()
+    stop_texts: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        n = self.max_tokens
+        if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 0):
+            raise ParameterError(f"max_tokens={n!r} must be 0 or more, or None for no limit")
+        texts = (self.stop,) if isinstance(self.stop, str) else _listed(self.stop)
+        if texts is None or not all(isinstance(text, str) and text for text in texts):
+            raise ParameterError(
+                f"stop={self.stop!r} must be a text or several, none of them empty"
+            )
+        tokens = _listed(self.stop_tokens)
+        if tokens is None or not all(isinstance(token, int) for token in tokens):
+            raise ParameterError(f"stop_tokens={self.stop_tokens!r} must be a list of token ids")
+        object.__setattr__(self, "stop_tokens", tokens)
+        object.__setattr__(self, "stop_texts", texts)
+
+    def changed(self) -> dict[str, Any]:
+        """What limits there are, as JSON can hold them."""
+        limits = {
+            "max_tokens": self.max_tokens,
+            "stop": list(self.stop_texts),
+            "stop_tokens": list(self.stop_tokens),
+        }
+        return {name: value for name, value in limits.items() if value not in (None, [])}
+
+
+def _listed(values: Iterable[object]) -> tuple[object, ...] | None:
+    return tuple(values) if isinstance(values, Iterable) else None

@@ -1,0 +1,45 @@
+"""What may come next, and how likely it is by the model's own reckoning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .decoder import Logits
+from .model import Model
+from .sampler import log_probabilities
+
+__all__ = ["TokenProbability", "likeliest"]
+
+
+@dataclass(frozen=True)
+class TokenProbability:
+    """What could come next.
+
+    Attributes
+    ----------
+    id : int
+    text : str
+        Control tokens are spelt out.
+    probability : float
+        The model's own, before any sampler.
+    """
+
+    id: int
+    text: str
+    probability: float
+
+
+def likeliest(logits: Logits, k: int, model: Model) -> list[TokenProbability]:
+    """The ``k`` likeliest tokens, likeliest first."""
+    logs = log_probabilities(logits)
+    best = np.argsort(-logs, kind="stable")[:k]
+    return [
+        TokenProbability(
+            int(token),
+            model.detokenize([int(token)], special=True),
+            float(np.exp(logs[token])),
+        )
+        for token in best
+    ]
