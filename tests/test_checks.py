@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import mullama_nb
 from mullama_nb.checks import (
     check_bool,
     check_integer,
@@ -100,3 +103,21 @@ def test_close_names_come_the_closest_first() -> None:
     assert close_names("topk", {"top_p": 1, "top_k": 2}, 1) == ["top_k"]
     assert did_you_mean("topk", ["top_p", "top_k"]) == "did you mean 'top_k'?"
     assert did_you_mean("zebra", ["top_p", "top_k"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("what", "place"),
+    [
+        (r"difflib\.get_close_matches", "checks.py"),
+        (r"<t(able|r|d|h)\b", "tables.py"),
+        (r"bool\) or not isinstance|not isinstance\(\w+, bool\)", "checks.py"),
+    ],
+)
+def test_nothing_is_checked_or_drawn_by_hand(what: str, place: str) -> None:
+    package = Path(mullama_nb.__file__).parent
+    found = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if re.search(what, path.read_text(encoding="utf-8"))
+    }
+    assert found == {place}

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import DecodeError, ParameterError
+from ..checks import check_bool, check_integer
+from ..errors import DecodeError
 from ..state.layout import ByteArray, SequenceState, join
 from ..state.segment import Segment
 from .answer import Answer
@@ -80,11 +81,8 @@ class BranchRequest:
 
     def __post_init__(self) -> None:
         for name, low in (("n", 1), ("first_sibling", 0)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < low:
-                raise ParameterError(f"{name}={value!r} must be {low} or more")
-        if not isinstance(self.exact, bool):
-            raise ParameterError(f"exact={self.exact!r} must be a bool")
+            check_integer(name, getattr(self, name), low)
+        check_bool("exact", self.exact)
         object.__setattr__(self, "sampling", seeded(self.sampling))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+from ..checks import is_integer
 from ..errors import ParameterError
 from .params import SamplingParams
 
@@ -103,7 +104,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         n = self.max_tokens
-        if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 0):
+        if n is not None and not (is_integer(n) and n >= 0):
             raise ParameterError(f"max_tokens={n!r} must be 0 or more, or None for no limit")
         texts = (self.stop,) if isinstance(self.stop, str) else _listed(self.stop)
         if texts is None or not all(isinstance(text, str) and text for text in texts):
@@ -111,7 +112,7 @@ class Limits:
                 f"stop={self.stop!r} must be a text or several, none of them empty"
             )
         tokens = _listed(self.stop_tokens)
-        if tokens is None or not all(isinstance(token, int) for token in tokens):
+        if tokens is None or not all(map(is_integer, tokens)):
             raise ParameterError(f"stop_tokens={self.stop_tokens!r} must be a list of token ids")
         object.__setattr__(self, "stop_tokens", tokens)
         object.__setattr__(self, "stop_texts", texts)

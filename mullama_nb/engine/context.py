@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..checks import check_integer
 from ..errors import ContextError, ParameterError
 from ..state.file import SessionFile
 from ..state.layout import Shape, Structure
@@ -148,7 +149,7 @@ class Context(Live):
         ParameterError
             When the context holds fewer tokens.
         """
-        _check_integer("n_tokens", n_tokens)
+        check_integer("n_tokens", n_tokens)
         logits, exact = self._scheduler.call(
             lambda path: (path.logits_at(n_tokens), path.looks_back_exactly(n_tokens))
         )
@@ -165,8 +166,7 @@ class Context(Live):
         at : int, optional
             After so many tokens, as :meth:`logits_at`; None after all.
         """
-        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-            raise ParameterError(f"k={k!r} must be 1 or more")
+        check_integer("k", k, 1)
         return likeliest(self.logits if at is None else self.logits_at(at), k, self.model)
 
     def kv_bytes(self) -> int:
@@ -489,7 +489,7 @@ class Context(Live):
         ParameterError
             When the context holds fewer tokens.
         """
-        _check_integer("n_tokens", n_tokens)
+        check_integer("n_tokens", n_tokens)
         with self._scheduler.moving() as path:
             keep = n_tokens + path.n_tokens if n_tokens < 0 else n_tokens
             inexact = keep > 0 and not path.repeats(keep)
@@ -756,8 +756,3 @@ class Context(Live):
             f"Context({self.model.name!r}, {self._scheduler.n_tokens:,} of {self.n_ctx:,} "
             f"tokens, {types} KV cache)"
         )
-
-
-def _check_integer(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ParameterError(f"{name}={value!r} must be an integer")

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..errors import ParameterError
+from ..checks import check_integer
 from .chat_template import Message
 from .completion import Limits
 from .params import SamplingParams
@@ -37,6 +37,5 @@ class Request:
     progress: Progress | None
 
     def __post_init__(self) -> None:
-        if isinstance(self.sibling, bool) or not isinstance(self.sibling, int) or self.sibling < 0:
-            raise ParameterError(f"sibling={self.sibling!r} must be 0 or more")
+        check_integer("sibling", self.sibling, 0)
         object.__setattr__(self, "sampling", seeded(self.sampling))

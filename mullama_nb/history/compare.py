@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 
 from ..engine.sampler import log_probabilities
+from ..tables import WRAPPED, html_table
 from .graph import common_ancestor
 from .node import Node
 from .workspace import Workspace
@@ -58,16 +58,11 @@ class Difference:
     def _repr_html_(self) -> str:
         if self.is_same:
             return f"<p>The same {self.position} tokens.</p>"
-        cells = "".join(
-            '<td style="text-align:left;vertical-align:top;white-space:pre-wrap">'
-            f"{html.escape(text)}</td>"
-            for text in (self.a_text, self.b_text)
-        )
-        heads = "".join(
-            f"<th>{name}{'' if p is None else f' ({p:.1%})'}</th>"
+        heads = [
+            name if p is None else f"{name} ({p:.1%})"
             for name, p in (("a", self.a_probability), ("b", self.b_probability))
-        )
-        return f"<table><tr>{heads}</tr><tr>{cells}</tr></table>"
+        ]
+        return html_table([(self.a_text, self.b_text)], heads, styles=(WRAPPED, WRAPPED))
 
 
 def compare(workspace: Workspace[N], a: N, b: N) -> Difference:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
+from ..checks import check_integer, is_integer
 from ..errors import ParameterError
 from .node import Node
 from .workspace import Workspace
@@ -35,9 +36,7 @@ def fork(
 def fork_at(workspace: Workspace[N], position: int) -> N:
     """Stand behind the first tokens of the present path."""
     with workspace.changing() as head:
-        is_number = isinstance(position, int) and not isinstance(position, bool)
-        if not is_number or not 0 <= position <= head.stop:
-            raise ParameterError(f"position={position!r} must be 0 to {head.stop}")
+        check_integer("position", position, 0, head.stop)
         point = workspace.cut_at(head, position)
         workspace.checkout(point)
         return point
@@ -48,7 +47,7 @@ def _position(node: Node, token: int | None) -> int:
     n = len(node.tokens)
     if token is None:
         return node.stop
-    if isinstance(token, bool) or not isinstance(token, int) or not -n <= token <= n:
+    if not is_integer(token) or not -n <= token <= n:
         raise ParameterError(f"token={token!r} is not in the checkpoint, which has {n} tokens")
     return node.start + (token + n if token < 0 else token)
 
@@ -60,8 +59,8 @@ def _chosen_tokens(workspace: Workspace[N], choose: str | int | None) -> list[in
     if isinstance(choose, str):
         tokens = model.tokenize(choose)
     else:
-        is_token = isinstance(choose, int) and not isinstance(choose, bool)
-        tokens = [choose] if is_token and 0 <= choose < model.n_vocab else []
+        is_token = is_integer(choose) and 0 <= choose < model.n_vocab
+        tokens = [choose] if is_token else []
     if not tokens:
         raise ParameterError(
             f"choose={choose!r} is no token; give a text, or an id below {model.n_vocab}"

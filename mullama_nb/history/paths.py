@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, TypeVar
 
-from ..errors import ParameterError
+from ..checks import check_integer
 
 __all__ = ["Redo", "Totals", "check_steps"]
 
@@ -21,8 +21,7 @@ def check_steps(n: int) -> None:
     ParameterError
         When it is none.
     """
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise ParameterError(f"n={n!r} must be 1 or more")
+    check_integer("n", n, 1)
 
 
 class Redo(Generic[T]):

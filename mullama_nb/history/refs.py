@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from typing import TypeVar
 
+from ..checks import close_names
 from ..errors import ParameterError, RefError
 from .graph import Graph
 from .node import Node
@@ -64,7 +64,7 @@ def _named(graph: Graph[N], name: str) -> N:
     if found:
         raise RefError(f"{name!r} is ambiguous: it begins {_list([c.short_id for c in found])}")
     names = [*graph.tags, *(checkpoint.short_id for checkpoint in graph)]
-    close = difflib.get_close_matches(name, names, n=3) or [*graph.tags, "HEAD", "ROOT"]
+    close = close_names(name, names) or [*graph.tags, "HEAD", "ROOT"]
     raise RefError(f"no checkpoint is called {name!r}; there is {_list(close)}")
 
 

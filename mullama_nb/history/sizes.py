@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass
 from typing import Any
 
+from ..tables import LEFT, RIGHT, html_table
 from .graph import Graph
 from .node import Node
 
@@ -34,17 +34,14 @@ class KVBytes:
     snapshots: int
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f'<tr><th style="text-align:left">{name}</th>'
-            f'<td style="text-align:right">{value:,} bytes</td></tr>'
-            for name, value in (
-                ("on one branch", self.own),
-                ("shared by branches", self.shared),
-                ("total", self.total),
-                ("as full snapshots", self.snapshots),
-            )
-        )
-        return f"<table>{rows}</table>"
+        counts = {
+            "on one branch": self.own,
+            "shared by branches": self.shared,
+            "total": self.total,
+            "as full snapshots": self.snapshots,
+        }
+        rows = [(name, f"{n:,} bytes") for name, n in counts.items()]
+        return html_table(rows, styles=(LEFT, RIGHT), named_rows=True)
 
 
 def count_bytes(graph: Graph[Any], *, keeps_snapshots: bool) -> KVBytes:
@@ -101,12 +98,8 @@ class MemoryReport:
         )
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><td>{html.escape(checkpoint.short_id)}</td><td>{place}</td>"
-            f'<td style="text-align:right">{n:,} bytes</td></tr>'
-            for checkpoint, place, n in self.places
-        )
-        return f"<table>{rows}</table>"
+        rows = [(c.short_id, place, f"{n:,} bytes") for c, place, n in self.places]
+        return html_table(rows, styles=("", "", RIGHT))
 
 
 def report_memory(graph: Graph[Any], max_bytes: int) -> MemoryReport:

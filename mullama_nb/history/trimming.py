@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..checks import is_integer
 from ..errors import HistoryError, ParameterError
 from .conversation import Conversation
 from .forking import fork_at
@@ -27,7 +28,7 @@ def trim(workspace: Workspace[Checkpoint], conversation: Conversation, keep: int
     context, graph, head = workspace.context, workspace.graph, workspace.head
     n_before, messages = context.token_count(), conversation.messages_at(head)
     begins = [i for i, m in enumerate(messages) if m["role"] not in ("system", "assistant")]
-    if keep is not None and (isinstance(keep, bool) or not 0 < keep <= len(begins)):
+    if keep is not None and not (is_integer(keep) and 0 < keep <= len(begins)):
         raise ParameterError(f"keep={keep!r} must be 1 to {len(begins)}, the questions")
     if not begins:
         return 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, overload
 
 from ..engine.live import Live
 from ..errors import HistoryError
+from ..tables import WRAPPED, html_table
 from .message import message_parts, message_text
 from .tree import Checkpoint
 
@@ -154,12 +155,8 @@ class Answers(Sequence[Turn]):
         return f"Answers({', '.join(f'{_count(turn)} {turn.finish_reason}' for turn in self)})"
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><td>{i}</td><td style='text-align:left;white-space:pre-wrap'>"
-            f"{html.escape(turn.text)}</td></tr>"
-            for i, turn in enumerate(self._turns)
-        )
-        return f"<table>{rows}</table>"
+        rows = [(str(i), turn.text) for i, turn in enumerate(self._turns)]
+        return html_table(rows, styles=("", WRAPPED))
 
 
 def _count(turn: Turn) -> str:

@@ -140,7 +140,7 @@ def test_branches_say_how_many_shared_a_batch(tiny: ModelMaker) -> None:
     assert {branch.n_parallel for branch in context.explore(5, 4)} == {3}
     assert {branch.n_parallel for branch in context.explore(2, 4)} == {2}
     assert {branch.n_parallel for branch in context.explore(5, 4, exact=True)} == {1}
-    with pytest.raises(ParameterError, match="exact='yes' must be a bool"):
+    with pytest.raises(ParameterError, match="exact must be a bool, not 'yes'"):
         context.explore(2, 4, exact="yes")  # type: ignore[arg-type]
 
 

@@ -126,7 +126,7 @@ def test_top_tokens(tiny: ModelMaker) -> None:
     assert sum(t.probability for t in context.top_tokens(512)) == pytest.approx(1, abs=1e-4)
     assert len(context.top_tokens(10_000)) == 512
     for k in (0, -1, 1.5, True, "3"):
-        with pytest.raises(ParameterError, match=r"k=.* must be 1 or more"):
+        with pytest.raises(ParameterError, match=r"k=.* must be 1 or more|k must be an integer"):
             context.top_tokens(k)  # type: ignore[arg-type]
 
 
@@ -148,7 +148,7 @@ def test_rewinding_is_like_slicing(tiny: ModelMaker) -> None:
         with pytest.raises(ParameterError, match=r"cannot rewind to .* the context holds 37"):
             context.rewind(n_tokens)
     for wrong in (1.5, "1", None, True):
-        with pytest.raises(ParameterError, match=r"n_tokens=.* must be an integer"):
+        with pytest.raises(ParameterError, match=r"n_tokens must be an integer, not"):
             context.rewind(wrong)  # type: ignore[arg-type]
     assert context.rewind(37) == 0
     context.rewind(0)
