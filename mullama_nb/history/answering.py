@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 from ..checks import check_names
 from ..engine.branches import Branch, BranchRequest
 from ..engine.completion import Completion, Limits, Token
+from ..engine.lock import CancelToken
 from ..engine.model import Model
 from ..engine.params import SamplingParams
 from ..engine.request import Request
 from ..engine.sampler import Sampler
 from ..errors import HistoryError
 from .events import TokenAdded
-from .lock import Operation
 from .message import text_of_bytes
 from .notes import answer_notes, check_notes
 from .options import LIMIT_OPTIONS, SAMPLING_OPTIONS, pick
@@ -46,7 +46,7 @@ class Answer(NamedTuple):
     seconds: float
 
 
-class Answering(Operation):
+class Answering:
     """How one answer is to be given; checked when it is made, before anything is evaluated.
 
     Parameters
@@ -65,7 +65,6 @@ class Answering(Operation):
         options: Mapping[str, Any],
     ) -> None:
         context = workspace.context
-        super().__init__(context)
         check_names("an answer", options, _OPTIONS)
         self.echo: bool | None = options.get("echo")
         self.on_token: Callable[[Token], object] | None = options.get("on_token")
@@ -82,10 +81,10 @@ class Answering(Operation):
         workspace, stream, before = self._workspace, self._stream, point.metadata
         # A continued answer goes on with its own draws, if it is the first to do so.
         sibling = workspace.graph.next_ordinal(point) + before.is_answer * before.sibling
-        with workspace.operation(self):
+        with workspace.operation() as cancel:
             failed = True
             try:
-                self._generate(sibling)
+                self._generate(sibling, cancel)
                 failed = False
             finally:
                 stream.close()
@@ -93,14 +92,14 @@ class Answering(Operation):
                     self._commit(stream.completion, sibling, point)
         return Answer(workspace.head, stream.completion.seconds)
 
-    def _generate(self, sibling: int) -> None:
+    def _generate(self, sibling: int, cancel: CancelToken) -> None:
         workspace = self._workspace
         show = _in_notebook() if self.echo is None else self.echo
         shown = False
         try:
-            if not self.is_stopped:
+            if not cancel.is_cancelled:
                 self._stream.start(sibling)
-            while not self.is_stopped and (token := next(self._stream, None)) is not None:
+            while not cancel.is_cancelled and (token := next(self._stream, None)) is not None:
                 workspace.notify(TokenAdded(token.id, token.text, token.logprob))
                 if self.on_token is None and not show:
                     continue
@@ -168,9 +167,9 @@ class Exploring:
         """Generate behind the head, which stays; each answer is a checkpoint beside the others."""
         workspace, run = self._workspace, self._run
         first = workspace.graph.next_ordinal(workspace.head)
-        with workspace.operation() as operation:
+        with workspace.operation() as cancel:
             try:
-                if not operation.is_stopped:
+                if not cancel.is_cancelled:
                     run.run(first)
             finally:
                 answers = [self._commit(branch) for branch in run.branches]

@@ -7,105 +7,60 @@ completes with what there is, and only then the interrupt is raised.
 
 from __future__ import annotations
 
-import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 
 from ..engine.context import Context
-from ..engine.lock import WAIT_SECONDS, interrupts_held
+from ..engine.lock import CancelToken, FairLock, interrupts_held
 from ..errors import HistoryError
 
-__all__ = ["Call", "Operation", "TreeLock"]
-
-
-class Operation:
-    """One operation, from its call to its end; it can be stopped at any time in between.
-
-    Parameters
-    ----------
-    context : Context
-
-    Attributes
-    ----------
-    is_stopped : bool
-    is_running : bool
-    """
-
-    def __init__(self, context: Context) -> None:
-        self._context = context
-        self.is_stopped = False
-        self.is_running = False
-
-    def stop(self) -> None:
-        """Have it end soon with what it has; takes no lock, so a signal handler may call it."""
-        self.is_stopped = True
-        if self.is_running:
-            self._context.stop()
-
-
-class _Hold:
-    """One time that a thread holds the lock, from the first operation to the last."""
-
-    is_stopped = False
-
-
-class Call:
-    """All that one thread does for a caller elsewhere, who may stop it.
-
-    Stopping it leaves others alone: those that it waits for, and those that wait for it.
-    """
-
-    def __init__(self, lock: TreeLock) -> None:
-        self.is_stopped = False
-        self.hold: _Hold | None = None
-        self._lock = lock
-
-    def stop(self) -> None:
-        """Have it end soon, whether it has the lock, waits for it or has not begun."""
-        self.is_stopped = True
-        running = self._lock.running
-        if self.hold is not None:
-            self.hold.is_stopped = True
-            if running is not None and self._lock.is_held_by(self.hold):
-                running.stop()
+__all__ = ["TreeLock"]
 
 
 class TreeLock:
     """A lock for operations, handed to whoever waited; re-entrant, and closed to callbacks.
 
+    What was asked to stop hears of it from the outside in: a call that one thread does for a caller
+    elsewhere, the time that it holds the lock, the operation that runs, the context.
+
     Parameters
     ----------
     context : Context
         What operations evaluate on.
-
-    Attributes
-    ----------
-    running : Operation or None
-        The operation that holds the lock.
     """
 
     def __init__(self, context: Context) -> None:
-        self.running: Operation | None = None
         self._context = context
-        self._turnstile = threading.Lock()
-        self._lock = threading.Lock()
-        self._owner: int | None = None
-        self._hold: _Hold | None = None
-        self._depth = 0
+        self._lock = FairLock()
+        self._hold: CancelToken | None = None  # from the first operation of a thread to its last
+        self._running: CancelToken | None = None  # the operation
         self._in_callback = False
-        self._calls: dict[int, Call] = {}  # by the threads that do them
+        self._calls: dict[int, CancelToken] = {}  # by the threads that do them
 
     @property
     def is_mine(self) -> bool:
         """Whether the calling thread holds the lock."""
-        return self._owner == threading.get_ident()
+        return self._lock.is_mine()
 
     @property
     def is_on_main_thread(self) -> bool:
         """Whether the main thread holds the lock, which runs a notebook's cells."""
-        return self._owner == threading.main_thread().ident
+        return self._lock.owner == threading.main_thread().ident
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the calling thread runs an operation."""
+        return self._running is not None and self.is_mine
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether what holds the lock was asked to end."""
+        return any(t is not None and t.is_cancelled for t in (self._hold, self._running))
+
+    def is_wanted(self) -> bool:
+        """Whether a thread waits for the lock."""
+        return self._lock.is_wanted()
 
     def check_callback(self) -> None:
         """Refuse what a callback must not do: it would wait for the operation that calls it.
@@ -115,38 +70,29 @@ class TreeLock:
         HistoryError
             When a callback of a running operation calls this.
         """
-        if self._context.in_callback() or (self._in_callback and self.is_mine):
+        if self._context.in_callback() or self._is_my_callback():
             raise HistoryError(
                 "a callback of a running generation cannot move or change the tree, which waits "
                 "for that generation; do it after the call has returned"
             )
 
-    @property
-    def is_stopped(self) -> bool:
-        """Whether whoever holds the lock was asked to end."""
-        hold, running = self._hold, self.running
-        return (hold is not None and hold.is_stopped) or (
-            running is not None and running.is_stopped
-        )
+    def _is_my_callback(self) -> bool:
+        return self._in_callback and self.is_mine
 
     def stop(self) -> None:
-        """Have whoever holds the lock end soon: what runs, and what it would begin after that."""
-        hold = self._hold
-        if hold is not None:
-            hold.is_stopped = True
-        running = self.running
-        if running is not None:
-            running.stop()
-
-    def is_held_by(self, hold: object) -> bool:
-        """Whether the lock is still held since then."""
-        return self._hold is hold
+        """Have what holds the lock end soon: what runs, and what it would begin after that."""
+        for token in (self._hold, self._running):
+            if token is not None:
+                token.cancel()
 
     @contextmanager
-    def call(self, call: Call) -> Iterator[None]:
-        """Do what is within for a call: once that is stopped, it waits for nothing."""
+    def call(self, token: CancelToken) -> Iterator[None]:
+        """Do what is within for a caller elsewhere: once its token is cancelled, it ends soon.
+
+        That leaves others alone: those that it waits for, and those that wait for it.
+        """
         me = threading.get_ident()
-        self._calls[me] = call
+        self._calls[me] = token
         try:
             yield
         finally:
@@ -155,31 +101,32 @@ class TreeLock:
     # -- hold --------------------------------------------------------------------------------
 
     @contextmanager
-    def operation(self, operation: Operation | None = None) -> Iterator[Operation]:
+    def operation(self) -> Iterator[CancelToken]:
         """Hold the lock; an interrupt stops the operation and is raised when the block is left.
 
-        Within another operation of the same thread this is a part of that one.
+        Within another operation of the same thread this is a part of that one. Yields what stops
+        it.
         """
         self.check_callback()
-        if self.running is not None and self.is_mine:
-            yield self.running
+        if self._running is not None and self.is_mine:
+            yield self._running
             return
-        operation = Operation(self._context) if operation is None else operation
-        with self._interrupts_stop(operation) as pending:
-            self._enter(pending)
-            self.running, operation.is_running = operation, True
-            operation.is_stopped |= self.is_stopped
+        token = CancelToken()
+        with interrupts_held(token.cancel, self._is_my_callback) as pending:
+            hold = self._enter(pending)
+            self._running = token
             try:
-                yield operation
+                with hold.listened(token.cancel), token.listened(self._context.stop):
+                    yield token
             finally:
-                self.running, operation.is_running = None, False
+                self._running = None
                 self._leave()
 
     @contextmanager
     def turn(self) -> Iterator[None]:
         """Hold the lock for several operations; an interrupt between them is raised at once."""
         self.check_callback()
-        if self.running is not None and self.is_mine:
+        if self._running is not None and self.is_mine:
             yield
             return
         entered = False
@@ -190,21 +137,18 @@ class TreeLock:
             yield
         finally:
             if entered:
-                self._leave()
+                with interrupts_held():
+                    self._leave()
 
     @contextmanager
     def free(self) -> Iterator[bool]:
         """Hold the lock if no other thread does; yields whether that is so."""
-        with interrupts_held():
-            entered = self.is_mine or self._lock.acquire(blocking=False)
-            if entered:
-                self._owner = threading.get_ident()
-                self._depth += 1
+        with self._lock.tried() as entered:
             try:
                 yield entered
             finally:
                 if entered:
-                    self._leave()
+                    self._end_hold()
 
     @contextmanager
     def callback(self) -> Iterator[None]:
@@ -215,62 +159,34 @@ class TreeLock:
         finally:
             self._in_callback = False
 
-    def _enter(self, pending: list[int]) -> None:
-        if not self.is_mine:
-            call = self._calls.get(threading.get_ident())
-            for lock in (self._turnstile, self._lock):
-                while not lock.acquire(timeout=WAIT_SECONDS):
-                    if pending or (call is not None and call.is_stopped):
-                        if lock is self._lock:
-                            self._turnstile.release()
-                        raise KeyboardInterrupt if pending else _stopped()
-            self._turnstile.release()
-            hold = _Hold()
+    def _enter(self, pending: list[int]) -> CancelToken:
+        call = self._calls.get(threading.get_ident())
+
+        def reason_to_give_up() -> BaseException | None:
+            if pending:
+                return KeyboardInterrupt()
+            return _stopped() if call is not None and call.is_cancelled else None
+
+        self._lock.acquire(reason_to_give_up)
+        if self._hold is None:
+            hold = self._hold = CancelToken()
             if call is not None:
-                call.hold = hold
-                if call.is_stopped:
-                    self._lock.release()
+                call.add_listener(hold.cancel)
+                if call.is_cancelled:
+                    self._leave()
                     raise _stopped()
-            self._owner, self._hold = threading.get_ident(), hold
-        self._depth += 1
+        return self._hold
 
     def _leave(self) -> None:
-        self._depth -= 1
-        if not self._depth:
-            self._owner = self._hold = None
-            self._lock.release()
+        self._end_hold()
+        self._lock.release()
 
-    @contextmanager
-    def _interrupts_stop(self, operation: Operation) -> Iterator[list[int]]:
-        """Have interrupts stop a operation, and raise them afterwards; yields those that came.
-
-        Only the main thread receives interrupts, so elsewhere this does nothing.
-        """
-        pending: list[int] = []
-        if threading.current_thread() is not threading.main_thread():
-            yield pending
-            return
-        before, last_frame = signal.getsignal(signal.SIGINT), None
-
-        def stop(number: int, frame: FrameType | None) -> None:
-            nonlocal last_frame
-            if self._in_callback and self.is_mine and callable(before):
-                before(number, frame)
-            elif before != signal.SIG_IGN:
-                last_frame = frame
-                pending.append(number)
-                operation.stop()
-
-        signal.signal(signal.SIGINT, stop)
-        try:
-            yield pending
-        finally:
-            signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
-            if pending:
-                if callable(before):
-                    before(signal.SIGINT, last_frame)
-                else:
-                    signal.raise_signal(signal.SIGINT)
+    def _end_hold(self) -> None:
+        if self._lock.depth == 1 and self._hold is not None:
+            call = self._calls.get(threading.get_ident())
+            if call is not None:
+                call.remove_listener(self._hold.cancel)
+            self._hold = None
 
 
 def _stopped() -> HistoryError:

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 from ..engine.awaiting import in_thread
 from ..engine.completion import Token
-from .lock import Call, TreeLock
+from ..engine.lock import CancelToken
+from .lock import TreeLock
 
 __all__ = ["await_job", "stream_tokens"]
 
@@ -18,13 +19,13 @@ T = TypeVar("T")
 
 async def await_job(lock: TreeLock, job: Callable[[], T]) -> T:
     """Run a job that takes a tree's lock; cancelling it stops that job and no other."""
-    call = Call(lock)
+    token = CancelToken()
 
     def work() -> T:
-        with lock.call(call):
+        with lock.call(token):
             return job()
 
-    return await in_thread(work, call.stop)
+    return await in_thread(work, token.cancel)
 
 
 async def stream_tokens(

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from ..engine.context import Context
+from ..engine.lock import CancelToken
 from ..engine.path import Progress
 from ..engine.warn import warn
 from ..errors import HistoryError, InexactWarning, ParameterError
@@ -20,7 +21,7 @@ from ..state.segment import Segment
 from .events import Committed, Event, Moved, Observers, Pruned, Spilled, Split, Tagged
 from .graph import Graph, common_ancestor
 from .kv_rows import KVRows
-from .lock import Operation, TreeLock
+from .lock import TreeLock
 from .node import Node
 from .notes import check_notes
 from .paths import Redo
@@ -137,12 +138,12 @@ class Workspace(Generic[N]):
                     self.after_turn()
 
     @contextmanager
-    def operation(self, operation: Operation | None = None) -> Iterator[Operation]:
+    def operation(self) -> Iterator[CancelToken]:
         """Hold the lock for what is one operation: interrupts are raised when it has ended."""
-        with self.lock.operation(operation) as running:
+        with self.lock.operation() as cancel:
             self._follow_context()
-            yield running
-        if self.rows.warnings and not running.is_running:
+            yield cancel
+        if self.rows.warnings and not self.lock.is_running:
             warnings, self.rows.warnings = self.rows.warnings, []
             warn(
                 f"{'; '.join(warnings)}. What follows may differ in its last bits from what was "

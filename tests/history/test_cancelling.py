@@ -132,7 +132,7 @@ def test_while_it_waits_for_its_turn(make: Callable[[], Chat], form: Form) -> No
 
     async def work() -> None:
         task = asyncio.ensure_future(form(chat, "Second", None))
-        await until(chat.tree._workspace.lock._turnstile.locked)
+        await until(chat.tree._workspace.lock.is_wanted)
         await cancelled(task)
         assert other.is_alive()
         assert not chat.tree._workspace.lock.is_stopped, "another's answer was stopped"
@@ -217,11 +217,7 @@ def test_a_stream_between_tokens(make: Callable[[], Chat], n: int) -> None:
         task = asyncio.ensure_future(consume())
         await until(lambda: len(handed_out) == n)
         await cancelled(task)
-        await until(
-            lambda: (
-                not chat.tree._workspace.lock.is_mine and chat.tree._workspace.lock._owner is None
-            )
-        )
+        await until(lambda: chat.tree._workspace.lock._lock.owner is None)
 
     run(work())
     said = chat.turns[-1].tokens
