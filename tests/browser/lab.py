@@ -39,15 +39,18 @@ __all__ = [
 ROOT = Path(__file__).parents[2]
 IPYKERNEL_7_3 = ROOT / ".venv" / "ipykernel-7.3"
 
+PATIENCE = 180
+"""Seconds to wait for what a page or a kernel should come to; a busy machine takes long."""
+
 _SETTINGS = {
     "@jupyterlab/apputils-extension:notification": {
         "checkForUpdates": False,
         "fetchNews": "false",
         "doNotDisturbMode": True,
     },
+    # What a kernel completes is dropped after a second: a busy one needs longer.
+    "@jupyterlab/completer-extension:manager": {"providerTimeout": 1000 * PATIENCE},
 }
-PATIENCE = 180
-"""Seconds to wait for what a page or a kernel should come to; a busy machine takes long."""
 
 _SECONDS_OF_SILENCE = 15
 _CHROMIUM_OPTIONS = (
