@@ -1,11 +1,15 @@
-"""The KV rows of a tree's checkpoints: kept in a store, put back into the context."""
+"""The KV rows of a tree's checkpoints: kept in a store, put back into the context.
+
+Every checkpoint holds the rows of its own tokens alone. Moving drops rows back to the common
+ancestor and puts the target's behind them, so that what was there is there again, to the bit.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import weakref
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from ..engine.context import Context
 from ..engine.path import Progress
@@ -15,9 +19,17 @@ from ..state.store import SegmentStore
 from .lock import TreeLock
 from .node import Node
 
-__all__ = ["KVRows"]
+__all__ = ["KVRows", "LentRows"]
 
 N = TypeVar("N", bound=Node)
+
+
+class LentRows(NamedTuple):
+    """Rows that lie in a store; ``read`` gives those of an address, which is None for none."""
+
+    address: str | None
+    n_bytes: int
+    read: Callable[[str], Segment]
 
 
 class KVRows:
@@ -96,13 +108,11 @@ class KVRows:
         """The rows of an address; None when they are lost."""
         return self._store.get(address)
 
-    def place_of(self, address: str) -> str:
-        """Where the rows of an address are."""
-        return self._store.place(address)
-
-    def lend(self, address: str, n_bytes: int, read: Callable[[str], Segment]) -> None:
-        """Refer to rows that lie elsewhere; see ``SegmentStore.lend``."""
-        self._store.lend(address, n_bytes, read)
+    def lend(self, checkpoint: Node, rows: LentRows) -> None:
+        """Have a checkpoint's rows read elsewhere when they are needed."""
+        self.assign(checkpoint, rows.address)
+        if rows.address is not None:
+            self._store.lend(rows.address, rows.n_bytes, rows.read)
 
     def assign(self, checkpoint: Node, address: str | None) -> None:
         """Say whose rows those of an address are, besides others' with equal ones."""

@@ -12,10 +12,11 @@ from ..sessions.states import check_rows
 from ..sessions.store import SessionStore
 from ..sessions.versions import Place
 from ..state.segment import Segment
+from .kv_rows import LentRows
 from .node import Node
 from .saving import Image
 from .tree import Checkpoint
-from .workspace import LentRows, Workspace
+from .workspace import Workspace
 
 __all__ = ["merged", "reader"]
 

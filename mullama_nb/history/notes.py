@@ -180,7 +180,8 @@ class Notes(dict[str, Any]):
     @property
     def begins_turn(self) -> bool:
         """Whether a question begins here, or what else an answer may follow."""
-        return self.role not in (None, "system", "assistant") and not self.continues
+        role = self.get("role")  # undo asks this at each step: it takes half as long as attributes
+        return role not in (None, "system", "assistant") and not self.get("continues")
 
     def ends_message(self, following: Notes | None) -> bool:
         """Whether a message ends here.
@@ -190,12 +191,12 @@ class Notes(dict[str, Any]):
         following : Notes, optional
             Of the next checkpoint on the path.
         """
-        if not self.is_message or (following is not None and following.continues):
+        if "role" not in self or (following is not None and following.get("continues")):
             return False
         # Of a message that was cut only the beginning of an answer is one, unless what comes next
         # says by itself what was said before it.
         rewritten = following is not None and "history" in following
-        return not (self.cut and (not self.is_answer or rewritten))
+        return not (self.get("cut") and (not self.is_answer or rewritten))
 
     # -- what survives -----------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ from ..sessions.entries import Entry, SavedChat
 from ..sessions.records import Record
 from ..sessions.states import check_settings
 from ..sessions.store import SessionStore
+from .kv_rows import LentRows
 from .merging import reader
 from .message import messages_on
 from .node import ROOT_ID
@@ -36,7 +37,7 @@ from .persistence import Saves
 from .refs import check_tag
 from .saving import Image
 from .tree import Checkpoint
-from .workspace import LentRows, Workspace
+from .workspace import Workspace
 
 __all__ = ["open_chat", "open_or_create"]
 
@@ -267,7 +268,7 @@ def restore_tree(
         if entry.parent is not None:
             node.rows_exact = entry.exact
             address = None if store is None else entry.address
-            workspace.lend(node, LentRows(address, entry.n_bytes, read))
+            workspace.rows.lend(node, LentRows(address, entry.n_bytes, read))
     places = saved.places
     for name, number in places["tags"].items():
         try:

@@ -1,8 +1,4 @@
-"""The checkpoint tree: commit, checkout, undo, redo, fork, tag, prune, diff.
-
-Every checkpoint holds the rows of its own tokens alone. Moving drops rows back to the common
-ancestor and puts the target's behind them, so that whatever was, is again, to the bit.
-"""
+"""The checkpoint tree: commit, checkout, undo, redo, fork, tag, prune, diff."""
 
 from __future__ import annotations
 
@@ -95,8 +91,8 @@ class CheckpointTree(Live):
 
     Notes
     -----
-    Whoever works on the context directly is understood at the tree's next operation: appended
-    tokens are committed, a rewind moves the head, a loaded session is a new branch at the root.
+    The context may be used directly, which the tree takes in at its next operation: appended tokens
+    are committed, a rewind moves the head, a loaded session is a new branch at the root.
 
     One thread at a time changes the tree, and an operation is done as a whole or, should something
     fail, leaves the head where it was. A ``KeyboardInterrupt`` ends what is being evaluated and is

@@ -10,7 +10,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ..engine.context import Context
 from ..engine.lock import CancelToken
@@ -20,24 +20,16 @@ from ..errors import HistoryError, InexactWarning, ParameterError
 from ..state.segment import Segment
 from .events import Committed, Event, Moved, Observers, Pruned, Spilled, Split, Tagged
 from .graph import Graph, common_ancestor
-from .kv_rows import KVRows
+from .kv_rows import KVRows, LentRows
 from .lock import TreeLock
 from .node import Node
 from .notes import check_notes
 from .paths import Redo
 from .refs import resolve
 
-__all__ = ["LentRows", "Workspace"]
+__all__ = ["Workspace"]
 
 N = TypeVar("N", bound=Node)
-
-
-class LentRows(NamedTuple):
-    """Rows that lie in a store; ``read`` gives those of an address, which is None for none."""
-
-    address: str | None
-    n_bytes: int
-    read: Callable[[str], Segment]
 
 
 class Workspace(Generic[N]):
@@ -143,6 +135,17 @@ class Workspace(Generic[N]):
         with self.lock.operation() as cancel:
             self._follow_context()
             yield cancel
+        self._give_warnings()
+
+    @contextmanager
+    def changing(self) -> Iterator[N]:
+        """Hold the lock for one operation, whose first act commits what was appended directly."""
+        with self.lock.operation():  # as above, without a second context manager around it
+            self._follow_context()
+            yield self.commit_appended()
+        self._give_warnings()
+
+    def _give_warnings(self) -> None:
         if self.rows.warnings and not self.lock.is_running:
             warnings, self.rows.warnings = self.rows.warnings, []
             warn(
@@ -150,12 +153,6 @@ class Workspace(Generic[N]):
                 "there, and with them now and then in a token",
                 InexactWarning,
             )
-
-    @contextmanager
-    def changing(self) -> Iterator[N]:
-        """Hold the lock for one operation, whose first act commits what was appended directly."""
-        with self.operation():
-            yield self.commit_appended()
 
     @contextmanager
     def going_back_on_error(self, *, always: bool = False) -> Iterator[None]:
@@ -195,7 +192,10 @@ class Workspace(Generic[N]):
 
     def commit_appended(self) -> N:
         """Commit what somebody appended to the context directly; return the head."""
-        return self.commit({"source": "context"}) if self.uncommitted else self.graph.head
+        head = self.graph.head
+        if self.context.token_count() <= head.stop:
+            return head
+        return self.commit({"source": "context"})
 
     def commit(
         self,
@@ -260,15 +260,9 @@ class Workspace(Generic[N]):
     ) -> N:
         """Make a child of any node whose rows lie elsewhere; the head stays."""
         node = self.graph.add(parent, tokens, notes, logprobs)
-        self.lend(node, rows)
+        self.rows.lend(node, rows)
         self.notify(Committed(node.id, parent.id, False))
         return node
-
-    def lend(self, node: N, rows: LentRows) -> None:
-        """Have a node's rows read elsewhere when they are needed."""
-        self.rows.assign(node, rows.address)
-        if rows.address is not None:
-            self.rows.lend(rows.address, rows.n_bytes, rows.read)
 
     def evaluate(self, tokens: Sequence[int], progress: Progress | None = None) -> None:
         """Evaluate tokens behind the head within an operation; all of them or none.
