@@ -35,7 +35,7 @@ import { count } from "./format.js";
  */
 
 /** @param {Partial<State>} snapshot @returns {State} */
-function start({ messages = [], draft = "", progress = null }) {
+export function start({ messages = [], draft = "", progress = null }) {
   return { messages, draft, progress };
 }
 

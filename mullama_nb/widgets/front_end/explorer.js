@@ -38,7 +38,7 @@ import { send, stop } from "./kernel.js";
 const ENDS = { stop: "", length: "cut off", stopped: "stopped" };
 
 /** @param {Partial<State>} snapshot @returns {State} */
-function start({ texts = [], answers = [] }) {
+export function start({ texts = [], answers = [] }) {
   return { texts, answers };
 }
 
@@ -46,7 +46,7 @@ function start({ texts = [], answers = [] }) {
  * @param {State} state
  * @param {Change} change
  */
-function apply(state, change) {
+export function apply(state, change) {
   const next = change.begins ? start({}) : state;
   for (const [branch, at, html] of change.texts ?? []) {
     next.texts[branch] = (next.texts[branch] ?? "").slice(0, at) + html;

@@ -41,7 +41,7 @@ function readStep([role, label, tokens, bytes, before, isShared]) {
 }
 
 /** @param {Partial<Snapshot>} snapshot @returns {State} */
-function start(snapshot) {
+export function start(snapshot) {
   const { steps, ...sums } = { ...NOTHING, ...snapshot };
   return { ...sums, steps: steps.map(readStep), live: 0 };
 }
@@ -50,7 +50,7 @@ function start(snapshot) {
  * @param {State} state
  * @param {Change} change
  */
-function apply(state, change) {
+export function apply(state, change) {
   if (change.all) return start(change.all);
   return { ...state, live: state.live + (change.live ?? 0) };
 }
