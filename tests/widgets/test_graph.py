@@ -70,7 +70,7 @@ def change_tree(tree: CheckpointTree, step: str, which: int) -> None:
     elif step == "split" and len(chosen.tokens) > 1:
         tree.fork(chosen, token=1)
     elif step == "tag":
-        tree.tag(f"tag {len(tree.tags)}", chosen)
+        tree.tag(f"tag {which}", chosen, force=True)
 
 
 @settings(max_examples=60)
