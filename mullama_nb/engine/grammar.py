@@ -6,8 +6,10 @@ once: a line of text can keep it busy for ever. So the text is read here first.
 For each rule it is counted how many elements it is written out to, and how many ways lead into it:
 the alternatives of what may come first, multiplied where rules that may be left out nest. Those are
 the stacks that llama.cpp keeps, and what its search for left recursion visits. Where several of
-them lead to the same text, it follows all of them through every token, and their number is
-multiplied with each character.
+them lead to the same text, it follows all of them through every token, and their number may be
+multiplied with each character. So what is read again and again, and begins in more than a few ways
+with one character, is followed through all texts of some length: alternatives that begin alike and
+soon differ are what people write.
 """
 
 from __future__ import annotations
@@ -16,15 +18,20 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from ..errors import GrammarError, shown
+from .grammar_ways import Alternatives, Item, Ways
 
 __all__ = ["MOST_REPETITIONS", "MOST_WAYS", "check_grammar"]
 
 MOST_REPETITIONS = 2_000  # llama.cpp's MAX_REPETITION_THRESHOLD: it refuses or forgets what is more
 MOST_WAYS = 4_000  # llama.cpp compares each with each
 _MOST_WAYS_IN_ALL = 1_000_000
-_MOST_SAME_WAYS, _MOST_REPEATED_WAYS = 16, 3  # that lead to one text: once, and again and again
+_MOST_SAME_WAYS = 16  # that lead to one text
+_MOST_TIMES = 3  # that the ways to read a text may be multiplied with each character
+_TEXT = 12  # characters that are read to see that
+_MOST_STEPS = 2_000_000
 _MOST_ELEMENTS = 500_000
 _MOST_DEPTH = 256
 _MOST_RULES = 10_000  # each may refer to the next one
@@ -38,16 +45,6 @@ _TOKEN = re.compile(
 )
 _GROUP = "("  # begins the names of groups, and of no rule
 _TIMES = {"*": (0, None), "+": (1, None), "?": (0, 1)}
-
-
-@dataclass(frozen=True)
-class _Item:
-    """What may be repeated: a rule, or a text or a set; a group is a rule of its own."""
-
-    name: str = ""
-    text: str = ""
-    low: int = 1
-    high: int | None = 1
 
 
 @dataclass(frozen=True)
@@ -73,9 +70,6 @@ class _Count:
     first: Counter[str]
 
 
-_Alternatives = list[list[_Item]]
-
-
 def check_grammar(grammar: str) -> None:
     """Check what a grammar would grow to, before llama.cpp sees it.
 
@@ -88,6 +82,11 @@ def check_grammar(grammar: str) -> None:
     """
     if not isinstance(grammar, str) or not grammar.strip():
         raise GrammarError("the grammar is empty; give GBNF text with a rule named root")
+    _check_text(str(grammar))
+
+
+@lru_cache(maxsize=4)  # each answer to a question is given with parameters of its own
+def _check_text(grammar: str) -> None:
     if "\0" in grammar:
         raise GrammarError("the grammar holds a NUL character")
     _need("characters", len(grammar), _MOST_CHARACTERS)
@@ -124,9 +123,9 @@ def _tokens(grammar: str) -> Iterator[tuple[str, str]]:
             yield kind, match.group(kind)
 
 
-def _rules(grammar: str) -> dict[str, _Alternatives]:
-    rules: dict[str, _Alternatives] = {}
-    stack: list[_Alternatives] = []
+def _rules(grammar: str) -> dict[str, Alternatives]:
+    rules: dict[str, Alternatives] = {}
+    stack: list[Alternatives] = []
     for kind, text in _tokens(grammar):
         if kind == "define":
             stack = [[[]]]
@@ -147,19 +146,19 @@ def _rules(grammar: str) -> dict[str, _Alternatives]:
         elif kind == "close" and len(stack) > 1:
             name = f"{_GROUP}{len(rules)}"
             rules[name] = stack.pop()
-            stack[-1][-1].append(_Item(name=name))
+            stack[-1][-1].append(Item(name=name))
         elif kind == "times" and last:
             last[-1] = _repeated(last[-1], text)
         elif kind == "name":
-            last.append(_Item(name=text))
+            last.append(Item(name=text))
         elif kind == "literal":
-            last.append(_Item(text=f'"{text}'))
+            last.append(Item(text=f'"{text}'))
         elif kind in ("set", "any", "token"):
-            last.append(_Item(text=text))
+            last.append(Item(text=text))
     return rules
 
 
-def _repeated(item: _Item, times: str) -> _Item:
+def _repeated(item: Item, times: str) -> Item:
     if times in _TIMES:
         low, high = _TIMES[times]
     else:
@@ -177,10 +176,11 @@ def _repeated(item: _Item, times: str) -> _Item:
 # -- counting --------------------------------------------------------------------------------
 
 
-def _count(rules: dict[str, _Alternatives]) -> None:
+def _count(rules: dict[str, Alternatives]) -> None:
     """Count all rules, those first that others refer to, as long as all is within bounds."""
     counts: dict[str, _Count] = {}
     begun: set[str] = set()
+    again = {i for a in rules.values() for s in a for i in s if i.high is None or i.high > 1}
     elements = visits = 0
     for first in rules:
         stack = [first]
@@ -197,15 +197,44 @@ def _count(rules: dict[str, _Alternatives]) -> None:
                 _need("ways into its rules", visits, _MOST_WAYS_IN_ALL)
             else:
                 begun.add(name)
-                names = (item.name for sequence in rules[name] for item in sequence)
-                stack += [n for n in names if n in rules and n not in begun]
+                names = [i.name for s in rules[name] for i in s if i.name in rules]
+                again |= {Item(name=n) for n in names if n in begun and n not in counts}
+                stack += [n for n in names if n not in begun]
+    _check_texts(rules, counts, again)
+
+
+def _check_texts(
+    rules: dict[str, Alternatives], counts: dict[str, _Count], again: set[Item]
+) -> None:
+    """Check that no text can be read in ways whose number grows too much with each character.
+
+    Parameters
+    ----------
+    rules, counts
+    again : set of Item
+        What is read more than once.
+    """
+    ways, most = Ways(rules, _MOST_STEPS), _MOST_TIMES**_TEXT
+    at_once = {name: ways.most_at_once(counts[name].first) for name in rules}
+    if max(at_once.values(), default=0) <= _MOST_TIMES:
+        return
+    again |= {Item(name=name) for name, n in at_once.items() if n > _MOST_SAME_WAYS}
+    # Those first that begin in many ways: where that is too much to follow, it is too much.
+    for item in sorted(again, key=lambda item: -at_once.get(item.name, 0)):
+        found = ways.most(item, _TEXT, most)
+        if found is None and at_once.get(item.name, 0) <= _MOST_TIMES:
+            return
+        if found is None or found > most:
+            what = "a group" if item.name.startswith(_GROUP) else _spelled(item.name or item.text)
+            raise GrammarError(
+                f"the grammar has too many ways to read one text in {what}. Use fewer alternatives "
+                "that begin alike, or fewer parts that may be left out"
+            )
 
 
 def _check(name: str, count: _Count) -> None:
     where = "a group" if name.startswith(_GROUP) else f"the rule {shown(repr(name))}"
     _need(f"ways into {where}", count.ways, MOST_WAYS)
-    for text, n in count.first.most_common(1):
-        _need(f"ways to {_spelled(text)} at the beginning of {where}", n, _MOST_SAME_WAYS)
 
 
 def _spelled(text: str) -> str:
@@ -213,7 +242,7 @@ def _spelled(text: str) -> str:
     return shown(f'{text}"' if text.startswith('"') else text)
 
 
-def _of_alternatives(alternatives: _Alternatives, counts: dict[str, _Count]) -> _Count:
+def _of_alternatives(alternatives: Alternatives, counts: dict[str, _Count]) -> _Count:
     found = [_of_sequence(sequence, counts) for sequence in alternatives]
     first: Counter[str] = Counter()
     for count in found:
@@ -227,7 +256,7 @@ def _of_alternatives(alternatives: _Alternatives, counts: dict[str, _Count]) -> 
     )
 
 
-def _of_sequence(sequence: list[_Item], counts: dict[str, _Count]) -> _Count:
+def _of_sequence(sequence: list[Item], counts: dict[str, _Count]) -> _Count:
     elements = ways = visits = 0
     first: Counter[str] = Counter()
     may_be_empty = True
@@ -243,7 +272,7 @@ def _of_sequence(sequence: list[_Item], counts: dict[str, _Count]) -> _Count:
     return _Count(elements, ways, max(visits, ways), may_be_empty, first)
 
 
-def _of_item(item: _Item, counts: dict[str, _Count]) -> _Count:
+def _of_item(item: Item, counts: dict[str, _Count]) -> _Count:
     first = Counter({item.text: 1}) if item.text else Counter[str]()
     one = _Count(max(1, len(item.text) - 1), 1, 1, may_be_empty=False, first=first)
     if item.name in counts:  # else it is not there, or refers to this one
@@ -253,9 +282,6 @@ def _of_item(item: _Item, counts: dict[str, _Count]) -> _Count:
     n = max(item.low, item.high or 0, 1)
     may_be_empty = item.low == 0 or one.may_be_empty
     again = n if one.may_be_empty else 1
-    if n > 1 or item.high is None:
-        for text, same in one.first.most_common(1):
-            _need(f"ways to {_spelled(text)} in what is repeated", same, _MOST_REPEATED_WAYS)
     ways = one.ways * again + (item.low == 0)
     visits = max(one.visits * n, ways)
     first = Counter({text: same * again for text, same in one.first.items()})

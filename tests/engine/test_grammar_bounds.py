@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,8 @@ from mullama_nb import SamplingParams
 from mullama_nb.engine.grammar import check_grammar
 from mullama_nb.engine.json_schema import gbnf
 from mullama_nb.errors import GrammarError
+
+GRAMMARS = sorted(Path(__file__).with_name("grammars").glob("*.gbnf"))
 
 
 def nested_optionals(n: int, form: str = "r{0}? r{0}?") -> str:
@@ -37,6 +40,12 @@ ENDLESS = {
     "a few of them": nested_optionals(5),
     "one text in many alternatives": "root ::= (" + " | ".join(['"a"'] * 9) + ")*",
     "one text in many places": 'root ::= (("a"? "b"?){9} "c")*',
+    "one text in many sets": "root ::= ("
+    + " | ".join("[a-" + "jklmnopqr"[n] + "]" for n in range(9))
+    + ")*",
+    "one text again and again": 'root ::= "a" root | "a" root | "a" root | "a" root | "b"',
+    "late in what is repeated": 'root ::= ("b" ' + '("a" | "a" | "a" | "a") ' * 8 + ")*",
+    "behind what may be left out": 'root ::= ("x"? ' + '("a" | "a" | "a" | "a")? ' * 8 + ")*",
     "operators": 'root ::= "a"' + "*" * 100_000,
     "parentheses": "root ::= " + "(" * 100_000,
     "sets that do not end": "root ::= " + "[" * 1_000_000,
@@ -98,6 +107,24 @@ def test_reasonable_lengths_are_counted_exactly(tiny: ModelMaker, n: int, low: i
 def test_what_people_write_is_let_through(low: int, more: int, times: str, depth: int) -> None:
     group = f'("x"{{{low},{low + more}}} | [a-z]{times} y{{{low},}})'
     check_grammar("root ::= " + "(" * depth + group + f"){times}" * depth + '\ny ::= "y" root?')
+
+
+@pytest.mark.parametrize("path", GRAMMARS, ids=[path.stem for path in GRAMMARS])
+def test_grammars_of_many_kinds_are_followed(tiny: ModelMaker, path: Path) -> None:
+    """Alternatives may begin alike, as dates and numbers do, or commands of one family."""
+    context = context_of(tiny(), words(4))
+    grammar = path.read_text(encoding="utf-8")
+    said = context.generate(None, 12, grammar=grammar, temperature=1.0, seed=1)
+    assert said.finish_reason == "length" or "*" in grammar  # some may be empty
+
+
+def test_a_schema_may_have_many_optional_properties_and_many_kinds(tiny: ModelMaker) -> None:
+    kinds = [{"properties": {"kind": {"const": f"k{i}"}}, "required": ["kind"]} for i in range(40)]
+    optional = {"properties": {f"p{i}": {"type": "boolean"} for i in range(24)}}
+    context = context_of(tiny(), words(4))
+    for schema in ({"type": "array", "items": {"anyOf": kinds}}, optional):
+        assert context.generate(None, 12, json_schema=schema, temperature=1.0)
+        context.rewind(4)
 
 
 def test_nothing_hangs(tiny: ModelMaker) -> None:
