@@ -304,7 +304,7 @@ class Chat(Live):
     def stop(self) -> None:
         """End the answer that is being generated; ``resume`` goes on with it."""
         self._workspace.lock.stop()
-        self.context.stop()  # whoever uses it directly
+        self.context.stop()  # where it is used directly
 
     @takes_what(ask)
     async def aask(self, *values: Any, **options: Any) -> Turn:
@@ -400,12 +400,12 @@ class Chat(Live):
         return self.tree.diff(_ref(a), _ref(b))
 
     def score(self, text: str) -> float:
-        """Natural log-probability of a text as the way on from here; nothing of it is kept."""
+        """Return the natural log-probability of a text as the way on; nothing of it is kept."""
         with self.tree.turn():
             return self.context.score(text).total
 
     def kv_bytes(self) -> int:
-        """Bytes of the rows up to the head."""
+        """Return the bytes of the rows up to the head."""
         return self.context.kv_bytes()
 
     # -- keep --------------------------------------------------------------------------------

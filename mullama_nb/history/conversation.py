@@ -108,11 +108,11 @@ class Conversation:
     # -- look --------------------------------------------------------------------------------
 
     def messages_at(self, checkpoint: Checkpoint) -> list[dict[str, Any]]:
-        """The messages up to a checkpoint, as chat templates take them."""
+        """Return the messages up to a checkpoint, as chat templates take them."""
         return messages_on(self._workspace.graph.path(checkpoint), message_text, self.system)
 
     def point_before(self, checkpoint: Checkpoint) -> Checkpoint:
-        """Where the head stood before a message, which ends at a checkpoint, was said."""
+        """Return where the head stood before a message was said that ends at a checkpoint."""
         begin = message_parts(checkpoint)[0]
         came_from, graph = begin.metadata.came_from, self._workspace.graph
         if came_from is not None and came_from in graph:
@@ -121,7 +121,7 @@ class Conversation:
         return begin.parent
 
     def step_back(self, checkpoint: Checkpoint) -> tuple[int, Checkpoint | None]:
-        """Turns that begin at a checkpoint, 0 or 1, and where to go on to count earlier ones."""
+        """Return the turns that begin here, 0 or 1, and where to go on to count earlier ones."""
         if checkpoint.metadata.begins_turn:
             return 1, self.point_before(checkpoint)
         return 0, checkpoint.parent
@@ -253,7 +253,7 @@ class Conversation:
 
 
 def as_messages(message: str | Message | Sequence[Message]) -> list[dict[str, Any]]:
-    """What a caller says as messages: a text is the user's."""
+    """Return what a caller says as messages: a text is the user's."""
     if isinstance(message, str):
         message = {"role": "user", "content": message}
     messages = checked_messages([message] if isinstance(message, Mapping) else message)
@@ -263,7 +263,7 @@ def as_messages(message: str | Message | Sequence[Message]) -> list[dict[str, An
 
 
 def checked_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """Copies of messages.
+    """Return copies of messages.
 
     Raises
     ------

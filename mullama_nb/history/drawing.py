@@ -93,13 +93,13 @@ def lay_out(tree: Drawable[N]) -> list[Row[N]]:
 
 
 def words(checkpoint: Node) -> str:
-    """What a checkpoint says: its message, or its own tokens where it is no whole one."""
+    """Return what a checkpoint says: its message, or its own tokens where that is not whole."""
     own = not checkpoint.metadata.is_message or checkpoint.metadata.continues
     return checkpoint.text if own else message_text(checkpoint)
 
 
 def label(checkpoint: Node, n_characters: int = _LABEL_CHARACTERS) -> str:
-    """The beginning of what a checkpoint says, in one line."""
+    """Return the beginning of what a checkpoint says, in one line."""
     if checkpoint.is_root:
         return "empty"
     line = " ".join(words(checkpoint).split())
@@ -132,7 +132,7 @@ def _window(tree: Drawable[Node], rows: Sequence[Row[Any]]) -> range:
 
 
 def draw_text(tree: Drawable[Node]) -> str:
-    """The tree as text, at most 200 rows of it; the head is one of them."""
+    """Return the tree as text, at most 200 rows of it; the head is one of them."""
     active = set(tree.head.lineage())
     rows = lay_out(tree)
     window = _window(tree, rows)
@@ -158,7 +158,7 @@ def _left_out(n: int, where: str = "") -> str:
 
 
 def draw_svg(tree: Drawable[Node]) -> str:
-    """The tree as SVG, in the theme's colours where it is shown in JupyterLab.
+    """Return the tree as SVG, in the theme's colours where it is shown in JupyterLab.
 
     The same tree gives the same text; everything that a model or a person wrote is escaped.
     """

@@ -35,7 +35,7 @@ class LentRows(NamedTuple):
 class KVRows:
     """Keeps what each checkpoint added, and makes the context stand where it stood.
 
-    Whatever moves the context is to be called within an operation of ``lock``.
+    Methods that move the context are to be called within an operation of ``lock``.
 
     Parameters
     ----------
@@ -75,11 +75,11 @@ class KVRows:
         self._store.on_spill = tell
 
     def n_bytes(self, checkpoint: Node) -> int:
-        """Bytes of a checkpoint's rows, wherever they are."""
+        """Return the bytes of a checkpoint's rows, wherever they are."""
         return 0 if checkpoint.address is None else self._store.bytes_of(checkpoint.address)
 
     def place(self, checkpoint: Node) -> str:
-        """Where a checkpoint's rows are."""
+        """Return where a checkpoint's rows are."""
         if not checkpoint.tokens:
             return "memory"
         return "lost" if checkpoint.address is None else self._store.place(checkpoint.address)
@@ -90,7 +90,7 @@ class KVRows:
             self._store.spill(checkpoint.address)
 
     def capture(self, parent: Node) -> Segment:
-        """The rows that the context holds behind a checkpoint."""
+        """Return the rows that the context holds behind a checkpoint."""
         return self._context.capture(parent.stop, parent=parent.address)
 
     def keep_state(self, checkpoint: Node) -> None:
@@ -105,7 +105,7 @@ class KVRows:
         return self._store.put(segment)
 
     def at(self, address: str) -> Segment | None:
-        """The rows of an address; None when they are lost."""
+        """Return the rows of an address; None when they are lost."""
         return self._store.get(address)
 
     def lend(self, checkpoint: Node, rows: LentRows) -> None:
@@ -115,13 +115,13 @@ class KVRows:
             self._store.lend(rows.address, rows.n_bytes, rows.read)
 
     def assign(self, checkpoint: Node, address: str | None) -> None:
-        """Say whose rows those of an address are, besides others' with equal ones."""
+        """Note that rows are a checkpoint's; several checkpoints may have equal rows."""
         checkpoint.address = address
         if address is not None:
             self._holders.setdefault(address, {})[checkpoint.id] = checkpoint
 
     def holders(self, address: str) -> list[Node]:
-        """The checkpoints whose rows those of an address are."""
+        """Return the checkpoints whose rows those of an address are."""
         return list(self._holders.get(address, {}).values())
 
     def drop(self, checkpoint: Node) -> None:
@@ -134,11 +134,11 @@ class KVRows:
             self._store.release(checkpoint.address)
 
     def get(self, checkpoint: Node) -> Segment | None:
-        """A checkpoint's rows; None where it has none, or they are lost."""
+        """Return a checkpoint's rows; None where it has none, or they are lost."""
         return None if checkpoint.address is None else self._store.get(checkpoint.address)
 
     def split(self, checkpoint: Node, n_tokens: int) -> tuple[str | None, str | None]:
-        """Cut a checkpoint's rows in two, and give the addresses of both parts.
+        """Cut a checkpoint's rows in two, and return the addresses of both parts.
 
         A state that cannot be cut belongs to the end; the beginning is evaluated when needed.
         """

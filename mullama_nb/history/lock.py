@@ -19,7 +19,7 @@ __all__ = ["TreeLock"]
 
 
 class TreeLock:
-    """A lock for operations, handed to whoever waited; re-entrant, and closed to callbacks.
+    """A fair, re-entrant lock for operations, which is closed to callbacks.
 
     What was asked to stop hears of it from the outside in: a call that one thread does for a caller
     elsewhere, the time that it holds the lock, the operation that runs, the context.
@@ -152,7 +152,7 @@ class TreeLock:
 
     @contextmanager
     def callback(self) -> Iterator[None]:
-        """Run somebody's code within an operation: interrupts reach it, and the tree is closed."""
+        """Run a user's code within an operation: interrupts reach it, and the tree is closed."""
         self._in_callback = True
         try:
             yield

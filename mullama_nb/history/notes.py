@@ -1,6 +1,6 @@
 """Notes of a checkpoint: every key that the history itself writes, and what follows from them.
 
-Only this module knows the keys as strings. Whoever commits may add keys of his own.
+Only this module knows the keys as strings. Callers of ``commit`` may add keys of their own.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class _Key(Generic[T]):
 
 
 class Owner(Protocol):
-    """Whoever hears that notes changed."""
+    """What hears that notes changed."""
 
     def changed(self) -> None:
         """Note the change."""
@@ -95,7 +95,7 @@ class Notes(dict[str, Any]):
     came_from : str or None
         Id of the head before the message was said, if that is not the parent.
     edited : bool
-        Whether somebody else put the answer into the model's mouth.
+        Whether the answer was put into the model's mouth.
     finish_reason : str or None
         Why an answer ended: ``"stop"``, ``"length"``, ``"stopped"``.
     sampling, limits : mapping
@@ -111,7 +111,8 @@ class Notes(dict[str, Any]):
     cut : bool
         Whether this is the beginning of a checkpoint that was cut in two.
     source : str or None
-        ``"context"`` for tokens that somebody evaluated on the context directly.
+        ``"context"``: the tokens were evaluated on the context directly; ``"session"``: they come
+        from a session file.
     """
 
     __slots__ = ("_owner",)
@@ -341,6 +342,6 @@ def answer_notes(
 
 
 def choice_notes(role: str | None, *, continues: bool) -> dict[str, Any]:
-    """Return the notes of a token that somebody chose in a message, which then goes on."""
+    """Return the notes of a token that was chosen in a message, which then goes on."""
     notes: dict[str, Any] = {"role": role or "", "finish_reason": "length"}
     return notes | ({"continues": True} if continues else {})

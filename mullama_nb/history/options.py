@@ -87,12 +87,12 @@ lists_open = lists_options(OpenOptions, {"max_bytes": None})
 
 
 def pick(options: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    """Those options that have one of the names."""
+    """Return the options that have one of the names."""
     return {name: options[name] for name in names if name in options}
 
 
 def recalled(notes: Mapping[str, Any]) -> SamplingParams:
-    """The sampling that the notes of an answer tell of."""
+    """Return the sampling that the notes of an answer tell of."""
     changed = dict(notes)
     if "logit_bias" in changed:
         changed["logit_bias"] = {int(token): bias for token, bias in changed["logit_bias"].items()}

@@ -27,7 +27,7 @@ def check_steps(n: int) -> None:
 class Redo(Generic[T]):
     """The way that ``redo`` takes: a checkpoint, and what comes after it.
 
-    It never changes, so that who may have to return to it need not copy it.
+    It never changes, so that it can be kept and put back without a copy.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class Redo(Generic[T]):
 
     @classmethod
     def of(cls, way: Sequence[T]) -> Redo[T] | None:
-        """A way over checkpoints in the order in which they would be gone to."""
+        """Return the way over checkpoints in the order in which redo goes to them."""
         redo = None
         for checkpoint in reversed(way):
             redo = cls(checkpoint, redo)
@@ -74,7 +74,7 @@ class Totals(Generic[T]):
         self._known: weakref.WeakKeyDictionary[T, int] = weakref.WeakKeyDictionary()
 
     def at(self, place: T | None, edition: object) -> int:
-        """The sum up to a place; 0 for None.
+        """Return the sum up to a place; 0 for None.
 
         Parameters
         ----------

@@ -100,7 +100,7 @@ def read_messages(
     """Return the messages that tokens render, such as those of a context which loaded a session.
 
     What the template puts between two messages is found by rendering a probe, and what was found
-    is rendered again: only messages that give the text are taken. Control tokens that somebody
+    is rendered again: only messages that give the text are taken. Control tokens that were
     typed are text, and separate no messages.
 
     Parameters

@@ -66,7 +66,7 @@ class Image:
 
     @classmethod
     def of(cls, place: Place, saved: SavedChat, count: int) -> Image:
-        """The image of a chat that was read."""
+        """Return the image of a chat that was read."""
         rows = {entry.id: (entry.number, saved.digests[entry.number]) for entry in saved.entries}
         return cls(place, count, rows, sum(saved.digests.values()), 1 + max(saved.digests))
 
@@ -156,7 +156,7 @@ class Draft:
         return Written(record, self._settings, rows, removed)
 
     def image(self, place: Place) -> Image:
-        """What the version holds once that was written."""
+        """Return what the version holds once that was written."""
         for identifier in self._removed:
             del self._rows[identifier]
         for identifier, row in self._put.items():

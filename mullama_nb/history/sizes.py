@@ -87,7 +87,7 @@ class MemoryReport:
     max_bytes: int
 
     def total(self, place: str) -> int:
-        """Bytes in one place; rows that equal siblings share are there once."""
+        """Return the bytes in one place; rows that equal siblings share are there once."""
         return sum({c.address: n for c, where, n in self.places if where == place}.values())
 
     def __repr__(self) -> str:

@@ -76,7 +76,7 @@ class Turn(Live):
         return not self.checkpoint.metadata.was_cut_short
 
     def alternatives(self, token: int, k: int = 10) -> list[TokenProbability]:
-        """What could have stood in a token's place, with the probabilities that it had."""
+        """Return what could have stood in a token's place, with the probabilities that it had."""
         return self.chat.alternatives(self, token, k)
 
     def keep(self) -> Turn:

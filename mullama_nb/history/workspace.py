@@ -1,8 +1,8 @@
 """A graph and the context that stands in it, kept in step; what trees and chats are made of.
 
 ``CheckpointTree`` has what users call. Here is what it is built on, and what a chat needs besides:
-taking tokens in that somebody evaluated directly, going back when something fails, checkpoints
-that come from elsewhere.
+taking in tokens that were evaluated directly, going back when something fails, checkpoints that
+come from elsewhere.
 """
 
 from __future__ import annotations
@@ -176,11 +176,11 @@ class Workspace(Generic[N]):
     def _follow_if_free(self) -> None:
         if self.context.watermark < self.graph.head.stop:
             with self.lock.free() as is_free:
-                if is_free:  # else somebody is moving it
+                if is_free:  # else another thread is moving it
                     self._follow_context()
 
     def _follow_context(self) -> None:
-        """Find out what somebody did to the context directly."""
+        """Follow what was done to the context directly."""
         kept = self.context.watermark
         if kept < self.graph.head.stop:
             self._set_head(self.cut_at(self.graph.head, kept))
@@ -191,7 +191,7 @@ class Workspace(Generic[N]):
     # -- commit ------------------------------------------------------------------------------
 
     def commit_appended(self) -> N:
-        """Commit what somebody appended to the context directly; return the head."""
+        """Commit what was appended to the context directly; return the head."""
         head = self.graph.head
         if self.context.token_count() <= head.stop:
             return head
