@@ -182,3 +182,20 @@ def test_an_interrupt_between_any_two_lines_loses_nothing(new_chat: ChatMaker, m
     assert n_lines > 2
     assert all("role" in checkpoint.metadata for checkpoint in chat.tree)
     check_every_checkpoint(chat)
+
+
+def test_a_stop_does_not_outlive_what_it_stopped(chat: Chat) -> None:
+    lock = chat.tree._workspace.lock
+    with lock.free() as is_free, lock.operation() as within:
+        lock.stop()
+        assert (is_free, within.is_cancelled, lock.is_stopped) == (True, True, True)
+    with lock.turn():
+        with lock.operation() as first:
+            assert not first.is_cancelled
+            lock.stop()
+        with lock.operation() as second:
+            assert second.is_cancelled  # all that follows in the turn is stopped, too
+    assert not lock.is_stopped
+    with lock.operation() as last:
+        assert not last.is_cancelled
+        assert chat.ask("why?", max_tokens=2).tokens
