@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pickle
+import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +24,8 @@ from mullama_nb import Chat, Context, ContextParams, Model, errors
 from mullama_nb.engine.chat_template import ChatTemplate
 from mullama_nb.engine.gguf_file import read_gguf
 from mullama_nb.errors import MullamaError, shown
+from mullama_nb.sessions.store import SessionStore
+from mullama_nb.state.segment_file import read_segment, write_segment
 from mullama_nb.state.session_info import inspect_session
 from mullama_nb.testing import make_tiny_model, read, record
 
@@ -85,7 +90,7 @@ def test_every_class_tidies_its_message(kind: type[Exception], text: str) -> Non
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a model, a session file and a recording."""
+    """A folder with a model, a session file, a recording and a store."""
     folder = tmp_path_factory.mktemp("sound")
     chat = Chat(
         Model.load(make_tiny_model(folder / "m.gguf")), n_ctx=256, n_threads=1, temperature=0
@@ -93,6 +98,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     chat.ask("hello", max_tokens=4)
     record(chat, folder / "r.mullama.json")
     chat.context.save_session(folder / "s.bin")
+    chat.save("chat", folder / "store")
     return folder
 
 
@@ -164,6 +170,76 @@ def test_session_files(sound: Path, tmp_path: Path, text: str) -> None:
             refused += refusals(lambda: shows(inspect_session(path)))
             refused += refusals(lambda: context.load_session(path))
     assert refused
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=HOSTILE)
+def test_segment_files(sound: Path, tmp_path: Path, text: str) -> None:
+    """Whole ones that say something hostile of themselves, and those that are damaged."""
+    folder = shutil.copytree(sound / "store", tmp_path / "store")
+    path, *_ = sorted(folder.rglob("*.segment"))
+    data = path.read_bytes()
+    segment = read_segment(path)
+    hostile = text.encode("utf-8", "replace").decode()
+    refused = []
+    for settings, parent in ((hostile, segment.parent), (segment.settings, hostile)):
+        write_segment(path, replace(segment, settings=settings, parent=parent))
+        refused += use_store(folder, sound / "m.gguf")
+    noise = hostile.encode()[:4000]
+    for at in range(0, min(len(data), 120), 3 if len(noise) < 1000 else 29):
+        path.write_bytes(data[:at] + noise + data[at + len(noise) :])
+        refused += refusals(lambda: read_segment(path))
+    assert len(refused) > 5
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=HOSTILE)
+def test_catalogs(sound: Path, tmp_path: Path, text: str) -> None:
+    """Every column of every table that holds a text or bytes, with another one in it."""
+    hostile = text.encode("utf-8", "replace").decode()
+    refused: list[object] = []
+    catalog = sound / "store" / "catalog.sqlite"
+    with contextlib.closing(sqlite3.connect(catalog)) as connection:
+        columns = [
+            (table, column)
+            for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")
+            for _, column, kind, *_ in connection.execute(f"PRAGMA table_info({table})")
+            if kind in ("TEXT", "BLOB")
+        ]
+    assert ("versions", "record") in columns
+    for table, column in columns:
+        folder = shutil.copytree(sound / "store", tmp_path / f"{table}-{column}")
+        connection = sqlite3.connect(folder / "catalog.sqlite")
+        with contextlib.closing(connection), contextlib.suppress(sqlite3.IntegrityError):
+            connection.execute(f"UPDATE {table} SET {column} = ?", (hostile,))
+            connection.commit()
+        refused += use_store(folder, sound / "m.gguf")
+        shutil.rmtree(folder)
+    assert len(refused) > 5
+
+
+def use_store(folder: Path, model: Path) -> list[object]:
+    """Whatever a store says of itself, and all that it refuses."""
+    store, refused = SessionStore(folder), list[object]()
+
+    def look() -> None:
+        for entry in store.entries(earlier=True):
+            shows(entry)
+        for damage in store.verify():
+            assert damage.why.replace("\n", "").isprintable()
+            assert len(damage.why) < 1200
+            refused.append(damage)
+
+    def open_chat() -> None:
+        chat = Chat.open("chat", Model.load(model), folder)
+        try:
+            chat.checkout("ROOT")
+            for checkpoint in chat.tree:
+                chat.checkout(checkpoint)
+        finally:
+            chat.context.close()
+
+    for attempt in (look, open_chat, lambda: shows(store.info("chat")), store.gc):
+        refused += refusals(attempt)
+    return refused
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=HOSTILE)

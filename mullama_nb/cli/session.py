@@ -202,7 +202,7 @@ def verify(store: SessionStore) -> None:
     with speaking_plainly():
         damages = store.verify()
     for damage in damages:
-        click.echo(f"{', '.join(damage.names)}: {damage.why}")
+        click.echo(f"{', '.join(map(shown, damage.names))}: {damage.why}")
     if damages:
         raise click.exceptions.Exit(1)
     note(f"{len(store.names())} sessions are sound")

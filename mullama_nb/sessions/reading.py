@@ -11,7 +11,7 @@ from typing import Any
 from platformdirs import user_data_path
 
 from ..checks import close_names
-from ..errors import SessionError, SessionFormatError, SessionNotFoundError
+from ..errors import SessionError, SessionFormatError, SessionNotFoundError, shown
 from ..state.segment import Segment
 from ..state.segment_file import read_segment
 from .catalog import Catalog
@@ -161,8 +161,8 @@ class StoreReader:
             except SessionNotFoundError as error:
                 if not left:  # else it was replaced, and perhaps by the same again
                     raise SessionFormatError(
-                        f"the session {name!r} is damaged: {error}. Its tokens must be evaluated "
-                        'again: load it with on_mismatch="replay"'
+                        f"the session {shown(repr(name))} is damaged: {error}. Its tokens must be "
+                        'evaluated again: load it with on_mismatch="replay"'
                     ) from error
         raise AssertionError("unreachable")
 
@@ -259,5 +259,5 @@ class StoreReader:
 def not_found(name: str, names: Sequence[str]) -> SessionNotFoundError:
     """The error that says so, and names those that are close."""
     close = close_names(name, names) or list(names[:5])
-    hint = f"; there is {', '.join(close)}" if close else "; the folder holds none"
-    return SessionNotFoundError(f"there is no session {name!r}{hint}")
+    hint = f"; there is {', '.join(map(shown, close))}" if close else "; the folder holds none"
+    return SessionNotFoundError(f"there is no session {shown(repr(name))}{hint}")

@@ -16,7 +16,7 @@ from typing import Any
 from blake3 import blake3
 
 from ..checks import is_number
-from ..errors import ParameterError, SessionFormatError
+from ..errors import ParameterError, SessionFormatError, shown
 
 __all__ = [
     "ADDRESS",
@@ -250,8 +250,8 @@ def parse_record(name: str, text: object) -> Record:
 def damaged_name(name: str, what: str) -> SessionFormatError:
     """The error that says so, of one name."""
     return SessionFormatError(
-        f"the session {name!r} is damaged: {what}. Other names are not concerned; delete it, or "
-        'go back to an earlier version if "session list --all" has one'
+        f"the session {shown(repr(name))} is damaged: {what}. Other names are not concerned; "
+        'delete it, or go back to an earlier version if "session list --all" has one'
     )
 
 

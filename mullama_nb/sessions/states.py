@@ -9,7 +9,13 @@ from typing import Any
 from ..engine.compatibility import refusals
 from ..engine.context import Context
 from ..engine.prompt import plan_prompt
-from ..errors import MullamaError, SessionError, SessionFormatError, SessionMismatchError
+from ..errors import (
+    MullamaError,
+    SessionError,
+    SessionFormatError,
+    SessionMismatchError,
+    shown,
+)
 from ..state.file import SessionFile
 from ..state.finite import is_finite
 from ..state.layout import LayoutError, SequenceState, Structure, join
@@ -45,9 +51,9 @@ def check_settings(metadata: Any, context: Context, name: str) -> None:
     refused = refusals(metadata, here)
     if refused:
         raise SessionMismatchError(
-            f"{name!r} was saved from {metadata['model']!r} and does not fit this context of "
-            f"{here['model']!r}. They differ in {'; '.join(refused)}. Load it with the same model "
-            'and settings, or evaluate it again here: on_mismatch="replay"'
+            f"{shown(repr(name))} was saved from {shown(repr(metadata['model']))} and does not fit "
+            f"this context of {here['model']!r}. They differ in {'; '.join(refused)}. Load it with "
+            'the same model and settings, or evaluate it again here: on_mismatch="replay"'
         )
 
 
@@ -181,7 +187,9 @@ def resume_session(context: Context, store: SessionStore, name: str) -> Place:
         segments = [replace(segments[-1], start=0, tokens=tuple(tokens))]
     resume(context, segments, dict(record.metadata), repr(name))
     if list(context.tokens) != tokens:
-        raise SessionFormatError(f"the session {name!r} is damaged: its rows are of other text")
+        raise SessionFormatError(
+            f"the session {shown(repr(name))} is damaged: its rows are of other text"
+        )
     return place
 
 

@@ -18,6 +18,7 @@ from ..errors import (
     SessionFormatError,
     SessionNotFoundError,
     SessionWriteError,
+    shown,
 )
 from ..state.atomic import make_private_folder
 from ..state.segment import Segment
@@ -323,7 +324,8 @@ class SessionStore(StoreReader):
                     needed |= versions.checked_addresses(version)
                 except SessionFormatError as error:
                     raise SessionFormatError(
-                        f"what {version.name!r} needs is not known, so nothing was removed: {error}"
+                        f"what {shown(repr(version.name))} needs is not known, so nothing was "
+                        f"removed: {error}"
                     ) from error
             files = {path.stem for path in self._files(ENDING)}
             freed = sum(self._unlink(address) for address in files - needed)

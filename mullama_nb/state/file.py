@@ -19,7 +19,7 @@ import numpy.typing as npt
 from xxhash import xxh3_128
 
 from ..checks import close_names
-from ..errors import SessionFormatError, SessionNotFoundError
+from ..errors import SessionFormatError, SessionNotFoundError, shown
 from .atomic import write_atomically
 from .buffer import empty_bytes
 from .finite import rows_are_finite, spanned
@@ -325,7 +325,7 @@ def _missing(path: Path) -> str:
         names = sorted(p.name for p in folder.iterdir() if p.is_file())
     close = close_names(path.name, names)
     if close:
-        return f"there is no session {path.name!r}; close to it: {', '.join(close)}"
+        return f"there is no session {path.name!r}; close to it: {', '.join(map(shown, close))}"
     if not folder.is_dir():
         return f"there is no session {path.name!r}, nor the folder {folder.name!r}"
     return f"there is no session {path.name!r} in the folder {folder.resolve().name!r}"
