@@ -1,4 +1,4 @@
-# GNU make 3.81 or later and any POSIX shell. `make` alone lists what there is to do.
+# Needs GNU make 3.81 or later and any POSIX shell. `make` alone lists the commands.
 
 PYTHON   ?= python3
 LAB_ARGS ?=
@@ -9,25 +9,25 @@ BIN  := $(VENV)/bin
 SCRIPTS := mullama_nb/widgets/front_end tests/widgets
 
 # llama-cpp-python comes as source and is built once, without its vision tools. Options in
-# CMAKE_ARGS are added, and then pip must not take an earlier build without them from its cache.
+# CMAKE_ARGS are added, and pip must then not reuse a cached build without them.
 ifdef CMAKE_ARGS
 export PIP_NO_CACHE_DIR := 1
 endif
 override CMAKE_ARGS := -DLLAVA_BUILD=OFF $(CMAKE_ARGS)
 export CMAKE_ARGS
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# It is built for the CPU at hand. Where that has AMX, code from GCC 12 ends a prompt in SIGILL (see
-# mullama_nb.engine.native.has_amx), and an earlier build in pip's cache may hold it.
+# It is built for this machine's CPU. If that has AMX, code from GCC 12 ends a prompt in SIGILL (see
+# mullama_nb.engine.native.has_amx), and a build in pip's cache may contain it.
 ifneq ($(shell $${CXX:-c++} -march=native -dM -E -x c++ /dev/null 2>/dev/null | grep __AMX_TILE__),)
 override NO_AMX := -mno-amx-tile -mno-amx-int8 -mno-amx-bf16
 export CFLAGS := $(CFLAGS) $(NO_AMX)
 export CXXFLAGS := $(CXXFLAGS) $(NO_AMX)
 export PIP_NO_CACHE_DIR := 1
 endif
-# Deno keeps what it has checked here, and asks nobody for a newer version.
+# Deno caches its checks here, and does not look for updates.
 export DENO_DIR := $(CURDIR)/$(VENV)/deno
 export DENO_NO_UPDATE_CHECK := 1
-# Another environment may be active; IPython would warn of it, and take its packages.
+# If another environment is active, IPython would warn about it and use its packages.
 unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
@@ -43,7 +43,7 @@ help: ## List these commands
 lab: $(VENV)/lab.done ## Open the quickstart and the timeline in JupyterLab
 	$(BIN)/jupyter lab $(LAB_ARGS) notebooks/lessons.jupyterlab-workspace
 
-# Browsers and kernels wait a good deal, and each test's contexts take few threads.
+# Browsers and kernels mostly wait, and each test's contexts use few threads.
 AT_ONCE := -n auto --maxprocesses 4
 
 test: $(VENV)/test.done $(VENV)/browser.done ## Run the tests, then every notebook against its saved outputs
@@ -51,7 +51,7 @@ test: $(VENV)/test.done $(VENV)/browser.done ## Run the tests, then every notebo
 	$(if $(wildcard notebooks/*.ipynb),PYTHONPATH=tests $(BIN)/pytest $(AT_ONCE) --dist loadfile \
 	  -p hang_guard --nbval --nbval-current-env --nbval-kernel-startup-timeout 600 notebooks)
 
-test-busy: $(VENV)/test.done $(VENV)/browser.done ## Run all of that beside two busy loops
+test-busy: $(VENV)/test.done $(VENV)/browser.done ## Run the same next to two busy loops
 	$(BIN)/python tools/busy.py $(MAKE) test
 
 check: $(VENV)/dev.done ## Check format, style, types and layers
@@ -63,23 +63,23 @@ check: $(VENV)/dev.done ## Check format, style, types and layers
 	$(BIN)/deno lint --quiet
 	$(BIN)/deno check --quiet $(SCRIPTS)
 
-format: $(VENV)/dev.done ## Format the code and mend what can be mended
+format: $(VENV)/dev.done ## Format the code and fix what can be fixed
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 	$(BIN)/deno fmt --quiet
 
-bench: $(VENV)/test.done ## Measure against other ways to do the same
+bench: $(VENV)/test.done ## Measure against other ways of doing the same
 	$(BIN)/python -m benchmarks
 
-screenshots: $(VENV)/test.done $(VENV)/browser.done ## Picture the widgets into build/screenshots
+screenshots: $(VENV)/test.done $(VENV)/browser.done ## Save pictures of the widgets in build/screenshots
 	$(BIN)/python tools/screenshots.py
 
-clean: ## Remove caches and build products, and keep .venv
+clean: ## Remove caches and build products, but keep .venv
 	rm -rf build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name .venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 	find . -name .venv -prune -o -name .ipynb_checkpoints -type d -prune -exec rm -rf {} +
 
-# $(call require,command,what to say when it fails): neither may hold a comma.
+# $(call require,command,message when it fails): neither may contain a comma.
 require = @$(1) >/dev/null 2>&1 || { echo "$(strip $(2))" >&2; exit 1; }
 
 $(VENV)/pyvenv.cfg:
@@ -104,7 +104,7 @@ $(VENV)/%.done: pyproject.toml $(VENV)/pyvenv.cfg
 	  $(BIN)/python -m pip install -v -e '.[$(EXTRAS)]'
 	@touch $@
 
-# What the browser tests need besides: a chromium, and an ipykernel that handles messages otherwise.
+# The browser tests also need a chromium, and an ipykernel that handles messages differently.
 $(VENV)/browser.done: tools/chromium.py | $(VENV)/test.done
 	@$(BIN)/python tools/chromium.py
 	@test -d $(VENV)/ipykernel-7.3 || $(BIN)/python -m pip install -q --no-deps \
