@@ -32,7 +32,7 @@ unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help lab test test-busy check format bench screenshots clean
+.PHONY: help lab quick test test-busy check format bench screenshots clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ test: $(VENV)/test.done $(VENV)/browser.done ## Run the tests, then every notebo
 	$(BIN)/pytest $(AT_ONCE) --dist worksteal tests
 	$(if $(wildcard notebooks/*.ipynb),PYTHONPATH=tests $(BIN)/pytest $(AT_ONCE) --dist loadfile \
 	  -p hang_guard --nbval --nbval-current-env --nbval-kernel-startup-timeout 600 notebooks)
+
+quick: $(VENV)/test.done ## Run the tests that take no demo model, no browser and no seconds
+	$(BIN)/pytest $(AT_ONCE) --dist worksteal -m "not slow" tests
 
 test-busy: $(VENV)/test.done $(VENV)/browser.done ## Run the same next to two busy loops
 	$(BIN)/python tools/busy.py $(MAKE) test

@@ -22,8 +22,18 @@ settings.register_profile("unhurried", deadline=None, suppress_health_check=[Hea
 settings.load_profile("unhurried")
 
 
+# What takes the demo model or a browser; other tests that take seconds are marked one by one.
+SLOW_FIXTURES = {"smollm2", "smollm2_path", "chromium"}
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(hang_guard)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if isinstance(item, pytest.Function) and SLOW_FIXTURES & {*item.fixturenames}:
+            item.add_marker("slow")
 
 
 @pytest.fixture(scope="session")

@@ -18,16 +18,13 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import ipywidgets
 import traitlets
 from ipywidgets.widgets import widget as registry
 
 from ..engine.resting import count_as_history, rest_unused
-
-if TYPE_CHECKING:
-    from .base import ActingWidget
 
 __all__ = ["HeldWeakly", "Showing", "follow_pages"]
 
@@ -58,13 +55,28 @@ class HeldWeakly(ipywidgets.Widget):  # type: ignore[misc]
             self.close()
 
 
+class Shown(Protocol):
+    """A widget that pages show and let go."""
+
+    @property
+    def comm(self) -> Any:
+        """The channel to the page, None once the widget was closed."""
+
+    @property
+    def model_id(self) -> str:
+        """The widget's id, the same in the kernel and in the page."""
+
+    def listen(self, listens: bool, /) -> None:
+        """Hear of changes from now on, or no more."""
+
+
 @dataclass(eq=False)
 class Showing:
     """Which pages show one widget.
 
     Attributes
     ----------
-    widget : weakref of ActingWidget
+    widget : weak reference to Shown
     pages : set of str
         Those that said so last.
     is_left : bool
@@ -73,7 +85,7 @@ class Showing:
         Whether they were asked since, and it was not displayed again.
     """
 
-    widget: weakref.ref[ActingWidget]
+    widget: Callable[[], Shown | None]
     pages: set[str] = field(default_factory=set)
     is_left: bool = False
     is_asked: bool = False
