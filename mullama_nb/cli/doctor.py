@@ -1,4 +1,4 @@
-"""``mullama-nb doctor``: what was found on this machine."""
+"""``mullama-nb doctor``: a report on this machine."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _PACKAGES = ("mullama-nb", "llama-cpp-python", "numpy", "ipywidgets", "anywidget
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 def doctor(*, as_json: bool) -> None:
-    """Say what there is: CPUs, memory, llama.cpp's build, models and stores."""
+    """Report CPUs, memory, llama.cpp's build, models and stores."""
     with speaking_plainly():
         found = _found()
     if as_json:

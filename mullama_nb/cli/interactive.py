@@ -1,4 +1,4 @@
-"""A conversation at the terminal: messages, and commands that begin with a slash."""
+"""A conversation at the terminal: messages and slash commands."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ Command = Callable[..., None]
 
 
 class Conversation:
-    """Reads what a person says, and shows what comes of it.
+    """Reads a user's messages and commands, and shows the results.
 
     Parameters
     ----------
     chat : Chat
     max_tokens : int, optional
-        Tokens an answer may have.
+        Limit of tokens per answer.
     checkpoint_dir : Path, optional
-        Where a session file is written every so many turns.
+        Folder for session files, one every ``checkpoint_interval`` turns.
     checkpoint_interval : int
     """
 
@@ -58,7 +58,7 @@ class Conversation:
         self._checkpoint_interval = checkpoint_interval
 
     def hold(self, first: str | None = None) -> None:
-        """Talk until /quit or the end of the input."""
+        """Converse until /quit or the end of the input."""
         read = self._reader()
         if sys.stdin.isatty():
             note(f"{self.chat.model.name}. /help lists the commands, Ctrl-D ends.")
@@ -141,29 +141,29 @@ class Conversation:
         self._say_where()
 
     def redo(self, n: str = "1") -> None:
-        """Say again what /undo took back."""
+        """Restore what /undo took back."""
         self.chat.redo(_number(n))
         self._say_where()
 
     def regenerate(self) -> None:
-        """Another answer beside the last one."""
+        """Generate another answer beside the last one."""
         self._answer(self.chat.regenerate)
 
     def resume(self) -> None:
-        """Go on with an answer that was stopped."""
+        """Continue an answer that was stopped."""
         self._answer(self.chat.resume)
 
     def edit(self, text: str) -> None:
-        """Ask something else instead of the last question."""
+        """Replace the last question."""
         self._answer(lambda **options: self.chat.edit(text, **options))
 
     def tag(self, name: str) -> None:
-        """Name the place where the conversation is."""
+        """Tag the current checkpoint."""
         checkpoint = self.chat.tag(name)
         note(f"{name} is {checkpoint.short_id}")
 
     def checkout(self, ref: str) -> None:
-        """Go to a tag, an id or HEAD~2."""
+        """Move to a tag, an id or HEAD~2."""
         self.chat.checkout(ref)
         self._say_where()
 
@@ -172,23 +172,23 @@ class Conversation:
         click.echo(str(self.chat.tree))
 
     def save(self, name: str, how: str = "") -> None:
-        """Save the chat, and from then on after each turn."""
+        """Save the chat, now and after every turn."""
         if how not in ("", "replace", "merge"):
             raise ParameterError(f"{how!r} is no way to save: say replace or merge")
         self.chat.autosave(name, replace=how == "replace", merge=how == "merge")
         note(f"saved as {name}, and again after each turn")
 
     def open(self, name: str) -> None:
-        """Go on with a saved chat."""
+        """Open a saved chat."""
         self.chat = Chat.open(name, model=self.chat.model)
         self._say_where()
 
     def sessions(self) -> None:
-        """List what is saved."""
+        """List the saved sessions."""
         print_sessions(SessionStore().entries())
 
     def kv(self) -> None:
-        """Say what the memory takes."""
+        """Show the memory in use."""
         counted = self.chat.tree.kv_bytes()
         context = self.chat.context
         click.echo(
@@ -238,7 +238,7 @@ COMMANDS: dict[str, tuple[Command, str, str]] = {
 
 
 class _Completer(Completer):
-    """Completes commands, and what may stand behind /checkout."""
+    """Completes commands, and refs after /checkout."""
 
     def __init__(self, conversation: Conversation) -> None:
         self._conversation = conversation

@@ -1,4 +1,4 @@
-"""``mullama-nb kv``: what the memory of a model takes, before anything is allocated."""
+"""``mullama-nb kv``: the size of a model's KV cache, before anything is allocated."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _TYPES = ("f16", "q8_0", "q4_0")
 @click.command()
 @click.argument("model", shell_complete=complete_model)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
-@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw it to a file.")
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="File for a figure.")
 def kv(model: str, *, as_json: bool, plot: Path | None) -> None:
-    """Print how many bytes a token takes, and a session of so many tokens, for each cache type."""
+    """Print the bytes per token, and the size of sessions, for each cache type."""
     with speaking_plainly():
         loaded = load_model(model)
         sizes = [n for n in _SIZES if n <= loaded.n_ctx_train] or [loaded.n_ctx_train]

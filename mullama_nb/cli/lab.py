@@ -1,4 +1,4 @@
-"""``mullama-nb lab``: the lessons in a folder of one's own, opened in JupyterLab."""
+"""``mullama-nb lab``: a copy of the lessons, opened in JupyterLab."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _FIRST = "01-quickstart.ipynb"
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default="lessons")
-@click.option("--no-open", is_flag=True, help="Copy the lessons alone.")
+@click.option("--no-open", is_flag=True, help="Only copy the lessons.")
 def lab(folder: Path, *, no_open: bool) -> None:
     """Copy the lessons to FOLDER and open JupyterLab there.
 
-    A lesson that is there already stays as it is.
+    Existing files are not overwritten.
     """
     lessons = _lessons()
     folder.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,7 @@ _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60))
 
 
 def age(since: timedelta | None) -> str:
-    """How long ago, in the largest unit that fits."""
+    """Return a time span in the largest unit that fits."""
     if since is None:
         return ""
     seconds = max(0.0, since.total_seconds())
@@ -32,7 +32,7 @@ def age(since: timedelta | None) -> str:
 
 
 def as_dict(entry: StoredSession) -> dict[str, Any]:
-    """What a program may read of a session."""
+    """Return a session's values as JSON can hold them."""
     return {
         "name": entry.name,
         "kind": entry.kind,
@@ -52,7 +52,7 @@ def as_dict(entry: StoredSession) -> dict[str, Any]:
 def print_sessions(
     entries: Sequence[StoredSession], *, as_json: bool = False, versions: bool = False
 ) -> None:
-    """Print sessions, one a line, and which version each is if there may be more than one."""
+    """Print sessions, one per line, with their versions where these are listed."""
     if as_json:
         click.echo(json.dumps([as_dict(entry) for entry in entries], ensure_ascii=False))
         return

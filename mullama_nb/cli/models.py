@@ -1,4 +1,4 @@
-"""Models and chats as options of commands name them."""
+"""Options of commands that choose a model and configure a chat."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ F = TypeVar("F", bound=Callable[..., Any])
 def complete_model(
     _context: click.Context, _parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Models that are here and begin with what was typed, and files."""
+    """Return files, and the local models that begin with the typed text."""
     names = [CompletionItem(name) for name in known_models() if name.startswith(incomplete)]
     return [*names, CompletionItem(incomplete, type="file")]
 
 
 def chat_options(command: F) -> F:
-    """The options that say how a context is made and how tokens are drawn."""
+    """Add the options for making a context and sampling tokens to a command."""
     for option in reversed(
         (
             click.option("--n-ctx", type=click.IntRange(min=1), help="Cells of the context."),
             click.option(
                 "--kv-cache-type",
                 type=click.Choice(sorted(KV_CACHE_TYPES)),
-                help="Type of K and V; f16 unless said otherwise.",
+                help="Type of K and V; f16 by default.",
             ),
             click.option("--threads", type=click.IntRange(min=1), help="Threads for llama.cpp."),
-            click.option("--seed", type=int, help="Of the draws; 0 unless said otherwise."),
-            click.option("--temperature", type=float, help="0 takes the likeliest token."),
+            click.option("--seed", type=int, help="Seed of the sampler; 0 by default."),
+            click.option("--temperature", type=float, help="0 takes the most likely token."),
         )
     ):
         command = option(command)
@@ -46,6 +46,6 @@ def chat_options(command: F) -> F:
 
 
 def load_model(name: str, *, verbose: bool = False) -> Model:
-    """Load a model, with a bar if that takes long."""
+    """Load a model, with a progress bar if that takes long."""
     with loading_shown(f"loading {name}") as progress:
         return Model.load(name, verbose=verbose, progress=progress)

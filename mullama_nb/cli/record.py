@@ -1,4 +1,4 @@
-"""``mullama-nb record``: write a conversation down, to be replayed elsewhere."""
+"""``mullama-nb record``: record a conversation, to be replayed elsewhere."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ __all__ = ["record"]
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.argument("questions", nargs=-1)
-@click.option("--model", shell_complete=complete_model, help="The model that is asked.")
-@click.option("--chat", "name", help="A chat that is saved under this name, instead of QUESTIONS.")
+@click.option("--model", shell_complete=complete_model, help="The model to ask.")
+@click.option("--chat", "name", help="A saved chat of this name, instead of QUESTIONS.")
 @click.option(
     "--folder",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where --chat is saved; the user's data folder unless said otherwise.",
+    help="Folder of --chat; the user's data folder by default.",
 )
 @click.option("--system", help="The system message.")
-@click.option("--max-tokens", type=click.IntRange(min=0), help="Tokens an answer may have.")
+@click.option("--max-tokens", type=click.IntRange(min=0), help="Limit of tokens per answer.")
 @chat_options
 def record(
     file: Path,
@@ -40,7 +40,7 @@ def record(
     max_tokens: int | None,
     **options: Any,
 ) -> None:
-    """Ask QUESTIONS one after the other, or take a saved chat, and record all of it in FILE.
+    """Ask QUESTIONS in turn, or take a saved chat, and record the conversation in FILE.
 
     By convention FILE is called NAME.mullama.json: "mullama-nb replay" and "pytest --mullama"
     replay it. Answers go to stdout.

@@ -1,4 +1,4 @@
-"""``mullama-nb replay``: hold a recorded conversation against a model."""
+"""``mullama-nb replay``: replay a recorded conversation on a model."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class _CannotReplay(click.ClickException):
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report as a JSON object.")
 def replay(file: Path, *, model: str | None, kv: str | None, level: str, as_json: bool) -> None:
-    """Replay the recording FILE, and say what differs here.
+    """Replay the recording FILE, and report the differences.
 
-    Exits with 0 where it holds, with 1 where it does not, and with 2 where it cannot be replayed.
+    Exits with 0 if it holds, with 1 if it does not, and with 2 if it cannot be replayed.
     """
     try:
         with speaking_plainly():

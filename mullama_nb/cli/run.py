@@ -23,18 +23,18 @@ _INTERRUPTED = 130
 @click.command()
 @click.argument("model", shell_complete=complete_model)
 @click.argument("prompt", required=False)
-@click.option("-i", "--interactive", is_flag=True, help="Talk; /help lists the commands.")
+@click.option("-i", "--interactive", is_flag=True, help="Converse; /help lists the commands.")
 @click.option("--system", help="The system message.")
-@click.option("--max-tokens", type=click.IntRange(min=0), help="Tokens an answer may have.")
+@click.option("--max-tokens", type=click.IntRange(min=0), help="Limit of tokens per answer.")
 @click.option("--save-session", type=click.Path(path_type=Path), help="File to save to at the end.")
-@click.option("--load-session", type=click.Path(path_type=Path), help="File to go on from.")
+@click.option("--load-session", type=click.Path(path_type=Path), help="File to continue from.")
 @click.option("--checkpoint-dir", type=click.Path(path_type=Path), help="Folder of session files.")
 @click.option(
     "--checkpoint-interval",
     type=click.IntRange(min=1),
     default=5,
     show_default=True,
-    help="Turns from one file in --checkpoint-dir to the next.",
+    help="Turns between two files in --checkpoint-dir.",
 )
 @chat_options
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as a JSON object.")
@@ -54,10 +54,10 @@ def run(
     verbose: bool,
     **options: Any,
 ) -> None:
-    """Answer PROMPT with MODEL, or talk.
+    """Answer PROMPT with MODEL, or hold a conversation.
 
-    Without PROMPT it is read from stdin; "-" does so, too. The answer goes to stdout and nothing
-    else does. Ctrl-C stops an answer; what was said until then is kept.
+    Without PROMPT, or with "-", it is read from stdin. Only the answer goes to stdout. Ctrl-C stops
+    an answer; the part generated so far is kept.
     """
     if interactive and as_json:
         raise click.UsageError("--json prints one answer; leave --interactive out")
@@ -91,7 +91,7 @@ def run(
 
 
 def open_chat(model: str, system: str | None, *, verbose: bool, **options: Any) -> Chat:
-    """A chat as the options of the command line describe it."""
+    """Make a chat from the options of the command line."""
     threads = options.pop("threads", None)
     named = {name: value for name, value in options.items() if value is not None}
     if threads is not None:

@@ -1,4 +1,4 @@
-"""``mullama-nb session``: what is saved under names."""
+"""``mullama-nb session``: sessions and chats saved under names."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ __all__ = ["session"]
 @click.option(
     "--folder",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where the sessions are; the user's data folder unless said otherwise.",
+    help="Folder of the sessions; the user's data folder by default.",
 )
 @click.pass_context
 def session(context: click.Context, *, folder: Path | None) -> None:
-    """Sessions and chats that are saved under names.
+    """Manage saved sessions and chats.
 
-    Chats that are saved after each turn, in a notebook or a terminal, are among them as of their
-    last turn, and marked as live while their process runs.
+    Chats that are saved after every turn, in a notebook or a terminal, are listed as of their last
+    turn, and marked as live while their process runs.
     """
     context.obj = SessionStore(folder)
 
@@ -64,18 +64,18 @@ def _complete_name(
 
 _name = click.argument("name", shell_complete=_complete_name)
 _model = click.option(
-    "--model", shell_complete=complete_model, help="The model, if it cannot be found by its name."
+    "--model", shell_complete=complete_model, help="The model, if it is not found by its name."
 )
 
 
 _take_over = click.option(
-    "--take-over", is_flag=True, help="Even while a running process saves its chat there."
+    "--take-over", is_flag=True, help="Even if a running process saves its chat there."
 )
 
 
 @session.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
-@click.option("--all", "earlier", is_flag=True, help="Earlier versions, too, which gc removes.")
+@click.option("--all", "earlier", is_flag=True, help="Also earlier versions, which gc removes.")
 @click.pass_obj
 def list_(store: SessionStore, *, as_json: bool, earlier: bool) -> None:
     """List the sessions."""
@@ -92,7 +92,7 @@ def list_(store: SessionStore, *, as_json: bool, earlier: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 @click.pass_obj
 def show(store: SessionStore, name: str, *, as_json: bool) -> None:
-    """Show what is known of one."""
+    """Show the details of a session."""
     with speaking_plainly():
         described = as_dict(store.info(name))
     if as_json:
@@ -108,7 +108,7 @@ def show(store: SessionStore, name: str, *, as_json: bool) -> None:
 @click.option("--of", "source", shell_complete=_complete_name, help="The chat to copy.")
 @click.pass_obj
 def save(store: SessionStore, name: str, *, source: str | None) -> None:
-    """Keep a copy of a live chat as it stands, under NAME."""
+    """Copy the present state of a live chat to NAME."""
     with speaking_plainly():
         store.copy(source or _live(store).name, name)
         note(f"kept as {name}")
@@ -117,10 +117,10 @@ def save(store: SessionStore, name: str, *, source: str | None) -> None:
 @session.command()
 @_name
 @_model
-@click.option("--max-tokens", type=click.IntRange(min=0), help="Tokens an answer may have.")
+@click.option("--max-tokens", type=click.IntRange(min=0), help="Limit of tokens per answer.")
 @click.pass_obj
 def load(store: SessionStore, name: str, *, model: str | None, max_tokens: int | None) -> None:
-    """Go on with a session in an interactive run."""
+    """Continue a session interactively."""
     with speaking_plainly():
         Conversation(_opened(store, name, model), max_tokens).hold()
 
@@ -130,7 +130,7 @@ def load(store: SessionStore, name: str, *, model: str | None, max_tokens: int |
 @_take_over
 @click.pass_obj
 def delete(store: SessionStore, names: tuple[str, ...], *, take_over: bool) -> None:
-    """Forget sessions with their earlier versions, and remove what only they needed."""
+    """Delete sessions with their earlier versions, and the data that only they needed."""
     with speaking_plainly():
         for name in names:
             store.delete(name, take_over=take_over)
@@ -143,18 +143,18 @@ def delete(store: SessionStore, names: tuple[str, ...], *, take_over: bool) -> N
 @_take_over
 @click.pass_obj
 def rename(store: SessionStore, name: str, new_name: str, *, take_over: bool) -> None:
-    """Give a session another name."""
+    """Rename a session."""
     with speaking_plainly():
         store.rename(name, new_name, take_over=take_over)
 
 
 @session.command()
 @_name
-@click.option("--version", type=click.IntRange(min=1), help="As list --all says; or the latest.")
+@click.option("--version", type=click.IntRange(min=1), help="As in list --all; default: latest.")
 @_take_over
 @click.pass_obj
 def restore(store: SessionStore, name: str, *, version: int | None, take_over: bool) -> None:
-    """Go back to what was replaced; what NAME means now becomes an earlier version."""
+    """Restore an earlier version; the present one becomes an earlier version."""
     with speaking_plainly():
         store.restore(name, version, take_over=take_over)
         note(f"{name} is version {store.info(name).version} again")
@@ -166,14 +166,14 @@ def restore(store: SessionStore, name: str, *, version: int | None, take_over: b
 @click.option(
     "--window-only",
     is_flag=True,
-    help="Leave out what a sliding window does not see: for a llama-server without --swa-full.",
+    help="Leave out rows outside a sliding window: for a llama-server without --swa-full.",
 )
 @_model
 @click.pass_obj
 def export(
     store: SessionStore, name: str, path: Path | None, *, model: str | None, window_only: bool
 ) -> None:
-    """Write a session as a single file, which llama.cpp loads, too."""
+    """Write a session to a single file, which llama.cpp can load, too."""
     with speaking_plainly():
         path = Path(f"{name}.session") if path is None else path
         info = _opened(store, name, model).context.save_session(path, window_only=window_only)
@@ -186,7 +186,7 @@ def export(
 @_model
 @click.pass_obj
 def add(store: SessionStore, path: Path, name: str | None, *, model: str | None) -> None:
-    """Take a session file into the store."""
+    """Add a session file to the store."""
     with speaking_plainly():
         info = inspect_session(path)
         loaded = _loaded(info.model, model)
@@ -198,7 +198,7 @@ def add(store: SessionStore, path: Path, name: str | None, *, model: str | None)
 @session.command()
 @click.pass_obj
 def verify(store: SessionStore) -> None:
-    """Read everything that is stored, and say what is damaged and who depends on it."""
+    """Read all stored data, and report the damage and the sessions it affects."""
     with speaking_plainly():
         damages = store.verify()
     for damage in damages:
@@ -211,7 +211,7 @@ def verify(store: SessionStore) -> None:
 @session.command()
 @click.pass_obj
 def gc(store: SessionStore) -> None:
-    """Remove earlier versions, and what no session needs."""
+    """Remove earlier versions, and data that no session needs."""
     with speaking_plainly():
         note(f"{size(store.gc())} became free")
 
@@ -236,7 +236,7 @@ def _opened(store: SessionStore, name: str, model: str | None) -> Chat:
 
 
 def _params(settings: Mapping[str, Any], n_ctx: int | None) -> ContextParams:
-    """The context that a session fits."""
+    """Return the parameters of a context that fits a session."""
     if not settings:
         return ContextParams(n_ctx=n_ctx)
     rope = settings.get("rope")
@@ -256,7 +256,7 @@ def _params(settings: Mapping[str, Any], n_ctx: int | None) -> ContextParams:
 
 
 def _loaded(saved_as: str | None, given: str | None) -> Model:
-    """The model that was named, or the one here whose file is called as the session says."""
+    """Load the named model, or the local one whose file has the name in the session."""
     if given is not None:
         return load_model(given)
     for name in known_models():
