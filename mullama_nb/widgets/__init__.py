@@ -1,4 +1,4 @@
-"""What JupyterLab shows of a chat and its tree."""
+"""Widgets for chats, their trees and sessions in JupyterLab."""
 
 from .chat_panel import ChatPanel
 from .explorer import Explorer

@@ -1,4 +1,4 @@
-"""What a view may ask for: a widget's ``do_`` methods, with arguments of the declared types."""
+"""Actions that a view may request: a widget's ``do_`` methods, with arguments of declared types."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _Method = TypeVar("_Method", bound=Callable[..., None])
 
 
 def stops_first(method: _Method) -> _Method:
-    """Mark an action that goes elsewhere: it ends the answer that is being generated, as undo does.
+    """Mark an action that stops the running answer before it starts, as undo does.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def stops_first(method: _Method) -> _Method:
 
 
 def ends_generation(widget: Any, action: str) -> bool:
-    """Return whether an action of a widget is one that stops generation first."""
+    """Return whether an action of a widget stops generation first."""
     return getattr(_actions(type(widget)).get(action), "stops_first", False)
 
 
@@ -40,13 +40,13 @@ def call_action(widget: Any, action: str, arguments: Mapping[str, Any]) -> None:
     widget : object
     action : str
     arguments : mapping
-        By name, as a page has sent them: nothing of it is trusted.
+        By name, as sent by a page; not trusted.
 
     Raises
     ------
     ParameterError
-        When there is no such action, or when an argument is unknown, missing or of another type
-        than the method declares.
+        When there is no such action, or an argument is unknown, missing or not of the declared
+        type.
     """
     actions = _actions(type(widget))
     kind = type(widget).__name__

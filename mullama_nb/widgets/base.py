@@ -1,4 +1,4 @@
-"""What widgets share: they publish on one thread, act on another, and most observe a tree."""
+"""Base classes of the widgets: publishing on one thread, actions on another, observing a tree."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ _VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 class ActingWidget(HeldWeakly, anywidget.AnyWidget):
-    """A widget that does what its views ask for, and shows what went wrong.
+    """A widget that runs the actions of its views, and shows their errors.
 
-    An action is a method ``do_<action>``. Its parameters are declared as `str`, `int` or `bool`,
-    or one of them or None, and what a view sends is checked against them.
+    An action is a method ``do_<action>``. Its parameters are declared as `str`, `int` or `bool`, or
+    one of them or None, and the arguments from a view are checked against them.
 
     Parameters
     ----------
     acts_on : object
-        Actions on the same object run one after the other.
+        Actions on the same object run one at a time.
 
     Attributes
     ----------
     error : str
-        The message of the last action, where it failed; else empty.
+        The error message of the last action; empty if it succeeded.
     snapshot : dict
-        Everything that a new view needs. It is taken when it is asked for; in between, views
-        receive single changes, which may repeat what a snapshot has already.
+        Everything that a new view needs, taken on request; in between, views receive single
+        changes, which may repeat part of a snapshot.
     """
 
     error = traitlets.Unicode("").tag(sync=True)
@@ -65,7 +65,7 @@ class ActingWidget(HeldWeakly, anywidget.AnyWidget):
         return {}
 
     def changes(self, events: Sequence[Event]) -> Iterable[dict[str, Any]]:  # noqa: ARG002 - for subclasses
-        """Return what views need to know of some events; called on the publishing thread."""
+        """Return the changes for views that follow from events; called on the publishing thread."""
         return ()
 
     def handle(self, action: str, arguments: dict[str, Any]) -> None:
@@ -79,39 +79,39 @@ class ActingWidget(HeldWeakly, anywidget.AnyWidget):
         call_action(self, action, arguments)
 
     def stop_generation(self) -> None:
-        """Stop the answer that is being generated, if this widget has to do with one."""
+        """Stop the running answer, if this widget is concerned with one."""
 
     def draw_html(self) -> str:
-        """Return what a reader without a kernel sees; the same state gives the same text."""
+        """Return static HTML for readers without a kernel; equal states give equal text."""
         return ""
 
     def to_html(self) -> str:
-        """Return a piece of HTML that needs no kernel and no script, for reports."""
+        """Return an HTML fragment that needs no kernel and no script, for reports."""
         return f'<div class="mullama">{self.draw_html()}</div>'
 
     def listen(self, does: bool = True) -> None:
-        """Observe changes, or do not while no page shows the widget."""
+        """Start to observe changes, or stop while no page shows the widget."""
 
     def close(self) -> None:
-        """Vanish from every page."""
+        """Remove the widget from every page."""
         if self.comm is not None:  # else it was not even made
             self.showing.release()
         super().close()
 
     def refresh(self) -> None:
-        """Have all views take a new snapshot."""
+        """Make all views take a new snapshot."""
         with self._lock:
             self._needs_snapshot = True
         publish_soon(self._reference)
 
     def queue_change(self, change: dict[str, Any]) -> None:
-        """Send a change to all views, after those that events bring."""
+        """Send a change to all views, after those from events."""
         with self._lock:
             self._queued.append(change)
         publish_soon(self._reference)
 
     def publish(self) -> None:
-        """Send what has been gathered; called on the publishing thread alone."""
+        """Send the gathered changes; called only on the publishing thread."""
         with self._lock:
             events, self._events = self._events, []
             queued, self._queued = self._queued, []
@@ -193,16 +193,16 @@ class TreeWidget(ActingWidget):
     Parameters
     ----------
     source : Chat or CheckpointTree
-        What to show.
+        The tree to show, or its chat.
 
     Attributes
     ----------
     tree : CheckpointTree
     chat : Chat or None
-        None for a tree alone.
+        None for a tree without a chat.
     in_cell : bool
-        Whether a cell is what moves the tree just now: a view that is to stop it then has to
-        interrupt the kernel, as messages may wait until the cell has ended.
+        Whether a running cell is changing the tree: to stop it, a view has to interrupt the kernel,
+        as messages may wait until the cell has ended.
     """
 
     in_cell = traitlets.Bool(False).tag(sync=True)
@@ -227,7 +227,7 @@ class TreeWidget(ActingWidget):
         self.showing.wait()
 
     def listen(self, does: bool = True) -> None:
-        """Observe the tree, or do not while no page shows the widget; what was missed is sent."""
+        """Observe the tree, or stop while no page shows the widget; send missed changes."""
         if does and self._subscription is None:
             subscription = self.tree.on_change(_observer(self._reference))
             self._forget = weakref.finalize(self, subscription.cancel)
@@ -241,12 +241,12 @@ class TreeWidget(ActingWidget):
             self._forget()
 
     def stop_generation(self) -> None:
-        """Stop the answer that the chat generates."""
+        """Stop the answer that the chat is generating."""
         if self.chat is not None:
             self.chat.stop()
 
     def begin_anew(self) -> None:
-        """Forget what was gathered of an answer that streams; some of it was missed."""
+        """Discard what was gathered of a streaming answer, as some of it was missed."""
 
     def gather(self, event: Event) -> None:
         """Keep an event until the next message."""
@@ -255,14 +255,14 @@ class TreeWidget(ActingWidget):
         publish_soon(self._reference)
 
     def publish(self) -> None:
-        """Send whether a cell is at work, and what has been gathered; again while one is."""
+        """Send whether a cell is running, and the gathered changes; repeat while one is."""
         self.in_cell = self.tree.is_held_by_cell  # first: a view can stop what it shows
         super().publish()
         if self.in_cell:
             publish_soon(self._reference)
 
     def close(self) -> None:
-        """Observe no longer, and vanish from every page."""
+        """Stop observing, and remove the widget from every page."""
         self.listen(False)
         super().close()
 
@@ -272,7 +272,7 @@ class TreeWidget(ActingWidget):
 
 
 class ChatWidget(TreeWidget):
-    """A widget on one chat, which can have the model answer.
+    """A widget on one chat that can make the model answer.
 
     Parameters
     ----------
@@ -282,7 +282,7 @@ class ChatWidget(TreeWidget):
     ----------
     chat : Chat
     is_busy : bool
-        Whether this widget has the model answer.
+        Whether the model is answering for this widget.
     """
 
     # Written by the thread for actions alone.
@@ -299,7 +299,7 @@ class ChatWidget(TreeWidget):
 
     @contextmanager
     def answering(self) -> Iterator[None]:
-        """Be busy for as long as the model answers."""
+        """Mark the widget as busy while the model answers."""
         self.is_busy = True
         try:
             yield

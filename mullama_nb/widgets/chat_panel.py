@@ -1,4 +1,4 @@
-"""The chat panel: what was said, a box to write in, and a way into every answer."""
+"""The chat panel: the messages, an input box, and actions on every answer."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MOVES = (Committed, Moved, Split, Pruned)
 
 
 class ChatPanel(ChatWidget):
-    """The messages up to the head, and what can be done with each.
+    """The messages up to the head, with actions on each.
 
     Parameters
     ----------
@@ -37,11 +37,11 @@ class ChatPanel(ChatWidget):
     Attributes
     ----------
     pending : str
-        What was asked in the panel and is being answered.
+        The question from the panel that is being answered.
     detail : dict
-        The tokens of the message that was looked into last.
+        The tokens of the message inspected last.
     alternatives : dict
-        What could have stood in the place of the token that was looked into last.
+        The alternatives to the token inspected last.
     """
 
     _esm, _css = front_end("chat_panel")
@@ -60,7 +60,7 @@ class ChatPanel(ChatWidget):
         super().__init__(chat)
 
     def take_snapshot(self) -> dict[str, Any]:
-        """Return the messages, and what there is of the answer that is being generated."""
+        """Return the messages, and the running answer so far."""
         messages = self._messages()
         if self._told is None:  # what the first view begins with
             self._told = messages
@@ -71,7 +71,7 @@ class ChatPanel(ChatWidget):
         }
 
     def changes(self, events: Sequence[Event]) -> Iterable[dict[str, Any]]:
-        """Return what is new: of the messages, of the answer that streams, of an evaluation."""
+        """Return the changes of the messages, the streaming answer and an evaluation."""
         change: dict[str, Any] = {}
         moves = [i for i, event in enumerate(events) if isinstance(event, _MOVES)]
         if moves:
@@ -94,36 +94,36 @@ class ChatPanel(ChatWidget):
             yield change
 
     def begin_anew(self) -> None:
-        """Show of an answer that streams what comes from now on."""
+        """Show a streaming answer from here on."""
         self._draft, self._progress = Draft(), None
 
     @stops_first
     def do_show(self, checkpoint: str) -> None:
-        """Go to another version of a message, and on from there as far as one was before."""
+        """Show another version of a message, with what followed it before."""
         self.chat.checkout(self._leaf(self.tree[checkpoint]))
 
     def do_ask(self, text: str) -> None:
-        """Say something, and have the model answer."""
+        """Send a message, and generate the answer."""
         with self._answering(pending=text):
             self.chat.ask(text, echo=False)
 
     def do_edit(self, checkpoint: str, text: str) -> None:
-        """Say something else in the place of a message."""
+        """Replace a message by a sibling with another text."""
         with self._answering():
             self.chat.edit(text, self._turn(checkpoint), echo=False)
 
     def do_regenerate(self, checkpoint: str) -> None:
-        """Have the model give another answer in the place of one."""
+        """Generate another answer in place of one."""
         with self._answering():
             self.chat.regenerate(self._turn(checkpoint), echo=False)
 
     def do_resume(self) -> None:
-        """Have the model go on with an answer that is unfinished."""
+        """Continue an unfinished answer."""
         with self._answering():
             self.chat.resume(echo=False)
 
     def do_fork(self, checkpoint: str, token: int, choose: int | None = None) -> None:
-        """Go another way from inside an answer."""
+        """Branch off inside an answer."""
         with self._answering():
             self.chat.fork(self._turn(checkpoint), token=token, choose=choose, echo=False)
 
@@ -132,11 +132,11 @@ class ChatPanel(ChatWidget):
         self.detail = {"id": checkpoint, "tokens": self._tokens(self._turn(checkpoint))}
 
     def do_alternatives(self, checkpoint: str, token: int) -> None:
-        """Show what could stand in the place of a token."""
+        """Show the alternatives to a token."""
         self.alternatives = self._alternatives(checkpoint, token)
 
     def do_close(self) -> None:
-        """Show no tokens any more."""
+        """Hide the tokens."""
         self.detail = self.alternatives = {}
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""What a chat shows as the last line of a cell: panel, timeline, undo and redo."""
+"""The view of a chat as a cell's output: panel, timeline, undo and redo."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _views: weakref.WeakKeyDictionary[Chat, weakref.ref[ipywidgets.Box]] = weakref.W
 
 
 def chat_view(chat: Chat) -> ipywidgets.Box:
-    """Panel and timeline side by side where there is room, else one below the other.
+    """Return a view with panel and timeline, side by side where there is room.
 
-    A chat has one view, however many times it is shown, until that is closed.
+    A chat has one view, however often it is shown, until that is closed.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def chat_view(chat: Chat) -> ipywidgets.Box:
 
 
 def view_bundle(chat: Chat) -> dict[str, Any]:
-    """The part of a display bundle that a notebook with a kernel shows."""
+    """Return the part of a display bundle that a notebook with a kernel shows."""
     view = chat_view(chat)
     view.children[0].showing.display(view)  # the box has no script that could speak for it
     model_id = view.model_id

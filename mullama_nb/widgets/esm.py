@@ -1,8 +1,8 @@
 """The front end of a widget: one script and one style sheet, from the files in ``front_end``.
 
-The scripts there are ES modules that import each other, so that each says at its top what it takes
-and gives. A page gets a widget's script as one text and can load nothing besides, so the modules
-are joined: each becomes a function that is called once and returns what the module exports.
+The scripts there are ES modules with explicit imports and exports. A page gets a widget's script as
+one text and cannot load others, so the modules are joined: each becomes a function that is called
+once and returns the module's exports.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ def front_end(name: str) -> tuple[str, str]:
     Parameters
     ----------
     name : str
-        That of its files. All widgets have ``common.css`` in front of their own.
+        The name of its files. ``common.css`` precedes the style sheet of each widget.
     """
     sheets = (_FOLDER / "common.css", _FOLDER / f"{name}.css")
     return join_modules(_FOLDER, name), "\n".join(sheet.read_text("utf-8") for sheet in sheets)
 
 
 def join_modules(folder: Path, name: str) -> str:
-    """Return one ES module that does what a module and all that it imports do together.
+    """Return one ES module that joins a module with all its imports.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def join_modules(folder: Path, name: str) -> str:
     Raises
     ------
     ValueError
-        When modules import each other in a circle, or in another form than
+        When imports are circular, or modules use another form than
         ``import { a, b as c } from "./name.js";`` and ``export`` before a ``function``, ``class``,
         ``const`` or ``default``.
     """

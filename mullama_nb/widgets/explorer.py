@@ -18,9 +18,9 @@ __all__ = ["Explorer"]
 
 
 class Explorer(ChatWidget):
-    """Several answers to one question, to keep one of.
+    """Several answers to one question, one of which can be kept.
 
-    It shows every exploration of its chat, also one that a cell began.
+    It shows every exploration of its chat, including those started by a cell.
 
     Parameters
     ----------
@@ -37,11 +37,11 @@ class Explorer(ChatWidget):
         super().__init__(chat)
 
     def take_snapshot(self) -> dict[str, Any]:
-        """Return what each answer says so far, and what became of those that are whole."""
+        """Return each answer's text so far, and the state of the finished ones."""
         return {"texts": [draft.html for draft in self._drafts], "answers": self._answers()}
 
     def changes(self, events: Sequence[Event]) -> Iterable[dict[str, Any]]:
-        """Return the new text of each answer, and all answers where one of them changed."""
+        """Return the new text of each answer, and all answers if one of them changed."""
         change: dict[str, Any] = {}
         texts: dict[int, str] = {}
         n_told = len(self._found)
@@ -72,13 +72,13 @@ class Explorer(ChatWidget):
             yield change
 
     def do_explore(self, text: str, n: int) -> None:
-        """Have the model give several answers, to the last question where there is no text."""
+        """Generate several answers; without a text, to the last question."""
         with self.answering():
             self.chat.explore(text or None, n)
 
     @stops_first
     def do_keep(self, checkpoint: str) -> None:
-        """Go on from an answer."""
+        """Make an answer the head."""
         self._turn(checkpoint).keep()
 
     @stops_first

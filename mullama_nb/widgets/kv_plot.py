@@ -1,4 +1,4 @@
-"""What the active path keeps in memory, against full snapshots and the context's size."""
+"""The active path's memory, against full snapshots and the context's size."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _GAUGE, _TOP, _BOTTOM = 8, 28, 148
 
 
 class KVPlot(TreeWidget):
-    """KV bytes along the active path, one bar a checkpoint, and the context's cells in use.
+    """KV bytes along the active path, one bar per checkpoint, and the context's cells in use.
 
-    A bar's coloured part are the rows that the checkpoint keeps: strong on this branch only, pale
-    where branches share them. With the grey part below it is what a full snapshot would take.
+    A bar's coloured part is the rows that the checkpoint keeps: strong on this branch only, pale
+    where branches share them. Together with the grey part below, it is a full snapshot's size.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class KVPlot(TreeWidget):
         }
 
     def changes(self, events: Sequence[Event]) -> Iterable[dict[str, Any]]:
-        """Return new tokens as a number, and for anything else a whole snapshot."""
+        """Return the number of new tokens, or a whole snapshot for any other change."""
         quiet = (TokenAdded, Progress, Tagged, Spilled)
         if not all(isinstance(event, quiet) for event in events):
             yield {"all": self.take_snapshot()}
@@ -78,7 +78,7 @@ class KVPlot(TreeWidget):
             yield {"live": n}
 
     def draw_html(self) -> str:
-        """Return the picture as SVG, with its sums in words."""
+        """Return the plot as SVG, with its sums in words."""
         growth = measure_growth(self.tree)
         everything = self.tree.kv_bytes()
         return (

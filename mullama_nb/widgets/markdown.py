@@ -1,4 +1,4 @@
-"""Markdown of a model's answers as HTML that can do no harm."""
+"""Markdown of a model's answers as safe HTML."""
 
 from __future__ import annotations
 
@@ -34,25 +34,25 @@ _parser = _make_parser()
 
 @lru_cache(maxsize=512)
 def render_markdown(text: str) -> str:
-    """HTML of a Markdown text; markup in it stays text, and links lead out only.
+    """Return the HTML of a Markdown text; HTML in it stays text, and links only lead out.
 
     Parameters
     ----------
     text : str
-        What a model or a user wrote; nothing in it is trusted.
+        A model's or a user's text; not trusted.
     """
     return _cleaned(_parser.render(text))
 
 
 class Draft:
-    """Markdown that is still being written, as HTML that changes little with each piece.
+    """Streaming Markdown, as HTML that changes little with each piece.
 
-    A block that another one follows stays as it is, so only the last one is rendered again.
+    Only the last block is rendered again; earlier ones are final.
 
     Attributes
     ----------
     html : str
-        Of all text so far.
+        The HTML of all text so far.
     """
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ class Draft:
         self._last = ""  # the text behind them
 
     def add(self, text: str) -> tuple[int, str]:
-        """Add text; where the HTML changes, in UTF-16 units, and how it goes on from there.
+        """Add text; return where the HTML changes, in UTF-16 units, and the HTML from there.
 
         Parameters
         ----------

@@ -1,13 +1,13 @@
-"""Who shows a widget, and what that keeps alive.
+"""The pages that show a widget, and how long they keep it alive.
 
-ipywidgets keeps every widget for good, and with it a chat and its cells. Here a widget lives, as
-any object does, while somebody holds it: a variable, ``Out``, another widget, or a page. A page
-holds what it shows: from the moment a widget is displayed until every page that is known has said
-that it shows it no more. Pages say so when a view comes, when the last one has gone, and when they
-are left themselves; then what they showed stays, as one may come back.
+ipywidgets keeps every widget forever, and with it a chat and its cells. Here a widget lives, as any
+object does, while something refers to it: a variable, ``Out``, another widget, or a page. A page
+holds the widgets it shows: from the moment a widget is displayed until every known page has
+reported that it no longer shows it. Pages report the first view, the removal of the last one, and
+their own closing; widgets of a closed page stay, as the user may come back.
 
-A page that has let go is asked again after a cell has been run: what it said may have crossed a
-display that it had not seen, and a cell that was cut may have been pasted by then.
+A page that has released a widget is asked again after the next cell: its report may have crossed a
+display that it had not seen, and a cut cell may have been pasted by then.
 """
 
 from __future__ import annotations
@@ -72,17 +72,17 @@ class Shown(Protocol):
 
 @dataclass(eq=False)
 class Showing:
-    """Which pages show one widget.
+    """The pages that show one widget.
 
     Attributes
     ----------
     widget : weak reference to Shown
     pages : set of str
-        Those that said so last.
+        The pages that reported a view last.
     is_left : bool
-        Whether every page has let it go.
+        Whether every page has released it.
     is_asked : bool
-        Whether they were asked since, and it was not displayed again.
+        Whether they were asked since then, without another display.
     """
 
     widget: Callable[[], Shown | None]
@@ -91,7 +91,7 @@ class Showing:
     is_asked: bool = False
 
     def display(self, together: object = None) -> None:
-        """Hold the widget until pages let it go, and what it is shown in."""
+        """Hold the widget and its containers until pages release it."""
         widget = self.widget()
         if widget is not None and widget.comm is not None:
             self.is_left = self.is_asked = False
@@ -100,7 +100,7 @@ class Showing:
             follow_pages()
 
     def hear(self, page: str, n_views: int) -> None:
-        """Take in what a page says of its views."""
+        """Handle a page's report on its views."""
         if n_views:
             self.pages.add(page)
             self.display()
@@ -113,7 +113,7 @@ class Showing:
             self.wait()
 
     def leave(self, page: str) -> None:
-        """Take in that a page was left; whoever comes back finds the widget."""
+        """Handle the closing of a page; a user who comes back finds the widget."""
         self.pages.discard(page)
         if not self.pages:
             self.wait()
@@ -123,7 +123,7 @@ class Showing:
             timer.start()
 
     def wait(self) -> None:
-        """Count as unseen: of those only the latest listen."""
+        """Count the widget as unseen; only the latest unseen ones listen."""
         _unseen.append(self)
         while len(_unseen) > _MOST_UNSEEN:
             first = _unseen.popleft()

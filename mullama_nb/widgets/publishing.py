@@ -1,4 +1,4 @@
-"""The threads of all widgets: one that publishes, and one for each tree that actions change."""
+"""The widgets' threads: one for publishing, and one for actions on each tree."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ _queues: weakref.WeakKeyDictionary[object, _Queue] = weakref.WeakKeyDictionary()
 
 
 def publish_soon(widget: weakref.ref[Any]) -> None:
-    """Have the publishing thread call ``publish()`` of a widget, if it still lives then.
+    """Schedule a call of a widget's ``publish()`` on the publishing thread, if it still lives then.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def run_in_turn(target: object, job: Callable[[], None]) -> None:
     Parameters
     ----------
     target : object
-        What the job changes; its jobs do not keep it alive.
+        The object that the job changes; jobs do not keep it alive.
     job : callable
         Called without arguments; it must not raise.
     """

@@ -1,4 +1,4 @@
-"""What is saved under names: whether it can be loaded here, and load, save and delete."""
+"""A browser of saved sessions: whether each can be loaded here; load, save and delete."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ class SessionBrowser(ActingWidget):
     Parameters
     ----------
     sessions : SessionManager, str or path
-        Or the folder alone: its sessions are loaded with the chat's model and context parameters,
-        and without a chat they can be looked at and deleted.
+        A manager, or only a folder: its sessions are loaded with the chat's model and context
+        parameters; without a chat they can be viewed and deleted.
     chat : Chat, optional
-        What Save saves, with its whole tree.
+        The chat that Save saves, with its whole tree.
 
     Attributes
     ----------
     loaded : Chat, Context or None
-        What Load has loaded last: a chat as a chat, a session as a context.
+        The result of the last Load: a chat for a chat, a context for a session.
     """
 
     _esm, _css = front_end("session_browser")
@@ -68,7 +68,7 @@ class SessionBrowser(ActingWidget):
     # -- look --------------------------------------------------------------------------------
 
     def take_snapshot(self) -> dict[str, Any]:
-        """Return the names with what is known of each, and what can be done."""
+        """Return the sessions with their details, and the possible actions."""
         return {
             "rows": self._rows(),
             "can_save": self.chat is not None,
@@ -76,7 +76,7 @@ class SessionBrowser(ActingWidget):
         }
 
     def draw_html(self) -> str:
-        """Return the names as a table, without their ages: those change by themselves."""
+        """Return the sessions as a table, without their ages, which change by themselves."""
         heads = ("name", "kind", "model", "tokens", "size", "loads here")
         rows = [
             (
@@ -140,7 +140,7 @@ class SessionBrowser(ActingWidget):
     # -- do ----------------------------------------------------------------------------------
 
     def handle(self, action: str, arguments: dict[str, Any]) -> None:
-        """Do what a view asks for, and look again whatever comes of it."""
+        """Run an action of a view, then refresh, even after an error."""
         self._news = ""
         try:
             super().handle(action, arguments)
@@ -148,7 +148,7 @@ class SessionBrowser(ActingWidget):
             self.refresh()
 
     def do_refresh(self) -> None:
-        """Look again."""
+        """Refresh the list."""
 
     def do_save(self, name: str, replace: bool = False) -> None:
         """Save the chat under a name."""
@@ -161,7 +161,7 @@ class SessionBrowser(ActingWidget):
         self._news = f"Saved {name}"
 
     def do_load(self, name: str) -> None:
-        """Load what is saved under a name into the attribute ``loaded``."""
+        """Load a session or chat by name into the attribute ``loaded``."""
         manager = self._manager
         if manager is None:
             raise ParameterError(
@@ -175,7 +175,7 @@ class SessionBrowser(ActingWidget):
         self._news = f"Loaded {name}; it is the attribute .loaded of this browser"
 
     def do_delete(self, name: str) -> None:
-        """Delete what is saved under a name."""
+        """Delete a session or chat by name."""
         self._sessions.delete(name)
         self._news = f"Deleted {name}"
 

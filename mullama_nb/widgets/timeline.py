@@ -1,4 +1,4 @@
-"""The tree as a version-control graph to click."""
+"""The tree as a clickable version-control graph."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Timeline(TreeWidget):
         }
 
     def changes(self, events: Sequence[Event]) -> Iterable[dict[str, Any]]:
-        """Return one small message for all events, or all rows where one row became two."""
+        """Return one small message for all events, or all rows if a checkpoint was split."""
         if any(isinstance(event, Split) for event in events):
             yield {"all": self.take_snapshot()}
             return
@@ -87,23 +87,23 @@ class Timeline(TreeWidget):
         self._target.checkout(checkpoint)
 
     def do_fork(self, checkpoint: str) -> None:
-        """Begin a branch at a checkpoint."""
+        """Start a branch at a checkpoint."""
         self.tree.fork(checkpoint)
 
     def do_tag(self, checkpoint: str, name: str) -> None:
-        """Name a checkpoint."""
+        """Tag a checkpoint with a name."""
         self.tree.tag(name, checkpoint)
 
     def do_prune(self, checkpoint: str, force: bool = False) -> None:
-        """Remove a checkpoint with all that follows it."""
+        """Remove a checkpoint and its descendants."""
         self.tree.prune(checkpoint, force=force)
 
     def do_look(self, checkpoint: str) -> None:
-        """Send the card of a checkpoint."""
+        """Send the details of a checkpoint."""
         self.queue_change({"card": self._card(self.tree[checkpoint])})
 
     def do_compare(self, checkpoint: str) -> None:
-        """Send where a checkpoint and the head part."""
+        """Send where a checkpoint and the head diverge."""
         self.queue_change({"comparison": self._comparison(self.tree[checkpoint])})
 
     @property

@@ -1,4 +1,4 @@
-"""Buttons that take a chat back and forth."""
+"""Buttons that move a chat back and forth."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["UndoRedo"]
 
 
 class UndoRedo(ChatWidget):
-    """Undo, redo, regenerate, and a step to the last message's other versions.
+    """Undo, redo, regenerate, and a step to other versions of the last message.
 
     Parameters
     ----------
@@ -30,11 +30,11 @@ class UndoRedo(ChatWidget):
         super().__init__(chat)
 
     def take_snapshot(self) -> dict[str, Any]:
-        """Return how many steps there are each way."""
+        """Return the number of steps in each direction."""
         return self._steps()
 
     def changes(self, events: Sequence[Event]) -> Iterable[dict[str, Any]]:
-        """Return the steps, where they changed."""
+        """Return the steps if they changed."""
         if all(isinstance(event, TokenAdded | Progress) for event in events):
             return
         steps = self._steps()
@@ -52,13 +52,13 @@ class UndoRedo(ChatWidget):
         self.chat.redo()
 
     def do_regenerate(self) -> None:
-        """Have the model answer again."""
+        """Generate another answer."""
         with self.answering():
             self.chat.regenerate()
 
     @stops_first
     def do_sibling(self, step: int) -> None:
-        """Move the head to another version of the last message, where there is one."""
+        """Move the head to another version of the last message, if there is one."""
         siblings = message_versions(self.tree.head)
         place = siblings.index(self.tree.head) + step
         if 0 <= place < len(siblings):
