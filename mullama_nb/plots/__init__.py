@@ -1,4 +1,4 @@
-"""matplotlib figures of what memory a conversation takes, and of what the model believed.
+"""matplotlib figures of a conversation's memory and of the model's probabilities.
 
 matplotlib itself is imported when the first figure is drawn.
 """

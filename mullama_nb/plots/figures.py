@@ -1,4 +1,4 @@
-"""Three figures: how a conversation's memory grows, what sizes cost, how sure the model was."""
+"""Three figures: growth of a conversation's memory, sizes by cache type, token probabilities."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LONGEST_WITH_LABELS = 48
 
 
 def kv_growth(tree: CheckpointTree) -> Figure:
-    """How the KV rows grow along the active path, against full snapshots at each checkpoint.
+    """Plot the KV rows along the active path, against full snapshots at each checkpoint.
 
     Parameters
     ----------
@@ -37,8 +37,8 @@ def kv_growth(tree: CheckpointTree) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        Each bar is a checkpoint. Its coloured part are the rows that it keeps; with the grey part
-        below it is what a full snapshot would have taken.
+        Each bar is a checkpoint. Its coloured part is the rows that it keeps; together with the
+        grey part below, it is the size of a full snapshot.
     """
     from matplotlib.ticker import MaxNLocator  # here, because it takes half a second
 
@@ -96,21 +96,20 @@ def kv_growth(tree: CheckpointTree) -> Figure:
 def kv_sizes(
     model: Model, *, n_ctx: Sequence[int] | None = None, types: Sequence[str] = _TYPES
 ) -> Figure:
-    """What contexts of so many tokens take for each type: predicted, and measured in small ones.
+    """Plot the size of contexts for each cache type: predicted, and measured for small ones.
 
     Parameters
     ----------
     model : Model
     n_ctx : sequence of int, optional
-        None: 512 to 8,192, as far as the model was trained.
+        None: 512 to 8,192, up to the model's training context.
     types : sequence of str
         KV cache types.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Lines are worked out from the model; points are what a context held that was made, filled
-        with tokens and asked.
+        Lines are computed from the model; points are measured in contexts filled with tokens.
     """
     from .theme import (  # here, because matplotlib takes half a second
         GREY,
@@ -178,17 +177,17 @@ def _measure(
 
 
 def token_probabilities(turn: Turn) -> Figure:
-    """How likely each token of an answer was to the model.
+    """Plot the model's probability of each token of an answer.
 
     Parameters
     ----------
     turn : Turn
-        One that was generated.
+        A generated answer.
 
     Returns
     -------
     matplotlib.figure.Figure
-        One bar a token; up to 48 tokens with their text.
+        One bar per token; up to 48 tokens with their text.
     """
     from .theme import AMBER, BLUE, ClearFigure  # here, because it takes half a second
 

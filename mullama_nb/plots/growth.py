@@ -1,4 +1,4 @@
-"""What the checkpoints of the active path keep, as numbers to draw."""
+"""The bytes that the checkpoints of the active path keep, as numbers to plot."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Step:
     ----------
     checkpoint : Checkpoint
     n_bytes : int
-        Rows that it keeps.
+        Bytes of its rows.
     before : int
-        Rows of the checkpoints in front of it, which a full snapshot would hold a second time; 0
-        where the model's memory cannot be cut and it is a full snapshot itself.
+        Bytes of the preceding checkpoints' rows, which a full snapshot would repeat; 0 where the
+        model's memory cannot be cut and the checkpoint is itself a full snapshot.
     is_shared : bool
-        Whether several branches go through it.
+        Whether several branches share it.
     """
 
     checkpoint: Checkpoint
@@ -33,12 +33,12 @@ class Step:
 
     @property
     def label(self) -> str:
-        """The beginning of what it says."""
+        """The beginning of its text."""
         return label(self.checkpoint)
 
     @property
     def snapshot(self) -> int:
-        """What a full snapshot here would take."""
+        """The bytes of a full snapshot here."""
         return self.before + self.n_bytes
 
 
@@ -49,7 +49,7 @@ class Growth:
     Attributes
     ----------
     steps : tuple of Step
-        From the root, which keeps nothing and is left out, to the head.
+        From the root, exclusive, to the head.
     n_tokens, n_ctx : int
         Tokens up to the head, and cells of the context.
     """
@@ -60,17 +60,17 @@ class Growth:
 
     @property
     def kept(self) -> int:
-        """Bytes that the path keeps."""
+        """The bytes that the path keeps."""
         return sum(step.n_bytes for step in self.steps)
 
     @property
     def snapshots(self) -> int:
-        """What full snapshots of its checkpoints would take."""
+        """The bytes of full snapshots of its checkpoints."""
         return sum(step.snapshot for step in self.steps)
 
     @property
     def bytes_per_token(self) -> float:
-        """Mean over the path; 0 for an empty one, and where bytes do not follow tokens."""
+        """The mean over the path; 0 if it is empty or bytes are not proportional to tokens."""
         whole = any(step.before == 0 for step in self.steps[1:])
         return 0.0 if whole or not self.n_tokens else self.kept / self.n_tokens
 

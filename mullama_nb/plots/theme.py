@@ -1,4 +1,4 @@
-"""The look of all figures: transparent, and readable on light and on dark paper."""
+"""The style of all figures: transparent, and readable on light and dark backgrounds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GREY = "#7a7a7a"
 
 
 class ClearFigure(Figure):
-    """A figure without a background, which a notebook shows whether or not pyplot is there.
+    """A figure without a background, which a notebook shows with or without pyplot.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class ClearFigure(Figure):
         self.patch.set_alpha(0)
 
     def axes_for(self, title: str, x: str, y: str, *, bytes_on_y: bool = False) -> Axes:
-        """The only axes, with labels, a quiet grid and no frame.
+        """Add the only axes, with labels, a light grid and no frame.
 
         Parameters
         ----------
@@ -59,7 +59,7 @@ class ClearFigure(Figure):
         return axes
 
     def add_legend(self, axes: Axes) -> None:
-        """Name what is drawn, above the axes' right end."""
+        """Add a legend above the right end of the axes."""
         legend = axes.legend(
             frameon=False, labelcolor=GREY, ncols=4, loc="lower right", bbox_to_anchor=(1, 0.99)
         )
@@ -73,5 +73,5 @@ class ClearFigure(Figure):
 
 
 def label_bytes(axes: Axes) -> None:
-    """Write the numbers of the y axis as numbers of bytes."""
+    """Label the y axis in units of bytes."""
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: size(value)))
