@@ -1,13 +1,13 @@
-"""Regression tests of conversations: record a tree, replay it anywhere, name what differs.
+"""Regression tests of conversations: record a tree, replay it anywhere, report differences.
 
 >>> from mullama_nb.testing import record, replay
 >>> record(chat, "greeting.mullama.json")
 >>> replay("greeting.mullama.json", "smollm2", kv_cache_type="q8_0")
 
-A recording is a small JSON file: the tokens of every checkpoint, how they were drawn, and how
-likely each generated one was. It holds no KV rows. Replaying forces the recorded tokens on a model
-and reports, for each checkpoint, the first token that would be drawn otherwise here, whether
-rounding decided that, and how far the probabilities have moved.
+A recording is a small JSON file: the tokens of every checkpoint, how they were sampled, and the
+probability of each generated one. It holds no KV rows. Replaying forces the recorded tokens on a
+model and reports, for each checkpoint, the first token that would be drawn differently here,
+whether rounding decided that, and how far the probabilities have moved.
 
 ======================  ================================================================
 ``"exact"``             the same to the bit; needs the same build and class of machine

@@ -1,4 +1,4 @@
-"""Holding what was found against what was recorded, checkpoint by checkpoint."""
+"""Comparing a replay with its recording, checkpoint by checkpoint."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TOLERANCE = 1.0
 
 @dataclass(frozen=True)
 class Rule:
-    """What may differ; see :func:`mullama_nb.testing.replay`.
+    """The permitted differences; see :func:`mullama_nb.testing.replay`.
 
     Raises
     ------
@@ -45,7 +45,7 @@ class Rule:
             raise ParameterError(f"tolerance={self.tolerance!r} must be 0 or more")
 
     def allows(self, gap: float | None, largest: float, *, is_same: bool) -> bool:
-        """Whether a checkpoint may differ as it does."""
+        """Return whether a checkpoint's differences are permitted."""
         if self.level == "exact":
             return is_same
         if self.level == "near-ties":
@@ -61,11 +61,11 @@ def compare(
     margin: float = MARGIN,
     tolerance: float = TOLERANCE,
 ) -> Report:
-    """Compare two recordings, the first one being what should be; no model is needed.
+    """Compare two recordings, the first being the reference; no model is needed.
 
-    Where both said the same, probabilities are compared; at the first token that differs, how far
-    apart the two were. What follows an answer that rounding decided is a conversation of its own,
-    and is not compared.
+    Where both have the same tokens, probabilities are compared; at the first token that differs,
+    the gap between the two. What follows an answer that rounding decided is a different
+    conversation, and is not compared.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def compare(
     RecordingError
         When a file is damaged.
     ParameterError
-        When they were made with models of other vocabularies.
+        When their models have different vocabularies.
     """
     rule = Rule(level, margin, tolerance)
     a, b = read(path_a), read(path_b)
@@ -119,7 +119,7 @@ def compare(
 
 
 def names_of(recording: Recording) -> dict[str, str]:
-    """How checkpoints are called in a report: short id, who speaks, tags."""
+    """Return the names of checkpoints in a report: short id, role, tags."""
     names = {entry.id: [entry.id[:7]] for entry in recording.entries}
     for entry in recording.entries:
         if role := entry.notes.get("role"):
@@ -180,7 +180,7 @@ def forced(
     decode: Callable[[Sequence[int]], str] = str,
     after: Sequence[tuple[int, float]] = (),
 ) -> CheckpointReport:
-    """Report on an entry whose tokens were forced here.
+    """Return the report on an entry whose tokens were forced here.
 
     Parameters
     ----------
@@ -255,7 +255,7 @@ def made_report(
     pairs: Sequence[tuple[Step, Step]],
     problems: Sequence[str] = (),
 ) -> Report:
-    """Put together what was found."""
+    """Assemble the report."""
     changed = tuple(differences(there.settings, settings))
     moved = tuple(differences(there.environment, environment))
     is_same = _alike(there.settings, settings) and _alike(there.environment, environment)

@@ -42,13 +42,13 @@ def _argument(*names: str, **options: Any) -> Any:
 
 @magics_class
 class RegressMagics(Magics):
-    """The magic.
+    """The ``%%regress`` magic.
 
     Parameters
     ----------
     shell : InteractiveShell
     the_chat : callable
-        Gives the chat of the notebook, for cells that end in none.
+        Returns the notebook's chat, for cells that do not end in one.
     """
 
     shell: Any
@@ -62,12 +62,12 @@ class RegressMagics(Magics):
         _argument("--level", choices=LEVELS, default=LEVELS[-1], help="what may differ"),
     )
     def regress(self, line: str, cell: str) -> None:
-        """Run the cell, and hold the conversation that it leads against its recording.
+        """Run the cell, and compare its conversation with the recording.
 
-        The conversation is the chat or tree that the cell's last line gives, else the notebook's
-        chat. Where there is no recording yet, it is made; remove the file to make it anew. What
-        the cell prints is not shown, so that the output is the same on every CPU when it passes.
-        When it does not pass, the report is raised as an error.
+        The conversation is the chat or tree in the cell's last line, or else the notebook's chat.
+        The first run makes the recording; remove the file to make it anew. The cell's own output is
+        hidden, so that a passing cell has the same output on every CPU. A failure raises the report
+        as an error.
         """
         magic: Any = self.regress
         try:

@@ -1,4 +1,4 @@
-"""Ids follow from places: one that does not was never a checkpoint's."""
+"""Checking ids, which follow from places in the tree."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MOST = 2**20  # ids and ancestors that are tried for one file; pruned siblings 
 
 
 def misplaced(entries: Sequence[Entry]) -> Entry | None:
-    """The first entry whose id is not that of a child of its parent.
+    """Return the first entry whose id does not follow from its parent's.
 
     Parameters
     ----------
@@ -23,8 +23,8 @@ def misplaced(entries: Sequence[Entry]) -> Entry | None:
     Returns
     -------
     Entry or None
-        None when all are in their places. The beginning of one that was cut in two is called after
-        the rest of it, which may be gone, and is not judged.
+        None if all ids are right. The first part of a split checkpoint is named after the rest of
+        it, which may be gone, and is not checked.
     """
     by_id = {entry.id: entry for entry in entries}
     children: dict[str, set[str]] = {}

@@ -1,13 +1,13 @@
 """The pytest plugin: ``*.mullama.json`` files are tests with ``--mullama``.
 
 ==========================  ===================================================================
-``--mullama``               collect ``*.mullama.json`` files; each is replayed
-``--mullama-update``        lead their conversations again, and record what comes of them
-``--mullama-model MODEL``   use this model instead of the one that the file names
-``--mullama-kv TYPE``       use this KV cache type instead of the recorded one
+``--mullama``               collect ``*.mullama.json`` files; each is replayed ``--mullama-update``
+lead their conversations again, and record the results ``--mullama-model MODEL``   use this model
+instead of the one that the file names ``--mullama-kv TYPE``       use this KV cache type instead of
+the recorded one
 ==========================  ===================================================================
 
-Fixtures are ``smollm2``, ``tiny_model`` and ``chat``. With ``--nbval``, what cells print by
+The fixtures are ``smollm2``, ``tiny_model`` and ``chat``. With ``--nbval``, output of cells through
 ``mullama_nb.testing.words`` is left out of the comparison.
 """
 
@@ -46,7 +46,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Have nbval leave the model's words out, unless it was given a file already."""
+    """Make nbval ignore the model's words, unless it was given a sanitize file."""
     option = config.option
     runs_nbval = getattr(option, "nbval", False) or getattr(option, "nbval_lax", False)
     if runs_nbval and not (option.nbval_sanitize_with or option.sanitize_with):
@@ -65,18 +65,18 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 
 
 class RecordingFile(pytest.File):
-    """A recording."""
+    """A file with a recording."""
 
     def collect(self) -> Iterable[pytest.Item]:
-        """The one test of the file."""
+        """Yield the file's only test."""
         yield RecordingItem.from_parent(self, name="replay")
 
 
 class RecordingItem(pytest.Item):
-    """Replays a recording, or records it anew."""
+    """A test that replays a recording, or records it anew."""
 
     def runtest(self) -> None:
-        """Fail with the report when the recording does not hold."""
+        """Fail with the report if the recording does not hold."""
         from .comparison import Rule
         from .replaying import replayed
         from .rerunning import record_again
@@ -107,7 +107,7 @@ class RecordingItem(pytest.Item):
         return recording, models[key]
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """The report or the error's words alone, without the way there."""
+        """Return the report or error message, without a traceback."""
         from ..errors import MullamaError
 
         if isinstance(excinfo.value, MullamaError):
@@ -115,13 +115,13 @@ class RecordingItem(pytest.Item):
         return super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[Path, None, str]:
-        """How the test is called."""
+        """Return the location and name of the test."""
         return self.path, None, self.path.name.removesuffix(_SUFFIX)
 
 
 @pytest.fixture(scope="session")
 def smollm2() -> Model:
-    """The demo model, loaded once."""
+    """Return the demo model, loaded once."""
     from ..engine.model import Model
 
     return Model.load("smollm2")
@@ -129,7 +129,7 @@ def smollm2() -> Model:
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    """A model of random weights that loads in milliseconds and needs no file: see `tiny`."""
+    """Return a model of random weights that loads in milliseconds; see `tiny`."""
     from ..engine.model import Model
     from .tiny import make_tiny_model
 
@@ -138,7 +138,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 @pytest.fixture
 def chat(smollm2: Model) -> Iterator[Chat]:
-    """An empty chat with the demo model, at temperature 0: nothing is drawn."""
+    """Return an empty chat with the demo model at temperature 0."""
     from ..history.chat import Chat
 
     made = Chat(smollm2, temperature=0)

@@ -1,4 +1,4 @@
-"""Reading recordings, whose contents nobody vouches for: every value is checked before use."""
+"""Reading recordings, which are not trusted: every value is checked before use."""
 
 from __future__ import annotations
 
@@ -75,14 +75,14 @@ def read(path: str | os.PathLike[str]) -> Recording:
     Raises
     ------
     RecordingError
-        When the file is missing, too large, cut short, no recording, holds anything that cannot be
-        right, or was edited since it was recorded.
+        When the file is missing, too large, truncated, not a recording, holds an invalid value, or
+        was edited after it was recorded.
     """
     return _read(path, may_be_edited=False)
 
 
 def read_edited(path: str | os.PathLike[str]) -> Recording:
-    """Read a recording that may have been edited, as :func:`read` does, to lead it anew."""
+    """Read a recording that may have been edited, as :func:`read` does, to record it again."""
     return _read(path, may_be_edited=True)
 
 

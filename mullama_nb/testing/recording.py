@@ -1,4 +1,4 @@
-"""The file: what a tree of checkpoints said, and how likely each token was; no KV rows."""
+"""The recording file: a tree's texts and tokens with their probabilities; no KV rows."""
 
 from __future__ import annotations
 
@@ -36,23 +36,23 @@ VERSION = 2
 
 @dataclass(frozen=True)
 class Recording:
-    """What a file holds.
+    """The contents of a recording file.
 
     Attributes
     ----------
     model : str
-        Its name; which weights these were is in the settings.
+        Its name; the settings identify the weights.
     vocabulary : str
-        A digest: models with the same one have the same tokens.
+        A digest: models with the same digest have the same tokens.
     params : mapping
         Fields of ``ContextParams``.
     settings, environment : mapping
-        What rows depend on; what only their last bits depend on.
+        What rows depend on, and what only their last bits depend on.
     system : str or None
     tools : list of mapping or None
-        What the chat was made with, if it was one.
+        Of the chat, if it was one.
     tags : mapping
-        Ids by name.
+        Checkpoint ids by tag.
     entries : tuple of Entry
         Parents first.
     """
@@ -69,7 +69,7 @@ class Recording:
 
     @property
     def n_measured(self) -> int:
-        """How many tokens have probabilities."""
+        """The number of tokens with probabilities."""
         return sum(len(entry.steps) for entry in self.entries)
 
     def __repr__(self) -> str:
@@ -80,25 +80,25 @@ class Recording:
 
 
 def record(source: Chat | CheckpointTree, path: str | os.PathLike[str]) -> Recording:
-    """Write down a conversation tree, for :func:`replay` to hold any model against.
+    """Record a conversation tree, for :func:`replay` on any model.
 
-    Every segment is evaluated once more, in a context beside the tree's, as a replay does it.
+    Every segment is evaluated once more, in a second context, as a replay does.
 
     Parameters
     ----------
     source : Chat or CheckpointTree
     path : str or path
-        By convention ``NAME.mullama.json``; a file that is there is replaced as a whole.
+        By convention ``NAME.mullama.json``; an existing file is replaced as a whole.
 
     Returns
     -------
     Recording
-        What was written.
+        The recording that was written.
 
     Raises
     ------
     SessionWriteError
-        When the file cannot be written; what was there is intact.
+        When the file cannot be written; an existing one is intact.
     """
     recording = measured(source)
     write(recording, path)
@@ -106,7 +106,7 @@ def record(source: Chat | CheckpointTree, path: str | os.PathLike[str]) -> Recor
 
 
 def measured(source: Chat | CheckpointTree) -> Recording:
-    """What :func:`record` writes."""
+    """Return what :func:`record` writes."""
     tree = source.tree if isinstance(source, Chat) else source
     model, params = tree.context.model, tree.context.params
     with tree.turn():
@@ -137,7 +137,7 @@ def measured(source: Chat | CheckpointTree) -> Recording:
 
 
 def entry_of(checkpoint: Checkpoint, model: Model) -> Entry:
-    """A checkpoint as it is recorded, not measured yet."""
+    """Return the entry of a checkpoint, not yet measured."""
     parent = checkpoint.parent
     return Entry(
         checkpoint.id,
@@ -150,17 +150,17 @@ def entry_of(checkpoint: Checkpoint, model: Model) -> Entry:
 
 
 def context_params(recording: Recording, **changes: Unpack[ContextOptions]) -> ContextParams:
-    """The parameters that a recording was made with, as far as they fit here, and what differs."""
+    """Return a recording's parameters, as far as they fit here, with some changes."""
     return params_from_file(recording.params, **changes)
 
 
 def write(recording: Recording, path: str | os.PathLike[str]) -> None:
-    """Write a recording, one line for each value that a diff should show alone.
+    """Write a recording, with one line for each value that a diff should show separately.
 
     Raises
     ------
     SessionWriteError
-        When the file cannot be written; what was there is intact.
+        When the file cannot be written; an existing one is intact.
     """
     body: dict[str, Any] = {
         "mullama_recording": VERSION,

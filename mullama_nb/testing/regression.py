@@ -1,4 +1,4 @@
-"""Holding a conversation that was just led against the recording of an earlier one."""
+"""Comparing a new conversation with the recording of an earlier one."""
 
 from __future__ import annotations
 
@@ -26,11 +26,10 @@ def regress(
     margin: float = MARGIN,
     tolerance: float = TOLERANCE,
 ) -> Report:
-    """Compare a conversation with its recording: what was asked, and what the model makes of it.
+    """Compare a conversation with its recording: the questions, and the model's answers.
 
-    What was asked has to be the same: messages, order, sampling. What was answered may be another
-    text on another CPU, so the recorded answers are forced on the chat's model, with its
-    settings, as :func:`replay` does.
+    The questions have to be the same: messages, order, sampling. Answers may differ on another CPU,
+    so the recorded ones are forced on the chat's model, with its settings, as :func:`replay` does.
 
     Parameters
     ----------

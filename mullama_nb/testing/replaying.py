@@ -1,4 +1,4 @@
-"""Replaying a recording here."""
+"""Replaying a recording on this machine."""
 
 from __future__ import annotations
 
@@ -38,26 +38,25 @@ def replay(
     tolerance: float = TOLERANCE,
     **options: Unpack[ContextOptions],
 ) -> Report:
-    """Run a recording here and say what differs.
+    """Replay a recording here and report the differences.
 
-    The recorded tokens are forced, one path of the tree after the other; at each of them it is
-    noted how likely it is here, and which one would be drawn.
+    The recorded tokens are forced, path by path; for each, its probability here is noted, and which
+    token would be drawn.
 
     Parameters
     ----------
     path : str or path
     model : str, path or Model, optional
-        None: the one that is known here by the name in the recording.
+        None: the model known here by the name in the recording.
     level : {"exact", "near-ties", "probabilities"}
-        The same to the bit, which needs the same build and class of machine; other tokens only
-        where rounding decides; every recorded token about as likely as it was, which holds on any
-        CPU.
+        Equal to the bit, which needs the same build and class of machine; other tokens only where
+        rounding decides; every recorded token about as likely as before, which holds on any CPU.
     margin : float
         Of probability, between the two tokens of a near-tie; see the notes.
     tolerance : float
         Of a token's log-probability, in nats; see the notes.
     **options
-        Fields of ``ContextParams`` that shall differ from the recorded ones.
+        Fields of ``ContextParams`` that replace the recorded ones.
 
     Returns
     -------
@@ -74,7 +73,7 @@ def replay(
 
     Notes
     -----
-    What rounding does was measured with SmolLM2-135M Q4_1 on one x86-64 CPU with AVX-512: five
+    The effect of rounding was measured with SmolLM2-135M Q4_1 on one x86-64 CPU with AVX-512: five
     conversations of eight questions, 289 to 486 generated tokens each and 1,925 in all, at
     temperatures 0, 0.8 and 1, replayed with other numbers of threads and batch sizes and without
     flash attention; and the first two of them with other cache types.
@@ -89,8 +88,8 @@ def replay(
     ``kv_cache_type="q4_0"``     4.92 nats           0.175 to 0.187           0.63
     ===========================  ==================  =======================  ============
 
-    The default tolerance of 1.0 and margin of 0.2 lie above all that rounding did, and below what
-    q4_0 does to some token of a long conversation. The mean difference, in the report's
+    The default tolerance of 1.0 and margin of 0.2 lie above all effects of rounding, and below the
+    effect of q4_0 on some token of a long conversation. The mean difference, in the report's
     ``quality``, tells the two apart in a short one.
     """
     rule = Rule(level, margin, tolerance)
@@ -104,7 +103,7 @@ def replayed(
     options: Mapping[str, Any],
     problems: Sequence[str] = (),
 ) -> Report:
-    """What :func:`replay` reports, of a recording that was read."""
+    """Return what :func:`replay` reports on a recording."""
     params = context_params(there, **options)
     if model is None:
         model = find_model(there)
@@ -159,12 +158,12 @@ def replayed(
 
 
 def check_vocabulary(recording: Recording, model: Model) -> None:
-    """Check that tokens mean the same.
+    """Check that a model has the recorded vocabulary.
 
     Raises
     ------
     ParameterError
-        When the model has another vocabulary than the recorded one.
+        When the model has another vocabulary.
     """
     if vocabulary_digest(model) != recording.vocabulary:
         raise ParameterError(
@@ -174,12 +173,12 @@ def check_vocabulary(recording: Recording, model: Model) -> None:
 
 
 def find_model(recording: Recording) -> Model:
-    """Load the model that a recording was made with, from what is known on this machine.
+    """Load the model of a recording, if it is known on this machine.
 
     Raises
     ------
     ModelNotFoundError
-        When nothing here has its name or its fingerprint.
+        When no model here has its name or fingerprint.
     """
     found = {name: locate_model(name) for name in known_models()}
     for name, path in found.items():

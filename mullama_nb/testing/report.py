@@ -1,4 +1,4 @@
-"""The report: what a replay found, for people, for notebooks and for CI."""
+"""The report of a replay, for people, notebooks and CI."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ _HEADS = ("checkpoint", "from token", "recorded", "here", "gap", "log-probabilit
 
 @dataclass(frozen=True)
 class CheckpointReport:
-    """What differs at one checkpoint.
+    """The differences at one checkpoint.
 
     Attributes
     ----------
     name : str
-        Short id, who speaks, tags.
+        Short id, role, tags.
     passed : bool
-        Whether the level allows it.
+        Whether the level permits them.
     token : int or None
-        The first token that differs, counted from the checkpoint's first; None where none does.
+        Index of the first token that differs in the checkpoint; None if none does.
     recorded, here : str
         Both texts from there.
     gap : float or None
-        How much likelier one of the two tokens was than the other when it was recorded; of tokens
-        that were drawn at random, how far any probability has moved.
+        How much likelier one of the two tokens was than the other in the recording; for tokens
+        drawn at random, how far any probability has moved.
     is_near_tie : bool
-        Whether that gap is within the margin, so that rounding may decide.
+        Whether the gap is within the margin, so that rounding may decide.
     largest : float
         The largest difference of a recorded token's log-probability.
     n_differing : int
-        How many tokens differ, each behind the recorded ones.
+        Number of differing tokens, each after the recorded prefix.
     largest_gap : float or None
         The largest of their gaps.
     is_missing : bool
@@ -63,7 +63,7 @@ class CheckpointReport:
     is_missing: bool = False
 
     def lines(self) -> Iterator[tuple[str, str]]:
-        """The report's lines, each with what it is: ``"head"``, ``"text"`` or ``"note"``."""
+        """Return the report's lines, each with its kind: ``"head"``, ``"text"`` or ``"note"``."""
         verdict = "passed" if self.passed else "FAILED"
         moved = f", log-probabilities differ by up to {self.largest:.2g}" if self.largest else ""
         yield "head", f"checkpoint {self.name}: {verdict}{moved}"
@@ -87,18 +87,18 @@ class CheckpointReport:
 
 @dataclass(frozen=True)
 class Quality:
-    """How well the recorded tokens are predicted: what another KV cache type costs.
+    """How well the recorded tokens are predicted, for instance by another KV cache type.
 
     Attributes
     ----------
     n_tokens : int
-        Tokens that have probabilities on both sides.
+        Number of tokens with probabilities on both sides.
     recorded, here : float
         Mean log-probability, in nats per token; closer to 0 is better.
     mean_difference, largest : float
-        Of a single token's log-probability, without its sign.
+        Absolute difference of a token's log-probability.
     same_likeliest : float
-        The share of tokens in whose place the same token is the likeliest, 0 to 1.
+        Share of positions at which the same token is the most likely, 0 to 1.
     """
 
     n_tokens: int = 0
@@ -110,7 +110,7 @@ class Quality:
 
     @classmethod
     def of(cls, pairs: Sequence[tuple[Step, Step]]) -> Quality:
-        """Of what was recorded and what is here, token by token."""
+        """Return the quality of log-probabilities here against recorded ones."""
         if not pairs:
             return cls()
         n = len(pairs)
@@ -127,7 +127,7 @@ class Quality:
 
     @property
     def cost(self) -> float:
-        """Nats per token that are lost here; below 0 where the tokens became likelier."""
+        """The loss here in nats per token; below 0 if the tokens became likelier."""
         return self.recorded - self.here
 
     def __str__(self) -> str:
@@ -140,25 +140,25 @@ class Quality:
 
 @dataclass(frozen=True, repr=False)
 class Report:
-    """What a replay, or a comparison of two recordings, found.
+    """The result of a replay, or of a comparison of two recordings.
 
-    ``assert report.passed, report`` is how a test uses it; :meth:`check` does the same.
+    In a test use ``assert report.passed, report``; :meth:`check` does the same.
 
     Attributes
     ----------
     level : str
     settings : tuple of str
-        Settings that differ, in words.
+        Differing settings, in words.
     environment : tuple of str
-        Build and machine, where they differ.
+        Differences of build and machine.
     checkpoints : tuple of CheckpointReport
-        Those where anything differs.
+        The checkpoints with differences.
     n_checkpoints : int
-        Compared in all.
+        Number of checkpoints compared.
     quality : Quality
         Of the tokens that were compared.
     problems : tuple of str
-        Why it does not pass, whatever the checkpoints say.
+        Reasons for failing other than the checkpoints.
     """
 
     level: str
@@ -171,7 +171,7 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Whether everything is within what the level allows."""
+        """Whether all differences are within the level."""
         return not self.problems and all(c.passed for c in self.checkpoints)
 
     @property
@@ -180,7 +180,7 @@ class Report:
         return not self.checkpoints and not self.problems
 
     def check(self) -> None:
-        """Raise unless it passed.
+        """Raise an error unless the report passed.
 
         Raises
         ------
@@ -191,7 +191,7 @@ class Report:
             raise RegressionError(str(self))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Return the report as plain values, for JSON."""
         return {
             "passed": self.passed,
             "identical": self.is_identical,
@@ -199,7 +199,7 @@ class Report:
         }
 
     def lines(self) -> Iterator[tuple[str, str]]:
-        """The report's lines, each with what it is: ``"head"``, ``"text"`` or ``"note"``."""
+        """Return the report's lines, each with its kind: ``"head"``, ``"text"`` or ``"note"``."""
         n, measured = self.n_checkpoints, self.quality.n_tokens
         what = f"{n} checkpoint{'s' * (n != 1)}, {measured} generated token{'s' * (measured != 1)}"
         verdict = "passed" if self.passed else "FAILED"

@@ -1,4 +1,4 @@
-"""Leading a recorded conversation once more, and recording what comes of it."""
+"""Leading a recorded conversation again, and recording the result."""
 
 from __future__ import annotations
 
@@ -32,30 +32,29 @@ def record_again(
     model: str | os.PathLike[str] | Model | None = None,
     **options: Unpack[ContextOptions],
 ) -> Recording:
-    """Lead the recorded conversation again and replace the recording by what comes of it.
+    """Lead the recorded conversation again and replace the recording by the result.
 
-    What was edited in the file is done as it stands there now: messages, sampling, the system
-    message.
+    Edits in the file take effect: messages, sampling, the system message.
 
-    Messages are said again and answers are generated again, each with its recorded sampling and
-    stop strings. One that had ended by itself may become twice as long as it was, and 32 tokens
-    more, up to its recorded limit; others get as many tokens as they had.
+    Messages are repeated and answers are generated again, each with its recorded sampling and stop
+    strings. An answer that ended by itself may become twice as long plus 32 tokens, up to its
+    recorded limit; others get as many tokens as they had.
 
     Parameters
     ----------
     path : str or path
-        Is replaced, as a whole.
+        The recording, which is replaced as a whole.
     model : str, path or Model, optional
         None: the one that is known here by the name in the recording.
     **options
-        Fields of ``ContextParams`` that shall differ.
+        Fields of ``ContextParams`` that replace the recorded ones.
 
     Raises
     ------
     RecordingError
         When the file is damaged.
     ParameterError
-        When the model has another vocabulary, and the tree holds tokens that are no messages.
+        When the model has another vocabulary, and the tree holds tokens that are not messages.
     """
     old = read_edited(path)
     params = context_params(old, **options)

@@ -1,8 +1,8 @@
-"""Checksums in a recording: whatever is edited since it was written is noticed, and where.
+"""Checksums in a recording: later edits are detected and located.
 
-Each entry has its own, so that a diff shows which of them changed, and the head has one of itself
-and of theirs. Layout does not count, so that a file may be formatted; order does. They are no
-signature: who edits on purpose can make them anew, and what is told then is what replaying finds.
+Each entry has its own checksum, so that a diff shows which of them changed, and the head has one of
+itself and of theirs. Layout does not count, so that a file may be formatted; order does. Checksums
+are not a signature: they can be made anew after a deliberate edit, which only a replay reveals.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ __all__ = ["broken", "seal"]
 
 
 def seal(body: dict[str, Any]) -> None:
-    """Put checksums into what a file is to hold, or make them anew."""
+    """Add checksums to the contents of a file, or renew them."""
     for entry in body["entries"]:
         entry["checksum"] = _checksum(entry)
     body["checksum"] = _checksum(_head(body))
 
 
 def broken(body: Mapping[str, Any]) -> Iterator[str]:
-    """What does not have its checksum, in words."""
+    """Return the parts whose checksum does not match, in words."""
     for entry in body["entries"]:
         if entry["checksum"] != _checksum(entry):
             yield f"checkpoint {entry['id'][:7]}"

@@ -1,4 +1,4 @@
-"""Words of a model in a notebook's output, told apart from what must hold everywhere."""
+"""Marking a model's words in a notebook's output, as they differ between machines."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ _MARK = "▏"
 
 
 def words(text: object) -> str:
-    """A model's words, marked as such: each line begins with ``▏``.
+    """Return a model's words, marked as such: each line begins with ``▏``.
 
-    nbval leaves lines with that mark out of the comparison when it is given
-    :func:`sanitize_file`, which the pytest plugin does by itself. So a cell can show what was said
-    and still have everything else that it prints compared.
+    nbval leaves lines with that mark out of the comparison when given :func:`sanitize_file`, which
+    the pytest plugin does by itself. So a cell can show an answer and still have all its other
+    output compared.
 
     Parameters
     ----------
@@ -32,5 +32,5 @@ def words(text: object) -> str:
 
 
 def sanitize_file() -> Path:
-    """The file for ``pytest --nbval --nbval-sanitize-with``; see :func:`words`."""
+    """Return the file for ``pytest --nbval --nbval-sanitize-with``; see :func:`words`."""
     return Path(__file__).with_name("nbval_sanitize.cfg")

@@ -1,4 +1,4 @@
-"""A tiny model of random weights, for tests that need a model and not its words."""
+"""A tiny model of random weights, for tests that do not depend on its words."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _CHATML = (
 
 
 def make_tiny_model(path: str | os.PathLike[str], *, seed: int = 0) -> Path:
-    """Write a Llama of two layers with random weights and a vocabulary of bytes.
+    """Write a two-layer Llama model with random weights and a vocabulary of bytes.
 
-    It takes milliseconds to make and to load, says nothing that makes sense, and takes chat
-    messages, tokens, any KV cache type and contexts as every other model does.
+    It takes milliseconds to make and to load, and its text makes no sense; chat messages, tokens,
+    all KV cache types and contexts work as with any other model.
 
     Parameters
     ----------
     path : str or path
         The GGUF file to write.
     seed : int
-        Another one gives other weights with the same vocabulary, as a fine-tune would.
+        Another seed gives other weights with the same vocabulary, like a fine-tune.
 
     Returns
     -------

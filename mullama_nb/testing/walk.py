@@ -1,4 +1,4 @@
-"""The walk over a recorded tree: each segment evaluated once, its path forced."""
+"""The walk over a recorded tree: each segment is evaluated once, with its path forced."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _SAMPLES = 1024
 
 @dataclass(frozen=True)
 class Step:
-    """How likely a token was, and the likeliest ones in its place.
+    """The probability of a token, and the likeliest ones in its place.
 
     Attributes
     ----------
@@ -58,25 +58,25 @@ class Entry:
     tokens : tuple of int
         Since the parent.
     text : str
-        What the tokens say, for whoever reads the file.
+        The text of the tokens, for readers of the file.
     notes : mapping
         The checkpoint's metadata: role, message, sampling, sibling.
     is_generated : bool
-        Whether the tokens were generated, or scored as if they had been.
+        Whether the tokens were generated, or scored as if they were.
     end : int or None
-        The token that ended the answer and is no part of it.
+        The token that ended the answer, not part of it.
     drawn : tuple of int
-        What the recording machine draws when the path is forced, where that is not what was said:
-        answers that were explored together differ in their last bits from those. Their notes say
-        as ``explored`` how many were decoded in one batch.
+        The tokens drawn on the recording machine when the path is forced, if they differ from the
+        answer's: answers explored together differ in their last bits. Their notes give, as
+        ``explored``, how many were decoded in one batch.
     steps : tuple of Step
         One for each of ``said``, if they were generated.
     after : tuple of (int, float)
-        Where nothing follows and there are no steps: the likeliest tokens behind the last one, with
-        their log-probabilities. So every token of a tree has something that depends on it.
+        For a leaf without steps: the likeliest tokens after the last one, with their
+        log-probabilities. So something recorded depends on every token of a tree.
     is_rendered : bool or None
-        Whether the tokens are what the chat template makes of the message that is noted, which they
-        are but for notes of one's own; None where none is noted.
+        Whether the tokens are the noted message as rendered by the chat template, which fails only
+        for a caller's own notes; None without a noted message.
     """
 
     id: str
@@ -98,17 +98,17 @@ class Entry:
 
     @property
     def said(self) -> tuple[int, ...]:
-        """The tokens, and the one that ended them."""
+        """The tokens, including the one that ended them."""
         return self.tokens if self.end is None else (*self.tokens, self.end)
 
     @property
     def expected(self) -> tuple[int, ...]:
-        """What should be drawn here."""
+        """The tokens that should be drawn here."""
         return self.drawn or self.said
 
     @property
     def sampling(self) -> SamplingParams | None:
-        """How the tokens were drawn; None if they were not."""
+        """How the tokens were sampled; None if they were not."""
         noted = self.noted
         if not (noted.is_generated and self.is_generated):
             return None
@@ -116,26 +116,26 @@ class Entry:
 
     @property
     def limits(self) -> Limits:
-        """When the answer was to end, as far as that was noted."""
+        """The limits of the answer, as far as noted."""
         return Limits(**self.noted.limits)
 
 
 @dataclass(frozen=True)
 class Walk:
-    """What a walk found, by the entries' ids.
+    """The findings of a walk, by the entries' ids.
 
     Attributes
     ----------
     steps : dict
         Of the tokens that were generated.
     chosen : dict
-        The tokens that are drawn here, where any were.
+        The tokens drawn here, if any were.
     ends : dict
         The tokens that end answers here.
     texts : dict
-        What is said here from the first token on that is drawn otherwise.
+        The texts here from the first token that is drawn differently.
     after : dict
-        The likeliest tokens behind what nothing follows and was not generated.
+        The likeliest tokens after leaves that were not generated.
     """
 
     steps: dict[str, tuple[Step, ...]] = dataclasses.field(default_factory=dict)
@@ -145,7 +145,7 @@ class Walk:
     after: dict[str, tuple[tuple[int, float], ...]] = dataclasses.field(default_factory=dict)
 
     def filled_in(self, entry: Entry) -> Entry:
-        """An entry with what was measured."""
+        """Return an entry with its measurements."""
         end, chosen = self.ends.get(entry.id), self.chosen.get(entry.id, ())
         steps = self.steps.get(entry.id, ())
         said = dataclasses.replace(entry, end=end, steps=steps)
@@ -158,14 +158,14 @@ class Walk:
 
 
 def vocabulary_digest(model: Model) -> str:
-    """A short name for a vocabulary: of its size and of tokens from all over it."""
+    """Return a digest of a vocabulary's size and of a sample of its tokens."""
     n = model.n_vocab
     sample = [model.vocabulary.text(token) for token in range(0, n, max(1, n // _SAMPLES))]
     return blake3("\0".join([str(n), *sample]).encode("utf-8", "replace")).hexdigest(length=8)
 
 
 def longest_path(entries: Sequence[Entry]) -> int:
-    """Tokens on the longest path."""
+    """Return the number of tokens on the longest path."""
     stops: dict[str | None, int] = {None: 0}
     for entry in entries:
         stops[entry.id] = stops[entry.parent] + len(entry.tokens)
@@ -173,7 +173,7 @@ def longest_path(entries: Sequence[Entry]) -> int:
 
 
 def fitting_params(entries: Sequence[Entry], model: Model, params: ContextParams) -> ContextParams:
-    """The same parameters with as many cells as the entries need, if the rows allow that."""
+    """Return the parameters with as many cells as the entries need, if the rows allow that."""
     there = params.n_ctx or model.n_ctx_train
     n_ctx = -(-(longest_path(entries) + _LOOK_AHEAD) // _CELLS) * _CELLS
     # Some models choose their rope factors by the size of the context.
@@ -197,9 +197,9 @@ def walk(
         Parents first.
     context : Context
     finds_ends : bool
-        Whether to find out which token ended an answer; else that is in the entries.
+        Whether to find the token that ended an answer; otherwise it is in the entries.
     with_texts : bool
-        Whether to generate what is said from the first token on that is drawn otherwise.
+        Whether to generate the text from the first token that is drawn differently.
 
     Raises
     ------
@@ -234,7 +234,7 @@ def walk(
 
 
 def first_other(entry: Entry, found: Walk) -> int | None:
-    """The first token that is drawn otherwise, counted from the entry's first."""
+    """Return the index in the entry of the first token that is drawn differently."""
     chosen = found.chosen.get(entry.id, entry.expected)
     pairs = zip(entry.expected, chosen, strict=True)
     return next((i for i, (a, b) in enumerate(pairs) if a != b), None)

@@ -1,4 +1,4 @@
-"""Whether the messages that are noted in a tree are what its tokens say."""
+"""Checking that the messages noted in a tree match its tokens."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def rendered(
     system: str | None,
     tools: Sequence[Mapping[str, Any]] | None,
 ) -> dict[str, bool]:
-    """Of each entry with a message, whether the chat template makes its tokens of it.
+    """Return for each entry with a message whether its tokens are the rendered message.
 
-    They are rendered with all messages before them, as they were when they were said. An answer
-    that was put into the model's mouth is its text and nothing else.
+    A message is rendered with all messages before it, as when it was said. An edited answer is its
+    text and nothing else.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def rendered(
         Parents first.
     model : Model
     system, tools
-        What the chat was made with.
+        The chat's.
 
     Returns
     -------
