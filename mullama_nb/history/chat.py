@@ -70,8 +70,8 @@ class Chat(Live):
     Parameters
     ----------
     model : str, path, Model or Context
-        A name as ``Model.load`` takes it, or what it has made. A context may hold a conversation,
-        whose messages are read back by the model's chat template.
+        A name for ``Model.load``, a model, or a context. A context may hold a conversation, whose
+        messages are recovered by the model's chat template.
     system : str, optional
         The system message.
     tools : sequence of mapping, optional
@@ -80,14 +80,14 @@ class Chat(Live):
         Memory for the rows of the tree; see ``CheckpointTree``.
     **options
         Fields of ``ContextParams`` and ``SamplingParams``, such as ``n_ctx=2048, temperature=0``.
-        Without ``n_ctx``: 4,096 tokens, or as many as the model was trained with.
+        The default ``n_ctx`` is 4,096 tokens, or the model's training context if that is smaller.
 
     Attributes
     ----------
     context : Context
     tree : CheckpointTree
     sampling : SamplingParams
-        How answers are drawn, where ``ask`` is told nothing else.
+        How answers are sampled, unless ``ask`` is given other values.
     """
 
     _instead_of_a_copy = (
@@ -123,7 +123,7 @@ class Chat(Live):
 
     @property
     def head(self) -> Checkpoint:
-        """The checkpoint that the chat stands on."""
+        """The current checkpoint."""
         return self.tree.head
 
     @property
@@ -133,7 +133,7 @@ class Chat(Live):
 
     @property
     def messages(self) -> list[dict[str, Any]]:
-        """The messages up to the head, as chat templates take them."""
+        """The messages up to the head, in the form that chat templates take."""
         return self._conversation.messages_at(self.tree.head)
 
     @property
@@ -143,17 +143,17 @@ class Chat(Live):
 
     @property
     def tools(self) -> list[dict[str, Any]] | None:
-        """What the chat template is told of tools."""
+        """The tools passed to the chat template."""
         return self._conversation.tools
 
     @property
     def undo_steps(self) -> int:
-        """How many turns ``undo`` can go back."""
+        """The number of turns that ``undo`` can go back."""
         return self._turns_behind.at(self.tree.head, self._workspace.graph.n_edits)
 
     @property
     def redo_steps(self) -> int:
-        """How many turns ``redo`` can follow."""
+        """The number of turns that ``redo`` can go forward."""
         graph = self._workspace.graph
         return self._turns_ahead.at(graph.redo, graph.n_edits)
 
@@ -161,23 +161,23 @@ class Chat(Live):
 
     @lists_answer
     def ask(self, message: Said, **options: Unpack[AnswerOptions]) -> Turn:
-        """Say something and get an answer.
+        """Send a message and generate the answer.
 
         Parameters
         ----------
         message : str or mapping or sequence of mapping
-            What the user says; or messages of any role that the template supports.
+            The user's message; or messages of any roles that the template supports.
         **options
             ``max_tokens``, ``stop`` and ``stop_tokens`` as for ``Context.generate``; sampling
-            parameters that differ for this answer; ``on_token``, called with each token; ``echo``,
-            whether to print the answer as it comes, which None does on IPython's main thread.
+            parameters for this answer only; ``on_token``, called with each token; ``echo``, whether
+            to print the answer as it is generated (None: only on IPython's main thread).
 
         Raises
         ------
         ContextFullError
-            Before anything is evaluated, when the message does not fit.
+            When the message does not fit; nothing was evaluated.
         KeyboardInterrupt
-            After an interrupt; what had been said is a checkpoint, and ``resume`` goes on.
+            After an interrupt; the partial answer is a checkpoint, and ``resume`` continues it.
         """
         messages, answering = as_messages(message), self._answering(options)
         with self.tree.turn():
@@ -185,14 +185,14 @@ class Chat(Live):
 
     @lists_answer
     def regenerate(self, turn: Place | None = None, **options: Unpack[AnswerOptions]) -> Turn:
-        """Give another answer to the same question, beside the ones there are.
+        """Generate another answer to the same question, beside the existing ones.
 
-        At temperature 0 it says the same again: nothing is drawn.
+        At temperature 0 it is the same answer, as nothing is drawn.
 
         Parameters
         ----------
         turn : Turn, Checkpoint or str, optional
-            An answer, or None for the last one.
+            The answer to replace. None: the last one.
         **options
             As for :meth:`ask`.
         """
@@ -202,14 +202,14 @@ class Chat(Live):
 
     @lists_answer
     def edit(self, text: str, turn: Place | None = None, **options: Unpack[AnswerOptions]) -> Turn:
-        """Say something else instead: a sibling of a question, or of the model's own answer.
+        """Replace a question, or the model's own answer, by a sibling with another text.
 
         Parameters
         ----------
         text : str
         turn : Turn, Checkpoint or str, optional
-            The message to say otherwise; None for the last question. Another wording of an answer
-            is taken as if the model had said it, and is what this returns.
+            The message to replace. None: the last question. An edited answer counts as the model's
+            own, and is returned.
         **options
             As for :meth:`ask`.
         """
@@ -220,7 +220,7 @@ class Chat(Live):
 
     @lists_answer
     def resume(self, **options: Unpack[AnswerOptions]) -> Turn:
-        """Go on with an answer that was cut short; options are those of :meth:`ask`."""
+        """Continue an answer that was cut short; options are those of :meth:`ask`."""
         answering = self._answering(options)
         with self.tree.turn():
             return self._turn(go_on(self._workspace, answering))
@@ -234,15 +234,15 @@ class Chat(Live):
         choose: str | int | None = None,
         **options: Unpack[AnswerOptions],
     ) -> Turn:
-        """Go another way from inside an answer, beside the one it took.
+        """Branch off inside an answer; the original stays as a sibling.
 
         Parameters
         ----------
         turn : Turn, Checkpoint or str
         token : int
-            Counted from the message's first token, 0; -1 is its last.
+            Index of a token in the message; -1 is the last.
         choose : str or int, optional
-            The text or token to go on with; None lets the model draw again.
+            The text or token to continue with. None: the model draws again.
         **options
             As for :meth:`ask`.
         """
@@ -264,27 +264,27 @@ class Chat(Live):
         on_token: Callable[[int, Token], object] | None = None,
         **options: Unpack[SamplingOptions],
     ) -> Answers:
-        """Give several answers to one question, decoded together; none becomes the head by itself.
+        """Generate several answers to one question, decoded together; the head stays.
 
-        They share the rows of all that came before. Decoded in one batch they differ in the last
-        bits from what ``ask`` would say, and with another ``n`` or ``n_parallel`` from each other,
-        so that sampled answers part: both are noted as ``explored``. From then on each is as exact
+        They share the rows of the common prefix. Decoded in one batch, they differ in the last bits
+        from what ``ask`` would give, and with another ``n`` or ``n_parallel`` from each other, so
+        that sampled answers diverge: both are noted as ``explored``. From then on each is as exact
         as any other checkpoint.
 
         Parameters
         ----------
         message : str or mapping or sequence of mapping, optional
-            As for :meth:`ask`; None explores answers to the question that is the head.
+            As for :meth:`ask`. None: answers to the question at the head.
         n : int
         max_tokens, stop, stop_tokens
-            As for ``Context.generate``, of each answer.
+            As for ``Context.generate``, for each answer.
         exact : bool
-            Whether to decode them one by one, so that each is what ``ask`` and ``regenerate`` would
-            say, to the bit. It takes about twice as long.
+            Whether to decode them one by one, so that each equals, to the bit, what ``ask`` and
+            ``regenerate`` would give. Takes about twice as long.
         on_token : callable, optional
-            Called with the number of the answer and the token, on another thread.
+            Called with the index of the answer and the token, on another thread.
         **options
-            Sampling parameters that differ for these answers.
+            Sampling parameters for these answers only.
         """
         exploring = Exploring(
             *(self._workspace, self.sampling.with_changes(**options), n, on_token),
@@ -302,13 +302,13 @@ class Chat(Live):
             return Answers(self, [self._turn(answer) for answer in exploring.answer()])
 
     def stop(self) -> None:
-        """End the answer that is being generated; ``resume`` goes on with it."""
+        """Stop the answer that is being generated; ``resume`` continues it."""
         self._workspace.lock.stop()
         self.context.stop()  # where it is used directly
 
     @takes_what(ask)
     async def aask(self, *values: Any, **options: Any) -> Turn:
-        """:meth:`ask` for asyncio; cancelling it stops the answer, which stays a checkpoint."""
+        """:meth:`ask` for asyncio; cancelling it stops the answer and keeps it as a checkpoint."""
         return await await_job(self._workspace.lock, lambda: self.ask(*values, **options))
 
     @takes_what(explore)
@@ -324,12 +324,12 @@ class Chat(Live):
     # -- move --------------------------------------------------------------------------------
 
     def undo(self, n: int = 1) -> Turn | None:
-        """Take back the last ``n`` questions with their answers; stops an answer under way.
+        """Take back the last ``n`` questions with their answers; stops a running answer.
 
         Returns
         -------
         Turn or None
-            The last message that is left.
+            The last remaining message.
         """
         check_steps(n)
         self._stop_others()
@@ -338,14 +338,14 @@ class Chat(Live):
             return self._here()
 
     def redo(self, n: int = 1) -> Turn | None:
-        """Say again what ``undo`` took back; the last message is returned."""
+        """Restore what ``undo`` took back; return the last message."""
         check_steps(n)
         with self.tree.turn():
             redo_turns(self._workspace, n)
             return self._here()
 
     def checkout(self, ref: Place) -> Turn | None:
-        """Stand on a checkpoint; stops an answer under way."""
+        """Move the head to a checkpoint; stops a running answer."""
         self._stop_others()
         with self.tree.turn():
             self.tree.checkout(_ref(ref))
@@ -353,29 +353,29 @@ class Chat(Live):
 
     @contextmanager
     def at(self, ref: Place) -> Iterator[Self]:
-        """Stand on a checkpoint for the length of a ``with`` block, then again where one was."""
+        """Move the head to a checkpoint for a ``with`` block, then back."""
         with self.tree.visit(_ref(ref)):
             yield self
 
     def tag(self, name: str, ref: Place = "HEAD") -> Checkpoint:
-        """Name a checkpoint."""
+        """Tag a checkpoint with a name."""
         with self.tree.turn():
             return self.tree.tag(name, _ref(ref))
 
     def trim(self, keep: int | None = None) -> int:
-        """Make room: go on from a new root that holds the latest turns only.
+        """Make room: continue on a new branch that holds only the latest turns.
 
-        The conversation as it was stays in the tree.
+        The full conversation stays in the tree.
 
         Parameters
         ----------
         keep : int, optional
-            Questions to keep, with their answers. None: as many as fill half of the context.
+            Questions to keep, with their answers. None: as many as fit in half of the context.
 
         Returns
         -------
         int
-            Tokens that became free.
+            Number of tokens freed.
         """
         with self.tree.turn():
             return trim(self._workspace, self._conversation, keep)
@@ -383,24 +383,24 @@ class Chat(Live):
     # -- ask about ---------------------------------------------------------------------------
 
     def alternatives(self, turn: Place, token: int, k: int = 10) -> list[TokenProbability]:
-        """Return what could have stood in a token's place, with the probabilities that it had.
+        """Return the most likely alternatives to a token, with their probabilities at the time.
 
         Parameters
         ----------
         turn : Turn, Checkpoint or str
         token : int
-            Counted from the message's first token, 0; -1 is its last.
+            Index of a token in the message; -1 is the last.
         k : int
         """
         with self.tree.turn():
             return alternatives(self._workspace, self._checkpoint(turn), token, k)
 
     def compare(self, a: Place, b: Place) -> Difference:
-        """Say where two messages part, what each says from there, and how likely that was."""
+        """Return where two messages diverge, the texts from there, and how likely each was."""
         return self.tree.diff(_ref(a), _ref(b))
 
     def score(self, text: str) -> float:
-        """Return the natural log-probability of a text as the way on; nothing of it is kept."""
+        """Return the natural log-probability of a text as continuation; the chat is unchanged."""
         with self.tree.turn():
             return self.context.score(text).total
 
@@ -418,14 +418,14 @@ class Chat(Live):
         messages: Sequence[Message],
         **options: Unpack[NewChatOptions],
     ) -> Self:
-        """Make a chat that holds a conversation from elsewhere, each message a checkpoint.
+        """Make a chat from existing messages, each a checkpoint.
 
         Parameters
         ----------
         model, **options
             As for the class.
         messages : sequence of mapping
-            Each with ``role`` and ``content``; a system message may come first.
+            Each with ``role`` and ``content``; the first may be a system message.
         """
         rest = checked_messages(messages)
         if rest and rest[0].get("role") == "system" and "content" in rest[0]:
@@ -435,7 +435,7 @@ class Chat(Live):
         return chat
 
     def replay(self, messages: Sequence[Message]) -> None:
-        """Take messages as if they had been said here, each a checkpoint; none is generated."""
+        """Append existing messages, each as a checkpoint; nothing is generated."""
         for message in checked_messages(messages):
             if message.get("role") == "assistant":
                 self._conversation.answer_with(message)
@@ -449,10 +449,10 @@ class Chat(Live):
         include_logits: bool = True,
         window_only: bool = False,
     ) -> SessionInfo:
-        """Save the conversation up to the head to a file from which it goes on exactly.
+        """Save the conversation up to the head to a file from which it can be continued exactly.
 
-        Where nothing was said yet the file holds the system message. To keep the whole tree, with
-        its other branches and tags, there is :meth:`save`.
+        Before the first message the file holds the system message. To keep the whole tree, with its
+        other branches and tags, use :meth:`save`.
 
         Parameters
         ----------
@@ -475,21 +475,21 @@ class Chat(Live):
             )
 
     def load_session(self, path: str | os.PathLike[str]) -> SessionInfo:
-        """Go on where a session file was; what the chat held before remains as other branches.
+        """Continue from a session file; the chat's present contents remain as other branches.
 
-        The messages are read back out of what the file holds by the model's chat template. Of
-        plain text there are none: it is a checkpoint, and ``context.generate`` goes on with it.
+        The messages are recovered from the file's text by the model's chat template. Plain text has
+        none: it becomes a checkpoint, which ``context.generate`` continues.
 
         Parameters
         ----------
         path : str or path
-            As :meth:`save_session`, ``Context.save_session`` or llama.cpp wrote it.
+            Written by :meth:`save_session`, ``Context.save_session`` or llama.cpp.
 
         Raises
         ------
         SessionNotFoundError, SessionFormatError, SessionMismatchError
-            As for ``Context.load_session``; also when the chat has another system message than the
-            conversation. The chat is as it was.
+            As for ``Context.load_session``; also when the chat's system message differs from the
+            conversation's. The chat is unchanged.
 
         Warns
         -----
@@ -509,7 +509,7 @@ class Chat(Live):
         merge: bool = False,
         take_over: bool = False,
     ) -> None:
-        """Save the whole tree under a name; what is there already is not written again.
+        """Save the whole tree under a name; only what is new is written.
 
         Parameters
         ----------
@@ -517,20 +517,19 @@ class Chat(Live):
         folder : str or path, optional
             None: in the user's data folder.
         replace : bool
-            Whether the name may hold something else, which then becomes an earlier version: until
-            ``gc`` it can be restored.
+            Whether to replace something else of that name. It becomes an earlier version, which can
+            be restored until ``gc``.
         merge : bool
-            Whether to take in first what was saved there and is not here: it becomes branches
-            beside what there is, in this tree and in what is saved.
+            Whether to first merge in what is saved there and missing here: it becomes further
+            branches, both in this tree and in the saved one.
         take_over : bool
-            Whether the name may be taken from another chat, or another process, that saves there
-            after every turn.
+            Whether to take the name from another chat or process that saves there after every turn.
 
         Raises
         ------
         SessionConflictError
-            When the name holds what this chat was not opened from or saved as, or somebody else
-            saves it after every turn.
+            When the name holds something that this chat was neither opened from nor saved as, or
+            another chat or process saves it after every turn.
         """
         store = SessionStore(folder)
         self._saves.save(name, store, replace=replace, merge=merge, take_over=take_over)
@@ -544,11 +543,11 @@ class Chat(Live):
         merge: bool = False,
         take_over: bool = False,
     ) -> None:
-        """Save under a name now and after each turn, so that a crash loses none; None ends that.
+        """Save under a name now and after every turn, so that a crash loses none; None stops it.
 
-        A turn costs what it adds. Undo, redo and checkout are saved along with the next change;
-        so are changes inside of a note, such as ``metadata["a"]["b"] = 1``, with the next
-        :meth:`save`. Parameters and errors are those of :meth:`save`.
+        Each save costs what the turn added. Undo, redo and checkout are saved with the next change;
+        changes inside a note, such as ``metadata["a"]["b"] = 1``, with the next :meth:`save`.
+        Parameters and errors are those of :meth:`save`.
         """
         store = SessionStore(folder)
         self._saves.autosave(name, store, replace=replace, merge=merge, take_over=take_over)
@@ -564,23 +563,23 @@ class Chat(Live):
         on_mismatch: Literal["error", "replay"] = "error",
         **options: Unpack[OpenOptions],
     ) -> Self:
-        """Open a chat that stands where the saved one stood, with every checkpoint and tag.
+        """Open a saved chat, with every checkpoint and tag, at its saved head.
 
-        Rows are read when they are needed.
+        Rows are read when needed.
 
         Parameters
         ----------
         name : str
         model : str, path or Model, optional
-            None: the file that it was made with.
+            None: the model file that the chat was made with.
         folder : str or path, optional
             None: the user's data folder.
         on_mismatch : {"error", "replay"}
-            What to do when model or settings differ: raise, or evaluate its tokens, or with other
-            weights the messages up to its head, again.
+            What to do when model or settings differ: raise, or evaluate again its tokens or, with
+            other weights, the messages up to its head.
         **options
-            What shall differ from the saved context and sampling parameters; and ``max_bytes``, as
-            for the class.
+            Changes to the saved context and sampling parameters; and ``max_bytes``, as for the
+            class.
 
         Raises
         ------
@@ -602,29 +601,29 @@ class Chat(Live):
         on_mismatch: Literal["error", "replay"] = "error",
         **options: Unpack[OpenOptions],
     ) -> Self:
-        """Go on with the chat of that name, or begin it; it is saved after every turn.
+        """Open the chat of a name, or create it; it is saved after every turn.
 
-        A cell with this can be run any number of times, after a crash and in the same kernel: it
-        gives the chat as it was saved last. A chat that an earlier run of the cell made is then not
-        saved there any more, and says so at its next turn.
+        A cell with this call can be run any number of times, after a crash or in the same kernel:
+        it returns the chat as last saved. A chat from an earlier run of the cell is then no longer
+        saved there, and says so at its next turn.
 
         Parameters
         ----------
         name, model, folder, on_mismatch
-            As for :meth:`open`. What is evaluated again is saved beside what was there, which
-            becomes an earlier version.
+            As for :meth:`open`. After a replay the saved chat becomes an earlier version.
         system, tools
-            As for the class. None goes on with what the chat was made with.
+            As for the class. None: what the chat was made with.
         take_over : bool
             Whether to take the name from another process that saves there after every turn.
         **options
-            As for the class; those that differ from what the chat was saved with hold from here on,
-            and a ``ParameterWarning`` names them.
+            As for the class. Values that differ from the saved ones apply from here on, and a
+            ``ParameterWarning`` names them.
 
         Raises
         ------
         SessionConflictError
-            When another process saves there after every turn, or the name is a context's session.
+            When another process saves there after every turn, or the name holds a context's
+            session.
         SessionMismatchError
             When the chat was made with another system message, tools, model or settings.
         """

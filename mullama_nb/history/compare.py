@@ -1,4 +1,4 @@
-"""Where two checkpoints part, and how likely each way was."""
+"""Comparing two checkpoints: where they diverge, and how likely each way was."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Difference:
     Attributes
     ----------
     common : Checkpoint
-        The last checkpoint that both paths have.
+        The last common checkpoint of both paths.
     position : int
-        Tokens that both paths begin with.
+        Length of the common prefix in tokens.
     a_token, b_token : int or None
-        The first tokens that differ; None where a path ends.
+        The first differing tokens; None where a path ends.
     a_text, b_text : str
-        What each says from there.
+        The texts from there on.
     a_probability, b_probability : float or None
         The model's own probability of each token at that point.
     """
@@ -66,7 +66,7 @@ class Difference:
 
 
 def compare(workspace: Workspace[N], a: N, b: N) -> Difference:
-    """Find where two checkpoints part, within an operation.
+    """Find where two checkpoints diverge, within an operation.
 
     Parameters
     ----------

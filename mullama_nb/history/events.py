@@ -1,4 +1,4 @@
-"""What happens to a tree, one small value per change, delivered in order on a thread of its own."""
+"""Events of a tree, one small value per change, delivered in order on a thread of their own."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Committed:
     checkpoint, parent : str
         Their ids.
     is_head : bool
-        Whether the head moved there; it does not where an exploration's answer came in.
+        Whether the head moved there; an exploration's answers leave it where it was.
     """
 
     checkpoint: str
@@ -46,7 +46,7 @@ class Committed:
 
 @dataclass(frozen=True)
 class Split:
-    """A checkpoint was cut in two: ``checkpoint`` keeps the end, ``first`` is its new parent."""
+    """A checkpoint was split: ``checkpoint`` keeps the end, ``first`` is its new parent."""
 
     checkpoint: str
     first: str
@@ -62,7 +62,7 @@ class Moved:
 
 @dataclass(frozen=True)
 class Tagged:
-    """A tag was set on a checkpoint, or taken away where that is None."""
+    """A tag was set on a checkpoint, or removed if that is None."""
 
     tag: str
     checkpoint: str | None
@@ -84,7 +84,7 @@ class Spilled:
 
 @dataclass(frozen=True)
 class Progress:
-    """Tokens of a prompt that have been evaluated, and that have to be."""
+    """Tokens of a prompt evaluated so far, and in all."""
 
     evaluated: int
     total: int
@@ -104,7 +104,7 @@ Event: TypeAlias = Committed | Split | Moved | Tagged | Pruned | Spilled | Progr
 
 
 class Subscription:
-    """An observer's place among the observers; ``cancel`` gives it up.
+    """The registration of an observer; ``cancel`` ends it.
 
     Attributes
     ----------
@@ -117,14 +117,14 @@ class Subscription:
         self.is_cancelled = False
 
     def cancel(self) -> None:
-        """Hear no more events, not even those that happened already."""
+        """Receive no more events, not even those already queued."""
         self.is_cancelled = True
         observers = self._observers()
         if observers is not None:
             observers.remove(self)
 
     def deliver(self, event: Event) -> None:
-        """Call the observer; one that fails is logged and breaks nothing."""
+        """Call the observer; its exceptions are logged."""
         if self.is_cancelled:
             return
         try:
@@ -138,7 +138,7 @@ _Queue: TypeAlias = "queue.SimpleQueue[_Delivery | threading.Event | None]"
 
 
 class Observers:
-    """Notifies callbacks of events in order, on one thread that lives while there are any."""
+    """Notifies callbacks of events in order, on one thread that lives while there are callbacks."""
 
     def __init__(self) -> None:
         self._subscriptions: tuple[Subscription, ...] = ()
@@ -147,7 +147,7 @@ class Observers:
         self._lock = threading.RLock()  # a subscription may end while Python collects garbage
 
     def add(self, callback: Callable[[Event], object]) -> Subscription:
-        """Notify a callback of all later events."""
+        """Call a function for all later events."""
         subscription = Subscription(self, callback)
         with self._lock:
             if self._thread is None:
@@ -163,7 +163,7 @@ class Observers:
         return subscription
 
     def remove(self, subscription: Subscription) -> None:
-        """Notify a callback no more."""
+        """Stop notifying a callback."""
         with self._lock:
             self._subscriptions = tuple(
                 s for s in self._subscriptions if s is not subscription and not s.is_cancelled
@@ -173,13 +173,13 @@ class Observers:
                 self._queue.put(None)
 
     def notify(self, event: Event) -> None:
-        """Queue an event for the observers of now; costs a microsecond."""
+        """Queue an event for the present observers; costs a microsecond."""
         subscriptions = self._subscriptions
         if subscriptions:
             self._queue.put((event, subscriptions))
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Wait until every event so far was delivered; False when that took too long."""
+        """Wait until every event so far was delivered; return False on timeout."""
         with self._lock:
             thread = self._thread
             if thread is None or thread is threading.current_thread():

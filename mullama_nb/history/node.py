@@ -33,17 +33,17 @@ ROOT_ID = identifier("", 0)
 
 
 class Contents(Protocol):
-    """What lies behind the nodes of a graph, which does not know it itself."""
+    """The data behind the nodes of a graph, which does not know it itself."""
 
     @property
     def keeps_snapshots(self) -> bool:
-        """Whether rows cannot be cut, so that each node keeps the whole state."""
+        """Whether each node keeps the whole state, as rows cannot be cut."""
 
     def text_of(self, tokens: tuple[int, ...]) -> str:
-        """Return what tokens say, control tokens included."""
+        """Return the text of tokens, including control tokens."""
 
     def spoken_by(self, tokens: tuple[int, ...]) -> bytes:
-        """Return what tokens say without control tokens; a character may be cut at either end."""
+        """Return the text without control tokens; a character may be cut at either end."""
 
     def bytes_of(self, node: Node) -> int:
         """Return the bytes of a node's own rows."""
@@ -53,7 +53,7 @@ class Contents(Protocol):
 
 
 class Surroundings(Protocol):
-    """What a node asks the graph that it is in."""
+    """What a node asks of its graph."""
 
     @property
     def tags(self) -> Mapping[str, Node]:
@@ -61,14 +61,14 @@ class Surroundings(Protocol):
 
     @property
     def contents(self) -> Contents | None:
-        """What lies behind the nodes; None where there is nothing, or it is gone."""
+        """The data behind the nodes; None if there is none, or it is gone."""
 
     def note_change(self, identifier: str) -> None:
-        """Note that something of the node with an id changed that is saved."""
+        """Note a change to something saved of the node with an id."""
 
 
 class Node:
-    """A point of a graph: its parent, the tokens since, and what was noted about them.
+    """A point of a graph: its parent, the tokens since, and notes on them.
 
     Attributes
     ----------
@@ -78,17 +78,17 @@ class Node:
     tokens : tuple of int
         Since the parent.
     start : int
-        Tokens in front of them.
+        Number of tokens before them.
     ordinal : int
-        Siblings made before it.
+        Number of siblings made before it.
     metadata : Notes
-        A dict of what ``commit`` was given, and of what the history notes.
+        The notes given to ``commit``, and those of the history itself.
     address : str or None
-        Of the rows of the tokens; None where there are none.
+        Of the rows of the tokens; None if there are none.
     logprobs : tuple of float
-        Of the tokens where they were generated, else empty.
+        Of generated tokens; empty otherwise.
     rows_exact : bool
-        Whether the rows are those that were computed first.
+        Whether the rows are the ones computed first.
     """
 
     __slots__ = (
@@ -135,7 +135,7 @@ class Node:
         self.rows_exact = True
 
     def changed(self) -> None:
-        """Note that something of it changed that is saved."""
+        """Note a change to something that is saved."""
         graph = self._graph()
         if graph is not None:
             graph.note_change(self.id)
@@ -156,35 +156,35 @@ class Node:
 
     @property
     def stop(self) -> int:
-        """Tokens up to and with the last one."""
+        """The number of tokens up to and including the last one."""
         return self.start + len(self.tokens)
 
     @property
     def short_id(self) -> str:
-        """The first characters of the id, as they are shown."""
+        """The id, shortened for display."""
         return self.id[:_SHORT]
 
     @property
     def children(self) -> tuple[Self, ...]:
-        """Checkpoints that follow this one, in the order in which they were made."""
+        """The checkpoints that follow this one, in order of creation."""
         return tuple(self._children)
 
     @property
     def siblings(self) -> tuple[Self, ...]:
-        """The children of the parent, this one included."""
+        """The children of the parent, including this one."""
         return (self,) if self.parent is None else self.parent.children
 
     @property
     def is_root(self) -> bool:
-        """Whether this is where the tree begins, without tokens."""
+        """Whether this is the root, which has no tokens."""
         return self.parent is None
 
     @property
     def is_exact(self) -> bool:
-        """Whether all rows up to here are those that were computed first.
+        """Whether all rows up to here are the ones computed first.
 
-        False once rows had to be dropped for want of room and were evaluated again. Where a
-        checkpoint keeps the whole state, that alone counts.
+        False once rows were dropped for lack of room and evaluated again. Where a checkpoint keeps
+        the whole state, only that counts.
         """
         lineage = (node for node in self.lineage() if node.tokens)
         if self._contents.keeps_snapshots:
@@ -193,13 +193,13 @@ class Node:
 
     @property
     def is_unfinished(self) -> bool:
-        """Whether an answer ends here that was stopped or ran into a limit, and was not resumed."""
+        """Whether this ends an answer that was stopped or hit a limit, and was not resumed."""
         was_cut_short = self.metadata.was_cut_short
         return was_cut_short and not any(c.metadata.continues for c in self._children)
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """Names of this checkpoint."""
+        """The tags of this checkpoint."""
         graph = self._graph()
         if graph is None:
             raise self._gone()
@@ -207,17 +207,17 @@ class Node:
 
     @property
     def text(self) -> str:
-        """What the tokens since the parent say, control tokens included."""
+        """The text of the tokens since the parent, including control tokens."""
         return self._contents.text_of(self.tokens)
 
     @property
     def spoken(self) -> bytes:
-        """The same without control tokens; a character may be cut at either end."""
+        """The text without control tokens; a character may be cut at either end."""
         return self._contents.spoken_by(self.tokens)
 
     @property
     def n_bytes(self) -> int:
-        """Bytes of the tokens' own rows."""
+        """The bytes of the tokens' own rows."""
         return self._contents.bytes_of(self)
 
     @property
@@ -226,14 +226,14 @@ class Node:
         return self._contents.place_of(self)
 
     def lineage(self) -> Iterator[Self]:
-        """The checkpoint, its parent, and so on to the root."""
+        """Yield the checkpoint, its parent, and so on to the root."""
         at: Self | None = self
         while at is not None:
             yield at
             at = at.parent
 
     def descendants(self) -> Iterator[Self]:
-        """All checkpoints behind this one, parents first."""
+        """Yield all checkpoints after this one, parents first."""
         stack = list(reversed(self._children))
         while stack:
             node = stack.pop()
@@ -241,7 +241,7 @@ class Node:
             stack += reversed(node._children)
 
     def is_ancestor_of(self, other: Node) -> bool:
-        """Whether ``other`` follows from here; a checkpoint is its own ancestor."""
+        """Return whether ``other`` descends from here; a checkpoint is its own ancestor."""
         return any(node is self for node in other.lineage())
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""What the rows of a graph take, and where they are."""
+"""The size of a graph's rows, and where they are."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class KVBytes:
     Attributes
     ----------
     own : int
-        Rows that lie on one branch only.
+        Rows on one branch only.
     shared : int
-        Rows that several branches have in common, counted once.
+        Rows common to several branches, counted once.
     total : int
-        All rows, as they are kept.
+        All rows, as kept.
     snapshots : int
-        What a full snapshot at every checkpoint would have taken.
+        What a full snapshot at every checkpoint would take.
     """
 
     own: int
@@ -51,7 +51,7 @@ def count_bytes(graph: Graph[Any], *, keeps_snapshots: bool) -> KVBytes:
     ----------
     graph : Graph
     keeps_snapshots : bool
-        Whether each checkpoint keeps the rows of all tokens before it, too.
+        Whether each checkpoint also keeps the rows of all tokens before it.
     """
     leaves: dict[str, int] = {}
     # Bytes and leaves by address, which equal siblings share.
@@ -80,14 +80,14 @@ class MemoryReport:
     places : tuple of (Checkpoint, str, int)
         Each checkpoint with ``"memory"``, ``"disk"`` or ``"lost"``, and its bytes.
     max_bytes : int
-        What may stay in memory.
+        Limit of the rows in memory.
     """
 
     places: tuple[tuple[Node, str, int], ...]
     max_bytes: int
 
     def total(self, place: str) -> int:
-        """Return the bytes in one place; rows that equal siblings share are there once."""
+        """Return the bytes in one place; rows shared by equal siblings count once."""
         return sum({c.address: n for c, where, n in self.places if where == place}.values())
 
     def __repr__(self) -> str:
@@ -103,5 +103,5 @@ class MemoryReport:
 
 
 def report_memory(graph: Graph[Any], max_bytes: int) -> MemoryReport:
-    """Look where the rows of each checkpoint are; so much may stay in memory."""
+    """Report where the rows of each checkpoint are."""
     return MemoryReport(tuple((c, c.place, c.n_bytes) for c in graph), max_bytes)

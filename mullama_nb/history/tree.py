@@ -25,24 +25,24 @@ __all__ = ["Checkpoint", "CheckpointTree"]
 
 
 class Checkpoint(Node, Live):
-    """A point of a tree: its parent, the tokens since, and what was noted about them.
+    """A point of a tree: its parent, the tokens since, and notes on them.
 
-    Checkpoints are made by ``CheckpointTree`` and never change, but for their tags, their notes,
-    and their beginning when a fork cuts them in two.
+    Checkpoints are made by ``CheckpointTree``. They never change, except for their tags, their
+    notes, and their beginning when a fork cuts them in two.
 
     Attributes
     ----------
     id : str
         Depends on the place in the tree, not on tokens or rows: the same steps give the same ids
-        with any model and on any machine.
+        with any model on any machine.
     parent : Checkpoint or None
         None for the root, which holds no tokens.
     tokens : tuple of int
         Since the parent.
     logprobs : tuple of float
-        Of the tokens where they were generated, else empty.
+        Of generated tokens; empty otherwise.
     metadata : Notes
-        A dict of what ``commit`` was given: role, finish reason, sampling.
+        The notes given to ``commit``: role, finish reason, sampling.
     """
 
     _instead_of_a_copy = "its id and its tokens are values; Chat.save(name) keeps it with its tree"
@@ -51,12 +51,12 @@ class Checkpoint(Node, Live):
 
     @property
     def tree(self) -> CheckpointTree:
-        """The tree that it belongs to.
+        """The tree of this checkpoint.
 
         Raises
         ------
         HistoryError
-            When that is gone.
+            When the tree no longer exists.
         """
         contents = self._contents
         tree = contents.owner() if isinstance(contents, Workspace) and contents.owner else None
@@ -69,15 +69,15 @@ class CheckpointTree(Live):
     """A tree of checkpoints over one context, which it owns.
 
     Iterating gives its checkpoints, parents first and without the root, which holds no tokens.
-    ``tree[ref]`` is the checkpoint of a ref: a tag, an id or its beginning, ``"HEAD~2"``.
+    ``tree[ref]`` is the checkpoint of a ref: a tag, an id or a prefix of one, ``"HEAD~2"``.
 
     Parameters
     ----------
     context : Context
-        What it holds already becomes the first checkpoint.
+        Tokens that it already holds become the first checkpoint.
     max_bytes : int, optional
-        Memory for rows; what was used longest ago moves to a temporary folder. None: a share of
-        the memory that is free.
+        Memory for rows; the least recently used ones move to a temporary folder. None: a share of
+        the free memory.
 
     Raises
     ------
@@ -91,12 +91,11 @@ class CheckpointTree(Live):
 
     Notes
     -----
-    The context may be used directly, which the tree takes in at its next operation: appended tokens
-    are committed, a rewind moves the head, a loaded session is a new branch at the root.
+    The context may be used directly; the tree follows at its next operation: appended tokens are
+    committed, a rewind moves the head, a loaded session is a new branch at the root.
 
-    One thread at a time changes the tree, and an operation is done as a whole or, should something
-    fail, leaves the head where it was. A ``KeyboardInterrupt`` ends what is being evaluated and is
-    raised once the tree is in order.
+    One thread at a time changes the tree. An operation that fails leaves the head where it was. A
+    ``KeyboardInterrupt`` stops the running evaluation and is raised once the tree is consistent.
     """
 
     _instead_of_a_copy = "Chat.save(name) keeps a chat with its tree, and Chat.open(name) is a copy"
@@ -116,7 +115,7 @@ class CheckpointTree(Live):
 
     @property
     def head(self) -> Checkpoint:
-        """The checkpoint that the context stands on, or behind it with uncommitted tokens."""
+        """The current checkpoint; the context may hold uncommitted tokens after it."""
         return self._workspace.head
 
     @property
@@ -126,22 +125,22 @@ class CheckpointTree(Live):
 
     @property
     def uncommitted(self) -> int:
-        """Tokens that the context holds behind the head."""
+        """The tokens that the context holds after the head."""
         return self._workspace.uncommitted
 
     @property
     def keeps_snapshots(self) -> bool:
-        """Whether rows cannot be cut, so that each checkpoint keeps the whole state."""
+        """Whether each checkpoint keeps the whole state, as its rows cannot be cut."""
         return self._workspace.keeps_snapshots
 
     @property
     def undo_steps(self) -> int:
-        """How many times ``undo`` can be called."""
+        """The number of steps that ``undo`` can go back."""
         return self._graph.depth(self.head)
 
     @property
     def redo_path(self) -> tuple[Checkpoint, ...]:
-        """The checkpoints that ``redo`` would go to, one after the other."""
+        """The checkpoints that ``redo`` would move to, in order."""
         return tuple(self._graph.redo or ())
 
     @property
@@ -165,7 +164,7 @@ class CheckpointTree(Live):
         return True
 
     def path(self, ref: Checkpoint | str = "HEAD") -> list[Checkpoint]:
-        """Return the checkpoints from the root, which is left out, to a ref."""
+        """Return the checkpoints from the root, exclusive, to a ref."""
         return self._graph.path(self[ref])
 
     def log(self, ref: Checkpoint | str = "HEAD") -> list[Checkpoint]:
@@ -185,7 +184,7 @@ class CheckpointTree(Live):
         return self._graph.leaves()
 
     def find(self, text: str) -> list[Checkpoint]:
-        """Return the checkpoints that say a text, upper and lower case alike."""
+        """Return the checkpoints whose text contains a string, ignoring case."""
         wanted = text.casefold()
         return [checkpoint for checkpoint in self if wanted in checkpoint.text.casefold()]
 
@@ -194,38 +193,37 @@ class CheckpointTree(Live):
         return tuple(token for checkpoint in self.path(ref) for token in checkpoint.tokens)
 
     def segment(self, ref: Checkpoint | str) -> Segment | None:
-        """Return a checkpoint's rows; None where it has no tokens, or they are lost."""
+        """Return a checkpoint's rows; None if it has no tokens or the rows are lost."""
         return self._workspace.rows.get(self[ref])
 
     def kv_bytes(self) -> KVBytes:
-        """Return what the rows take, and what full snapshots would have taken."""
+        """Return the bytes of the rows, and of the full snapshots that they replace."""
         return count_bytes(self._graph, keeps_snapshots=self.keeps_snapshots)
 
     @property
     def memory(self) -> MemoryReport:
-        """Where the rows of each checkpoint are."""
+        """Return where the rows of each checkpoint are."""
         return report_memory(self._graph, self._workspace.rows.max_bytes)
 
     def diff(self, a: Checkpoint | str, b: Checkpoint | str = "HEAD") -> Difference:
-        """Say where two checkpoints part, what each says from there, and how likely that was."""
+        """Return where two checkpoints diverge, the texts from there, and how likely each was."""
         with self._workspace.changing():
             return compare(self._workspace, self[a], self[b])
 
     def on_change(self, callback: Callable[[Event], object]) -> Subscription:
-        """Tell every later change to a callback, in order, on a thread of the tree's own.
+        """Call a function for every later change, in order, on a thread of the tree's own.
 
         Parameters
         ----------
         callback : callable
-            Gets one of the events of ``mullama_nb.history.events``. One that fails is logged.
+            Called with an event of ``mullama_nb.history.events``. Its exceptions are logged.
         """
         return self._workspace.observers.add(callback)
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Wait until observers have heard everything so far; False when that took too long.
+        """Wait until all events so far are delivered; return False on timeout.
 
-        Without a timeout not inside ``turn``, ``visit`` and the like, if an observer may wait for
-        the tree.
+        Give a timeout inside ``turn``, ``visit`` and the like if an observer may wait for the tree.
         """
         return self._workspace.observers.flush(timeout)
 
@@ -236,21 +234,21 @@ class CheckpointTree(Live):
     def commit(
         self, *, logprobs: Sequence[float] = (), allow_empty: bool = False, **metadata: Any
     ) -> Checkpoint:
-        """Make a checkpoint of the tokens that the context holds behind the head.
+        """Make a checkpoint of the tokens that the context holds after the head.
 
         Parameters
         ----------
         logprobs : sequence of float
-            Of the tokens, where they were generated.
+            Of the tokens, if they were generated.
         allow_empty : bool
-            Whether to make a checkpoint without tokens where there are none.
+            Whether to make a checkpoint even without new tokens.
         **metadata
-            Notes: plain values that JSON can hold.
+            Notes: values that JSON can hold.
 
         Returns
         -------
         Checkpoint
-            The new head; without new tokens the old one, with the notes added.
+            The new head; without new tokens the old head, with the notes added.
         """
         return self._workspace.commit(metadata, logprobs=logprobs, allow_empty=allow_empty)
 
@@ -260,15 +258,14 @@ class CheckpointTree(Live):
             self._workspace.rows.spill(self[ref])
 
     def checkout(self, ref: Checkpoint | str) -> Checkpoint:
-        """Make the context stand on a checkpoint, exactly as it did; return that, the new head.
+        """Restore the context to a checkpoint, exactly; return it as the new head.
 
         Uncommitted tokens are committed first.
 
         Warns
         -----
         InexactWarning
-            When rows were lost for want of room, and came out differently when their tokens were
-            evaluated again.
+            When rows were lost for lack of room and differ after their tokens were evaluated again.
         """
         with self._workspace.changing():
             target = self[ref]
@@ -276,7 +273,7 @@ class CheckpointTree(Live):
             return target
 
     def undo(self, n: int = 1) -> Checkpoint:
-        """Go back to the parent, ``n`` times, and remember the way; stops at the root.
+        """Move the head to its parent, ``n`` times, remembering the way; stop at the root.
 
         Uncommitted tokens are committed first, and count as a step.
         """
@@ -284,7 +281,7 @@ class CheckpointTree(Live):
         return self._workspace.undo(n)
 
     def redo(self, n: int = 1) -> Checkpoint:
-        """Follow the way back that ``undo`` remembered, ``n`` times at the most."""
+        """Take back ``undo``, at most ``n`` steps."""
         check_steps(n)
         return self._workspace.redo(n)
 
@@ -296,43 +293,43 @@ class CheckpointTree(Live):
         choose: str | int | None = None,
         **metadata: Any,
     ) -> Checkpoint:
-        """Stand in front of a token inside a checkpoint, and go another way from there.
+        """Branch off before a token inside a checkpoint.
 
         Parameters
         ----------
         ref : Checkpoint or str
         token : int, optional
-            Counted from the checkpoint's first token, 0; -1 is its last. None: behind all of them.
+            Index of a token in the checkpoint; -1 is the last. None: after all of them.
         choose : str or int, optional
-            A text or token to go on with; it is committed.
+            A text or token to continue with; it is committed.
         **metadata
             Notes for that commit.
 
         Returns
         -------
         Checkpoint
-            The new head. Checkpoints in front of and behind the token remain.
+            The new head. The checkpoints before and after the token remain.
         """
         with self._workspace.changing():
             return fork(self._workspace, self[ref], token, choose, metadata)
 
     def fork_at(self, position: int) -> Checkpoint:
-        """Stand behind the first ``position`` tokens of the present path."""
+        """Branch off after the first ``position`` tokens of the current path."""
         return fork_at(self._workspace, position)
 
     def visit(self, ref: Checkpoint | str) -> AbstractContextManager[Checkpoint]:
-        """Stand on a checkpoint for a while, then again where the head was."""
+        """Check out a checkpoint for a ``with`` block, then return to the head."""
         return self._workspace.visit(ref)
 
     def tag(self, name: str, ref: Checkpoint | str = "HEAD", *, force: bool = False) -> Checkpoint:
-        """Name a checkpoint.
+        """Tag a checkpoint with a name.
 
         Parameters
         ----------
         name : str
         ref : Checkpoint or str
         force : bool
-            Whether a tag of that name moves here.
+            Whether to move an existing tag of that name.
         """
         check_tag(name)
         with self._workspace.operation():
@@ -347,7 +344,7 @@ class CheckpointTree(Live):
             return checkpoint
 
     def untag(self, name: str) -> None:
-        """Take a tag away; the checkpoint stays."""
+        """Remove a tag; the checkpoint stays."""
         with self._workspace.operation():
             if name not in self.tags:
                 self[name]  # names the candidates
@@ -355,16 +352,16 @@ class CheckpointTree(Live):
             self._workspace.tag(name, None)
 
     def prune(self, ref: Checkpoint | str, *, force: bool = False) -> int:
-        """Remove a checkpoint and all that follow it; return how many those are.
+        """Remove a checkpoint and its descendants; return the number removed.
 
-        This is the one thing that forgets.
+        No other operation forgets checkpoints.
 
         Parameters
         ----------
         ref : Checkpoint or str
         force : bool
-            Needed where tags would go, or the head, which then moves to the parent; uncommitted
-            tokens go with it.
+            Needed where tags would be removed, or the head, which then moves to the parent;
+            uncommitted tokens are removed with it.
         """
         with self._workspace.operation():
             checkpoint = self[ref]

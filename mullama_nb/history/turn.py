@@ -22,18 +22,18 @@ __all__ = ["Answers", "Turn"]
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Turn(Live):
-    """One message of a chat; what ``ask`` returns is its answer's.
+    """One message of a chat; ``ask`` returns the answer's.
 
     Attributes
     ----------
     checkpoint : Checkpoint
         Where the message ends.
     reused, evaluated : int
-        Tokens of the prompt that the context held already, and that had to be evaluated.
+        Tokens of the prompt that were reused from the context, and that were evaluated.
     evaluated_again : int
-        How many of those had been evaluated before: the chat template rewrote earlier text.
+        The evaluated tokens that had been evaluated before: the chat template rewrote earlier text.
     seconds : float
-        For the prompt and the answer; 0 for turns that were looked up.
+        For the prompt and the answer; 0 for turns from the history.
     """
 
     _instead_of_a_copy = "its text is a value: str(turn), or chat.messages for the conversation"
@@ -47,40 +47,40 @@ class Turn(Live):
 
     @property
     def role(self) -> str:
-        """Who speaks."""
+        """The role of the speaker."""
         return self.checkpoint.metadata.role or ""
 
     @property
     def text(self) -> str:
-        """What the message says."""
+        """The text of the message."""
         return message_text(self.checkpoint)
 
     @property
     def tokens(self) -> tuple[int, ...]:
-        """The tokens of the message, with those of the template around it."""
+        """The tokens of the message, including those of the template around it."""
         return tuple(token for part in message_parts(self.checkpoint) for token in part.tokens)
 
     @property
     def logprobs(self) -> tuple[float, ...]:
-        """Of the tokens, where they were generated; empty otherwise."""
+        """The log-probabilities of the tokens; empty if they were not generated."""
         return tuple(value for part in message_parts(self.checkpoint) for value in part.logprobs)
 
     @property
     def finish_reason(self) -> str | None:
-        """Why the answer ended; None for messages that were not generated."""
+        """Why the answer ended; None for a message that was not generated."""
         return self.checkpoint.metadata.finish_reason
 
     @property
     def is_complete(self) -> bool:
-        """Whether the model came to an end by itself."""
+        """Whether the model ended the answer by itself."""
         return not self.checkpoint.metadata.was_cut_short
 
     def alternatives(self, token: int, k: int = 10) -> list[TokenProbability]:
-        """Return what could have stood in a token's place, with the probabilities that it had."""
+        """Return the most likely alternatives to a token; see ``Chat.alternatives``."""
         return self.chat.alternatives(self, token, k)
 
     def keep(self) -> Turn:
-        """Make this the head."""
+        """Make this turn the head."""
         self.chat.checkout(self.checkpoint)
         return self
 
@@ -131,7 +131,7 @@ class Answers(Sequence[Turn]):
         ----------
         kept : Turn or int
         force : bool
-            Needed where tags would go with them.
+            Needed where tags would be removed with them.
         """
         turn = self._turns[kept] if isinstance(kept, int) else kept
         if not any(turn.checkpoint is other.checkpoint for other in self._turns):
