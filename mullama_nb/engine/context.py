@@ -58,19 +58,19 @@ class Context(Live):
     model : Model
     params : ContextParams, optional
     verbose : bool, optional
-        Whether to show llama.cpp's log; None as the model was loaded.
+        Whether to show llama.cpp's log. None: as for the model.
 
     Raises
     ------
     ParameterError
-        When model and parameters cannot go together.
+        When model and parameters do not fit together.
 
     Notes
     -----
-    Every method may be called from any thread. Evaluating runs on a thread of the context's own,
-    one call after the other; rewinding, capturing and restoring run on the caller's thread between
-    two tokens, and end what is being generated where it stands. A ``KeyboardInterrupt`` ends a
-    generation between two tokens and never leaves anything half done.
+    Every method may be called from any thread. Evaluation runs on a thread of the context's own,
+    one call at a time; rewinding, capturing and restoring run on the caller's thread between two
+    tokens and end a running generation there. A ``KeyboardInterrupt`` ends a generation between two
+    tokens and never leaves anything half done.
     """
 
     _instead_of_a_copy = (
@@ -103,18 +103,18 @@ class Context(Live):
     # -- look --------------------------------------------------------------------------------
 
     def token_count(self) -> int:
-        """How many tokens the context holds."""
+        """Return the number of tokens in the context."""
         self._scheduler.check_usable()
         return self._scheduler.n_tokens
 
     @property
     def tokens(self) -> tuple[int, ...]:
-        """The tokens that the context holds."""
+        """The tokens in the context."""
         self._scheduler.check_usable()
         return self._scheduler.tokens
 
     def text(self, *, special: bool = True) -> str:
-        """The text that the context holds; ``special``: whether control tokens are written out."""
+        """Return the context's text; ``special`` says whether to write control tokens out."""
         return self.model.detokenize(self.tokens, special=special)
 
     @property
@@ -129,11 +129,11 @@ class Context(Live):
         return self._scheduler.call(lambda path: np.array(path.logits))
 
     def logits_at(self, n_tokens: int) -> Logits:
-        """The logits after the first ``n_tokens``, as they were then; the context stays as it is.
+        """Return the logits after the first ``n_tokens``, as they were; the context is unchanged.
 
-        Memory that can be cut copies the rows behind aside and back and decodes one token, some
-        milliseconds. Recurrent memory evaluates again from the nearest state that it kept, and
-        takes its present state back.
+        Memory that can be cut sets later rows aside and decodes one token, some milliseconds.
+        Recurrent memory evaluates again from the nearest kept state and then restores its present
+        one.
 
         Parameters
         ----------
@@ -158,19 +158,19 @@ class Context(Live):
         return logits
 
     def top_tokens(self, k: int = 10, at: int | None = None) -> list[TokenProbability]:
-        """The ``k`` likeliest next tokens with the model's own probabilities, likeliest first.
+        """Return the ``k`` likeliest next tokens with the model's own probabilities, in order.
 
         Parameters
         ----------
         k : int
         at : int, optional
-            After so many tokens, as :meth:`logits_at`; None after all.
+            After this many tokens, as in :meth:`logits_at`. None: after all.
         """
         check_integer("k", k, 1)
         return likeliest(self.logits if at is None else self.logits_at(at), k, self.model)
 
     def kv_bytes(self) -> int:
-        """Bytes of K and V rows, or of recurrent state, that the tokens take."""
+        """Return the bytes of K and V rows, or of recurrent state, that the tokens take."""
         n_tokens = self.token_count()
         return session.kv_bytes(*self.layout, n_tokens) if n_tokens else 0
 
@@ -181,27 +181,27 @@ class Context(Live):
 
     @property
     def waiting(self) -> Waiting:
-        """How the threads that compute a token wait for each other at present.
+        """How the threads that compute a token currently wait for each other.
 
         ``"spinning"``, the fastest, or ``"yielding"`` while other programs need the CPUs;
-        ``"as set"`` by ``OMP_WAIT_POLICY`` and its like; ``"unknown"`` where it cannot be switched;
-        ``"alone"`` where there is one thread. Results never depend on it.
+        ``"as set"`` by ``OMP_WAIT_POLICY`` or similar; ``"unknown"`` where it cannot be switched;
+        ``"alone"`` with a single thread. Results never depend on it.
         """
         return waiting(max(self.params.threads))
 
     @property
     def layout(self) -> tuple[Structure, Shape]:
-        """How the memory's state is laid out."""
+        """The layout of the memory's state."""
         return session.layout_of(self._scheduler)
 
     @property
     def settings_digest(self) -> str:
-        """A short name for the weights and settings that rows depend on."""
+        """A digest of the weights and settings that rows depend on."""
         return compatibility.settings_digest(self._host.settings)
 
     @property
     def session_metadata(self) -> dict[str, Any]:
-        """What a session of this context says about itself."""
+        """The metadata that a session file of this context carries."""
         return session.session_metadata(self._host)
 
     # -- evaluate and generate ---------------------------------------------------------------
@@ -221,16 +221,16 @@ class Context(Live):
         prompt : str, ChatPrompt or sequence of int, optional
             More text or tokens; a ``ChatPrompt`` is the whole conversation.
         messages : sequence of mapping, optional
-            The whole conversation: what the context holds of it is kept.
+            The whole conversation; the part already in the context is kept.
         special : bool
-            Whether control tokens in a text count as such.
+            Whether to parse control tokens in a text.
         progress : callable, optional
-            Called with tokens evaluated so far and tokens to evaluate, on another thread.
+            Called with the tokens evaluated so far and the total, on another thread.
 
         Returns
         -------
         int
-            Tokens that were evaluated.
+            Number of tokens evaluated.
 
         Raises
         ------
@@ -256,19 +256,20 @@ class Context(Live):
         on_token: Callable[[Token], object] | None = None,
         **changes: Unpack[SamplingOptions],
     ) -> Completion:
-        """Evaluate a prompt and generate behind it.
+        """Evaluate a prompt and generate a continuation.
 
         Parameters
         ----------
         prompt, messages, special, progress
-            As for :meth:`evaluate`. Without a prompt it goes on.
+            As for :meth:`evaluate`. Without a prompt, generation continues from the current
+            position.
         max_tokens : int, optional
-            None generates to the model's end token or the end of the context.
+            None: until the model's end token, or until the context is full.
         stop, stop_tokens
-            Texts and tokens that end the generation and are not part of it.
+            Texts and tokens that end generation; they are not part of the result.
         sampling : SamplingParams, optional
         sibling : int
-            The ordinal among answers to the same prompt: another one draws other tokens.
+            Ordinal among answers to the same prompt; a different one draws different tokens.
         on_token : callable, optional
             Called with each token, on another thread.
         **changes
@@ -279,7 +280,7 @@ class Context(Live):
         ContextFullError
             Before anything is evaluated, when the prompt does not fit.
         GrammarError
-            When the grammar cannot be read, or nothing continues it.
+            When the grammar cannot be parsed, or no token continues it.
         """
         request = Request(
             prompt,
@@ -309,7 +310,7 @@ class Context(Live):
         progress: Progress | None = None,
         **changes: Unpack[SamplingOptions],
     ) -> Stream:
-        """Like :meth:`generate`, token by token.
+        """Generate like :meth:`generate`, token by token.
 
         Returns
         -------
@@ -343,24 +344,24 @@ class Context(Live):
         on_token: Callable[[int, Token], object] | None = None,
         **changes: Unpack[SamplingOptions],
     ) -> list[Branch]:
-        """Several answers to what the context holds, decoded together; the context stays as it is.
+        """Generate several continuations, decoded together; the context is unchanged.
 
-        Branches share the rows of what is in front of them. One that was decoded beside others
-        differs in the last bits from one that was decoded alone or beside fewer, and with them now
-        and then in a token; ``exact`` decodes them one by one. Captured, each goes on exactly in
-        any case: ``restore(branch.segment, keep=token_count())``.
+        Branches share the rows of the common prefix. A branch decoded in a batch with others
+        differs in the last bits, and so now and then in a token, from one decoded alone or with
+        fewer; ``exact`` decodes them one by one. Either way each can be continued exactly:
+        ``restore(branch.segment, keep=token_count())``.
 
         Parameters
         ----------
         n : int
-            How many; ``n_parallel`` of them at a time, and fewer where cells run out.
+            Number of branches; ``n_parallel`` are decoded at a time, fewer when cells run out.
         max_tokens, stop, stop_tokens, sampling, **changes
-            As for :meth:`generate`, of each branch.
+            As for :meth:`generate`, for each branch.
         first_sibling : int
-            The ordinal of the first branch; the others follow.
+            Ordinal of the first branch; the others follow.
         exact : bool
-            Whether each says, to the bit, what :meth:`generate` says with its ordinal, whatever
-            ``n_parallel`` is. It takes about twice as long: branches are decoded one by one.
+            Whether each branch equals, to the bit, what :meth:`generate` gives for its ordinal,
+            whatever ``n_parallel`` is. Takes about twice as long: branches are decoded one by one.
         on_token : callable, optional
             Called with the index of a branch and its token, on another thread.
 
@@ -369,7 +370,7 @@ class Context(Live):
         ContextError
             When the context is empty.
         GrammarError
-            When the grammar cannot be read, or nothing continues it.
+            When the grammar cannot be parsed, or no token continues it.
         """
         return self.exploration(
             n,
@@ -397,13 +398,13 @@ class Context(Live):
         on_token: Callable[[int, Token], object] | None = None,
         **changes: Unpack[SamplingOptions],
     ) -> Exploration:
-        """:meth:`explore`, made and not yet run.
+        """Prepare :meth:`explore` without running it.
 
         Returns
         -------
         Exploration
-            Its ``run()`` returns the branches. Should that be interrupted, its ``branches`` are
-            what each had by then.
+            Its ``run()`` returns the branches. After an interrupt, ``branches`` holds them as they
+            were by then.
         """
         request = BranchRequest(
             n,
@@ -416,13 +417,13 @@ class Context(Live):
         return Exploration(self._scheduler, self.model, request, on_token)
 
     def score(self, continuation: str | Sequence[int], *, special: bool = False) -> Score:
-        """How likely the model finds a continuation; the context stays as it is.
+        """Return how likely the model finds a continuation; the context is unchanged.
 
         Parameters
         ----------
         continuation : str or sequence of int
         special : bool
-            Whether control tokens in a text count as such.
+            Whether to parse control tokens in a text.
 
         Raises
         ------
@@ -444,7 +445,7 @@ class Context(Live):
         return found
 
     def stop(self) -> None:
-        """End what is being evaluated or generated; it returns with what it has so far."""
+        """Stop the running evaluation or generation; it returns what it has so far."""
         self._scheduler.stop()
 
     @takes_what(evaluate)
@@ -470,19 +471,19 @@ class Context(Live):
     def rewind(self, n_tokens: int, *, progress: Progress | None = None) -> int:
         """Keep ``tokens[:n_tokens]``; as in a slice, a negative number counts from the end.
 
-        Memory that can be cut only drops rows. Recurrent memory returns to the nearest state that
-        it kept and evaluates from there again.
+        Memory that can be cut only drops rows. Recurrent memory returns to the nearest kept state
+        and evaluates again from there.
 
         Parameters
         ----------
         n_tokens : int
         progress : callable, optional
-            Called with tokens evaluated again so far and in all.
+            Called with the tokens evaluated again so far and the total.
 
         Returns
         -------
         int
-            Tokens that had to be evaluated again.
+            Number of tokens that had to be evaluated again.
 
         Raises
         ------
@@ -504,17 +505,17 @@ class Context(Live):
             path.clear()
 
     def fork(self) -> Context:
-        """A second context on the same weights that stands where this one stands.
+        """Return a second context on the same weights with the same state.
 
         Raises
         ------
         ContextError
-            When contexts that are made now would take the rows for others.
+            When a context made now would give the rows another meaning.
 
         Warns
         -----
         InexactWarning
-            When this one holds the last rows of a sliding window only.
+            When this context holds only the last rows of a sliding window.
         """
         state = self._scheduler.call(lambda path: path.whole_state() if path.tokens else None)
         other = Context(self.model, self.params)
@@ -532,18 +533,18 @@ class Context(Live):
         return other
 
     def capture(self, start: int = 0, *, parent: str | None = None) -> Segment:
-        """The rows of the tokens from ``start`` to the end.
+        """Return the rows of the tokens from ``start`` to the end.
 
         Parameters
         ----------
         start : int
         parent : str, optional
-            Address of the segment that holds the rows in front.
+            Address of the segment with the preceding rows.
 
         Raises
         ------
         ContextError
-            When there are no tokens behind ``start``.
+            When there are no tokens after ``start``.
         """
         settings = self.settings_digest
         with self._scheduler.held() as path:
@@ -555,19 +556,19 @@ class Context(Live):
             return path.capture(start, settings, parent)
 
     def restore(self, segments: Segment | Sequence[Segment], *, keep: int = 0) -> None:
-        """Keep ``keep`` tokens and put captured rows behind them.
+        """Keep the first ``keep`` tokens and append captured rows.
 
         Parameters
         ----------
         segments : Segment or sequence of Segment
             In order, the first one starting at ``keep``.
         keep : int
-            Tokens that the rows were captured behind.
+            Number of tokens that preceded the rows when they were captured.
 
         Raises
         ------
         ContextError
-            When the segments do not follow each other or belong to other settings.
+            When the segments are not consecutive or belong to other settings.
         """
         chain = [segments] if isinstance(segments, Segment) else list(segments)
         stop = session.check_chain(chain, keep, self.settings_digest)
@@ -593,22 +594,22 @@ class Context(Live):
         include_logits: bool = True,
         window_only: bool = False,
     ) -> SessionInfo:
-        """Save the context to a file from which it goes on exactly.
+        """Save the context to a file from which it can be continued exactly.
 
-        The file is a ``ggsq`` file of llama.cpp with a trailer that llama.cpp ignores. It appears
-        whole or not at all; what was there before stays until then. Its owner alone can read it.
+        The file is a ``ggsq`` file of llama.cpp with a trailer that llama.cpp ignores. It is
+        replaced atomically, and readable by its owner only.
 
         Parameters
         ----------
         path : str or path
-            Missing folders are made.
+            Missing folders are created.
         include_logits : bool
-            Whether to put the next token's logits in, ``4 * n_vocab`` bytes. Without them the last
-            token is decoded again when they are needed, with the same result to the bit.
+            Whether to store the next token's logits, ``4 * n_vocab`` bytes. Without them the last
+            token is decoded again when needed, with the same result to the bit.
         window_only : bool
-            Whether to leave out the rows that a model's sliding window does not see any more. A
-            llama-server without ``--swa-full`` takes no others; here such a file goes on, but not
-            exactly, and not back.
+            Whether to leave out rows outside a model's sliding window. A llama-server without
+            ``--swa-full`` takes no others; here such a file continues, but not exactly, and cannot
+            be rewound.
 
         Raises
         ------
@@ -623,10 +624,9 @@ class Context(Live):
         )
 
     def load_session(self, path: str | os.PathLike[str]) -> SessionInfo:
-        """Continue where a saved session was.
+        """Restore a saved session.
 
-        Every byte is checked before llama.cpp sees it. When anything is wrong the context stays as
-        it was.
+        Every byte is checked before llama.cpp sees it. On any error the context is unchanged.
 
         Parameters
         ----------
@@ -637,28 +637,28 @@ class Context(Live):
         SessionNotFoundError
             When there is no such file.
         SessionFormatError
-            When the file is damaged or no session.
+            When the file is damaged or not a session.
         SessionMismatchError
             When it belongs to another model or other settings, or needs more cells.
 
         Warns
         -----
         InexactWarning
-            When it was saved by another build of llama.cpp, CPU or number of threads, or with the
-            last rows of a sliding window only.
+            When it was saved with another build of llama.cpp, CPU or number of threads, or with
+            only the last rows of a sliding window.
         UnverifiedWarning
             When llama.cpp wrote it: it does not say which model it belongs to.
         """
         return session.load(self._scheduler, self._host, Path(path).expanduser())
 
     def take_session(self, file: SessionFile, name: str) -> None:
-        """Continue where a session was that was read already; as :meth:`load_session` otherwise.
+        """Restore a session that was read already; otherwise as :meth:`load_session`.
 
         Parameters
         ----------
         file : SessionFile
         name : str
-            What errors and warnings call it.
+            Its name in errors and warnings.
         """
         session.take_over(self._scheduler, self._host, file, name)
 
@@ -669,7 +669,7 @@ class Context(Live):
         include_logits: bool = True,
         window_only: bool = False,
     ) -> SessionInfo:
-        """:meth:`save_session` for asyncio; cancelled, it leaves the whole file or none."""
+        """:meth:`save_session` for asyncio; a cancelled call leaves the whole file or none."""
         return await in_thread(
             lambda: self.save_session(path, include_logits=include_logits, window_only=window_only)
         )
@@ -681,12 +681,12 @@ class Context(Live):
     # -- belong ------------------------------------------------------------------------------
 
     def claim(self, owner: object) -> None:
-        """Make the context belong to one owner, such as a checkpoint tree.
+        """Give the context an owner, such as a checkpoint tree.
 
         Raises
         ------
         ContextError
-            When it belongs to another one that is still alive.
+            When it has another owner that is still alive.
         """
         present = self.owner
         if present is not None and present is not owner:
@@ -698,40 +698,40 @@ class Context(Live):
 
     @property
     def owner(self) -> object | None:
-        """Whom the context belongs to, such as a checkpoint tree."""
+        """The context's owner, such as a checkpoint tree."""
         return None if self._owner is None else self._owner()
 
     @property
     def watermark(self) -> int:
-        """How many leading tokens have kept their rows since :meth:`mark` was called."""
+        """The number of leading tokens whose rows are unchanged since :meth:`mark`."""
         return self._scheduler.path.watermark
 
     def mark(self) -> None:
-        """Let the watermark count from what the context holds now."""
+        """Set the watermark to the tokens that the context holds now."""
         self._scheduler.path.mark()
 
     def in_callback(self) -> bool:
-        """Whether this is called by a callback of a running evaluation."""
+        """Return whether the caller is a callback of a running evaluation."""
         return self._scheduler.in_callback()
 
     # -- rest and end ------------------------------------------------------------------------
 
     def rest(self) -> bool:
-        """Free the cells until the context is used again, when it stands where it stood.
+        """Free the cells until the context is used again; its state is then restored.
 
-        What the tokens' rows take is kept beside them; that of the cells behind is free.
+        The tokens' rows are kept in memory; the unused cells take none.
 
         Returns
         -------
         bool
-            Whether it rests: not while it is at work or a stream is open, and not where memory
-            cannot be put back exactly.
+            Whether it rests. It does not while it is busy or a stream is open, or where its memory
+            cannot be restored exactly.
         """
         return self._scheduler.rest()
 
     @property
     def is_resting(self) -> bool:
-        """Whether the cells are free until the context is used again."""
+        """Whether the cells are freed until the context is used again."""
         return self._scheduler.is_resting
 
     def close(self) -> None:

