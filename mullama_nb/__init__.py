@@ -76,7 +76,7 @@ def __dir__() -> list[str]:
 
 
 def load_ipython_extension(shell: object) -> None:
-    """Give IPython the magics: ``%load_ext mullama_nb``."""
+    """Register the magics with IPython: ``%load_ext mullama_nb``."""
     from .magics import load  # IPython takes a second, and is not needed elsewhere
 
     load(shell)

@@ -1,4 +1,4 @@
-"""A property that is worked out once, without a lock that an interrupt could leave taken."""
+"""A property that is computed once, without a lock that an interrupt could leave taken."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ T = TypeVar("T")
 
 
 class cached(Generic[T]):  # noqa: N801 - used as a decorator
-    """Work a value out when it is first asked for, and keep it with its object.
+    """Compute a value on first access, and keep it with its object.
 
     Up to Python 3.11 ``functools.cached_property`` has one lock for all objects of a class. An
     interrupt on the way out of it leaves it taken, and every other thread waits for ever. Here two
-    threads that ask at once may both work the value out; it must not matter whose is kept.
+    concurrent threads may both compute the value; it must not matter whose is kept.
 
     Parameters
     ----------
     compute : callable
-        Gives the value for an object that has a ``__dict__``.
+        Returns the value for an object that has a ``__dict__``.
     """
 
     def __init__(self, compute: Callable[[Any], T]) -> None:

@@ -1,4 +1,4 @@
-"""What callers give, checked in one way: integers, numbers, switches, and names to choose from."""
+"""Checks of arguments: integers, numbers, switches, and names to choose from."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ __all__ = [
 
 
 def is_integer(value: object) -> TypeGuard[int]:
-    """Return whether a value is an integer; True and False are none."""
+    """Return whether a value is an integer; True and False are not."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Return whether a value is an integer or a float; True and False are none."""
+    """Return whether a value is an integer or a float; True and False are not."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def check_integer(
     name: str, value: object, low: int | None = None, high: int | None = None
 ) -> None:
-    """Check that a value is an integer, and not below ``low`` or above ``high``.
+    """Check that a value is an integer from ``low`` to ``high``.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def check_integer(
 def check_number(
     name: str, value: object, low: float | None = None, high: float | None = None
 ) -> None:
-    """Check that a value is a number, and not below ``low`` or above ``high``.
+    """Check that a value is a number from ``low`` to ``high``.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def check_names(what: str, given: Iterable[str], known: Iterable[str]) -> None:
     Raises
     ------
     TypeError
-        When one is not; it says which one was probably meant, and which there are.
+        When one is not; the message suggests the closest name and lists all.
     """
     known = list(known)
     unknown = [
@@ -91,12 +91,12 @@ def check_names(what: str, given: Iterable[str], known: Iterable[str]) -> None:
 
 
 def close_names(name: str, known: Iterable[str], n: int = 3) -> list[str]:
-    """Return up to ``n`` names that are spelt like one, the closest first."""
+    """Return up to ``n`` names with a similar spelling, the closest first."""
     return difflib.get_close_matches(name, list(known), n)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return the question whether the closest name was meant; empty where none is close."""
+    """Return a "did you mean" with the closest name; empty if none is close."""
     close = close_names(name, known, 1)
     return f"did you mean {shown(repr(close[0]))}?" if close else ""
 

@@ -2,37 +2,37 @@
 
 ```
 MullamaError
-├── ParameterError            a value or a combination of values cannot work
+├── ParameterError            an invalid value or combination of values
 ├── ModelError
 │   ├── ModelNotFoundError    no GGUF file under that name
-│   ├── ModelFormatError      the file is no GGUF file that can generate text
-│   └── ChatTemplateError     no chat template, or one that refuses the messages
+│   ├── ModelFormatError      not a GGUF file that can generate text
+│   └── ChatTemplateError     no chat template, or it rejects the messages
 ├── ContextError
-│   ├── ContextFullError      more tokens than cells are left
+│   ├── ContextFullError      more tokens than free cells
 │   ├── ContextClosedError    the context was closed, or belongs to another process
 │   └── DecodeError           llama.cpp could not evaluate a batch
-├── HistoryError              something about a checkpoint tree
-│   └── RefError              no checkpoint under that name, or more than one
-├── CopyError                 a live object was to be copied, pickled or sent elsewhere
-├── GrammarError              a grammar that cannot be read, or that nothing can match
-├── RecordingError            a recording that is damaged, or is none
-├── RegressionError           what was recorded does not hold here; the message is the report
+├── HistoryError              an operation on a checkpoint tree failed
+│   └── RefError              no checkpoint of that name, or more than one
+├── CopyError                 an attempt to copy, pickle or send a live object
+├── GrammarError              a grammar that is invalid, or that nothing can match
+├── RecordingError            a damaged recording, or not a recording
+├── RegressionError           a recording does not hold here; the message is the report
 └── SessionError
-    ├── SessionConflictError  the name holds something else, or somebody else saves it
-    ├── SessionNotFoundError  no session under that path or name
-    ├── SessionFormatError    the file is damaged, or no session file
-    ├── SessionMismatchError  a sound file that does not fit this context
+    ├── SessionConflictError  the name holds something else, or another chat saves it
+    ├── SessionNotFoundError  no session of that path or name
+    ├── SessionFormatError    a damaged file, or not a session file
+    ├── SessionMismatchError  a valid file that does not fit this context
     └── SessionWriteError     the file could not be written; the old one is intact
 
 MullamaWarning
 ├── InexactWarning            the continuation may differ in its last bits
-├── UnverifiedWarning         a file without our trailer: the model is not known
-├── ParameterWarning          a value that works and is probably not meant
+├── UnverifiedWarning         a file without our trailer: its model is unknown
+├── ParameterWarning          a valid value that is probably not what was meant
 └── PromptWarning             a prompt that is probably not what was meant
 ```
 
-Messages quote what stands in files, and nobody vouches for that: each is printable and of bounded
-length, whatever it was made of. Where a text is a stranger's, ``shown`` cuts it short first.
+Messages quote the contents of files, which are not trusted: each message is printable and of
+bounded length, whatever it quotes. Untrusted text is first cut short by ``shown``.
 """
 
 from __future__ import annotations
@@ -72,10 +72,10 @@ _MOST_OF_A_MESSAGE = 4_000
 
 
 def shown(value: object, most: int = 60) -> str:
-    """A stranger's text, or the repr of any other value, as a message can show it: in one line.
+    """Return an untrusted text, or the repr of another value, in one line for a message.
 
-    What a terminal acts on, or what turns the reading direction round, is escaped; what is longer
-    than ``most`` characters ends in an ellipsis. For a text in quotation marks give its repr.
+    Control characters and changes of the reading direction are escaped; a text longer than ``most``
+    characters ends in an ellipsis. For a text in quotation marks give its repr.
     """
     if isinstance(value, str):
         text = value[: most + 1]
@@ -107,22 +107,22 @@ def _tidied(message: object) -> object:
 
 
 class MullamaError(Exception):
-    """The root: ``except MullamaError`` catches whatever the package raises."""
+    """The base class: ``except MullamaError`` catches every error of the package."""
 
     def __init__(self, *values: object) -> None:
         super().__init__(*map(_tidied, values))
 
 
 class ParameterError(MullamaError, ValueError):
-    """A value, or a combination of values, cannot work."""
+    """A value, or a combination of values, is invalid."""
 
 
 class ModelError(MullamaError):
-    """Something about the model's file or its vocabulary."""
+    """A problem with the model's file or its vocabulary."""
 
 
 class ModelNotFoundError(ModelError, FileNotFoundError):
-    """No GGUF file was found under the name; the message lists what there is."""
+    """No GGUF file was found under the name; the message lists the known models."""
 
 
 class ModelFormatError(ModelError):
@@ -130,22 +130,22 @@ class ModelFormatError(ModelError):
 
 
 class ChatTemplateError(ModelError):
-    """The model has no chat template, or its template refuses the messages."""
+    """The model has no chat template, or its template rejects the messages."""
 
 
 class ContextError(MullamaError):
-    """Something about a live context."""
+    """An operation on a live context failed."""
 
 
 class ContextFullError(ContextError):
-    """More tokens than the context has cells left.
+    """There are more tokens than free cells in the context.
 
     Attributes
     ----------
     needed : int
-        Tokens that should have been evaluated.
+        Number of tokens to evaluate.
     free : int
-        Cells that were free.
+        Number of free cells.
     """
 
     def __init__(self, message: str, *, needed: int, free: int) -> None:
@@ -159,31 +159,31 @@ class ContextClosedError(ContextError):
 
 
 class DecodeError(ContextError):
-    """llama.cpp could not evaluate a batch; the context is as it was before."""
+    """llama.cpp could not evaluate a batch; the context is unchanged."""
 
 
 class HistoryError(MullamaError):
-    """Something about a checkpoint tree; the tree is as it was."""
+    """An operation on a checkpoint tree failed; the tree is unchanged."""
 
 
 class RefError(HistoryError, LookupError):
-    """No checkpoint goes by that name, or more than one; the message names candidates."""
+    """No checkpoint matches the name, or more than one; the message lists candidates."""
 
 
 class CopyError(MullamaError, TypeError):
-    """What lives in one process was to be copied or pickled; it says what to do instead."""
+    """A live object cannot be copied or pickled; the message says what to do instead."""
 
 
 class GrammarError(MullamaError, ValueError):
-    """A grammar that cannot be read, or that no token can continue."""
+    """The grammar is invalid, or no token continues it."""
 
 
 class RecordingError(MullamaError, ValueError):
-    """A recording is damaged, or the file is none; nothing of it was run."""
+    """The file is a damaged recording, or not a recording; nothing of it was run."""
 
 
 class RegressionError(MullamaError, AssertionError):
-    """What was recorded does not hold here; the message is the report."""
+    """The recording does not hold here; the message is the report."""
 
     def __init__(self, report: str) -> None:
         Exception.__init__(self, _escaped(report, kept="\n"))  # as long as it is
@@ -194,47 +194,47 @@ class RegressionError(MullamaError, AssertionError):
 
 
 class SessionError(MullamaError):
-    """Something about a saved session; the live context is as it was."""
+    """A problem with a saved session; the live context is unchanged."""
 
 
 class SessionConflictError(SessionError):
-    """The name holds what would be lost, or somebody else saves it; nothing was changed."""
+    """The name holds something else, or another chat saves it; nothing was changed."""
 
 
 class SessionNotFoundError(SessionError, FileNotFoundError):
-    """There is no session under that path or name."""
+    """There is no session of that path or name."""
 
 
 class SessionFormatError(SessionError):
-    """The file is damaged, or is no session file."""
+    """The file is damaged, or not a session file."""
 
 
 class SessionMismatchError(SessionError):
-    """A sound session that does not fit this context."""
+    """The session is valid but does not fit this context."""
 
 
 class SessionWriteError(SessionError, OSError):
-    """The session could not be written; what was there before is intact."""
+    """The session could not be written; the previous one is intact."""
 
 
 class MullamaWarning(UserWarning):
-    """The root of the package's warnings."""
+    """The base class of the package's warnings."""
 
     def __init__(self, *values: object) -> None:
         super().__init__(*map(_tidied, values))
 
 
 class InexactWarning(MullamaWarning):
-    """What follows may differ in its last bits from the uninterrupted run."""
+    """The continuation may differ in its last bits from an uninterrupted run."""
 
 
 class UnverifiedWarning(MullamaWarning):
-    """A session file that does not say which model it was made with."""
+    """The session file does not say which model it was made with."""
 
 
 class ParameterWarning(MullamaWarning):
-    """A value that works, and is probably not what was meant."""
+    """The value is valid, but probably not what was meant."""
 
 
 class PromptWarning(MullamaWarning):
-    """A prompt that is probably not what was meant."""
+    """The prompt is probably not what was meant."""

@@ -1,8 +1,8 @@
-"""How much of this machine is ours: CPUs and memory, less what containers and hubs hold back.
+"""The CPUs and memory available to this process, within the limits of containers and hubs.
 
-A container sees the whole machine: its limits stand in the files of its control groups (cgroups),
-which nest, and each of a process's groups binds it. JupyterHub says in ``CPU_LIMIT`` and
-``MEM_LIMIT`` what a user may have, whether or not anything enforces it. The least of all holds.
+A container sees the whole machine: its limits are in the files of its control groups (cgroups),
+which nest, and all of a process's groups apply. JupyterHub gives a user's share in ``CPU_LIMIT``
+and ``MEM_LIMIT``, whether or not anything enforces it. The lowest limit applies.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ _NO_LIMIT = (math.inf, "")
 
 @dataclass(frozen=True)
 class CPUs:
-    """The CPUs that this process may keep busy.
+    """The CPUs available to this process.
 
     Attributes
     ----------
     usable : int
-        A quota that is no whole number is rounded down, but to 1 at least. A thread more would
-        spend the quota before the period ends, and then everything in the container stands still,
-        the notebook's kernel among it.
+        A fractional quota is rounded down, but to at least 1. One more thread would use the quota
+        up before the period ends, and then everything in the container, including the notebook's
+        kernel, stands still.
     n_affinity : int
-        Those that it may run on.
+        Number of CPUs in the affinity mask.
     limit : float
-        CPUs' worth of time; infinite where nothing limits it.
+        CPU time as a number of CPUs; infinite without a limit.
     decided_by : str
-        What made ``usable`` what it is.
+        The source of ``usable``.
     """
 
     usable: int
@@ -54,16 +54,16 @@ class CPUs:
 
 @dataclass(frozen=True)
 class Memory:
-    """The memory that this process may take.
+    """The memory available to this process.
 
     Attributes
     ----------
     free : int
-        Bytes that can be taken now.
+        Bytes available now.
     total : int
-        Bytes that there could be at most.
+        The upper limit in bytes.
     decided_by : str
-        What made ``free`` what it is.
+        The source of ``free``.
     """
 
     free: int
@@ -72,7 +72,7 @@ class Memory:
 
 
 class Machine:
-    """What a system says about itself.
+    """The resources of a system, read from its files and environment.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ class Machine:
 
     @property
     def cpus(self) -> CPUs:
-        """CPUs by affinity, quota and ``CPU_LIMIT``; the quota is read once."""
+        """Return the CPUs by affinity, quota and ``CPU_LIMIT``; the quota is read once."""
         affinity = getattr(os, "sched_getaffinity", None)
         n_affinity = len(affinity(0)) if affinity else (os.cpu_count() or 1)
         limit, decided_by = min(self._quota, self._hub_cpus)
@@ -103,7 +103,7 @@ class Machine:
 
     @property
     def memory(self) -> Memory:
-        """Memory by what the machine has free, cgroups and ``MEM_LIMIT``, read anew each time."""
+        """Return the memory by free memory, cgroups and ``MEM_LIMIT``, read anew each time."""
         free, total = self._machines_memory()
         frees, totals = [(free, "the machine")], [total]
         for limit, used in self._cgroups_memory():
@@ -118,7 +118,7 @@ class Machine:
 
     @property
     def ignored(self) -> tuple[str, ...]:
-        """Settings that make no sense, each in a sentence."""
+        """Return the invalid settings, each in a sentence."""
         kinds = {"CPU_LIMIT": "a number of CPUs", "MEM_LIMIT": "a number of bytes"}
         read = {"CPU_LIMIT": self._hub_cpus != _NO_LIMIT, "MEM_LIMIT": self._hub_bytes is not None}
         return tuple(
@@ -128,7 +128,7 @@ class Machine:
         )
 
     def spare_threads(self) -> float:
-        """How many threads may still be started, as far as cgroups limit that."""
+        """Return how many threads may still be started, as far as cgroups limit that."""
         spare = math.inf
         for folder in self._folders("pids"):
             most, present = self._number(folder / "pids.max"), self._number(folder / "pids.current")

@@ -1,4 +1,4 @@
-"""``%load_ext mullama_nb``: a chat led by magics, which say in words what went wrong."""
+"""``%load_ext mullama_nb``: a chat through magics, with errors in plain words."""
 
 from __future__ import annotations
 
@@ -141,12 +141,12 @@ def _options(words: list[str]) -> dict[str, Any]:
 
 @magics_class
 class MullamaMagics(Magics):
-    """Magics on the chat that has a name in the notebook.
+    """Magics on a chat in a notebook's variable.
 
     Attributes
     ----------
     chat : str
-        The name, which ``%config MullamaMagics.chat = "other"`` changes.
+        The variable's name, changed by ``%config MullamaMagics.chat = "other"``.
     """
 
     shell: Any
@@ -167,7 +167,7 @@ class MullamaMagics(Magics):
         self._cell = info.cell_id
 
     def the_chat(self) -> Chat:
-        """The chat that the name stands for.
+        """Return the chat in the variable.
 
         Raises
         ------
@@ -192,7 +192,7 @@ class MullamaMagics(Magics):
         argument("options", nargs="*", help="such as n_ctx=2048 temperature=0 system='Be brief.'"),
     )
     def model(self, line: str) -> Chat:
-        """Begin a chat with a model."""
+        """Start a chat with a model."""
         arguments = _parse(self.model, line)
         chat = Chat(arguments.name, **_options(arguments.options))
         self.shell.user_ns[self.chat] = chat
@@ -204,11 +204,11 @@ class MullamaMagics(Magics):
         argument("options", nargs="*", help="such as max_tokens=100 temperature=0.7"),
     )
     def ask(self, line: str, cell: str) -> Turn:
-        """Say what stands in the cell, and get an answer.
+        """Send the cell's text and generate the answer.
 
-        A cell that is run again gets a sibling of its earlier answer, or, when its text was
-        changed, of its question. A front end that does not tell cells apart has the last question
-        asked again when the text is the same.
+        Running a cell again adds a sibling of its earlier answer or, if its text has changed, of
+        its question. In a front end that does not identify cells, the same text asks the last
+        question again.
         """
         arguments = _parse(self.ask, line)
         options = _options(arguments.options)
@@ -268,7 +268,7 @@ class MullamaMagics(Magics):
         argument("n", nargs="?", type=int, default=1, help="how many questions; 1 if not given"),
     )
     def redo(self, line: str) -> Turn | None:
-        """Say again what %undo took back."""
+        """Restore what %undo took back."""
         return self.the_chat().redo(_parse(self.redo, line).n)
 
     @_magic(
@@ -277,7 +277,7 @@ class MullamaMagics(Magics):
         argument("ref", nargs="?", default="HEAD", help="what to tag; the head if not given"),
     )
     def tag(self, line: str) -> Checkpoint:
-        """Name a checkpoint."""
+        """Tag a checkpoint with a name."""
         arguments = _parse(self.tag, line)
         return self.the_chat().tag(arguments.name, arguments.ref)
 
@@ -285,7 +285,7 @@ class MullamaMagics(Magics):
         line_magic, argument("ref", help="a tag, an id or the beginning of one, HEAD~2 or ROOT")
     )
     def checkout(self, line: str) -> Turn | None:
-        """Go on from a checkpoint."""
+        """Move the head to a checkpoint."""
         return self.the_chat().checkout(_parse(self.checkout, line).ref)
 
     # -- look --------------------------------------------------------------------------------
@@ -299,7 +299,7 @@ class MullamaMagics(Magics):
 
     @_magic(line_magic)
     def kv(self, line: str) -> KVBytes:
-        """Count the bytes of the tree's KV rows."""
+        """Show the size of the tree's KV rows."""
         _parse(self.kv, line)
         return self.the_chat().tree.kv_bytes()
 
@@ -315,7 +315,7 @@ class MullamaMagics(Magics):
         argument("--take-over", action="store_true", help="even while another process saves there"),
     )
     def session(self, line: str) -> Chat | None:
-        """Save the chat with its whole tree under a name, load one, or list what is saved."""
+        """Save the chat with its whole tree under a name, load one, or list the saved ones."""
         arguments = _parse(self.session, line)
         if arguments.action == "list":
             self._show(*_session_table(SessionStore(arguments.folder)))
@@ -353,7 +353,7 @@ class MullamaMagics(Magics):
     # -- complete ----------------------------------------------------------------------------
 
     def complete(self, _shell: object, event: Any) -> list[str]:
-        """What could come next on a magic's line."""
+        """Return the completions of a magic's line."""
         command, *words = event.text_until_cursor.split(" ")
         magic, place = command.lstrip("%"), len(words)
         chat = self.shell.user_ns.get(self.chat)
@@ -403,7 +403,7 @@ def _session_table(store: SessionStore) -> tuple[str, str]:
 
 
 def load(shell: Any) -> None:
-    """Give a shell the magics, with completions.
+    """Register the magics in a shell, with completions.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Numbers of bytes as people read them, the same in widgets, figures and the terminal."""
+"""Human-readable numbers of bytes, the same in widgets, figures and the terminal."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def size(n_bytes: float) -> str:
     Parameters
     ----------
     n_bytes : float
-        Rounded to whole bytes first; halves are rounded up.
+        Rounded to whole bytes first, halves up.
 
     Notes
     -----
-    The widgets' scripts have the same rule in ``widgets/front_end/format.js``. Both count in
-    integers: the number formats of the two languages round halves differently.
+    The widgets' scripts have the same rule in ``widgets/front_end/format.js``. Both use integers:
+    the number formats of the two languages round halves differently.
     """
     whole = math.floor(n_bytes + 0.5)
     step = 10 ** max(len(str(whole)) - 3, 0)  # what the last of three digits counts

@@ -1,4 +1,4 @@
-"""Tables in HTML: what a notebook shows of a value that has rows."""
+"""HTML tables for values that a notebook shows as rows."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def html_table(
     named_rows: bool = False,
     caption: str = "",
 ) -> str:
-    """Return a table; all of its texts are escaped.
+    """Return an HTML table; all texts are escaped.
 
     Parameters
     ----------
     rows : iterable of sequence of str
     heads : sequence of str
-        Of the columns.
+        Headings of the columns.
     styles : sequence of str
-        CSS for the cells of each column; none for columns without.
+        CSS for the cells of each column; empty for none.
     named_rows : bool
         Whether the first cell of a row is its name.
     caption : str
