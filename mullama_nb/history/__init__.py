@@ -1,1 +1,1 @@
-"""States in a tree, and the chat on it."""
+"""The tree of checkpoints, and the chat on it."""

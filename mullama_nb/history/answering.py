@@ -1,6 +1,6 @@
-"""Having the model answer: one answer or several, their limits and draws, and what is noted.
+"""Generating answers: one or several, their limits, sampling and notes.
 
-However an answer ends, what was said by then is a checkpoint.
+However an answer ends, the text so far becomes a checkpoint.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Answer(NamedTuple):
     checkpoint : Checkpoint
         Where it ends.
     seconds : float
-        Until then.
+        Duration of the answer.
     """
 
     checkpoint: Checkpoint
@@ -47,14 +47,14 @@ class Answer(NamedTuple):
 
 
 class Answering:
-    """How one answer is to be given; checked when it is made, before anything is evaluated.
+    """The options of one answer, checked on creation, before anything is evaluated.
 
     Parameters
     ----------
     workspace : Workspace
     sampling : SamplingParams
     options : mapping
-        ``max_tokens``, ``stop``, ``stop_tokens``, ``echo``, ``on_token``, and what differs from the
+        ``max_tokens``, ``stop``, ``stop_tokens``, ``echo``, ``on_token``, and changes to the
         sampling.
     """
 
@@ -74,9 +74,9 @@ class Answering:
         _check(context.model, self._stream.request)
 
     def answer(self, point: Checkpoint) -> Answer:
-        """Generate behind a checkpoint, which is the head.
+        """Generate an answer after a checkpoint, which is the head.
 
-        An interrupt or an exception of a callback leaves what was said as a checkpoint.
+        An interrupt or an exception in a callback keeps the text so far as a checkpoint.
         """
         workspace, stream, before = self._workspace, self._stream, point.metadata
         # A continued answer goes on with its own draws, if it is the first to do so.
@@ -130,7 +130,7 @@ class Answering:
 
 
 class Exploring:
-    """How several answers to one question are to be given; checked when it is made.
+    """The options of several answers to one question, checked on creation.
 
     Parameters
     ----------
@@ -138,9 +138,9 @@ class Exploring:
     sampling : SamplingParams
         Of all answers.
     n : int
-        How many.
+        Number of answers.
     on_token : callable, optional
-        Called with the number of the answer and the token, on another thread.
+        Called with the index of the answer and the token, on another thread.
     **options
         ``max_tokens``, ``stop``, ``stop_tokens`` and ``exact`` as for ``Context.explore``.
     """
@@ -164,7 +164,7 @@ class Exploring:
         _check(workspace.context.model, self._run.request)
 
     def answer(self) -> list[Answer]:
-        """Generate behind the head, which stays; each answer is a checkpoint beside the others."""
+        """Generate answers after the head, which stays; each is a sibling checkpoint."""
         workspace, run = self._workspace, self._run
         first = workspace.graph.next_ordinal(workspace.head)
         with workspace.operation() as cancel:
@@ -199,7 +199,7 @@ def completion_notes(
     continues: bool = False,
     explored: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
-    """Return what is noted of an answer: enough to give it again.
+    """Return the notes of an answer: enough to reproduce it.
 
     Parameters
     ----------
@@ -208,7 +208,7 @@ def completion_notes(
     sibling, continues, explored
         As for ``Notes``.
     limits : Limits
-        When it was to end.
+        The answer's limits.
     """
     data = b"".join(model.vocabulary.piece(token.id) for token in completion.tokens)
     is_cut = completion.finish_reason == "stop"  # by a stop string, perhaps

@@ -1,4 +1,4 @@
-"""Ways to have an answer given: to a new question, once more, to other words, from its middle."""
+"""Ways to get an answer: to a new question, again, to an edited question, from a token on."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def ask(
 def answer_again(
     workspace: Workspace[Checkpoint], end: Checkpoint | None, answering: Answering
 ) -> Answer:
-    """Give another answer in the place of one, or of the last; see ``Chat.regenerate``."""
+    """Generate another answer in place of one, or of the last; see ``Chat.regenerate``."""
     with workspace.going_back_on_error():
         end = _last(workspace, "assistant") if end is None else end
         if not end.metadata.is_answer:
@@ -45,7 +45,7 @@ def ask_otherwise(
     end: Checkpoint | None,
     answering: Answering,
 ) -> tuple[Answer, Said | None]:
-    """Say something else in the place of a message, or of the last question; see ``Chat.edit``."""
+    """Replace a message, or the last question; see ``Chat.edit``."""
     with workspace.going_back_on_error():
         end = _last(workspace, "user") if end is None else end
         with workspace.changing():
@@ -57,7 +57,7 @@ def ask_otherwise(
 
 
 def go_on(workspace: Workspace[Checkpoint], answering: Answering) -> Answer:
-    """Go on with the answer that the head is; see ``Chat.resume``."""
+    """Continue the answer at the head; see ``Chat.resume``."""
     head = workspace.head
     if head.metadata.is_answer and head.metadata.is_finished:
         raise HistoryError("the last answer is complete: ask something, or regenerate()")
@@ -73,7 +73,7 @@ def answer_from(
     choose: str | int | None,
     answering: Answering,
 ) -> Answer:
-    """Go another way from a token of a message; see ``Chat.fork``."""
+    """Branch off at a token of a message; see ``Chat.fork``."""
     part, index = token_place(end, token)
     begins = part is message_parts(end)[0] and index == 0
     notes = choice_notes(end.metadata.role, continues=not begins)
@@ -87,7 +87,7 @@ def answer_from(
 
 
 def stand_on_question(workspace: Workspace[Checkpoint], answer: Checkpoint) -> Checkpoint:
-    """Stand in front of an answer."""
+    """Move the head to the question of an answer."""
     question = message_parts(answer)[0].parent
     assert question is not None
     with workspace.changing():

@@ -1,4 +1,4 @@
-"""What has changed in a tree since it was last saved, without looking at all of it."""
+"""Tracking the changes of a tree since it was last saved, without traversing it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ __all__ = ["Changes"]
 
 
 class Changes:
-    """Counts what changes a tree, and knows which checkpoints that were.
+    """Counts changes to a tree, and records the checkpoints concerned.
 
-    Where the head stands is no change: it goes along with the next one.
+    A move of the head does not count: it is saved with the next change.
 
     Attributes
     ----------
@@ -29,7 +29,7 @@ class Changes:
             self._last.move_to_end(identifier)
 
     def since(self, count: int) -> list[str]:
-        """Ids of the checkpoints that changed, came or went after a count; no others are seen."""
+        """Return ids of the checkpoints changed, added or removed after a count."""
         found = []
         for identifier in reversed(self._last):
             if self._last[identifier] <= count:

@@ -161,7 +161,7 @@ class Chat(Live):
 
     @lists_answer
     def ask(self, message: Said, **options: Unpack[AnswerOptions]) -> Turn:
-        """Send a message and generate the answer.
+        """Say something and get an answer.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Between messages and the tree: what a message adds is rendered, evaluated and committed."""
+"""From messages to the tree: a message's addition is rendered, evaluated and committed."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _PROBE = {"role": "user", "content": "?"}
 
 @dataclass(frozen=True)
 class Said:
-    """What it took to say something.
+    """The cost of a message in tokens.
 
     Attributes
     ----------
     reused, evaluated : int
-        Tokens that the context held already, and that had to be evaluated.
+        Tokens reused from the context, and tokens evaluated.
     evaluated_again : int
-        Those that had been evaluated before: the template rewrote earlier text.
+        The evaluated tokens that had been evaluated before: the template rewrote earlier text.
     """
 
     reused: int
@@ -57,7 +57,7 @@ class Conversation:
     Raises
     ------
     ChatTemplateError
-        When the template takes no system message.
+        When the template does not support system messages.
     """
 
     def __init__(
@@ -102,17 +102,17 @@ class Conversation:
 
     @property
     def tools(self) -> list[dict[str, Any]] | None:
-        """What the template is told of tools."""
+        """The tools passed to the chat template."""
         return None if self._tools is None else [dict(tool) for tool in self._tools]
 
     # -- look --------------------------------------------------------------------------------
 
     def messages_at(self, checkpoint: Checkpoint) -> list[dict[str, Any]]:
-        """Return the messages up to a checkpoint, as chat templates take them."""
+        """Return the messages up to a checkpoint, in the form that chat templates take."""
         return messages_on(self._workspace.graph.path(checkpoint), message_text, self.system)
 
     def point_before(self, checkpoint: Checkpoint) -> Checkpoint:
-        """Return where the head stood before a message was said that ends at a checkpoint."""
+        """Return the head before the message that ends at a checkpoint."""
         begin = message_parts(checkpoint)[0]
         came_from, graph = begin.metadata.came_from, self._workspace.graph
         if came_from is not None and came_from in graph:
@@ -121,7 +121,7 @@ class Conversation:
         return begin.parent
 
     def step_back(self, checkpoint: Checkpoint) -> tuple[int, Checkpoint | None]:
-        """Return the turns that begin here, 0 or 1, and where to go on to count earlier ones."""
+        """Return the number of turns that begin here, 0 or 1, and where to continue counting."""
         if checkpoint.metadata.begins_turn:
             return 1, self.point_before(checkpoint)
         return 0, checkpoint.parent
@@ -129,7 +129,7 @@ class Conversation:
     # -- say ---------------------------------------------------------------------------------
 
     def say(self, messages: Sequence[Message]) -> Said:
-        """Evaluate what messages add to the conversation, and commit it.
+        """Evaluate the tokens that messages add to the conversation, and commit them.
 
         Raises
         ------
@@ -167,7 +167,7 @@ class Conversation:
         Raises
         ------
         HistoryError
-            When there is none, or the template lets none stand alone.
+            When there is none, or the template does not support one alone.
         """
         if self.system is None:
             raise HistoryError(
@@ -206,7 +206,7 @@ class Conversation:
         return len(tokens)
 
     def answer_with(self, message: Message, **notes: Any) -> Checkpoint:
-        """Take an answer as if the model had given it, behind a question."""
+        """Append a given answer to a question, as if the model had generated it."""
         workspace, tokens = self._workspace, self._model.tokenize(str(message.get("content") or ""))
         self.check_room(self._context.token_count(), len(tokens))
         with workspace.operation():
@@ -217,13 +217,13 @@ class Conversation:
     # -- render ------------------------------------------------------------------------------
 
     def render(self, messages: Sequence[Message], **options: Any) -> ChatPrompt:
-        """Return messages as the chat template has them, with the tools."""
+        """Return messages as rendered by the chat template, with the tools."""
         if self._tools is not None:
             options["tools"] = list(self._tools)
         return self._model.apply_chat_template(messages, **options)
 
     def common_prefix(self, prompt: ChatPrompt) -> tuple[int, int]:
-        """Return how many tokens the context and a prompt have in common, counted in each."""
+        """Return the length of the common prefix of context and prompt, in the tokens of each."""
         return self._model.vocabulary.common_prefix(self._context.tokens, prompt.tokens)
 
     def _n_tokens(self, messages: Sequence[Message]) -> int:
@@ -233,7 +233,7 @@ class Conversation:
             return 0
 
     def check_room(self, keep: int, n_tokens: int) -> None:
-        """Check that tokens fit behind those that are kept.
+        """Check that tokens fit after those that are kept.
 
         Raises
         ------
@@ -253,7 +253,7 @@ class Conversation:
 
 
 def as_messages(message: str | Message | Sequence[Message]) -> list[dict[str, Any]]:
-    """Return what a caller says as messages: a text is the user's."""
+    """Return a caller's argument as messages: a text is the user's."""
     if isinstance(message, str):
         message = {"role": "user", "content": message}
     messages = checked_messages([message] if isinstance(message, Mapping) else message)
@@ -268,7 +268,7 @@ def checked_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
     Raises
     ------
     ParameterError
-        When they are something else, or hold what JSON cannot.
+        When they are not messages, or not representable in JSON.
     """
     is_list = isinstance(messages, Sequence) and not isinstance(messages, str)
     if not is_list or not all(isinstance(message, Mapping) for message in messages):

@@ -1,4 +1,4 @@
-"""What a chat shows as the last line of a cell."""
+"""The display of a chat as a cell's output."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _VIEW = "mullama_nb.widgets.chat_view"
 
 
 def chat_bundle(chat: object, said: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """Return text and HTML of a chat, and in a notebook's kernel a view to work with.
+    """Return text and HTML of a chat, and in a notebook's kernel an interactive view.
 
     Parameters
     ----------
     chat : Chat
-        Passed on to the view.
+        Passed to the view.
     said : sequence of (str, str)
         The messages up to its head: role and text.
     """
@@ -35,7 +35,7 @@ def chat_bundle(chat: object, said: Sequence[tuple[str, str]]) -> dict[str, Any]
 
 
 def chat_html(said: Sequence[tuple[str, str]]) -> str:
-    """Return messages as text that a reader without a kernel sees."""
+    """Return messages as HTML for readers without a kernel."""
     if not said:
         return "<p><em>Nothing has been said yet.</em></p>"
     return "".join(

@@ -1,8 +1,8 @@
 """How a tree is drawn: one layout, as text and as SVG, for everything that shows trees.
 
-One row per checkpoint, one lane per branch. The first child goes on in its parent's lane; the
-others come before it, each a lane further in, so that a lane's line is never crossed. What the
-head does changes no row and no lane.
+One row per checkpoint, one lane per branch. The first child continues its parent's lane; the others
+come before it, each one lane further in, so that lines never cross. Moves of the head change no row
+and no lane.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ N_co = TypeVar("N_co", bound=Node, covariant=True)
 
 
 class Drawable(Protocol[N_co]):
-    """What a tree is drawn from: a graph has it, and so has a tree."""
+    """The data that a drawing needs, of a graph or a tree."""
 
     @property
     def root(self) -> N_co:
-        """Where all branches begin."""
+        """The origin of all branches."""
 
     @property
     def head(self) -> N_co:
-        """Where the context stands."""
+        """The current node."""
 
     def __len__(self) -> int: ...
 
 
 @dataclass(frozen=True)
 class Row(Generic[N]):
-    """One checkpoint in its place.
+    """One checkpoint and its position.
 
     Attributes
     ----------
@@ -54,9 +54,9 @@ class Row(Generic[N]):
     parent_row : int or None
         None for the root.
     lines : tuple of int
-        Lanes whose line goes past this row to one further down.
+        Lanes whose lines pass this row.
     branches_off : bool
-        Whether the checkpoint begins a lane of its own.
+        Whether the checkpoint starts its own lane.
     """
 
     checkpoint: N
@@ -67,12 +67,12 @@ class Row(Generic[N]):
 
 
 def lay_out(tree: Drawable[N]) -> list[Row[N]]:
-    """Give every checkpoint, the root included, its row and lane.
+    """Return the row and lane of every checkpoint, including the root.
 
     Returns
     -------
     list of Row
-        From top to bottom; parents come before their children.
+        From top to bottom; parents before their children.
     """
     rows: list[Row[N]] = []
     # Each entry: checkpoint, lane, row of the parent, lanes with a line, whether it branches off.
@@ -93,13 +93,13 @@ def lay_out(tree: Drawable[N]) -> list[Row[N]]:
 
 
 def words(checkpoint: Node) -> str:
-    """Return what a checkpoint says: its message, or its own tokens where that is not whole."""
+    """Return a checkpoint's message, or the text of its tokens if the message is incomplete."""
     own = not checkpoint.metadata.is_message or checkpoint.metadata.continues
     return checkpoint.text if own else message_text(checkpoint)
 
 
 def label(checkpoint: Node, n_characters: int = _LABEL_CHARACTERS) -> str:
-    """Return the beginning of what a checkpoint says, in one line."""
+    """Return the beginning of a checkpoint's text, in one line."""
     if checkpoint.is_root:
         return "empty"
     line = " ".join(words(checkpoint).split())
@@ -132,7 +132,7 @@ def _window(tree: Drawable[Node], rows: Sequence[Row[Any]]) -> range:
 
 
 def draw_text(tree: Drawable[Node]) -> str:
-    """Return the tree as text, at most 200 rows of it; the head is one of them."""
+    """Return the tree as text, at most 200 rows, including the head."""
     active = set(tree.head.lineage())
     rows = lay_out(tree)
     window = _window(tree, rows)
@@ -158,9 +158,9 @@ def _left_out(n: int, where: str = "") -> str:
 
 
 def draw_svg(tree: Drawable[Node]) -> str:
-    """Return the tree as SVG, in the theme's colours where it is shown in JupyterLab.
+    """Return the tree as SVG, in JupyterLab's theme colours where available.
 
-    The same tree gives the same text; everything that a model or a person wrote is escaped.
+    Equal trees give equal SVG; all text from models and users is escaped.
     """
     rows = lay_out(tree)
     window = _window(tree, rows)

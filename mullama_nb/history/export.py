@@ -14,13 +14,13 @@ __all__ = ["as_json", "as_markdown", "export"]
 
 
 def as_markdown(messages: list[dict[str, Any]]) -> str:
-    """Return messages, each under its role."""
+    """Return messages as Markdown, each under its role."""
     parts = [f"**{message['role']}**\n\n{_content(message)}" for message in messages]
     return "\n\n---\n\n".join(parts) + "\n"
 
 
 def as_json(tree: CheckpointTree) -> str:
-    """Return every checkpoint with its text, notes, tags and parent; no rows."""
+    """Return every checkpoint as JSON, with text, notes, tags and parent; no rows."""
     checkpoints = [
         {
             "id": checkpoint.id,
@@ -44,12 +44,12 @@ def as_json(tree: CheckpointTree) -> str:
 
 
 def export(tree: CheckpointTree, messages: list[dict[str, Any]], path: Path) -> None:
-    """Write messages or a tree, as the file's ending asks for.
+    """Write messages or a tree, depending on the file's suffix.
 
     Raises
     ------
     ParameterError
-        When the ending is neither ``.md`` nor ``.json``.
+        When the suffix is neither ``.md`` nor ``.json``.
     """
     ending = path.suffix.lower()
     if ending not in (".md", ".json"):

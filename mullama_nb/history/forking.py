@@ -1,4 +1,4 @@
-"""Going another way from inside a checkpoint: stand in front of a token, and choose another."""
+"""Branching off inside a checkpoint: move to before a token, and choose another."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def fork(
     choose: str | int | None,
     notes: Mapping[str, Any],
 ) -> N:
-    """Stand in front of a node's token, and go on with another; see ``CheckpointTree.fork``."""
+    """Branch off before a node's token; see ``CheckpointTree.fork``."""
     with workspace.operation():
         position, chosen = _position(node, token), _chosen_tokens(workspace, choose)
         with workspace.going_back_on_error():
@@ -34,7 +34,7 @@ def fork(
 
 
 def fork_at(workspace: Workspace[N], position: int) -> N:
-    """Stand behind the first tokens of the present path."""
+    """Branch off after the first tokens of the current path."""
     with workspace.changing() as head:
         check_integer("position", position, 0, head.stop)
         point = workspace.cut_at(head, position)

@@ -1,4 +1,4 @@
-"""A graph of nodes: ids, parents, children and tags; it knows no context, lock or model."""
+"""A graph of nodes: ids, parents, children and tags, independent of context, lock and model."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ N = TypeVar("N", bound=Node)
 
 
 def common_ancestor(a: N, b: N) -> N:
-    """Return the last node that two paths share; takes steps as far as the longer way to it.
+    """Return the last common node of two paths, in as many steps as the longer way to it.
 
-    Both ways are followed upwards in turns until one meets what the other has passed. Ancestors
-    are passed in order, so that what is met first is the last one that is shared.
+    Both paths are followed upwards in alternation until one meets a node that the other has passed;
+    the first such node is the last common one.
     """
     passed_a: dict[N, None] = {}
     passed_b: dict[N, None] = {}
@@ -42,16 +42,16 @@ def common_ancestor(a: N, b: N) -> N:
 
 
 class Graph(Generic[N]):
-    """Nodes with their parents, one of which is the head; tags, and the way that redo takes.
+    """Nodes with their parents; the head, the tags, and the redo path.
 
     Iterating gives the nodes, parents first and without the root, which holds no tokens.
 
     Parameters
     ----------
     make : type
-        Of the nodes.
+        Class of the nodes.
     contents : Contents, optional
-        Asked for texts and rows; it is not kept alive.
+        Source of texts and rows; not kept alive.
 
     Attributes
     ----------
@@ -59,13 +59,13 @@ class Graph(Generic[N]):
     tags : mapping
         Nodes by their tags.
     redo : Redo or None
-        The way ahead of the head.
+        The redo path.
     changes : Changes
-        What has changed, for those who save it.
+        The changes since creation, for saving.
     n_made : int
-        Nodes that were added so far, removed ones included.
+        Number of nodes added so far, including removed ones.
     n_edits : int
-        Changes to what was there already: cuts, removals, notes that were added.
+        Number of changes to existing nodes: splits, removals, added notes.
     """
 
     def __init__(self, make: Callable[..., N], contents: Contents | None = None) -> None:
@@ -86,7 +86,7 @@ class Graph(Generic[N]):
 
     @property
     def contents(self) -> Contents | None:
-        """What lies behind the nodes; None where there is nothing, or it is gone."""
+        """The data behind the nodes; None if there is none, or it is gone."""
         return None if self._contents is None else self._contents()
 
     # -- look --------------------------------------------------------------------------------
@@ -111,15 +111,15 @@ class Graph(Generic[N]):
         return True
 
     def path(self, node: N) -> list[N]:
-        """Return the nodes from the root, which is left out, to one."""
+        """Return the nodes from the root, exclusive, to one."""
         return list(node.lineage())[-2::-1]
 
     def node(self, identifier: str) -> N:
-        """Return the node with an id, which is known to be here."""
+        """Return the node with an id, which must exist."""
         return self._by_id[identifier]
 
     def starting_with(self, prefix: str) -> list[N]:
-        """Return the nodes, the root included, whose ids start with a text."""
+        """Return the nodes, including the root, whose ids start with a prefix."""
         ids = self._sorted_ids
         if ids is None:
             ids = self._sorted_ids = sorted(self._by_id)
@@ -135,11 +135,11 @@ class Graph(Generic[N]):
         return [node for node in self if not node._children]
 
     def depth(self, node: N) -> int:
-        """Return the steps from the root to a node; costs what was not counted yet."""
+        """Return the number of steps from the root to a node; counts are cached."""
         return self._depths.at(node, self.n_edits)
 
     def counts(self, node: N) -> tuple[int, int]:
-        """Return how many children a node ever had, and cuts inside it: ids depend on that."""
+        """Return how many children and splits a node ever had: ids depend on them."""
         return self._made.get(node.id, 0), self._made.get(_cuts(node.id), 0)
 
     def next_ordinal(self, node: N) -> int:
@@ -147,7 +147,7 @@ class Graph(Generic[N]):
         return self._made.get(node.id, 0)
 
     def note_change(self, identifier: str) -> None:
-        """Note that something of the node with an id changed that is saved."""
+        """Note a change to something saved of the node with an id."""
         self.changes.note(identifier)
 
     # -- change ------------------------------------------------------------------------------
@@ -181,12 +181,12 @@ class Graph(Generic[N]):
         made: int,
         cuts: int,
     ) -> N:
-        """Make a node that was saved, behind its elder siblings; without a parent it is the root.
+        """Add a saved node, after its elder siblings; without a parent it is the root.
 
         Parameters
         ----------
         name : str
-            Its id.
+            The node's id.
         parent, tokens, ordinal, metadata, logprobs
             As for ``Node``.
         made, cuts : int
@@ -209,7 +209,7 @@ class Graph(Generic[N]):
         return node
 
     def split(self, node: N, n_tokens: int) -> N:
-        """Put a node of the first tokens in front of one, which keeps its id and the others."""
+        """Insert a node with the first tokens before a node, which keeps its id and the rest."""
         parent = node.parent
         assert parent is not None
         key = _cuts(node.id)
@@ -236,7 +236,7 @@ class Graph(Generic[N]):
         return first
 
     def remove(self, node: N) -> list[N]:
-        """Forget a node and all behind it, and return them; the head is none of them."""
+        """Remove a node and its descendants, and return them; the head must not be among them."""
         assert node.parent is not None
         gone = {each.id: each for each in (node, *node.descendants())}
         node.parent._children.remove(node)
@@ -252,12 +252,12 @@ class Graph(Generic[N]):
         return [*gone.values()]
 
     def tag(self, name: str, node: N) -> None:
-        """Give a node a name, which it may take from another."""
+        """Tag a node, moving the tag if another node has it."""
         self._tags[name] = node
         self.changes.note()
 
     def untag(self, name: str) -> None:
-        """Take a name away."""
+        """Remove a tag."""
         del self._tags[name]
         self.changes.note()
 

@@ -1,7 +1,7 @@
 """The KV rows of a tree's checkpoints: kept in a store, put back into the context.
 
-Every checkpoint holds the rows of its own tokens alone. Moving drops rows back to the common
-ancestor and puts the target's behind them, so that what was there is there again, to the bit.
+Every checkpoint holds only the rows of its own tokens. A move drops rows back to the common
+ancestor and appends the target's, so that its state is restored to the bit.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ N = TypeVar("N", bound=Node)
 
 
 class LentRows(NamedTuple):
-    """Rows that lie in a store; ``read`` gives those of an address, which is None for none."""
+    """Rows in a store; ``read`` returns those of an address, which is None if there are none."""
 
     address: str | None
     n_bytes: int
@@ -33,9 +33,9 @@ class LentRows(NamedTuple):
 
 
 class KVRows:
-    """Keeps what each checkpoint added, and makes the context stand where it stood.
+    """Keeps the rows of each checkpoint, and restores the context to a checkpoint.
 
-    Methods that move the context are to be called within an operation of ``lock``.
+    Methods that move the context must be called within an operation of ``lock``.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class KVRows:
     Attributes
     ----------
     warnings : list of str
-        Of rows that were evaluated again and came out differently, since they were given last.
+        About rows that differed when evaluated again, since the last report.
     """
 
     def __init__(self, context: Context, lock: TreeLock, max_bytes: int | None) -> None:
@@ -60,11 +60,11 @@ class KVRows:
 
     @property
     def max_bytes(self) -> int:
-        """What may stay in memory."""
+        """The limit of the rows in memory."""
         return self._store.max_bytes
 
     def on_spill(self, callback: Callable[[str], None]) -> None:
-        """Have a method told the addresses whose rows left memory; it does not keep its owner."""
+        """Report addresses whose rows left memory to a method; does not keep its owner alive."""
         weak = weakref.WeakMethod(callback)
 
         def tell(address: str) -> None:
@@ -90,38 +90,38 @@ class KVRows:
             self._store.spill(checkpoint.address)
 
     def capture(self, parent: Node) -> Segment:
-        """Return the rows that the context holds behind a checkpoint."""
+        """Return the rows that the context holds after a checkpoint."""
         return self._context.capture(parent.stop, parent=parent.address)
 
     def keep_state(self, checkpoint: Node) -> None:
-        """Keep the whole state of where the context stands, if that checkpoint has none."""
+        """Keep the context's whole state for its checkpoint, if that has none."""
         if checkpoint.tokens and checkpoint.address is None:
             assert checkpoint.parent is not None
             self.assign(checkpoint, self.keep(self.capture(checkpoint.parent)))
             checkpoint.changed()
 
     def keep(self, segment: Segment) -> str:
-        """Keep rows; the address finds them again."""
+        """Keep rows; return their address."""
         return self._store.put(segment)
 
     def at(self, address: str) -> Segment | None:
-        """Return the rows of an address; None when they are lost."""
+        """Return the rows at an address; None if they are lost."""
         return self._store.get(address)
 
     def lend(self, checkpoint: Node, rows: LentRows) -> None:
-        """Have a checkpoint's rows read elsewhere when they are needed."""
+        """Have a checkpoint's rows read from a store when needed."""
         self.assign(checkpoint, rows.address)
         if rows.address is not None:
             self._store.lend(rows.address, rows.n_bytes, rows.read)
 
     def assign(self, checkpoint: Node, address: str | None) -> None:
-        """Note that rows are a checkpoint's; several checkpoints may have equal rows."""
+        """Assign rows to a checkpoint; several checkpoints may have equal rows."""
         checkpoint.address = address
         if address is not None:
             self._holders.setdefault(address, {})[checkpoint.id] = checkpoint
 
     def holders(self, address: str) -> list[Node]:
-        """Return the checkpoints whose rows those of an address are."""
+        """Return the checkpoints that have the rows of an address."""
         return list(self._holders.get(address, {}).values())
 
     def drop(self, checkpoint: Node) -> None:
@@ -134,11 +134,11 @@ class KVRows:
             self._store.release(checkpoint.address)
 
     def get(self, checkpoint: Node) -> Segment | None:
-        """Return a checkpoint's rows; None where it has none, or they are lost."""
+        """Return a checkpoint's rows; None if it has none, or they are lost."""
         return None if checkpoint.address is None else self._store.get(checkpoint.address)
 
     def split(self, checkpoint: Node, n_tokens: int) -> tuple[str | None, str | None]:
-        """Cut a checkpoint's rows in two, and return the addresses of both parts.
+        """Split a checkpoint's rows, and return the addresses of both parts.
 
         A state that cannot be cut belongs to the end; the beginning is evaluated when needed.
         """
@@ -154,7 +154,7 @@ class KVRows:
         return first, rest
 
     def evaluate(self, tokens: Sequence[int], progress: Progress | None = None) -> None:
-        """Evaluate tokens behind what the context holds; all of them or none.
+        """Evaluate tokens after the context's; all of them or none.
 
         Raises
         ------
@@ -176,17 +176,17 @@ class KVRows:
         ahead: Sequence[N],
         reached: Callable[[N], None],
     ) -> None:
-        """Make the context stand on a checkpoint, exactly as it did.
+        """Restore the context to a checkpoint, exactly.
 
         Parameters
         ----------
         target : Node
         common : Node
-            The last one that lies on the present path, too.
+            The last one that is also on the current path.
         ahead : sequence of Node
-            From behind ``common`` to ``target``.
+            From ``common``, exclusive, to ``target``.
         reached : callable
-            Called with checkpoints that the context stands on, the target last.
+            Called with each checkpoint reached, the target last.
         """
         if self.are_whole:
             self._stand_on_whole(target, reached)

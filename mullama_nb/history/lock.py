@@ -1,8 +1,8 @@
-"""The lock of a tree: one thread changes it at a time, and an interrupt ends what runs, tidily.
+"""The lock of a tree: one thread changes it at a time; an interrupt ends operations cleanly.
 
-An operation that a ``KeyboardInterrupt`` broke off between two lines would leave tokens in the
-context that nobody wrote down. So an interrupt stops what is being evaluated, the operation
-completes with what there is, and only then the interrupt is raised.
+A ``KeyboardInterrupt`` between two lines of an operation would leave unrecorded tokens in the
+context. So an interrupt stops the running evaluation, the operation completes with what there is,
+and only then is the interrupt raised.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ __all__ = ["TreeLock"]
 
 
 class TreeLock:
-    """A fair, re-entrant lock for operations, which is closed to callbacks.
+    """A fair, re-entrant lock for operations, not available to callbacks.
 
-    What was asked to stop hears of it from the outside in: a call that one thread does for a caller
-    elsewhere, the time that it holds the lock, the operation that runs, the context.
+    A stop reaches, from the outside in: a call made on behalf of another thread, the holding of the
+    lock, the running operation, the context.
 
     Parameters
     ----------
     context : Context
-        What operations evaluate on.
+        The context of the operations.
     """
 
     def __init__(self, context: Context) -> None:
@@ -45,25 +45,25 @@ class TreeLock:
 
     @property
     def is_on_main_thread(self) -> bool:
-        """Whether the main thread holds the lock, which runs a notebook's cells."""
+        """Whether the lock is held by the main thread, which runs a notebook's cells."""
         return self._lock.owner == threading.main_thread().ident
 
     @property
     def is_running(self) -> bool:
-        """Whether the calling thread runs an operation."""
+        """Whether the calling thread is running an operation."""
         return self._running is not None and self.is_mine
 
     @property
     def is_stopped(self) -> bool:
-        """Whether what holds the lock was asked to end."""
+        """Whether the holder of the lock was asked to stop."""
         return any(t is not None and t.is_cancelled for t in (self._hold, self._running))
 
     def is_wanted(self) -> bool:
-        """Whether a thread waits for the lock."""
+        """Whether a thread is waiting for the lock."""
         return self._lock.is_wanted()
 
     def check_callback(self) -> None:
-        """Refuse what a callback must not do: it would wait for the operation that calls it.
+        """Check that this is not called by a callback, which would wait for its own operation.
 
         Raises
         ------
@@ -80,16 +80,16 @@ class TreeLock:
         return self._in_callback and self.is_mine
 
     def stop(self) -> None:
-        """Have what holds the lock end soon: what runs, and what it would begin after that."""
+        """Ask the holder of the lock to stop: its running operation and any it would start."""
         for token in (self._hold, self._running):
             if token is not None:
                 token.cancel()
 
     @contextmanager
     def call(self, token: CancelToken) -> Iterator[None]:
-        """Do what is within for a caller elsewhere: once its token is cancelled, it ends soon.
+        """Run the block on behalf of another thread; cancelling its token ends it soon.
 
-        That leaves others alone: those that it waits for, and those that wait for it.
+        That does not affect other threads: those it waits for, or those waiting for it.
         """
         me = threading.get_ident()
         self._calls[me] = token
@@ -104,8 +104,8 @@ class TreeLock:
     def operation(self) -> Iterator[CancelToken]:
         """Hold the lock; an interrupt stops the operation and is raised when the block is left.
 
-        Within another operation of the same thread this is a part of that one. Yields what stops
-        it.
+        Within another operation of the same thread it is part of that one. Yields the token that
+        stops it.
         """
         self.check_callback()
         if self._running is not None and self.is_mine:
@@ -142,7 +142,7 @@ class TreeLock:
 
     @contextmanager
     def free(self) -> Iterator[bool]:
-        """Hold the lock if no other thread does; yields whether that is so."""
+        """Hold the lock if no other thread does; yield whether it is held."""
         with self._lock.tried() as entered:
             try:
                 yield entered
@@ -152,7 +152,7 @@ class TreeLock:
 
     @contextmanager
     def callback(self) -> Iterator[None]:
-        """Run a user's code within an operation: interrupts reach it, and the tree is closed."""
+        """Run a user's code within an operation: interruptible, and with the tree closed to it."""
         self._in_callback = True
         try:
             yield

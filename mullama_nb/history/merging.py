@@ -1,4 +1,4 @@
-"""Bringing two trees together that went on from one: what only one has is a branch of the other."""
+"""Merging two trees with a common origin: the additions of one become branches of the other."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ def merged(
     saved: SavedChat,
     read: Callable[[str], Segment],
 ) -> Image:
-    """Add the checkpoints and tags that a saved chat has and a tree has not.
+    """Add the checkpoints and tags of a saved chat that a tree lacks.
 
-    An id says where in its tree a checkpoint was made, so two processes give one id to different
-    answers. What is the same is found by what it says, and all else gets the next ordinal.
+    An id follows from the place in its tree, so two processes give the same id to different
+    answers. Equal checkpoints are found by their contents; all others get the next ordinal.
 
     Parameters
     ----------
     workspace : Workspace
-        Its head stays where it is.
+        Its head does not move.
     place : Place
         The version that was read.
     saved : SavedChat
     read : callable
-        Gives the rows of an address.
+        Returns the rows at an address.
 
     Returns
     -------
     Image
-        What the version holds, by the ids that its checkpoints have in this tree.
+        The contents of the version, by the ids of its checkpoints in this tree.
     """
     graph = workspace.graph
     twins, new = {0: graph.root}, list[Checkpoint]()
@@ -100,7 +100,7 @@ def _free(tag: str, taken: Container[str]) -> str:
 
 
 def reader(context: Context, store: SessionStore | None) -> Callable[[str], Segment]:
-    """Return what reads rows of a store for a tree, with the checks that its context needs."""
+    """Return a function that reads a store's rows for a tree, with the checks of its context."""
 
     def read(address: str) -> Segment:
         assert store is not None

@@ -1,4 +1,4 @@
-"""Messages on a path: which checkpoints form one, what it says, and what stands in its place."""
+"""Messages on a path: their checkpoints, their text, and their versions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ M = TypeVar("M", bound=Noted)
 
 
 def message_parts(end: N) -> list[N]:
-    """Return the checkpoints of one message, in order: several where it was resumed or forked."""
+    """Return the checkpoints of one message, in order: several if it was resumed or forked."""
     parts = [end]
     while parts[-1].metadata.continues and parts[-1].parent is not None:
         parts.append(parts[-1].parent)
@@ -34,7 +34,7 @@ def message_parts(end: N) -> list[N]:
 
 
 def message_text(end: Node) -> str:
-    """Return what a message says, without the template around it."""
+    """Return a message's text, without the template around it."""
     message = end.metadata.message
     if message is not None:
         content = message.get("content")
@@ -44,17 +44,17 @@ def message_text(end: Node) -> str:
 
 
 def text_of_bytes(data: bytes) -> str:
-    """Return text as it streams: a character that is not complete yet stays out."""
+    """Return streaming text without an incomplete character at its end."""
     return codecs.getincrementaldecoder("utf-8")("replace").decode(data)
 
 
 def message_versions(end: N) -> list[N]:
-    """Return where a message and those in its place end, in the order of the tree.
+    """Return the ends of a message and its other versions, in the order of the tree.
 
     Parameters
     ----------
     end : Node
-        Where the message ends; it is one of them.
+        Where the message ends; one of them.
     """
     first = message_parts(end)[0]
     role = end.metadata.role
@@ -70,7 +70,7 @@ def message_versions(end: N) -> list[N]:
 
 
 def message_ends_back(node: N) -> Iterator[N]:
-    """Yield the checkpoints up to one where messages end, latest first, as far as asked for."""
+    """Yield lazily the checkpoints up to one where messages end, latest first."""
     following: Notes | None = None
     for at in node.lineage():
         if not at.is_root and at.metadata.ends_message(following):
@@ -79,7 +79,7 @@ def message_ends_back(node: N) -> Iterator[N]:
 
 
 def message_ends(path: Sequence[M]) -> Iterator[M]:
-    """Yield those of a path where messages end; they may be checkpoints, or saved ones."""
+    """Yield the checkpoints of a path, live or saved, where messages end."""
     following: Notes | None = None
     ends = []
     for noted in reversed(path):
@@ -93,15 +93,15 @@ def message_ends(path: Sequence[M]) -> Iterator[M]:
 def messages_on(
     path: Sequence[M], text_of: Callable[[M], str], system: str | None
 ) -> list[dict[str, Any]]:
-    """Return the messages on a path, as chat templates take them.
+    """Return the messages on a path, in the form that chat templates take.
 
     Parameters
     ----------
     path : sequence of Node or Entry
     text_of : callable
-        What a message says that ends there, where the notes do not have it.
+        Returns the text of the message that ends there, if the notes do not have it.
     system : str or None
-        The system message, where the path has none.
+        The system message, if the path has none.
     """
     messages: list[dict[str, Any]] = []
     for end in message_ends(path):
@@ -118,14 +118,14 @@ def messages_on(
 
 
 def token_place(end: N, token: int) -> tuple[N, int]:
-    """Return the checkpoint of a message's token, and its number in there.
+    """Return the checkpoint of a message's token, and its index in there.
 
     Parameters
     ----------
     end : Node
         Where the message ends.
     token : int
-        Counted from the message's first token, 0; -1 is its last.
+        Index of a token in the message; -1 is the last.
     """
     parts = message_parts(end)
     n = sum(len(part.tokens) for part in parts)

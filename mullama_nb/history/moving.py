@@ -1,4 +1,4 @@
-"""Going back and forth by turns, and looking at what could have been said."""
+"""Undo and redo by turns, and alternatives to tokens."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def undo_turns(workspace: Workspace[Checkpoint], conversation: Conversation, n: 
 
 
 def redo_turns(workspace: Workspace[Checkpoint], n: int) -> None:
-    """Go ahead to the last checkpoints of turns; see ``Chat.redo``."""
+    """Move forward by turns; see ``Chat.redo``."""
     for _ in range(n):
         way = workspace.graph.redo
         if way is None:
@@ -36,14 +36,14 @@ def redo_turns(workspace: Workspace[Checkpoint], n: int) -> None:
 
 
 def step_ahead(way: Redo[Checkpoint]) -> tuple[int, Redo[Checkpoint] | None]:
-    """Return the turns that begin at the next step, 0 or 1, and where to go on to count more."""
+    """Return how many turns begin at the next step, 0 or 1, and where to continue counting."""
     return int(way.checkpoint.metadata.begins_turn), way.rest
 
 
 def alternatives(
     workspace: Workspace[Checkpoint], end: Checkpoint, token: int, k: int
 ) -> list[TokenProbability]:
-    """Return what could have stood in a token's place; see ``Chat.alternatives``."""
+    """Return the alternatives to a token; see ``Chat.alternatives``."""
     part, index = token_place(end, token)
     if part.is_ancestor_of(workspace.head):
         return workspace.context.top_tokens(k, at=part.start + index)

@@ -1,6 +1,6 @@
-"""Notes of a checkpoint: every key that the history itself writes, and what follows from them.
+"""Notes of a checkpoint: every key that the history itself writes, and what they imply.
 
-Only this module knows the keys as strings. Callers of ``commit`` may add keys of their own.
+Only this module uses the keys as strings. Callers of ``commit`` may add keys of their own.
 """
 
 from __future__ import annotations
@@ -68,14 +68,14 @@ class _Key(Generic[T]):
 
 
 class Owner(Protocol):
-    """What hears that notes changed."""
+    """The observer of changes to notes."""
 
     def changed(self) -> None:
         """Note the change."""
 
 
 class Notes(dict[str, Any]):
-    """A dict of notes whose known keys are attributes, too; its owner hears of changes.
+    """A dict of notes whose known keys are also attributes; its owner is notified of changes.
 
     Parameters
     ----------
@@ -86,32 +86,32 @@ class Notes(dict[str, Any]):
     Attributes
     ----------
     role : str or None
-        Who speaks. None where the tokens are no message.
+        The speaker's role. None if the tokens are not a message.
     message : mapping or None
-        The message as it was given; None where the tokens alone say it.
+        The message as given; None if only the tokens have its text.
     history : list of mapping or None
-        All messages up to here, where those on the path are others: the template rewrote earlier
+        All messages up to here, if they differ from those on the path: the template rewrote earlier
         text, or turns were dropped.
     came_from : str or None
-        Id of the head before the message was said, if that is not the parent.
+        Id of the head before the message, if that is not the parent.
     edited : bool
-        Whether the answer was put into the model's mouth.
+        Whether the answer was written by the user instead of the model.
     finish_reason : str or None
         Why an answer ended: ``"stop"``, ``"length"``, ``"stopped"``.
     sampling, limits : mapping
-        What of them differs from the defaults.
+        Their values that differ from the defaults.
     sibling : int
-        Number of the answer among those to one question: its draws follow from it.
+        Ordinal of the answer among those to one question, which determines its draws.
     explored : mapping or None
-        How many answers were asked for and decoded together.
+        How many answers were requested and decoded together.
     hidden : int
-        Characters at the end of an answer that are not shown: a stop string.
+        Number of hidden characters at the end of an answer: a stop string.
     continues : bool
         Whether the message began in the parent.
     cut : bool
-        Whether this is the beginning of a checkpoint that was cut in two.
+        Whether this is the first part of a checkpoint that was split.
     source : str or None
-        ``"context"``: the tokens were evaluated on the context directly; ``"session"``: they come
+        ``"context"``: the tokens were evaluated directly on the context; ``"session"``: they come
         from a session file.
     """
 
@@ -138,19 +138,19 @@ class Notes(dict[str, Any]):
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Notes:
-        """Notes that were saved or recorded; those that are Notes already are not copied."""
+        """Return saved or recorded notes as Notes; existing Notes are not copied."""
         return values if isinstance(values, Notes) else cls(values)
 
     # -- what follows ------------------------------------------------------------------------
 
     @property
     def is_message(self) -> bool:
-        """Whether the tokens are a message, or a part of one."""
+        """Whether the tokens are a message, or part of one."""
         return "role" in self
 
     @property
     def is_answer(self) -> bool:
-        """Whether the model speaks."""
+        """Whether the message is the model's."""
         return self.role == "assistant"
 
     @property
@@ -160,32 +160,32 @@ class Notes(dict[str, Any]):
 
     @property
     def is_generated(self) -> bool:
-        """Whether the tokens were drawn."""
+        """Whether the tokens were generated."""
         return "sampling" in self
 
     @property
     def is_said_by_tokens(self) -> bool:
-        """Whether the text of the message has to be read from the tokens."""
+        """Whether the message's text has to be read from the tokens."""
         return self.is_message and self.message is None
 
     @property
     def is_finished(self) -> bool:
-        """Whether an answer came to its end by itself."""
+        """Whether an answer ended by itself."""
         return self.finish_reason == "stop"
 
     @property
     def was_cut_short(self) -> bool:
-        """Whether an answer was stopped or ran into a limit."""
+        """Whether an answer was stopped or hit a limit."""
         return self.finish_reason not in (None, "stop")
 
     @property
     def begins_turn(self) -> bool:
-        """Whether a question begins here, or what else an answer may follow."""
+        """Whether a question begins here, or anything else that an answer may follow."""
         role = self.get("role")  # undo asks this at each step: it takes half as long as attributes
         return role not in (None, "system", "assistant") and not self.get("continues")
 
     def ends_message(self, following: Notes | None) -> bool:
-        """Whether a message ends here.
+        """Return whether a message ends here.
 
         Parameters
         ----------
@@ -202,7 +202,7 @@ class Notes(dict[str, Any]):
     # -- what survives -----------------------------------------------------------------------
 
     def of_beginning(self) -> dict[str, Any]:
-        """What survives in the first part of a checkpoint that is cut in two."""
+        """Return the notes of the first part of a checkpoint that is split."""
         kept = {k: v for k, v in self.items() if k not in _OF_A_WHOLE_MESSAGE}
         kept["cut"] = True
         if "finish_reason" in self:
@@ -210,22 +210,22 @@ class Notes(dict[str, Any]):
         return kept
 
     def begin_later(self) -> None:
-        """Become the notes of the rest of a checkpoint that was cut in two."""
+        """Become the notes of the second part of a checkpoint that was split."""
         self["continues"] = True
         self.pop("came_from", None)
 
     def of_whole(self) -> dict[str, Any]:
-        """What survives where all parts of a message become one checkpoint."""
+        """Return the notes of a message whose parts become one checkpoint."""
         return {k: v for k, v in self.items() if k not in _OF_A_PART}
 
     def rename_places(self, now: Mapping[str, str]) -> None:
-        """Follow other checkpoints to the ids that they have in another tree."""
+        """Replace ids of checkpoints by the ids that they have in another tree."""
         before = self.came_from
         if before is not None and before in now:
             self["came_from"] = now[before]
 
     def of_place(self) -> dict[str, Any]:
-        """What says which part of a message this is."""
+        """Return the notes that say which part of a message this is."""
         return {k: self[k] for k in ("continues", "cut") if k in self}
 
     # -- changes are heard -------------------------------------------------------------------
@@ -253,25 +253,25 @@ class Notes(dict[str, Any]):
         self._changed()
 
     def setdefault(self, key: str, default: Any = None) -> Any:
-        """Add a note where there is none; as for dicts."""
+        """Add a note if there is none; as for dicts."""
         value = super().setdefault(key, default)
         self._changed()
         return value
 
     def pop(self, *arguments: Any) -> Any:
-        """Take a note away; as for dicts."""
+        """Remove a note; as for dicts."""
         value = super().pop(*arguments)
         self._changed()
         return value
 
     def popitem(self) -> tuple[str, Any]:
-        """Take the last note away; as for dicts."""
+        """Remove the last note; as for dicts."""
         item = super().popitem()
         self._changed()
         return item
 
     def clear(self) -> None:
-        """Take all notes away; as for dicts."""
+        """Remove all notes; as for dicts."""
         super().clear()
         self._changed()
 
@@ -280,7 +280,7 @@ class Notes(dict[str, Any]):
 
 
 class Noted(Protocol):
-    """What has notes: a checkpoint, or one that is saved."""
+    """An object with notes: a checkpoint, live or saved."""
 
     @property
     def metadata(self) -> Mapping[str, Any]:
@@ -323,12 +323,12 @@ def answer_notes(
     continues: bool = False,
     explored: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
-    """Return the notes of an answer that was generated: enough to give it again.
+    """Return the notes of a generated answer: enough to reproduce it.
 
     Parameters
     ----------
     finish_reason, sampling, sibling, limits, hidden, continues, explored
-        As for ``Notes``; what a missing key says as well is left out.
+        As for ``Notes``; default values are left out.
     """
     notes: dict[str, Any] = {
         "role": "assistant",
@@ -342,6 +342,6 @@ def answer_notes(
 
 
 def choice_notes(role: str | None, *, continues: bool) -> dict[str, Any]:
-    """Return the notes of a token that was chosen in a message, which then goes on."""
+    """Return the notes of a chosen token that continues a message."""
     notes: dict[str, Any] = {"role": role or "", "finish_reason": "length"}
     return notes | ({"continues": True} if continues else {})

@@ -46,14 +46,14 @@ _SHOWN = 80
 
 
 class Opened(Protocol):
-    """What is needed of a chat that is made here."""
+    """The interface of a chat that is made here."""
 
     context: Context
     _saves: Saves
     _workspace: Workspace[Checkpoint]
 
     def replay(self, messages: Sequence[Message]) -> None:
-        """Take messages as if they had been said here."""
+        """Append existing messages; nothing is generated."""
 
 
 C = TypeVar("C", bound=Opened)
@@ -71,7 +71,7 @@ def open_or_create(
     on_mismatch: str,
     options: Mapping[str, Any],
 ) -> C:
-    """Open what is there, or make it, and save it after every turn; see ``Chat.open_or_create``."""
+    """Open or create a chat, and save it after every turn; see ``Chat.open_or_create``."""
     for left in reversed(range(_TIMES_TO_OPEN)):
         holder = store.holder(name)
         takes_over = take_over or (holder is not None and holder.is_here)
@@ -150,7 +150,7 @@ def open_chat(
     on_mismatch: str,
     options: dict[str, Any],
 ) -> C:
-    """Make a chat that stands where the saved one stood; see ``Chat.open``."""
+    """Make a chat from a saved one, at its head; see ``Chat.open``."""
     if on_mismatch not in ("error", "replay"):
         raise ParameterError(f'on_mismatch={on_mismatch!r} must be "error" or "replay"')
     check_names("a saved chat", options, (*CONTEXT_OPTIONS, *SAMPLING_OPTIONS, "max_bytes"))
@@ -242,7 +242,7 @@ def _reason_to_replay(
 def restore_tree(
     workspace: Workspace[Checkpoint], saved: SavedChat, store: SessionStore | None
 ) -> None:
-    """Take all checkpoints in and stand where the saved tree stood.
+    """Add all saved checkpoints, and move to the saved head.
 
     Parameters
     ----------
@@ -250,7 +250,7 @@ def restore_tree(
         Without checkpoints.
     saved : SavedChat
     store : SessionStore, optional
-        Where rows are read when they are needed; None evaluates tokens again.
+        Source of rows, which are read when needed; None evaluates tokens again.
     """
     graph, read = workspace.graph, reader(workspace.context, store)
     made: dict[int, Checkpoint] = {}

@@ -1,4 +1,4 @@
-"""Options of a chat and of one answer: told apart, and checked before anything happens."""
+"""Options of a chat and of one answer: separated, and checked before anything happens."""
 
 from __future__ import annotations
 
@@ -45,30 +45,30 @@ LIMIT_OPTIONS = tuple(field.name for field in dataclasses.fields(Limits) if fiel
 
 
 class ChatOptions(ContextOptions, SamplingOptions, total=False):
-    """How the context of a chat is made, and how its answers are sampled."""
+    """Options of a chat's context, and of the sampling of its answers."""
 
 
 class OpenOptions(ChatOptions, total=False):
-    """What may differ from what a chat was saved with."""
+    """Options that may differ from those a chat was saved with."""
 
     max_bytes: int | None
 
 
 class NewChatOptions(OpenOptions, total=False):
-    """What a chat is made with, beside the model."""
+    """Options of a new chat, beside the model."""
 
     system: str | None
     tools: Sequence[Mapping[str, Any]] | None
 
 
 class StreamOptions(LimitOptions, SamplingOptions, total=False):
-    """How one answer is given, token by token."""
+    """Options of one answer, token by token."""
 
     echo: bool | None
 
 
 class AnswerOptions(StreamOptions, total=False):
-    """How one answer is given."""
+    """Options of one answer."""
 
     on_token: Callable[[Token], object] | None
 
@@ -87,12 +87,12 @@ lists_open = lists_options(OpenOptions, {"max_bytes": None})
 
 
 def pick(options: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    """Return the options that have one of the names."""
+    """Return the options with the given names."""
     return {name: options[name] for name in names if name in options}
 
 
 def recalled(notes: Mapping[str, Any]) -> SamplingParams:
-    """Return the sampling that the notes of an answer tell of."""
+    """Return the sampling parameters in the notes of an answer."""
     changed = dict(notes)
     if "logit_bias" in changed:
         changed["logit_bias"] = {int(token): bias for token, bias in changed["logit_bias"].items()}

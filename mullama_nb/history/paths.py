@@ -1,4 +1,4 @@
-"""Ways through a tree whose cost is that of the step, however long the path behind it is."""
+"""Paths through a tree at a cost per step, independent of the length of the path."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ def check_steps(n: int) -> None:
     Raises
     ------
     ParameterError
-        When it is none.
+        When it is not a valid number of steps.
     """
     check_integer("n", n, 1)
 
 
 class Redo(Generic[T]):
-    """The way that ``redo`` takes: a checkpoint, and what comes after it.
+    """The path of ``redo``: a checkpoint, and the rest.
 
-    It never changes, so that it can be kept and put back without a copy.
+    It is immutable, so that it can be kept and restored without a copy.
 
     Attributes
     ----------
     checkpoint
     rest : Redo or None
     n : int
-        Steps, this one included.
+        Number of steps, including this one.
     """
 
     __slots__ = ("__weakref__", "checkpoint", "n", "rest")
@@ -46,7 +46,7 @@ class Redo(Generic[T]):
 
     @classmethod
     def of(cls, way: Sequence[T]) -> Redo[T] | None:
-        """Return the way over checkpoints in the order in which redo goes to them."""
+        """Return the path over checkpoints, in the order of redo."""
         redo = None
         for checkpoint in reversed(way):
             redo = cls(checkpoint, redo)
@@ -60,12 +60,12 @@ class Redo(Generic[T]):
 
 
 class Totals(Generic[T]):
-    """Numbers added up along chains, kept for every place that was asked for.
+    """Cached sums along chains.
 
     Parameters
     ----------
     step : callable
-        What a place adds, and the place before it; None where the chain begins.
+        Returns a place's share and the place before it; None where the chain begins.
     """
 
     def __init__(self, step: Callable[[T], tuple[int, T | None]]) -> None:
@@ -80,7 +80,7 @@ class Totals(Generic[T]):
         ----------
         place
         edition
-            A value that differs once what ``step`` gives may be another.
+            A value that changes whenever the results of ``step`` may change.
         """
         if edition != self._edition:
             self._known = weakref.WeakKeyDictionary()

@@ -30,13 +30,13 @@ _TIMES_TO_MERGE = 5
 
 
 class Saves:
-    """Where a chat was opened from and saved to, and saving it there again.
+    """The places where a chat was opened or saved, and saving it there again.
 
     Parameters
     ----------
     workspace : Workspace
     settings : callable
-        A method that gives what ``settings_of`` does; its owner is not kept alive.
+        A method that returns the same as ``settings_of``; its owner is not kept alive.
     """
 
     def __init__(
@@ -49,11 +49,11 @@ class Saves:
 
     @property
     def is_known(self) -> bool:
-        """Whether the chat is any version's that there was."""
+        """Whether the chat was opened from, or saved as, any version."""
         return bool(self._images)
 
     def remember(self, image: Image) -> None:
-        """Take what was read or written for what is there."""
+        """Remember what was read or written as the stored version."""
         self._images[image.place.version] = image
 
     def autosave(
@@ -65,7 +65,7 @@ class Saves:
         merge: bool = False,
         take_over: bool = False,
     ) -> None:
-        """Save under a name now and after each turn; None ends that."""
+        """Save under a name now and after every turn; None stops it."""
         workspace = self._workspace
         before, workspace.after_turn = self._autosave, None
         self._autosave = None
@@ -95,7 +95,7 @@ class Saves:
         name : str
         store : SessionStore
         owner : Owner, optional
-            Who saves it from now on after every turn.
+            The owner that saves it after every turn from now on.
         replace, merge, take_over : bool
             As for ``Chat.save``.
         thorough : bool
@@ -139,7 +139,7 @@ class Saves:
             return image
 
     def has_changes(self, count: int) -> bool:
-        """Whether the tree has changed since its changes were counted."""
+        """Whether the tree has changed since the last save."""
         return self._workspace.graph.changes.count != count or self._workspace.uncommitted > 0
 
     def _settings_now(self) -> dict[str, Any]:
@@ -167,7 +167,7 @@ class Saves:
 
 
 class Autosave:
-    """Saves a chat after each turn that changed it.
+    """Saves a chat after every turn that changed it.
 
     Parameters
     ----------
@@ -180,7 +180,7 @@ class Autosave:
     Raises
     ------
     SessionConflictError
-        When the name holds another chat, or somebody else saves one there.
+        When the name holds another chat, or another process saves one there.
     """
 
     def __init__(
@@ -207,18 +207,18 @@ class Autosave:
         self._count = image.count
 
     def is_for(self, name: str, store: SessionStore) -> bool:
-        """Whether it saves under that name."""
+        """Return whether it saves under a name."""
         is_here = store.folder.absolute() == self._store.folder.absolute()
         return is_here and check_name(name) == self.name
 
     def end(self) -> None:
-        """Let others have the name."""
+        """Release the name."""
         self.owner.end()
 
     def after_turn(self) -> None:
-        """Save what has changed, and warn where that fails: the turn itself did not.
+        """Save the changes, and warn if that fails, as the turn itself succeeded.
 
-        Where the head stands is no change by itself.
+        A move of the head alone does not count as a change.
         """
         saves = self._saves()
         if saves is None:

@@ -1,4 +1,4 @@
-"""Reading the messages back out of a rendered conversation, by the model's own chat template."""
+"""Recovering the messages of a rendered conversation by the model's own chat template."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def load_session(
     system: str | None,
     tools: Sequence[Mapping[str, Any]] | None,
 ) -> SessionInfo:
-    """Go on where a session file was; see ``Chat.load_session``.
+    """Continue from a session file; see ``Chat.load_session``.
 
     Parameters
     ----------
@@ -54,24 +54,24 @@ def recover_messages(
     system: str | None,
     tools: Sequence[Mapping[str, Any]] | None,
 ) -> list[dict[str, Any]]:
-    """Read the messages that the context holds, and note them at the head.
+    """Recover the messages in the context, and note them at the head.
 
     Parameters
     ----------
     workspace : Workspace
-        Its head, a child of the root, holds what another context has evaluated.
+        Its head, a child of the root, holds the tokens from another context.
     system, tools
         The chat's.
 
     Returns
     -------
     list of dict
-        Empty when the text is no conversation in the model's template.
+        Empty if the text is not a conversation in the model's template.
 
     Raises
     ------
     SessionMismatchError
-        When the conversation has not the chat's system message.
+        When the conversation's system message differs from the chat's.
     """
     messages = read_messages(workspace.context.model, workspace.context.tokens, tools)
     if not messages:
@@ -97,23 +97,23 @@ def _quoted(system: str | None) -> str:
 def read_messages(
     model: Model, tokens: Sequence[int], tools: Sequence[Mapping[str, Any]] | None = None
 ) -> list[dict[str, Any]] | None:
-    """Return the messages that tokens render, such as those of a context which loaded a session.
+    """Return the messages that were rendered to tokens, such as those of a loaded session.
 
-    What the template puts between two messages is found by rendering a probe, and what was found
-    is rendered again: only messages that give the text are taken. Control tokens that were
-    typed are text, and separate no messages.
+    The text between two messages is found by rendering a probe, and the result is rendered again:
+    only messages that reproduce the text are accepted. Typed control tokens are text, and separate
+    no messages.
 
     Parameters
     ----------
     model : Model
     tokens : sequence of int
     tools : sequence of mapping, optional
-        What the template was told of tools.
+        The tools given to the template.
 
     Returns
     -------
     list of dict or None
-        None when the tokens are no conversation in this model's template.
+        None if the tokens are not a conversation in this model's template.
     """
     text = _spelled(model, tokens)
 

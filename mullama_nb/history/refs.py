@@ -1,4 +1,4 @@
-"""Finding a checkpoint by what people call it."""
+"""Resolving refs to checkpoints."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ N = TypeVar("N", bound=Node)
 
 
 def resolve(graph: Graph[N], ref: N | str) -> N:
-    """Return the checkpoint that a ref means.
+    """Return the checkpoint of a ref.
 
     Parameters
     ----------
     graph : Graph
     ref : Node or str
-        ``HEAD``, ``ROOT``, a tag, an id or the beginning of one; ``~2`` behind it goes back two.
+        ``HEAD``, ``ROOT``, a tag, an id or a prefix of one; the suffix ``~2`` goes back two.
 
     Raises
     ------
     RefError
-        When nothing goes by that name, or more than one checkpoint does.
+        When no checkpoint matches, or more than one.
     """
     if isinstance(ref, Node):
         if ref not in graph:
@@ -75,9 +75,9 @@ def _list(names: list[str]) -> str:
 
 
 def check_tag(name: str) -> str:
-    """Check that a name can be a tag: it must not read as another ref.
+    """Check that a name can be a tag, and is not another form of ref.
 
-    Short words such as ``a`` or ``beef`` may be tags: a tag goes before the beginning of an id.
+    Short words such as ``a`` or ``beef`` may be tags: tags take precedence over prefixes of ids.
 
     Raises
     ------

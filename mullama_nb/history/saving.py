@@ -1,4 +1,4 @@
-"""What a chat's tree is in the catalog, and what of it has changed since it was there."""
+"""A chat's tree as rows of the catalog, and the changes since it was last saved."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def settings_of(
     system: str | None,
     tools: Sequence[Mapping[str, Any]] | None,
 ) -> dict[str, Any]:
-    """Return what a chat is made of besides its tree, as it is saved."""
+    """Return the saved form of everything in a chat besides its tree."""
     schema = sampling.json_schema
     return {
         "system": system,
@@ -43,16 +43,16 @@ def settings_of(
 
 @dataclass(frozen=True)
 class Image:
-    """What a version of a name holds of a tree, so that only the difference is written.
+    """The saved state of a tree in a version of a name, so that only differences are written.
 
     Attributes
     ----------
     place : Place
-        The version, as it was read or saved last.
+        The version, as last read or saved.
     count : int
-        Of the tree's changes then.
+        The tree's count of changes at that time.
     rows : dict
-        Number and digest of each checkpoint's row, by its id. It passes on to the next image.
+        Number and digest of each checkpoint's row, by id. It is passed on to the next image.
     total : int
         Sum of the digests.
     next_number : int
@@ -66,26 +66,26 @@ class Image:
 
     @classmethod
     def of(cls, place: Place, saved: SavedChat, count: int) -> Image:
-        """Return the image of a chat that was read."""
+        """Return the image of a loaded chat."""
         rows = {entry.id: (entry.number, saved.digests[entry.number]) for entry in saved.entries}
         return cls(place, count, rows, sum(saved.digests.values()), 1 + max(saved.digests))
 
 
 class Draft:
-    """What has to be written of a tree, and the image of it afterwards.
+    """The part of a tree that has to be written, and the image afterwards.
 
     Parameters
     ----------
     workspace : Workspace
-        Nobody changes it until that is written.
+        Must not change until the draft is written.
     settings : mapping
-        What ``settings_of`` gave.
+        The result of ``settings_of``.
     name : str
     image : Image, optional
-        What there is already; None for a version that is new.
+        The stored image; None for a new version.
     thorough : bool
-        Whether every checkpoint is compared, and not only those that are known to have changed: a
-        note within a note changes unnoticed.
+        Whether to compare every checkpoint, and not only those known to have changed: changes
+        inside a note are not tracked.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class Draft:
 
     @property
     def written(self) -> Written:
-        """What has to be written."""
+        """The data to write."""
         graph = self._graph
         n_entries = len(self._rows) + len(self._numbers) - len(self._removed)
         places = {
@@ -156,7 +156,7 @@ class Draft:
         return Written(record, self._settings, rows, removed)
 
     def image(self, place: Place) -> Image:
-        """Return what the version holds once that was written."""
+        """Return the image of the version after writing."""
         for identifier in self._removed:
             del self._rows[identifier]
         for identifier, row in self._put.items():

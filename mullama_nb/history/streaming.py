@@ -1,4 +1,4 @@
-"""Chats for asyncio: operations on threads of their own, which a cancellation ends tidily."""
+"""Chats for asyncio: operations on threads of their own, with clean cancellation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 async def await_job(lock: TreeLock, job: Callable[[], T]) -> T:
-    """Run a job that takes a tree's lock; cancelling it stops that job and no other."""
+    """Run a job that takes a tree's lock; cancelling it stops only that job."""
     token = CancelToken()
 
     def work() -> T:
@@ -31,12 +31,12 @@ async def await_job(lock: TreeLock, job: Callable[[], T]) -> T:
 async def stream_tokens(
     ask: Callable[[Callable[[Token], None]], Coroutine[Any, Any, object]],
 ) -> AsyncIterator[Token]:
-    """Yield the tokens of an answer as they come; leaving early stops it.
+    """Yield the tokens of an answer as they are generated; leaving early stops it.
 
     Parameters
     ----------
     ask : callable
-        Gives the answer to be awaited, when it is told what to call with each token.
+        Returns an awaitable answer; called with a callback for each token.
     """
     loop = asyncio.get_running_loop()
     tokens: asyncio.Queue[Token | None] = asyncio.Queue()

@@ -1,4 +1,4 @@
-"""Making room: going on from a new root that holds the latest questions only."""
+"""Making room: continuing on a new branch that holds only the latest questions."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def trim(workspace: Workspace[Checkpoint], conversation: Conversation, keep: int
     ----------
     workspace : Workspace
     conversation : Conversation
-        The messages in it.
+        The messages of the tree.
     keep : int, optional
-        Questions to keep; None for as many as fill half of the context.
+        Questions to keep. None: as many as fit in half of the context.
     """
     context, graph, head = workspace.context, workspace.graph, workspace.head
     n_before, messages = context.token_count(), conversation.messages_at(head)

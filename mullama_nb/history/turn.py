@@ -100,7 +100,7 @@ class Turn(Live):
 
 
 class Answers(Sequence[Turn]):
-    """The answers of an exploration: siblings, none of them the head yet.
+    """The answers of an exploration: siblings, none of which is the head yet.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
-"""A graph and the context that stands in it, kept in step; what trees and chats are made of.
+"""A graph and its context, kept in step; the basis of trees and chats.
 
-``CheckpointTree`` has what users call. Here is what it is built on, and what a chat needs besides:
-taking in tokens that were evaluated directly, going back when something fails, checkpoints that
-come from elsewhere.
+``CheckpointTree`` has the public methods. Here is what it is built on, and what a chat needs
+besides: committing tokens that were evaluated directly, returning after a failure, adding
+checkpoints from elsewhere.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Workspace(Generic[N]):
     ----------
     context : Context
     make : type
-        Of the nodes.
+        Class of the nodes.
     max_bytes : int, optional
         Memory for rows; None for a share of what is free.
 
@@ -50,9 +50,9 @@ class Workspace(Generic[N]):
     lock : TreeLock
     observers : Observers
     owner : weak reference, optional
-        The tree that shows it.
+        The tree on this workspace.
     after_turn : callable, optional
-        Called when ``turn`` is left, on the thread that had it and still holding the lock.
+        Called at the end of ``turn``, on its thread and still holding the lock.
     """
 
     def __init__(self, context: Context, make: Callable[..., N], max_bytes: int | None) -> None:
@@ -70,15 +70,15 @@ class Workspace(Generic[N]):
 
     @property
     def keeps_snapshots(self) -> bool:
-        """Whether rows cannot be cut, so that each node keeps the whole state."""
+        """Whether each node keeps the whole state, as rows cannot be cut."""
         return self.rows.are_whole
 
     def text_of(self, tokens: tuple[int, ...]) -> str:
-        """Return what tokens say, control tokens included."""
+        """Return the text of tokens, including control tokens."""
         return self.context.model.detokenize(tokens, special=True)
 
     def spoken_by(self, tokens: tuple[int, ...]) -> bytes:
-        """Return what tokens say without control tokens; a character may be cut at either end."""
+        """Return the text without control tokens; a character may be cut at either end."""
         return b"".join(map(self.context.model.vocabulary.piece, tokens))
 
     def bytes_of(self, node: Node) -> int:
@@ -93,23 +93,23 @@ class Workspace(Generic[N]):
 
     @property
     def head(self) -> N:
-        """The node that the context stands on, or behind it with uncommitted tokens."""
+        """The current node; the context may hold uncommitted tokens after it."""
         self._follow_if_free()
         return self.graph.head
 
     @property
     def uncommitted(self) -> int:
-        """Tokens that the context holds behind the head."""
+        """The tokens that the context holds after the head."""
         head = self.head
         return max(0, self.context.token_count() - head.stop)
 
     def resolve(self, ref: N | str) -> N:
-        """Return the node that a ref means; see ``refs.resolve``."""
+        """Return the node of a ref; see ``refs.resolve``."""
         self._follow_if_free()
         return resolve(self.graph, ref)
 
     def notify(self, event: Event) -> None:
-        """Tell observers of an event."""
+        """Notify observers of an event."""
         self.observers.notify(event)
 
     def _notify_spilled(self, address: str) -> None:
@@ -131,7 +131,7 @@ class Workspace(Generic[N]):
 
     @contextmanager
     def operation(self) -> Iterator[CancelToken]:
-        """Hold the lock for what is one operation: interrupts are raised when it has ended."""
+        """Hold the lock for one operation: interrupts are raised when it has ended."""
         with self.lock.operation() as cancel:
             self._follow_context()
             yield cancel
@@ -139,7 +139,7 @@ class Workspace(Generic[N]):
 
     @contextmanager
     def changing(self) -> Iterator[N]:
-        """Hold the lock for one operation, whose first act commits what was appended directly."""
+        """Hold the lock for one operation, after committing directly appended tokens."""
         with self.lock.operation():  # as above, without a second context manager around it
             self._follow_context()
             yield self.commit_appended()
@@ -156,12 +156,12 @@ class Workspace(Generic[N]):
 
     @contextmanager
     def going_back_on_error(self, *, always: bool = False) -> Iterator[None]:
-        """Return to where the head is now if the block fails.
+        """Return to the present head if the block fails.
 
         Parameters
         ----------
         always : bool
-            Even if it has committed something by then; that node remains.
+            Even if the block has committed something by then; that node remains.
         """
         graph = self.graph
         home, redo, n_made = graph.head, graph.redo, graph.n_made
@@ -191,7 +191,7 @@ class Workspace(Generic[N]):
     # -- commit ------------------------------------------------------------------------------
 
     def commit_appended(self) -> N:
-        """Commit what was appended to the context directly; return the head."""
+        """Commit tokens appended directly to the context; return the head."""
         head = self.graph.head
         if self.context.token_count() <= head.stop:
             return head
@@ -204,7 +204,7 @@ class Workspace(Generic[N]):
         logprobs: Sequence[float] = (),
         allow_empty: bool = False,
     ) -> N:
-        """Make a node of the tokens behind the head; see ``CheckpointTree.commit``."""
+        """Make a node of the tokens after the head; see ``CheckpointTree.commit``."""
         check_notes(notes)
         with self.operation():
             n, head = self.uncommitted, self.graph.head
@@ -228,7 +228,7 @@ class Workspace(Generic[N]):
         *,
         logprobs: Sequence[float] = (),
     ) -> N:
-        """Make a node behind the head of rows that were captured elsewhere; the head stays."""
+        """Make a child of the head from rows captured elsewhere; the head stays."""
         check_notes(notes)
         with self.operation():
             head = self.graph.head
@@ -258,14 +258,14 @@ class Workspace(Generic[N]):
         logprobs: tuple[float, ...],
         rows: LentRows,
     ) -> N:
-        """Make a child of any node whose rows lie elsewhere; the head stays."""
+        """Make a child of any node, with rows stored elsewhere; the head stays."""
         node = self.graph.add(parent, tokens, notes, logprobs)
         self.rows.lend(node, rows)
         self.notify(Committed(node.id, parent.id, False))
         return node
 
     def evaluate(self, tokens: Sequence[int], progress: Progress | None = None) -> None:
-        """Evaluate tokens behind the head within an operation; all of them or none.
+        """Evaluate tokens after the head within an operation; all of them or none.
 
         Raises
         ------
@@ -277,7 +277,7 @@ class Workspace(Generic[N]):
     # -- move --------------------------------------------------------------------------------
 
     def go(self, target: N) -> None:
-        """Move context and head."""
+        """Move the context and the head."""
         head = self.graph.head
         if target is head:
             return
@@ -297,19 +297,19 @@ class Workspace(Generic[N]):
             self.notify(Moved(node.id, before.id))
 
     def checkout(self, target: N) -> None:
-        """Move context and head, or leave both; nothing is ahead afterwards."""
+        """Move the context and the head, or neither; clear the redo path."""
         with self.going_back_on_error():
             self.go(target)
         self.graph.redo = None
 
     def undo(self, n: int, to: N | None = None) -> N:
-        """Go back and remember the way; see ``CheckpointTree.undo``.
+        """Go back, remembering the way; see ``CheckpointTree.undo``.
 
         Parameters
         ----------
         n : int
         to : Node, optional
-            Where to stand in the end, if not on that ancestor.
+            The final head, if not that ancestor.
         """
         with self.changing() as at:
             way: list[N] = []
@@ -324,7 +324,7 @@ class Workspace(Generic[N]):
             return at
 
     def redo(self, n: int) -> N:
-        """Follow the way that undo remembered, some steps at the most; return the head."""
+        """Take back undo, at most ``n`` steps; return the head."""
         with self.changing() as head:  # what is appended is a new branch, with nothing ahead
             way = self.graph.redo
             if way is None:
@@ -339,7 +339,7 @@ class Workspace(Generic[N]):
 
     @contextmanager
     def visit(self, ref: N | str) -> Iterator[N]:
-        """Stand on a node for a while, then again where the head was."""
+        """Check out a node for a ``with`` block, then return to the head."""
         graph = self.graph
         with self.turn():
             with self.changing() as home:
@@ -360,7 +360,7 @@ class Workspace(Generic[N]):
     # -- cut, remove and name ----------------------------------------------------------------
 
     def cut_at(self, node: N, position: int) -> N:
-        """Return the node that ends at a position of a path; split one where none does."""
+        """Return the node that ends at a position of a path; split one if necessary."""
         at = node
         while at.start >= position and at.stop > position:
             assert at.parent is not None
@@ -376,7 +376,7 @@ class Workspace(Generic[N]):
         return first
 
     def remove(self, node: N) -> int:
-        """Forget a node and all behind it, none of which is the head; return how many."""
+        """Remove a node and its descendants, without the head; return how many."""
         gone = self.graph.remove(node)
         for each in gone:
             self.rows.drop(each)
@@ -384,7 +384,7 @@ class Workspace(Generic[N]):
         return len(gone)
 
     def tag(self, name: str, node: N | None) -> None:
-        """Give a node a name, or with None take the name away."""
+        """Tag a node, or with None remove the tag."""
         if node is None:
             self.graph.untag(name)
         else:
