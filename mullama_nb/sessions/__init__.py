@@ -1,1 +1,1 @@
-"""States under names."""
+"""Named sessions and chats, stored on disk."""

@@ -1,9 +1,9 @@
 """The catalog's file: an SQLite database that many processes read and change, and its segments.
 
-Reading writes nothing, makes no file and needs none: a folder on a full disk, or one that cannot be
-written, is read like any other. So there is a rollback journal and no write-ahead log, which
-readers would have to make; it stays between transactions, and its room is there when a full disk
-has none left and something is to be deleted.
+Reading neither writes nor creates files: a folder on a full or read-only disk is read like any
+other. So there is a rollback journal instead of a write-ahead log, which readers would have to
+create. It stays between transactions, so that its space is available when something is to be
+deleted from a full disk.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT RO
 
 
 def is_out_of_room(error: BaseException) -> bool:
-    """Whether the disk, or what somebody may use of it, is full."""
+    """Return whether the disk, or a user's quota of it, is full."""
     while error.__cause__ is not None:
         error = error.__cause__
     return isinstance(error, sqlite3.OperationalError) and (
@@ -81,7 +81,7 @@ class Catalog:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that sees one state of everything and changes nothing, on disk or off it.
+        """Begin a read transaction on one consistent state; it changes nothing, on disk or off.
 
         Raises
         ------
@@ -141,7 +141,7 @@ class Catalog:
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that shuts out other writers from its beginning.
+        """Begin a transaction that excludes other writers from its start.
 
         Raises
         ------
@@ -193,7 +193,7 @@ class Catalog:
         )
 
     def damaged(self, what: str) -> SessionFormatError:
-        """The error that says so, of the whole file."""
+        """Return the error for a damaged catalog."""
         return SessionFormatError(
             f"the catalog {self.path.name} is damaged: {what}. The segments beside it are whole, "
             "but what belongs to which name stands in the catalog: bring it back from a backup, or "
@@ -205,7 +205,7 @@ class Catalog:
     def add_segment(
         self, connection: sqlite3.Connection, segment: Segment, group: str, n_bytes: int
     ) -> None:
-        """Note a segment whose file is complete."""
+        """Add a segment whose file is complete."""
         # What follows an empty checkpoint, or a cut, names no parent; it is no beginning.
         is_way = segment.start == 0 or (segment.parent is not None and not segment.whole)
         tokens = np.asarray(segment.tokens, "<i4").tobytes()
@@ -223,36 +223,36 @@ class Catalog:
         )
 
     def segments(self, connection: sqlite3.Connection) -> set[str]:
-        """Addresses of all segments."""
+        """Return the addresses of all segments."""
         return {str(row[0]) for row in connection.execute("SELECT address FROM segments")}
 
     def segment_bytes(self, connection: sqlite3.Connection, address: str) -> int | None:
-        """Bytes of a segment's file; None when it is not in the catalog."""
+        """Return the bytes of a segment's file; None if it is not in the catalog."""
         row = connection.execute(
             "SELECT n_bytes FROM segments WHERE address = ?", (address,)
         ).fetchone()
         return row[0] if row and isinstance(row[0], int) else None
 
     def forget_segment(self, connection: sqlite3.Connection, address: str) -> None:
-        """Take a segment out."""
+        """Remove a segment."""
         connection.execute("DELETE FROM segments WHERE address = ?", (address,))
 
     def longest_prefix(
         self, connection: sqlite3.Connection, group: str, tokens: Sequence[int]
     ) -> list[tuple[str, int]]:
-        """The stored segments that say the longest beginning of some tokens.
+        """Return the stored segments with the longest prefix of some tokens.
 
         Parameters
         ----------
         connection : sqlite3.Connection
         group : str
-            Of weights, settings and environment, within which rows are exchangeable.
+            Group of weights, settings and environment, within which rows are interchangeable.
         tokens : sequence of int
 
         Returns
         -------
         list of (str, int)
-            Addresses, and how many tokens of each are wanted: all, but for the last one.
+            Addresses, and how many tokens of each are used: all, except of the last one.
         """
         wanted = np.asarray(tokens, "<i4")
         best: list[tuple[str, int]] = []
@@ -284,7 +284,7 @@ class Catalog:
     # -- counters ----------------------------------------------------------------------------
 
     def count_written(self, connection: sqlite3.Connection, n_bytes: int) -> None:
-        """Add to the bytes that were ever written."""
+        """Add to the total of bytes written."""
         connection.execute(
             "INSERT INTO counters VALUES ('bytes_written', ?1) "
             "ON CONFLICT (name) DO UPDATE SET value = value + ?1",
@@ -292,7 +292,7 @@ class Catalog:
         )
 
     def bytes_written(self, connection: sqlite3.Connection) -> int:
-        """Bytes of segments and records that were ever written."""
+        """Return the total bytes of segments and records written."""
         row = connection.execute(
             "SELECT value FROM counters WHERE name = 'bytes_written'"
         ).fetchone()

@@ -1,4 +1,4 @@
-"""A chat's checkpoints as rows of the catalog: one each, written once and again when it changes."""
+"""A chat's checkpoints as rows of the catalog: one each, rewritten only when it changes."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Entry:
     Attributes
     ----------
     number : int
-        Of the row; a checkpoint keeps it. The root has 0.
+        Number of the row, which a checkpoint keeps. The root has 0.
     id : str
     parent : int, optional
         The parent's number; None for the root.
@@ -63,16 +63,16 @@ class Entry:
     ordinal : int
     metadata : mapping
     address : str, optional
-        Of the rows in the cache; None where they are lost, or there are no tokens.
+        Of the KV rows; None if they are lost, or there are no tokens.
     n_bytes : int
     logprobs : sequence of float
     exact : bool
     made, cuts : int
-        Children, and cuts inside, that were ever made.
+        Numbers of children and of splits ever made.
     text : str
-        The tokens in words, control tokens included; half a character as a surrogate escape.
+        The tokens' text, including control tokens; an incomplete character as surrogate escapes.
     said : str, optional
-        What a message that ends here says, where its notes do not have it.
+        The text of a message that ends here, if its notes do not have it.
     """
 
     number: int
@@ -91,12 +91,12 @@ class Entry:
     said: str | None
 
     def row(self, name: str) -> EntryRow:
-        """The row that keeps it.
+        """The row of the catalog.
 
         Raises
         ------
         ParameterError
-            When its notes could not be read again.
+            When its notes could not be read back.
         """
         check_notes_kept(self.metadata)
         values = dict(vars(self)) | {
@@ -110,13 +110,13 @@ class Entry:
 
 
 def row_digest(number: int, data: str) -> int:
-    """A row's share in the sum over all rows of a chat."""
+    """Return a row's share in the sum over all rows of a chat."""
     hashed = blake3(number.to_bytes(8, "little") + data.encode()).digest(length=SUM_BITS // 8)
     return int.from_bytes(hashed, "little")
 
 
 def check_notes_kept(notes: Mapping[str, Any]) -> None:
-    """Check that notes which a chat relies on are what it takes them for.
+    """Check the types of notes that a chat relies on.
 
     Raises
     ------
@@ -145,21 +145,21 @@ def _check_notes(notes: Mapping[str, Any]) -> None:
 
 
 class SavedChat:
-    """The checkpoints of a saved chat, checked, and where it stands.
+    """The checkpoints of a saved chat, checked, and its head.
 
     Parameters
     ----------
     entries : iterable of Entry
         In any order.
     places : mapping
-        Of the record.
+        The record's places.
     digests : mapping
-        Of the rows, by number.
+        Digests of the rows, by number.
 
     Attributes
     ----------
     entries : list of Entry
-        Parents first, and siblings in their order.
+        Parents first, and siblings in order.
     by_number : mapping
     head : Entry
     """
@@ -193,7 +193,7 @@ class SavedChat:
         self.head = self.by_number[places["head"]]
 
     def path(self) -> list[Entry]:
-        """From behind the root to the head."""
+        """Return the entries from the root, exclusive, to the head."""
         path, at = [], self.head
         while at.parent is not None:
             path.append(at)
@@ -202,7 +202,7 @@ class SavedChat:
 
     @property
     def n_messages(self) -> int:
-        """Questions and answers up to the head."""
+        """The number of questions and answers up to the head."""
         n = 0
         for entry in self.path():
             history = entry.metadata.get("history")
@@ -213,28 +213,28 @@ class SavedChat:
         return n
 
     def tokens(self) -> list[int]:
-        """All tokens up to the head."""
+        """Return all tokens up to the head."""
         return [token for entry in self.path() for token in entry.tokens]
 
     def text(self) -> str:
-        """All text up to the head."""
+        """Return the text up to the head."""
         text = "".join(entry.text for entry in self.path())
         return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
     def chain(self) -> list[str] | None:
-        """Segments from the first token to the head; None where rows are lost."""
+        """Return the segments from the first token to the head; None if rows are lost."""
         addresses = [entry.address for entry in self.path() if entry.tokens]
         found = [address for address in addresses if address is not None]
         return found if len(found) == len(addresses) else None
 
 
 def parse_chat(name: str, record: Record, rows: Iterable[tuple[Any, Any, Any]]) -> SavedChat:
-    """A chat from its rows: number, data and the address that the catalog counts for it.
+    """Return a chat from its rows: number, data and the address in the catalog.
 
     Raises
     ------
     SessionFormatError
-        When one is missing, was exchanged, or holds what none does.
+        When one is missing, was exchanged, or holds an invalid value.
     """
     entries, digests = [], dict[int, int]()
     try:
@@ -256,7 +256,7 @@ def parse_chat(name: str, record: Record, rows: Iterable[tuple[Any, Any, Any]]) 
 
 
 def sum_text(total: int) -> str:
-    """The sum of row digests as a record has it."""
+    """Return a sum of row digests in a record's form."""
     return f"{total % (1 << SUM_BITS):0{SUM_BITS // 4}x}"
 
 

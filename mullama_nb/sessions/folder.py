@@ -1,4 +1,4 @@
-"""A folder of sessions as a mapping of names: looked at, deleted and restored without a model."""
+"""A folder of sessions, to list, delete and restore without a model."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _ENDING = ".session"
 
 
 class SessionFolder:
-    """The sessions of a folder; ``SessionManager`` adds what takes a model.
+    """The sessions of a folder; ``SessionManager`` adds the methods that need a model.
 
     Parameters
     ----------
     session_dir : str or path, optional
-        Made when it is missing, for its owner alone. None: in the user's data folder.
+        Created if missing, for its owner only. None: in the user's data folder.
     """
 
     def __init__(self, session_dir: str | os.PathLike[str] | None) -> None:
@@ -36,26 +36,26 @@ class SessionFolder:
         make_private_folder(self.session_dir)
 
     def session_path(self, session_id: str) -> Path:
-        """Where a session lies that is a file of its own, or :meth:`export` puts it by itself.
+        """Return the path of a session that is a separate file.
 
         Raises
         ------
         ParameterError
-            When the name could lead out of the folder or holds what no file's name should.
+            When the name could lead out of the folder or is invalid as a file name.
         """
         return self.session_dir / f"{check_name(session_id)}{_ENDING}"
 
     # -- look --------------------------------------------------------------------------------
 
     def info(self, session_id: str) -> SessionInfo:
-        """What is known of a session without loading it."""
+        """Return the details of a session without loading it."""
         name = self._existing(session_id)
         if self._is_file(name):
             return dataclasses.replace(inspect_session(self.session_path(name)), name=name)
         return self.store.info(name)
 
     def list(self) -> list[SessionInfo]:
-        """What is known of each session, by name; those that cannot be read are left out."""
+        """Return the details of each session, by name, except of those that cannot be read."""
         found: dict[str, SessionInfo] = {entry.name: entry for entry in self.store.entries()}
         for name in self:
             if name not in found and self._is_file(name):
@@ -66,23 +66,23 @@ class SessionFolder:
         return [found[name] for name in sorted(found)]
 
     def versions(self, session_id: str) -> Sequence[StoredSession]:
-        """The versions of a name that were not collected yet, the oldest first."""
+        """Return the versions of a name that were not collected yet, the oldest first."""
         return self.store.versions(session_id)
 
     def verify(self) -> Sequence[Damage]:
-        """Read everything that is stored; what is damaged, and which names depend on it."""
+        """Read all stored data; return what is damaged, and which names depend on it."""
         return self.store.verify()
 
     # -- change ------------------------------------------------------------------------------
 
     def delete(self, session_id: str, *, take_over: bool = False) -> None:
-        """Forget a session with its earlier versions, and remove what only they needed.
+        """Delete a session with its earlier versions, and the data that only they needed.
 
         Parameters
         ----------
         session_id : str
         take_over : bool
-            Whether it may be deleted while a chat is saved there after every turn.
+            Whether to delete it even while a chat is saved there after every turn.
 
         Raises
         ------
@@ -100,18 +100,18 @@ class SessionFolder:
             self.store.delete(name, take_over=take_over)
 
     def restore(self, session_id: str, version: int | None = None) -> None:
-        """Let a name mean an earlier version again; what it means now becomes one.
+        """Restore an earlier version of a name; the present one becomes an earlier version.
 
         Parameters
         ----------
         session_id : str
         version : int, optional
-            As :meth:`versions` says. None: the latest earlier one.
+            A number from :meth:`versions`. None: the latest earlier one.
         """
         self.store.restore(session_id, version)
 
     def gc(self) -> int:
-        """Remove earlier versions and rows that no name needs; returns the bytes that got free."""
+        """Remove earlier versions and rows that no name needs; return the bytes freed."""
         return self.store.gc()
 
     def _unlink(self, name: str) -> None:

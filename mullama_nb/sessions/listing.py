@@ -1,4 +1,4 @@
-"""What can be said about names without opening them."""
+"""Details of sessions, read without opening them."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ __all__ = ["Damage", "StoredSession", "damages_of", "described"]
 
 @dataclass(frozen=True, repr=False)
 class StoredSession(SessionInfo):
-    """What the catalog says about a version of a name.
+    """The catalog's details of a version of a name.
 
     Attributes
     ----------
     kind : str
         ``"session"`` or ``"chat"``.
     own_bytes : int
-        Bytes of the files that only this name needs.
+        Bytes in files that only this name needs.
     shared_bytes : int
-        Bytes of the files that others need as well.
+        Bytes in files that other names need as well.
     is_live : bool
-        Whether somebody saves it after every turn.
+        Whether a chat is saved there after every turn.
     version : int
-        Of the name's versions, from 1.
+        Number among the name's versions, from 1.
     is_current : bool
-        False for what was replaced and not collected yet.
+        False for a replaced version that was not collected yet.
     saved : datetime, optional
-        When it was saved last, UTC.
+        Time of the last save, UTC.
     """
 
     kind: str = "session"
@@ -46,12 +46,12 @@ class StoredSession(SessionInfo):
 
 @dataclass(frozen=True)
 class Damage:
-    """Something that cannot be read, and who depends on it.
+    """Unreadable data, and the names that depend on it.
 
     Attributes
     ----------
     what : str
-        A segment's address; empty where the name's own record is damaged.
+        A segment's address; empty if the name's own record is damaged.
     why : str
     names : tuple of str
     """
@@ -62,7 +62,7 @@ class Damage:
 
 
 def described(versions: Versions, version: Version) -> StoredSession:
-    """What the catalog says about a version.
+    """Return the catalog's details of a version.
 
     Raises
     ------
@@ -101,7 +101,7 @@ def _time(seconds: object) -> datetime | None:
 
 
 def damages_of(versions: Versions) -> tuple[list[Damage], dict[str, list[str]]]:
-    """Names whose record, body or checkpoints are damaged; the segments of the others, by name."""
+    """Return names with a damaged record, body or checkpoints; and the others' segments."""
     found: list[Damage] = []
     needed: dict[str, list[str]] = {}
     for version in [*versions.all()]:

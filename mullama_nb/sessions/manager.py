@@ -1,4 +1,4 @@
-"""Sessions under names, whose common beginnings are stored once."""
+"""Named sessions, whose common prefixes are stored once."""
 
 from __future__ import annotations
 
@@ -45,25 +45,24 @@ def _places(context: Context) -> dict[tuple[str, str], Place]:
 
 
 class SessionManager(SessionFolder, Live):
-    """A folder of sessions under names, opened with one model.
+    """A folder of named sessions, opened with one model.
 
-    Rows that several sessions have in common are stored once, and are not evaluated again for a
-    new one. What a session gets back is always its own rows, to the bit. Any number of processes
-    may use a folder.
+    Rows common to several sessions are stored once, and not evaluated again for a new one. A
+    session always gets its own rows back, to the bit. Any number of processes may use a folder.
 
     Parameters
     ----------
     model : Model
     session_dir : str or path, optional
-        Made when it is missing, for its owner alone. None: in the user's data folder, where chats
-        are saved.
+        Created if missing, for its owner only. None: in the user's data folder, where chats are
+        saved.
     params : ContextParams, optional
-        Of the contexts that the manager makes. None: 4,096 tokens, or as many as the model was
-        trained with.
+        Of the contexts that the manager makes. None: 4,096 tokens, or the model's training context
+        if that is smaller.
 
     Notes
     -----
-    Files that end in ``.session`` in the folder are sessions, too, unless the catalog has their
+    Files in the folder with the suffix ``.session`` are sessions, too, unless the catalog has their
     name.
     """
 
@@ -86,12 +85,12 @@ class SessionManager(SessionFolder, Live):
     def create_session(self, session_id: str, system_prompt: str) -> Context:
         """Evaluate a system prompt in a new context and save it.
 
-        The longest beginning that is stored already, under whatever name, is not evaluated again.
+        The longest prefix already stored, under any name, is not evaluated again.
 
         Parameters
         ----------
         session_id : str
-            A session of that name is replaced, and stays as an earlier version; see :meth:`save`.
+            A session of that name is replaced, and becomes an earlier version; see :meth:`save`.
         system_prompt : str
         """
         check_name(session_id)
@@ -113,22 +112,22 @@ class SessionManager(SessionFolder, Live):
         *,
         on_other_prompt: Literal["error", "load", "replace"] = "error",
     ) -> Context:
-        """A new context with the session of that name, or else with the system prompt, saved.
+        """Load the session of a name, or create it from a system prompt; return its context.
 
-        A session that exists and cannot be loaded raises; it is not replaced.
+        An existing session that cannot be loaded raises an error; it is not replaced.
 
         Parameters
         ----------
         session_id : str
         system_prompt : str
         on_other_prompt : {"error", "load", "replace"}
-            What to do with a session that does not begin with this prompt: raise, load it as it
-            is, or begin anew and keep it as an earlier version.
+            What to do with a session that does not begin with this prompt: raise, load it as it is,
+            or replace it and keep it as an earlier version.
 
         Raises
         ------
         SessionMismatchError
-            When it begins with another prompt.
+            When the session begins with another prompt.
         """
         if on_other_prompt not in ("error", "load", "replace"):
             raise ParameterError(
@@ -154,26 +153,26 @@ class SessionManager(SessionFolder, Live):
     def load(
         self, session_id: str, *, on_mismatch: Literal["error", "replay"] = "error"
     ) -> Context:
-        """A new context that goes on where the session was.
+        """Return a new context with the state of a session.
 
         Parameters
         ----------
         session_id : str
         on_mismatch : {"error", "replay"}
-            What to do with a session of another model or other settings, or whose rows are
-            damaged: raise, or evaluate its tokens, or with another model its text, again.
+            What to do with a session of another model or other settings, or with damaged rows:
+            raise, or evaluate again its tokens or, with another model, its text.
 
         Raises
         ------
         SessionNotFoundError
-            When there is no such session; the message names those that are close.
+            When there is no such session; the message lists similar names.
         SessionError
-            When it is damaged or does not fit.
+            When the session is damaged or does not fit.
 
         Warns
         -----
         InexactWarning
-            When it was evaluated again.
+            When the session was evaluated again.
         """
         if on_mismatch not in ("error", "replay"):
             raise ParameterError(f'on_mismatch={on_mismatch!r} must be "error" or "replay"')
@@ -202,25 +201,25 @@ class SessionManager(SessionFolder, Live):
     def save(self, session_id: str, context: Context, *, replace: bool = False) -> StoredSession:
         """Save a context under a name; a session of that name is replaced.
 
-        What the context was loaded from, or saved as, is changed to what it is now. Any other
-        session of that name stays as an earlier version until :meth:`gc`, for :meth:`restore`.
+        The session that the context was loaded from, or saved as, is updated. Any other session of
+        that name stays as an earlier version until :meth:`gc`, for :meth:`restore`.
 
         Parameters
         ----------
         session_id : str
         context : Context
         replace : bool
-            Whether a chat of that name may be replaced, too; it becomes an earlier version.
+            Whether to replace even a chat of that name; it becomes an earlier version.
 
         Raises
         ------
         SessionConflictError
-            When the name is a chat's, or somebody saves a chat there after every turn.
+            When the name holds a chat, or a chat is saved there after every turn.
 
         Warns
         -----
         MullamaWarning
-            When somebody else saved the session since this context was loaded or saved.
+            When the session was saved elsewhere since this context was loaded or saved.
         """
         name = check_name(session_id)
         segments = {s.address: s for s in segments_of(context, self.store)}
@@ -251,14 +250,14 @@ class SessionManager(SessionFolder, Live):
         return str(self.session_dir.absolute()), name
 
     def add(self, path: str | os.PathLike[str], name: str | None = None) -> StoredSession:
-        """Take a session file into the store.
+        """Add a session file to the store.
 
         Parameters
         ----------
         path : str or path
-            As ``Context.save_session`` or llama.cpp wrote it; it stays.
+            Written by ``Context.save_session`` or llama.cpp; it is kept.
         name : str, optional
-            None: the file's name without its ending.
+            None: the file's name without suffix.
         """
         path = Path(path).expanduser()
         name = check_name(path.stem if name is None else name)
@@ -273,13 +272,13 @@ class SessionManager(SessionFolder, Live):
         *,
         window_only: bool = False,
     ) -> SessionInfo:
-        """Write a session as a single file, which llama.cpp loads, too.
+        """Write a session to a single file, which llama.cpp can load, too.
 
         Parameters
         ----------
         session_id : str
         path : str or path, optional
-            None: the name with the ending ``.session`` in the present folder.
+            None: the name with the suffix ``.session`` in the current folder.
         window_only : bool
             As for ``Context.save_session``.
         """
@@ -291,12 +290,12 @@ class SessionManager(SessionFolder, Live):
     # -- change ------------------------------------------------------------------------------
 
     def rename(self, session_id: str, new_name: str) -> None:
-        """Give a session another name, which must be free."""
+        """Rename a session; the new name must be free."""
         self._move_into_store(session_id, new_name)
         self.store.rename(session_id, new_name)
 
     def copy(self, session_id: str, new_name: str) -> None:
-        """Have a second name go on from the same point; it costs no rows."""
+        """Copy a session to a second name; no rows are copied."""
         self._move_into_store(session_id, new_name)
         self.store.copy(session_id, new_name)
 
@@ -310,7 +309,7 @@ class SessionManager(SessionFolder, Live):
     # -- async forms -------------------------------------------------------------------------
 
     async def acreate_session(self, session_id: str, system_prompt: str) -> Context:
-        """:meth:`create_session` for asyncio; cancelled, it saves the whole session or none."""
+        """:meth:`create_session` for asyncio; a cancelled call saves the whole session or none."""
         return await in_thread(lambda: self.create_session(session_id, system_prompt))
 
     async def aload_or_create(

@@ -1,4 +1,4 @@
-"""Which names a session may have: any language's letters, and nothing that leads elsewhere."""
+"""Valid names of sessions: letters of any language, and nothing that leads elsewhere."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _DEVICES = {"con", "prn", "aux", "nul"} | {f"{d}{n}" for d in ("com", "lpt") for
 
 
 def check_name(name: str) -> str:
-    """Check a session's name, and return it in the one form in which it is stored.
+    """Check a session's name, and return it in its stored form.
 
     Parameters
     ----------
@@ -24,12 +24,12 @@ def check_name(name: str) -> str:
     Returns
     -------
     str
-        The name in Unicode's normal form C, so that equal looks are equal names.
+        The name in Unicode's normal form C, so that names that look equal are equal.
 
     Raises
     ------
     ParameterError
-        When the name could not be a plain file's name everywhere.
+        When the name is not a valid file name on every system.
     """
     if not isinstance(name, str) or not name:
         raise ParameterError(f"a session's name must be a text that is not empty, not {name!r}")

@@ -1,8 +1,8 @@
-"""Who saves a name after every turn, and whether somebody still does.
+"""Owners of names, which save a chat after every turn, and whether they are still alive.
 
-An owner holds a lock on a file of its own for as long as it lives. The system lets go of it when
-the process ends, however it ends, and tells others that share the folder, from another container or
-over a network, too. Where there are no locks, the process is looked for instead.
+An owner holds a lock on a file of its own for as long as it lives. The system releases it when the
+process ends, in whatever way, and shows it to all who share the folder, even from another container
+or over a network. Where there are no locks, the process is looked up instead.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _living: weakref.WeakValueDictionary[str, Owner] = weakref.WeakValueDictionary()
 
 
 class Owner:
-    """One who saves a name after every turn.
+    """An owner of a name: a chat that is saved there after every turn.
 
     Parameters
     ----------
@@ -44,12 +44,12 @@ class Owner:
     Raises
     ------
     SessionWriteError
-        When its lock cannot be made.
+        When its lock cannot be created.
 
     Attributes
     ----------
     token : str
-        A text that only this one has.
+        A unique text.
     process : str
         See ``this_process``.
     """
@@ -84,7 +84,7 @@ def _let_go(descriptor: int, path: Path, process: int) -> None:
 
 
 class Holder:
-    """What the catalog says of an owner.
+    """The catalog's record of an owner.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ class Holder:
 
     @property
     def is_living(self) -> bool:
-        """Whether it still saves, as far as can be known from here."""
+        """Whether it is still alive, as far as can be known from here."""
         if not _TOKEN.fullmatch(self.token):  # it may come from a stranger's catalog
             return False
         if self._process == this_process():
@@ -137,7 +137,7 @@ class Holder:
 
 
 def sweep(folder: Path) -> None:
-    """Remove the files of owners that ended without doing so themselves."""
+    """Remove files left by owners that have ended."""
     if fcntl is None or not (folder / _FOLDER).is_dir():
         return
     for path in (folder / _FOLDER).glob("*.lock"):

@@ -1,4 +1,4 @@
-"""Reading a folder of sessions: what there is under which name, and its rows."""
+"""Reading a folder of sessions: the names, their records and their rows."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _TIMES_TO_READ = 5
 
 
 def default_folder() -> Path:
-    """Where sessions go that were not given a folder."""
+    """Return the default folder for sessions."""
     return user_data_path("mullama_nb", appauthor=False)
 
 
 class StoreReader:
-    """What a store holds; ``SessionStore`` adds what changes it. Nothing is written, nor made.
+    """Read access to a store, which writes and creates nothing; ``SessionStore`` adds changes.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class StoreReader:
     # -- read --------------------------------------------------------------------------------
 
     def names(self) -> list[str]:
-        """All names, sorted."""
+        """Return all names, sorted."""
         with self._reading() as versions:
             return versions.names()
 
@@ -83,29 +83,29 @@ class StoreReader:
             yield versions, version
 
     def holder(self, name: str) -> Holder | None:
-        """Who saves a name after every turn, or did so last; None where nobody did."""
+        """Return the present or last owner of a name; None if it never had one."""
         with self._reading() as versions:
             version = versions.current(check_name(name))
             return None if version is None else versions.holder(version)
 
     def check_free(self, name: str, *, owner: Owner | None, take_over: bool) -> None:
-        """Check that nobody else saves a name after every turn.
+        """Check that a name has no other owner.
 
         Raises
         ------
         SessionConflictError
-            When somebody does.
+            When it has one.
         """
         with self._opened(name) as (versions, version):
             check_free(versions, version, "saved", owner=owner, take_over=take_over)
 
     def record(self, name: str) -> Record:
-        """A name's record, checked.
+        """Return a name's record, checked.
 
         Raises
         ------
         SessionNotFoundError
-            When there is no such name; the message names those that are close.
+            When there is no such name; the message lists similar names.
         SessionFormatError
             When it is damaged.
         """
@@ -113,7 +113,7 @@ class StoreReader:
             return version.record()
 
     def open_session(self, name: str) -> tuple[Place, Record, dict[str, Any]]:
-        """A name's record and body; of a chat with tokens and text up to its head.
+        """Return a name's record and body; for a chat with tokens and text up to its head.
 
         Raises
         ------
@@ -130,13 +130,13 @@ class StoreReader:
             return version.place, record, body
 
     def open_chat(self, name: str) -> tuple[Place, Record, dict[str, Any], SavedChat]:
-        """A chat's record, body and checkpoints, checked.
+        """Return a chat's record, body and checkpoints, checked.
 
         Raises
         ------
         SessionNotFoundError, SessionFormatError
         SessionError
-            When it is the session of a context.
+            When the name holds a context's session.
         """
         with self._opened(name) as (versions, version):
             record = version.record()
@@ -149,10 +149,10 @@ class StoreReader:
             return version.place, record, body, versions.chat(version, record)
 
     def open_whole(self, name: str) -> tuple[Place, Record, dict[str, Any], list[Segment]]:
-        """A name's record and body with the segments up to where it stands.
+        """Return a name's record and body with the segments up to its head.
 
-        Another process may replace the name meanwhile and collect what it needed; then what the
-        name means now is read.
+        If another process replaces the name meanwhile and collects its segments, the new version is
+        read.
         """
         for left in reversed(range(_TIMES_TO_READ)):
             place, record, body = self.open_session(name)
@@ -176,7 +176,7 @@ class StoreReader:
         return [*found, last] if len(found) == len(chain) - 1 else []
 
     def segment(self, address: str) -> Segment:
-        """The segment at an address, every byte of it checked.
+        """Return the segment at an address, with every byte checked.
 
         Raises
         ------
@@ -191,24 +191,24 @@ class StoreReader:
         return segment
 
     def prefix(self, group: str, tokens: Sequence[int]) -> list[tuple[str, int]]:
-        """The stored segments that say the longest beginning of tokens; see ``Catalog``."""
+        """Return the stored segments with the longest prefix of tokens; see ``Catalog``."""
         with self.catalog.reading() as connection:
             return self.catalog.longest_prefix(connection, group, tokens)
 
     def bytes_written(self) -> int:
-        """Bytes of segments and records that were ever written here."""
+        """Return the total bytes of segments and records written here."""
         with self.catalog.reading() as connection:
             return self.catalog.bytes_written(connection)
 
     # -- list --------------------------------------------------------------------------------
 
     def entries(self, *, earlier: bool = False) -> list[StoredSession]:
-        """What the catalog says about each name; damaged records are left out.
+        """Return the details of each name; damaged records are left out.
 
         Parameters
         ----------
         earlier : bool
-            Whether to list earlier versions, too.
+            Whether to include earlier versions.
         """
         found = []
         with self._reading() as versions:
@@ -218,7 +218,7 @@ class StoreReader:
         return found
 
     def versions(self, name: str) -> list[StoredSession]:
-        """The versions of a name, the oldest first; damaged ones are left out.
+        """Return the versions of a name, the oldest first; damaged ones are left out.
 
         Raises
         ------
@@ -232,7 +232,7 @@ class StoreReader:
         return found
 
     def info(self, name: str) -> StoredSession:
-        """What the catalog says about a name.
+        """Return the details of a name.
 
         Raises
         ------
@@ -242,7 +242,7 @@ class StoreReader:
             return described(versions, version)
 
     def verify(self) -> list[Damage]:
-        """Read everything that a name needs; what is damaged, and which names depend on it."""
+        """Read all data that names need; return what is damaged, and which names depend on it."""
         with self._reading() as versions:
             found, needed = damages_of(versions)
         for address, names in needed.items():
@@ -257,7 +257,7 @@ class StoreReader:
 
 
 def not_found(name: str, names: Sequence[str]) -> SessionNotFoundError:
-    """The error that says so, and names those that are close."""
+    """Return the error for an unknown name, with similar names."""
     close = close_names(name, names) or list(names[:5])
     hint = f"; there is {', '.join(map(shown, close))}" if close else "; the folder holds none"
     return SessionNotFoundError(f"there is no session {shown(repr(name))}{hint}")

@@ -1,7 +1,7 @@
-"""What the catalog says about one version of a name, and reading it from a file nobody vouches for.
+"""Records of the catalog, one per version of a name, and reading them from an untrusted file.
 
-A checksum tells damage from what was written, and not a stranger's record from an own one: whoever
-makes a record can make its checksum. So every value is looked at before anything relies on it.
+A checksum detects damage, but not forgery: it can be made for any record. So every value is checked
+before anything relies on it.
 """
 
 from __future__ import annotations
@@ -47,32 +47,32 @@ _MOST_TOKENS = 1 << 31
 
 
 class MalformedError(ValueError):
-    """What a record says is none of what is ever written."""
+    """A record holds a value that is never written."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """What the catalog says about one version of a name.
+    """The catalog's record of one version of a name.
 
     Attributes
     ----------
     kind : str
         ``"session"`` or ``"chat"``.
     metadata : mapping
-        What a session file would say: model, settings, environment, n_ctx, created.
+        As in a session file: model, settings, environment, n_ctx, created.
     n_tokens : int
-        Up to where it stands.
+        Number of tokens up to the head.
     chain : sequence of str
         A session's segments from the first token to the last. A chat's are with its entries.
     body : str
-        Digest of what only opening reads.
+        Digest of the body, which is read only on opening.
     n_entries : int
-        A chat's checkpoints, the root among them.
+        Number of a chat's checkpoints, including the root.
     entries : str
-        Sum of the digests of a chat's entries, so that one that is missing or was exchanged is
-        noticed without reading the others at each save.
+        Sum of the digests of a chat's entries, so that a missing or exchanged one is detected
+        without reading the others at each save.
     places : mapping
-        Where a chat stands: ``head``, ``redo``, ``tags`` in numbers of entries; ``n_made``.
+        A chat's places: ``head``, ``redo``, ``tags`` as numbers of entries; ``n_made``.
     """
 
     kind: str
@@ -86,23 +86,23 @@ class Record:
 
 
 def family(metadata: Mapping[str, Any]) -> str:
-    """A short name for weights, settings and environment, within which rows are exchangeable."""
+    """Return a digest of weights, settings and environment: equal digests can share rows."""
     values = [metadata["settings"], metadata["environment"]]
     return str(blake3(json.dumps(values, sort_keys=True).encode()).hexdigest(length=16))
 
 
 def digest(data: bytes) -> str:
-    """A text for some bytes that no others have."""
+    """Return the digest of some bytes."""
     return str(blake3(data).hexdigest())
 
 
 def as_json(values: object, name: str) -> str:
-    """Values as JSON.
+    """Return values as JSON.
 
     Raises
     ------
     ParameterError
-        When it has no words for them.
+        When JSON cannot hold them.
     """
     try:
         return json.dumps(values, allow_nan=False, separators=(",", ":"))
@@ -114,13 +114,13 @@ def as_json(values: object, name: str) -> str:
 
 
 def from_json(data: object, *, but: str = "") -> dict[str, Any]:
-    """A JSON object whose texts are whole, and that does not nest without end.
+    """Return a JSON object, with valid texts and limited nesting.
 
     Parameters
     ----------
     data : str or bytes
     but : str
-        The one key whose text may hold surrogate escapes.
+        The only key whose text may hold surrogate escapes.
 
     Raises
     ------
@@ -144,12 +144,12 @@ def _refuse(constant: str) -> None:
 
 
 def check_plain(value: object, depth: int = 0) -> None:
-    """Check that texts within a value can be written, and how deep it nests.
+    """Check that a value's texts can be encoded, and limit its nesting.
 
     Raises
     ------
     MalformedError
-        When half a character is among them, or it nests too deeply.
+        When a text has an unpaired surrogate, or the value nests too deeply.
     """
     if depth > _MOST_NESTED:
         raise MalformedError(f"it nests more than {_MOST_NESTED} levels")
@@ -171,7 +171,7 @@ def check_plain(value: object, depth: int = 0) -> None:
 
 
 def read_text(values: Mapping[str, Any], key: str, *, optional: bool = False) -> Any:
-    """A text, or None where that may be."""
+    """Return a text, or None where that is allowed."""
     value = values.get(key)
     if not isinstance(value, str) and not (optional and value is None):
         raise MalformedError(f"{key} is {value!r:.60}, no text")
@@ -179,7 +179,7 @@ def read_text(values: Mapping[str, Any], key: str, *, optional: bool = False) ->
 
 
 def read_number(values: Mapping[str, Any], key: str, least: int = 0) -> int:
-    """A whole number that SQLite holds, too."""
+    """Return an integer within SQLite's range."""
     value = values.get(key)
     if type(value) is not int or not least <= value < 1 << 62:
         raise MalformedError(f"{key} is {value!r:.60}, no number from {least}")
@@ -187,7 +187,7 @@ def read_number(values: Mapping[str, Any], key: str, least: int = 0) -> int:
 
 
 def read_mapping(values: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """A JSON object."""
+    """Return a JSON object."""
     value = values.get(key)
     if not isinstance(value, dict):
         raise MalformedError(f"{key} is {value!r:.60}, no mapping")
@@ -195,7 +195,7 @@ def read_mapping(values: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def read_list(values: Mapping[str, Any], key: str) -> list[Any]:
-    """A JSON list."""
+    """Return a JSON list."""
     value = values.get(key)
     if not isinstance(value, list):
         raise MalformedError(f"{key} is {value!r:.60}, no list")
@@ -203,7 +203,7 @@ def read_list(values: Mapping[str, Any], key: str) -> list[Any]:
 
 
 def read_tokens(values: Mapping[str, Any], key: str = "tokens") -> list[int]:
-    """A list of tokens."""
+    """Return a list of tokens."""
     tokens = read_list(values, key)
     if not all(type(token) is int and 0 <= token < _MOST_TOKENS for token in tokens):
         raise MalformedError(f"{key} are {tokens!r:.60}, no tokens")
@@ -214,12 +214,12 @@ def read_tokens(values: Mapping[str, Any], key: str = "tokens") -> list[int]:
 
 
 def parse_record(name: str, text: object) -> Record:
-    """A record from its JSON.
+    """Return a record from its JSON.
 
     Raises
     ------
     SessionFormatError
-        When it is none, for this name alone.
+        When it is damaged; only this name is affected.
     """
     try:
         values = from_json(text)
@@ -248,7 +248,7 @@ def parse_record(name: str, text: object) -> Record:
 
 
 def damaged_name(name: str, what: str) -> SessionFormatError:
-    """The error that says so, of one name."""
+    """Return the error for one damaged name."""
     return SessionFormatError(
         f"the session {shown(repr(name))} is damaged: {what}. Other names are not concerned; "
         'delete it, or go back to an earlier version if "session list --all" has one'
@@ -277,12 +277,12 @@ def _places(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def parse_body(name: str, record: Record, data: object) -> dict[str, Any]:
-    """What only opening reads.
+    """Return a record's body, which is read only on opening.
 
     Raises
     ------
     SessionFormatError
-        When it is not what the record speaks of, or has other values than it should.
+        When it does not match the record, or holds an invalid value.
     """
     if not isinstance(data, bytes) or digest(data) != record.body:
         raise damaged_name(name, "its body does not match its checksum")

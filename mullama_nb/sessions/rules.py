@@ -1,4 +1,4 @@
-"""Who may change what a name means: nothing is replaced unseen, and one saves it at a time."""
+"""Rules for changing names: nothing is replaced unseen, and a name has one owner at a time."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def check_free(
     Parameters
     ----------
     versions : Versions
-        Within the transaction that changes something.
+        Of the transaction that makes the change.
     version : Version
     what : str
-        What is to be done, for the message.
+        The intended change, for the message.
     owner : Owner, optional
-        Who asks, if he saves it himself.
+        The caller's own owner, if it has one.
     take_over : bool
-        Whether that does not matter.
+        Whether to ignore another owner.
 
     Raises
     ------
@@ -53,33 +53,34 @@ def check_saving(
     replace: bool,
     take_over: bool,
 ) -> bool:
-    """Check that a name may be saved, and whether that changes the version that there is.
+    """Check that a name may be saved; return whether that updates the present version.
 
     Parameters
     ----------
     versions : Versions
-        Within the transaction that saves.
+        Of the transaction that saves.
     version : Version or None
-        What the name means now.
+        The present version of the name.
     kind : str
-        What is to be saved.
+        The kind to save.
     origins : mapping
-        The versions that it came from, as they were then.
+        The versions that it came from, as of then.
     owner : Owner, optional
-        Who saves it after every turn.
+        The owner that saves it after every turn.
     replace, take_over : bool
-        What was allowed.
+        The options given.
 
     Returns
     -------
     bool
-        Whether it came from what there is; otherwise that becomes an earlier version. One context's
-        session replaces another's unasked: that is what saving under a name means there.
+        Whether it came from the present version; otherwise that becomes an earlier version. A
+        context's session replaces another's without asking: that is what saving under a name means
+        there.
 
     Raises
     ------
     SessionConflictError
-        When it would replace what it did not come from, or somebody else saves the name.
+        When it would replace a version it did not come from, or the name has another owner.
     """
     if version is None:
         return False

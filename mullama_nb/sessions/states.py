@@ -1,4 +1,4 @@
-"""Between a context and the segments of a store: cut where others share, joined and checked."""
+"""From a context to a store's segments and back: split at shared prefixes, joined and checked."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def check_rows(segment: Segment, context: Context) -> Segment:
     Raises
     ------
     SessionFormatError
-        When llama.cpp should not see them.
+        When they are not; llama.cpp must not see them.
     """
     structure, shape = context.layout
     try:
@@ -83,9 +83,9 @@ def check_rows(segment: Segment, context: Context) -> Segment:
 
 
 def segments_of(context: Context, store: SessionStore) -> list[Segment]:
-    """The rows of a context, cut where stored segments end that say the same tokens.
+    """Return the rows of a context, split where stored segments of the same tokens end.
 
-    Where the rows are the same, too, so are the segments' addresses, and they are stored once.
+    If the rows are equal, too, so are the segments' addresses, and they are stored once.
     """
     rest = context.capture()
     if rest.whole:
@@ -110,12 +110,12 @@ def segments_of(context: Context, store: SessionStore) -> list[Segment]:
 def resume(
     context: Context, segments: Sequence[Segment], metadata: dict[str, Any], name: str
 ) -> None:
-    """Make a context stand behind segments, with all checks that a session file gets.
+    """Restore a context from segments, with all checks of a session file.
 
     Raises
     ------
     SessionFormatError, SessionMismatchError
-        The context is as it was.
+        The context is unchanged.
     """
     structure, _ = context.layout
     problem = _chain_problem(segments)
@@ -138,12 +138,12 @@ def _joined(segments: Sequence[Segment], structure: Structure) -> Any:
 
 
 def reuse(context: Context, store: SessionStore, tokens: Sequence[int]) -> int:
-    """Put the longest stored beginning of some tokens into an empty context.
+    """Load the longest stored prefix of some tokens into an empty context.
 
     Returns
     -------
     int
-        Tokens that need not be evaluated.
+        Number of tokens that need not be evaluated.
     """
     metadata = context.session_metadata
     structure, _ = context.layout
@@ -168,17 +168,17 @@ def reuse(context: Context, store: SessionStore, tokens: Sequence[int]) -> int:
 
 
 def resume_session(context: Context, store: SessionStore, name: str) -> Place:
-    """Make an empty context stand where a session stood.
+    """Restore a session into an empty context.
 
     Returns
     -------
     Place
-        What was read.
+        The version that was read.
 
     Raises
     ------
     SessionFormatError, SessionMismatchError
-        The context is as it was.
+        The context is unchanged.
     """
     check_settings(store.record(name).metadata, context, name)
     place, record, body, segments = store.open_whole(name)
@@ -194,7 +194,7 @@ def resume_session(context: Context, store: SessionStore, name: str) -> Place:
 
 
 def replay_session(context: Context, store: SessionStore, name: str) -> None:
-    """Evaluate a session's tokens in an empty context, or with another model its text."""
+    """Evaluate a session's tokens in an empty context or, with another model, its text."""
     _, record, body = store.open_session(name)
     here, there = context.session_metadata["settings"], record.metadata["settings"]
     if here["fingerprint"] == there["fingerprint"]:

@@ -1,9 +1,9 @@
-"""A folder of sessions: segments once, by content address, and the catalog of who needs them.
+"""A folder of sessions: segments, stored once by content address, and the catalog of names.
 
-Whoever writes holds the catalog's write lock from before its first segment until its record is
-committed, and whoever collects holds it, too. So a segment is complete on disk before anything
-refers to it, and is never removed between being found and being referred to. A process that is
-killed leaves files that nobody needs, which the next collection removes.
+A writer holds the catalog's write lock from before its first segment until its record is committed,
+and so does a collection. So a segment is complete on disk before anything refers to it, and is
+never removed between lookup and reference. A killed process leaves unused files, which the next
+collection removes.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class SessionStore(StoreReader):
     Parameters
     ----------
     folder : str or path, optional
-        Made for its owner alone when something is saved. None: in the user's data folder.
+        Created for its owner only, on the first save. None: in the user's data folder.
     """
 
     # -- save --------------------------------------------------------------------------------
@@ -59,7 +59,7 @@ class SessionStore(StoreReader):
         replace: bool = False,
         take_over: bool = False,
     ) -> Place:
-        """Give a name a record, and store the segments that are not there yet.
+        """Save a record under a name, with the segments not stored yet.
 
         Parameters
         ----------
@@ -67,30 +67,30 @@ class SessionStore(StoreReader):
         kind : str
             ``"session"`` or ``"chat"``.
         write : callable
-            Gives what is to be written: of a new version, or, if it is given one, what has changed
-            since that was read or saved.
+            Returns the data to write: of a new version or, given a version, the changes since that
+            was read or saved.
         segment_of : callable
-            Gives the segment of an address; called for those that have to be written.
+            Returns the segment of an address; called for those that have to be written.
         origins : mapping
-            The versions that this was read from or saved as, as they were then.
+            The versions that this was read from or saved as, as of then.
         owner : Owner, optional
-            Who saves it after every turn from now on.
+            The owner that saves it after every turn from now on.
         replace : bool
-            Whether something else may be replaced; that becomes an earlier version.
+            Whether to replace something else; it becomes an earlier version.
         take_over : bool
-            Whether a name may be taken that somebody else saves after every turn.
+            Whether to take the name from another owner.
 
         Returns
         -------
         Place
-            What the name means now.
+            The present version of the name.
 
         Raises
         ------
         SessionConflictError
-            When the name holds what this did not come from, or somebody else saves it.
+            When the name holds something that this did not come from, or has another owner.
         SessionWriteError
-            When it cannot be written; the name means what it meant before.
+            When it cannot be written; the name is unchanged.
         """
         name = check_name(name)
         make_private_folder(self.folder)
@@ -162,15 +162,15 @@ class SessionStore(StoreReader):
             yield connection, versions, version
 
     def delete(self, name: str, *, take_over: bool = False) -> None:
-        """Forget a name with its earlier versions, and remove what only they needed.
+        """Delete a name with its earlier versions, and the data that only they needed.
 
-        Works on a full disk, too.
+        This works on a full disk, too.
 
         Parameters
         ----------
         name : str
         take_over : bool
-            Whether it may be deleted while somebody saves it after every turn.
+            Whether to delete it even if it has an owner.
 
         Raises
         ------
@@ -225,12 +225,12 @@ class SessionStore(StoreReader):
         return 0
 
     def rename(self, name: str, new_name: str, *, take_over: bool = False) -> None:
-        """Give a name another one, which must be free.
+        """Rename a name; the new one must be free.
 
         Raises
         ------
         SessionConflictError
-            When the new name is taken, or somebody saves the old one after every turn.
+            When the new name is taken, or the old one has an owner.
         """
         new_name = check_name(new_name)
         with self._changing(name, "renamed", take_over=take_over) as (_, versions, version):
@@ -241,7 +241,7 @@ class SessionStore(StoreReader):
             versions.disown(version)
 
     def copy(self, name: str, new_name: str) -> None:
-        """Have a second name mean the same; it costs no rows.
+        """Copy a name to a second one; no rows are copied.
 
         Raises
         ------
@@ -254,22 +254,22 @@ class SessionStore(StoreReader):
             versions.copy(version, new_name)
 
     def restore(self, name: str, number: int | None = None, *, take_over: bool = False) -> None:
-        """Let a name mean an earlier version again; what it means now becomes one.
+        """Restore an earlier version of a name; the present one becomes an earlier version.
 
         Parameters
         ----------
         name : str
         number : int, optional
-            As ``versions`` says. None: the latest earlier one.
+            A number from ``versions``. None: the latest earlier one.
         take_over : bool
-            Whether it may be done while somebody saves it after every turn.
+            Whether to restore even if the name has an owner.
 
         Raises
         ------
         SessionNotFoundError
             When there is no such version.
         SessionConflictError
-            When somebody saves it after every turn.
+            When the name has an owner.
         """
         with self._changing(name, "restored", take_over=take_over) as (_, versions, version):
             name = version.name
@@ -288,17 +288,17 @@ class SessionStore(StoreReader):
     # -- care --------------------------------------------------------------------------------
 
     def gc(self) -> int:
-        """Remove earlier versions, what no name needs, and what killed processes left.
+        """Remove earlier versions, data that no name needs, and files of killed processes.
 
         Returns
         -------
         int
-            Bytes that got free.
+            Number of bytes freed.
 
         Raises
         ------
         SessionFormatError
-            When a record is damaged: what it needs is not known, so nothing is removed.
+            When a record is damaged: its needs are unknown, so nothing is removed.
         """
         with self._reading() as versions:
             if not versions.names() and not (self.folder / SEGMENTS).is_dir():

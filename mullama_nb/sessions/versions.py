@@ -1,8 +1,8 @@
 """Names and their versions in the catalog; each of these reads and writes its own rows alone.
 
-One version of a name is the current one. What was replaced stays as an earlier version, until it is
-collected. Whoever saves says which version it came from and how often that had been saved, so that
-nobody overwrites what he has not seen.
+One version of a name is the current one. Replaced versions stay as earlier ones until they are
+collected. A save names the version that it came from and how often that had been saved, so that
+nothing is overwritten unseen.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _COLUMNS = "id, name, number, is_current, generation, saved, record, checksum"
 
 @dataclass(frozen=True)
 class Place:
-    """Which version of a name somebody knows.
+    """A known version of a name.
 
     Attributes
     ----------
     version : int
-        A number that no other version of any name in any folder has.
+        A number unique among all versions of all names in all folders.
     generation : int
-        How often it had been saved.
+        Number of saves so far.
     """
 
     version: int
@@ -52,12 +52,12 @@ class Version:
     place : Place
     name : str
     number : int
-        Of the name's versions, from 1.
+        Number among the name's versions, from 1.
     is_current : bool
     saved : int
         Seconds since 1970.
     text, checksum
-        Of the record, as they stand there.
+        Of the record, as stored.
     """
 
     place: Place
@@ -69,7 +69,7 @@ class Version:
     checksum: Any
 
     def record(self) -> Record:
-        """What it says, checked.
+        """Return the version's record, checked.
 
         Raises
         ------
@@ -85,17 +85,17 @@ class Version:
 
 @dataclass(frozen=True)
 class Written:
-    """What is to be written of a version.
+    """The data to write of a version.
 
     Attributes
     ----------
     record : Record
-        Without digest of the body.
+        Without the body's digest.
     body : mapping
     rows : sequence of EntryRow
-        Of a chat, that are new or have changed.
+        A chat's new or changed rows.
     removed : sequence of int
-        Numbers of rows that are no more.
+        Numbers of removed rows.
     """
 
     record: Record
@@ -105,12 +105,12 @@ class Written:
 
     @property
     def addresses(self) -> list[str]:
-        """Segments that must be there when it is written."""
+        """The segments that must exist when it is written."""
         return [*self.record.chain, *(row.address for row in self.rows if row.address is not None)]
 
 
 def checksum(version: int, name: str, record: str) -> bytes:
-    """Of a record and what it belongs to."""
+    """Return the checksum of a record and its place."""
     encoded = name.encode()
     data = struct.pack("<qQ", version, len(encoded)) + encoded + record.encode()
     return bytes(blake3(data).digest())
@@ -138,23 +138,23 @@ class Versions:
         return [str(row[0]) for row in rows]
 
     def current(self, name: str) -> Version | None:
-        """What a name means now."""
+        """Return the current version of a name."""
         return self._one("name = ? AND is_current", name)
 
     def numbered(self, name: str, number: int) -> Version | None:
-        """One version of a name."""
+        """Return one version of a name."""
         return self._one("name = ? AND number = ?", name, number)
 
     def newest_earlier(self, name: str) -> Version | None:
-        """What a name meant before."""
+        """Return the latest earlier version of a name."""
         return self._one("name = ? AND NOT is_current ORDER BY number DESC LIMIT 1", name)
 
     def of_name(self, name: str) -> list[Version]:
-        """All versions of a name, the oldest first."""
+        """Return all versions of a name, the oldest first."""
         return [*self._some("name = ? ORDER BY number", name)]
 
     def all(self, *, earlier: bool = False) -> Iterator[Version]:
-        """The versions of all names, by name."""
+        """Return the versions of all names, by name."""
         return self._some(
             "1 ORDER BY name, number" if earlier else "is_current ORDER BY name, number"
         )
@@ -172,14 +172,14 @@ class Versions:
             )
 
     def body(self, version: Version, record: Record) -> dict[str, Any]:
-        """What only opening reads, checked."""
+        """Return a version's body, checked."""
         row = self._connection.execute(
             "SELECT data FROM bodies WHERE version = ?", (version.place.version,)
         ).fetchone()
         return parse_body(version.name, record, row and row[0])
 
     def chat(self, version: Version, record: Record) -> SavedChat:
-        """A chat's checkpoints, checked."""
+        """Return a chat's checkpoints, checked."""
         rows = self._connection.execute(
             "SELECT entries.number, data, address FROM entries LEFT JOIN uses "
             "ON uses.version = entries.version AND uses.number = entries.number "
@@ -189,19 +189,19 @@ class Versions:
         return parse_chat(version.name, record, rows)
 
     def addresses(self, version: Version) -> list[str]:
-        """The segments that a version needs, each once."""
+        """Return the segments that a version needs, each once."""
         rows = self._connection.execute(
             "SELECT DISTINCT address FROM uses WHERE version = ?", (version.place.version,)
         )
         return [str(row[0]) for row in rows]
 
     def checked_addresses(self, version: Version) -> set[str]:
-        """The segments that a version needs, by what its checksums cover.
+        """Return the segments that a version needs, by data that its checksums cover.
 
         Raises
         ------
         SessionFormatError
-            When it is damaged: what it needs is not known.
+            When it is damaged: its needs are unknown.
         """
         record = version.record()
         if record.kind == "session":
@@ -209,7 +209,7 @@ class Versions:
         return {e.address for e in self.chat(version, record).entries if e.address is not None}
 
     def sizes(self, version: Version) -> tuple[int, int]:
-        """Bytes of the segments that only a name needs, and of those that others need, too."""
+        """Return the bytes of segments that only a name needs, and of those it shares."""
         rows = self._connection.execute(
             "SELECT n_bytes, EXISTS (SELECT 1 FROM uses AS u JOIN versions AS v "
             "ON v.id = u.version WHERE u.address = s.address AND v.name <> ?2) "
@@ -223,7 +223,7 @@ class Versions:
         return sums[0], sums[1]
 
     def is_needed(self, address: str) -> bool:
-        """Whether any version of any name needs a segment."""
+        """Return whether any version of any name needs a segment."""
         row = self._connection.execute(
             "SELECT 1 FROM uses JOIN versions ON versions.id = uses.version "
             "WHERE address = ? LIMIT 1",
@@ -234,27 +234,27 @@ class Versions:
     # -- owners ------------------------------------------------------------------------------
 
     def holder(self, version: Version) -> Holder | None:
-        """Who saves it after every turn, or did so last."""
+        """Return the present or last owner."""
         row = self._connection.execute(
             "SELECT token, process FROM owners WHERE version = ?", (version.place.version,)
         ).fetchone()
         return None if row is None else Holder(self._folder, str(row[0]), str(row[1]))
 
     def own(self, place: Place, owner: Owner) -> None:
-        """Note who saves it from now on."""
+        """Set the owner."""
         self._connection.execute(
             "INSERT OR REPLACE INTO owners VALUES (?, ?, ?)",
             (place.version, owner.token, owner.process),
         )
 
     def disown(self, version: Version) -> None:
-        """Forget who saved it."""
+        """Remove the owner."""
         self._connection.execute("DELETE FROM owners WHERE version = ?", (version.place.version,))
 
     # -- write -------------------------------------------------------------------------------
 
     def add(self, name: str, written: Written) -> tuple[Place, int]:
-        """Make a version that is the current one; the one before becomes an earlier one.
+        """Add a current version; the previous one becomes an earlier one.
 
         Returns
         -------
@@ -268,7 +268,7 @@ class Versions:
         return self._write(Place(secrets.randbits(62), 1), name, self._next_number(name), written)
 
     def rewrite(self, version: Version, written: Written) -> tuple[Place, int]:
-        """Change a version to what it is now."""
+        """Rewrite a version with its changes."""
         place = replace(version.place, generation=version.place.generation + 1)
         for number in written.removed:
             for table in ("entries", "uses"):
@@ -325,7 +325,7 @@ class Versions:
         )
 
     def move(self, version: Version, name: str, number: int | None = None) -> None:
-        """Give a version another name; what is damaged stays damaged."""
+        """Move a version to another name; damage stays detectable."""
         number = version.number if number is None else number
         check = version.checksum
         if isinstance(version.text, str) and check == checksum(
@@ -338,7 +338,7 @@ class Versions:
         )
 
     def copy(self, version: Version, name: str) -> Place:
-        """A first version of another name that says the same."""
+        """Copy a version to another name, as its first one."""
         version.record()  # what is damaged is not copied
         text, place = str(version.text), Place(secrets.randbits(62), 1)
         execute = self._connection.execute
@@ -358,9 +358,9 @@ class Versions:
         return place
 
     def restore(self, version: Version) -> None:
-        """Let a name mean an earlier version again; what it meant becomes an earlier one.
+        """Make an earlier version the current one; the current one becomes an earlier one.
 
-        Numbers stay as they are: they say in which order versions were made.
+        Numbers do not change: they give the order of creation.
         """
         self._connection.execute(
             "UPDATE versions SET is_current = 0 WHERE name = ? AND is_current", (version.name,)
@@ -371,7 +371,7 @@ class Versions:
         )
 
     def remove(self, versions: Iterable[Version]) -> None:
-        """Forget versions; what they needed remains until it is collected."""
+        """Remove versions; their data remains until it is collected."""
         for version in versions:
             for table, column in (("versions", "id"), ("owners", "version")):
                 self._connection.execute(
@@ -379,12 +379,12 @@ class Versions:
                 )
 
     def clear(self, version: int) -> None:
-        """Remove what a version that is forgotten has left."""
+        """Remove what a removed version has left behind."""
         for table in ("bodies", "entries", "uses"):
             self._connection.execute(f"DELETE FROM {table} WHERE version = ?", (version,))
 
     def left_over(self) -> list[int]:
-        """Versions that are forgotten and have left something."""
+        """Return removed versions that have left something behind."""
         tables = " UNION ".join(
             f"SELECT DISTINCT version FROM {table} "
             "WHERE NOT EXISTS (SELECT 1 FROM versions WHERE id = version)"
