@@ -1,1 +1,1 @@
-"""Models, contexts and sampling; the only room that knows llama.cpp."""
+"""Models, contexts and sampling; the only folder that uses llama.cpp."""

@@ -1,4 +1,4 @@
-"""One answer: tokens are chosen, held back while a stop string may begin, and handed out."""
+"""One answer: tokens are chosen, held back while a stop string may begin, and released."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class _Held:
 
 
 class Answer:
-    """The tokens of one answer: chosen, held back while a stop string may begin, handed out.
+    """The tokens of one answer: chosen, held back while a stop string may begin, released.
 
-    Nothing is evaluated here: the owner evaluates ``unevaluated`` and brings the logits.
+    Nothing is evaluated here: the owner evaluates ``unevaluated`` and supplies the logits.
 
     Parameters
     ----------
@@ -38,18 +38,18 @@ class Answer:
     sibling : int
     limits : Limits
     history : sequence of int
-        The tokens in front.
+        The preceding tokens.
     n_ctx : int
         Cells.
 
     Attributes
     ----------
     tokens : list of Token
-        Those that were handed out.
+        The tokens handed out.
     finish_reason : FinishReason, optional
-        Known when no further token will be chosen.
+        Set once no further token will be chosen.
     unevaluated : int, optional
-        The token that was chosen last; its owner sets it to None.
+        The token chosen last; its owner sets it to None.
     """
 
     def __init__(
@@ -77,11 +77,11 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """The text of the tokens that were handed out."""
+        """The text of the tokens handed out."""
         return "".join(token.text for token in self.tokens)
 
     def hand_out(self) -> Token | None:
-        """The next token whose text is certain, or None when one has to be chosen first."""
+        """Return the next token whose text is certain; None if one has to be chosen first."""
         if not self._ready:
             return None
         token = self._ready.popleft()
@@ -89,7 +89,7 @@ class Answer:
         return token
 
     def may_go_on(self, n_tokens: int) -> bool:
-        """Whether another token may follow ``n_tokens`` evaluated ones; if not, it ends here."""
+        """Return whether a token may follow ``n_tokens`` evaluated ones; if not, end here."""
         if self._limits.max_tokens is not None and self._n_chosen >= self._limits.max_tokens:
             self._finish("length")
         elif n_tokens >= self._n_ctx:
@@ -122,7 +122,7 @@ class Answer:
         return text
 
     def end(self, reason: FinishReason) -> None:
-        """End here with what was handed out; the rest is dropped."""
+        """End here with the tokens handed out; drop the rest."""
         if self.finish_reason is None:
             self.finish_reason = reason
         if self._held or self._ready:  # the token chosen last is among them
@@ -131,7 +131,7 @@ class Answer:
         self._ready.clear()
 
     def take_back(self) -> None:
-        """Forget the token that was chosen last: it could not be evaluated."""
+        """Drop the token chosen last, which could not be evaluated."""
         self.unevaluated = None
         for tokens in (self._held, self._ready, self.tokens):
             if tokens:

@@ -1,4 +1,4 @@
-"""Awaiting what runs on another thread, so that a cancellation leaves nothing running behind it."""
+"""Awaiting jobs on other threads, so that a cancellation leaves nothing running."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ T = TypeVar("T")
 
 
 async def awaited(future: Future[T], stop: Callable[[], object]) -> T:
-    """The result of a job; a cancellation stops it and is raised when it has ended.
+    """Await the result of a job; a cancellation stops it and is raised when it has ended.
 
-    What a cancelled job raises is not told: it was asked to fail.
+    Exceptions of a cancelled job are dropped, as it was told to fail.
 
     Parameters
     ----------
     future : concurrent.futures.Future
     stop : callable
-        Makes the job end soon; called, maybe more than once, where it has begun already.
+        Makes a running job end soon; may be called more than once.
     """
     ended = asyncio.wrap_future(future)
     try:
@@ -48,13 +48,13 @@ async def awaited(future: Future[T], stop: Callable[[], object]) -> T:
 async def in_thread(job: Callable[[], T], stop: Callable[[], object] | None = None) -> T:
     """Run a job on a thread of its own and await it as :func:`awaited` does.
 
-    Not on asyncio's common threads: there are few, and jobs that wait for each other fill them.
+    Not on asyncio's shared threads: they are few, and jobs that wait for each other fill them.
 
     Parameters
     ----------
     job : callable
     stop : callable, optional
-        None: what the job evaluates next, or is evaluating, raises.
+        None: the job's present or next evaluation raises.
     """
     future: Future[T] = Future()
     given_up = CancelToken()

@@ -1,9 +1,9 @@
-"""Branches: several answers behind one path, decoded together.
+"""Branches: several continuations of one path, decoded together.
 
 A step evaluates one token of each living branch in one batch. Every branch has a sequence of its
-own that shares the path's cells, so that only its own tokens take cells; it ends by itself, its
-rows are captured, and its sequence and cells go to the next one. Where cells run out, branches are
-set aside as bytes until others have ended.
+own that shares the path's cells, so that only its own tokens take cells. When it ends, its rows are
+captured, and its sequence and cells go to the next one. When cells run out, branches are set aside
+as bytes until others have ended.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ class Branch:
     Attributes
     ----------
     index : int
-        Its number among those that were asked for together.
+        Its index among the branches requested together.
     sibling : int
-        Its ordinal among all answers to the prompt, which its draws depend on.
+        Its ordinal among all answers to the prompt, which determines its draws.
     completion : Completion
     segment : Segment, optional
-        The rows of its tokens, for ``Context.restore``; None when it has no tokens.
+        The rows of its tokens, for ``Context.restore``; None if it has no tokens.
     n_parallel : int
-        How many branches shared a batch at most: its last bits depend on that, and on the number
-        that were asked for together. 1: it is what ``generate`` would have said.
+        The most branches that shared a batch: its last bits depend on that, and on the number
+        requested together. 1: it equals the result of ``generate``.
     """
 
     index: int
@@ -56,20 +56,20 @@ class Branch:
 
 @dataclass(frozen=True)
 class BranchRequest:
-    """One call of ``explore``, checked when it is made.
+    """One call of ``explore``, checked on creation.
 
     Attributes
     ----------
     n : int
-        How many branches.
+        Number of branches.
     limits : Limits
         Of each branch.
     sampling : SamplingParams
     first_sibling : int
     settings : str
-        Digest of what rows depend on, for the segments.
+        Digest of the settings that rows depend on, for the segments.
     exact : bool
-        Whether branches are decoded one after the other, each as if there were no other.
+        Whether branches are decoded one by one, each as if it were alone.
     """
 
     n: int
@@ -100,7 +100,7 @@ class _Growing:
 
 
 class Branches:
-    """The steps of several branches behind a path, which stays as it is.
+    """The steps of several branches after a path, which does not change.
 
     Parameters
     ----------
@@ -129,9 +129,9 @@ class Branches:
 
     @property
     def branches(self) -> list[Branch]:
-        """What every branch has, once :meth:`step` has returned None or :meth:`close` was called.
+        """The branches, once :meth:`step` has returned None or :meth:`close` was called.
 
-        Those that were not begun have no tokens.
+        Branches that were not begun have no tokens.
         """
         return [
             self._ended[index] if index in self._ended else self._branch(index, None, None)
@@ -140,27 +140,27 @@ class Branches:
 
     @property
     def n_handed_out(self) -> int:
-        """How many tokens the path has as callers see it."""
+        """The number of tokens of the path as seen by callers."""
         return self._start
 
     @property
     def handed_out(self) -> tuple[int, ...]:
-        """The tokens of the path as callers see it."""
+        """The tokens of the path as seen by callers."""
         return tuple(self._path.tokens)
 
     def synchronise(self) -> None:
-        """Do nothing: the path is always as it was."""
+        """Do nothing: the path never changes."""
 
     def evaluate_ahead(self) -> None:
-        """Do nothing: a step begins with what the branches chose, all in one batch."""
+        """Do nothing: a step evaluates all branches' chosen tokens in one batch."""
 
     def step(self) -> list[tuple[int, Token]] | None:
-        """One token of every living branch; what it hands out by index, None at the end.
+        """Generate a token of every live branch; return those handed out by index, None at the end.
 
         Raises
         ------
         GrammarError
-            When nothing continues the grammar of a branch.
+            When no token continues the grammar of a branch.
         DecodeError
             When llama.cpp could not evaluate a batch; its tokens are taken back.
         """
@@ -182,7 +182,7 @@ class Branches:
         return handed_out
 
     def close(self) -> None:
-        """End every branch where it stands, with exactly the tokens that it handed out."""
+        """End every branch here, with exactly the tokens that it handed out."""
         self._new.clear()
         for branch in (*self._living, *self._aside):
             branch.answer.end("stopped")
@@ -196,7 +196,7 @@ class Branches:
             self._memory.unpin()
 
     def abandon(self) -> None:
-        """End as :meth:`close` does: what the branches have is captured."""
+        """End as :meth:`close` does: the branches' tokens are captured."""
         self.close()
 
     # -- cells -------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The native part of a context: made, freed while it is not needed, and made again."""
+"""The native part of a context: created, freed while not needed, and created again."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ _pressure = _Pressure()
 
 
 class Cells:
-    """Makes llama.cpp's context for one of ours, and frees it.
+    """Creates llama.cpp's context for a ``Context``, and frees it.
 
-    Everything that evaluates holds a reference to this; with the last one the cells are freed.
+    Every evaluating object holds a reference to this; with the last one the cells are freed.
 
     Parameters
     ----------
@@ -59,9 +59,9 @@ class Cells:
     Attributes
     ----------
     abort : StopFlag
-        Ends a decode of many tokens.
+        Stops a decode of many tokens.
     are_free : bool
-        Whether there is no llama.cpp context just now.
+        Whether there is no llama.cpp context at present.
     """
 
     def __init__(self, model: Model, params: ContextParams, n_ctx: int, *, verbose: bool) -> None:
@@ -80,8 +80,8 @@ class Cells:
         Raises
         ------
         ParameterError, ContextError
-            As ``make_llama_context`` does, and where rows of the first one would mean something
-            else now.
+            As in ``make_llama_context``, and if rows of the first one would have another meaning
+            now.
         """
         if rotation(self._model, self._params) != self._rotation:
             raise ContextError(

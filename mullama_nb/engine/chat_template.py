@@ -1,4 +1,4 @@
-"""A model's chat template: messages to a prompt, with what users typed kept apart from it."""
+"""A model's chat template: from messages to a prompt, with typed control tokens kept as text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ESCAPES = [chr(code) for code in range(0xFDD0, 0xFDF0)]
 
 
 class ChatPrompt(str):
-    """A rendered conversation that remembers its messages.
+    """A rendered conversation that also carries its messages.
 
     ``Context.generate`` treats it as the whole conversation, not as more text.
 
@@ -28,7 +28,7 @@ class ChatPrompt(str):
     ----------
     messages : tuple of mapping
     tokens : tuple of int
-        Of the template's own control tokens and, as plain text, of what the messages say.
+        Of the template's control tokens and, as plain text, of the messages' contents.
     """
 
     messages: tuple[Message, ...]
@@ -58,7 +58,7 @@ class ChatTemplate:
     Raises
     ------
     ChatTemplateError
-        When the template cannot be read.
+        When the template cannot be parsed.
     """
 
     def __init__(self, source: str, vocabulary: Vocabulary) -> None:
@@ -83,14 +83,14 @@ class ChatTemplate:
         messages : sequence of mapping
             Each with ``role`` and, as a rule, ``content``.
         add_generation_prompt : bool
-            Whether to end with what begins an answer.
+            Whether to end with the beginning of an answer.
         **variables
-            More names for the template, such as ``tools``.
+            Further variables for the template, such as ``tools``.
 
         Raises
         ------
         ChatTemplateError
-            When a message has no role, or the template refuses the conversation.
+            When a message has no role, or the template rejects the conversation.
         """
         _check(messages)
         formatter = self._with_prompt if add_generation_prompt else self._without

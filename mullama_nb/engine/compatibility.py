@@ -1,4 +1,4 @@
-"""What must match between a saved state and a context, what is said, and what may differ.
+"""What must match between a saved state and a context, what causes a warning, what may differ.
 
 ==================================  ==========================================================
 refused                             weights, KV cache types, flash attention, rope settings and
@@ -60,7 +60,7 @@ _OF_TYPE = ("rotation", "quantised_by")  # other ones where the types are others
 
 
 def settings(model: Model, params: ContextParams, n_ctx: int) -> dict[str, Any]:
-    """What rows depend on in a context that is made now, and another one must have the same.
+    """Return the settings that rows depend on, which must match in another context.
 
     Parameters
     ----------
@@ -105,13 +105,13 @@ def _rope_factors(model: Model, n_ctx: int) -> str | None:
 
 
 def environment(params: ContextParams, model: Model | None = None) -> dict[str, Any]:
-    """What only the last bits depend on.
+    """Return the environment, on which only the last bits of rows depend.
 
     Parameters
     ----------
     params : ContextParams
     model : Model, optional
-        Whose layers may lie on a GPU.
+        Its layers may be on a GPU.
     """
     values = {
         "build": native.build(),
@@ -122,13 +122,13 @@ def environment(params: ContextParams, model: Model | None = None) -> dict[str, 
 
 
 def settings_digest(values: Mapping[str, Any]) -> str:
-    """A short name for settings, the same for equal ones."""
+    """Return a digest of settings."""
     canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return blake3(canonical.encode()).hexdigest(length=16)
 
 
 def refusals(saved: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    """Why what a session says about itself keeps it from being loaded, in words.
+    """Return the reasons why a session cannot be loaded, in words.
 
     Parameters
     ----------
@@ -142,10 +142,10 @@ def refusals(saved: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
 
 
 def differences(saved: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    """Where two such dictionaries disagree, in words.
+    """Return the differences of two such dictionaries, in words.
 
-    What the saved one does not say is taken from the rest of it where that leaves no doubt. What
-    it says beyond what is known here is a difference: it may have mattered to the writer.
+    Values missing in the saved one are inferred from the others where that is certain. Keys unknown
+    here count as differences: they may have mattered to the writer.
     """
     completed = _completed(saved, here)
     if completed == here:

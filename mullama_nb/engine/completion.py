@@ -1,4 +1,4 @@
-"""What comes of generating: tokens, and a text that knows how it came about; and its limits."""
+"""The result of a generation: tokens, and a text with its origin; and its limits."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Token(NamedTuple):
     ----------
     id : int
     text : str
-        What it adds to the text that may be shown: nothing while a character is incomplete or a
-        stop string may be beginning.
+        The text to show for it: empty while a character is incomplete or a stop string may be
+        beginning.
     logprob : float
         Natural logarithm of the model's own probability, before any sampler.
     """
@@ -34,20 +34,20 @@ class Token(NamedTuple):
 
 
 class Completion(str):
-    """Generated text, and how it came about.
+    """Generated text, and how it was generated.
 
     Attributes
     ----------
     finish_reason : {"stop", "length", "context_full", "stopped"}
         An end token or stop string; ``max_tokens``; no cell left; ``stop()`` was called.
     tokens : tuple of Token
-        In the order of the text; all of them are in the context.
+        In order of the text; all of them are in the context.
     reused, evaluated : int
-        Tokens of the prompt that the context held already, and that had to be evaluated.
+        Tokens of the prompt that were reused from the context, and that were evaluated.
     seconds : float
         For the prompt and the generation.
     sampling : SamplingParams
-        With the seed that was used.
+        Including the seed used.
     """
 
     finish_reason: FinishReason
@@ -85,16 +85,16 @@ class Completion(str):
 
 @dataclass(frozen=True)
 class Limits:
-    """When a generation ends.
+    """The limits of a generation.
 
     Parameters
     ----------
     max_tokens : int, optional
         None for no limit but the context's.
     stop : str or sequence of str
-        Texts that end it and are not part of it.
+        Texts that end it; not part of the result.
     stop_tokens : sequence of int
-        Tokens that end it, beside the model's own.
+        Tokens that end it, besides the model's own end tokens.
     """
 
     max_tokens: int | None = None
@@ -118,7 +118,7 @@ class Limits:
         object.__setattr__(self, "stop_texts", texts)
 
     def changed(self) -> dict[str, Any]:
-        """What limits there are, as JSON can hold them."""
+        """Return the limits that are set, as JSON can hold them."""
         limits = {
             "max_tokens": self.max_tokens,
             "stop": list(self.stop_texts),

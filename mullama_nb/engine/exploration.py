@@ -1,4 +1,4 @@
-"""Exploring: branches that are made first and run then, so that no way of ending loses them."""
+"""Exploring: branches are created first and run then, so that no kind of ending loses them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["Exploration"]
 
 
 class Exploration:
-    """Several answers to what a context holds; made by ``Context.exploration``.
+    """Several continuations of a context; made by ``Context.exploration``.
 
-    Made first and run then: what the branches have is there however the run ended.
+    Creation and run are separate, so that the branches are available however the run ended.
 
     Parameters
     ----------
@@ -45,27 +45,27 @@ class Exploration:
         self._has_run = False
 
     def run(self, first_sibling: int | None = None) -> list[Branch]:
-        """Decode the branches until each has ended; afterwards the context is as it was.
+        """Decode the branches until each has ended; the context does not change.
 
         ``stop()``, a ``KeyboardInterrupt`` and any move of the context end all branches between two
-        tokens. They keep what they have.
+        tokens. They keep their tokens so far.
 
         Parameters
         ----------
         first_sibling : int, optional
-            The ordinal of the first branch, if not the one that this was made with.
+            Ordinal of the first branch, if not the one given on creation.
 
         Returns
         -------
         list of Branch
-            In order of their index.
+            In order of index.
 
         Raises
         ------
         ContextError
-            When the context is empty, or this was run before.
+            When the context is empty, or the exploration was run before.
         GrammarError
-            When the grammar cannot be read, or nothing continues it.
+            When the grammar cannot be parsed, or no token continues it.
         """
         if self._has_run:
             raise ContextError("an exploration runs once; make another one")
@@ -77,7 +77,7 @@ class Exploration:
 
     @property
     def branches(self) -> list[Branch]:
-        """What every branch has once the run has ended, in whatever way; empty before."""
+        """The branches after the run, however it ended; empty before."""
         return list(self._branches)
 
     def _work(self) -> None:

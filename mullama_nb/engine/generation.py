@@ -16,8 +16,8 @@ __all__ = ["Generation"]
 class Generation:
     """The steps of one generation.
 
-    A token is evaluated when the next one is asked for. Stopping in between leaves exactly those
-    tokens in the context that were handed out.
+    A token is evaluated when the next one is requested. Stopping in between leaves exactly the
+    tokens handed out in the context.
 
     Parameters
     ----------
@@ -46,21 +46,21 @@ class Generation:
 
     @property
     def tokens(self) -> list[Token]:
-        """The tokens that were handed out."""
+        """The tokens handed out."""
         return self._answer.tokens
 
     @property
     def text(self) -> str:
-        """The text of the tokens that were handed out."""
+        """The text of the tokens handed out."""
         return self._answer.text
 
     @property
     def finish_reason(self) -> FinishReason | None:
-        """Why it ended, None while it goes on."""
+        """Why it ended; None while it runs."""
         return self._answer.finish_reason
 
     def step(self) -> Token | None:
-        """The next token, or None at the end."""
+        """Return the next token, or None at the end."""
         answer = self._answer
         while (token := answer.hand_out()) is None:
             if answer.finish_reason is not None:
@@ -73,7 +73,7 @@ class Generation:
         return token
 
     def close(self) -> None:
-        """End here: the context keeps what was handed out, no token more and none less."""
+        """End here: the context keeps exactly the tokens handed out."""
         self._answer.end("stopped")
         self.synchronise()
         self._again.clear()
@@ -83,16 +83,16 @@ class Generation:
 
     @property
     def n_handed_out(self) -> int:
-        """How many tokens the path has as callers see it."""
+        """The number of tokens of the path as seen by callers."""
         return self._start + len(self.tokens)
 
     @property
     def handed_out(self) -> tuple[int, ...]:
-        """The tokens of the path as callers see it."""
+        """The tokens of the path as seen by callers."""
         return (*self._path.tokens[: self._start], *(token.id for token in self.tokens))
 
     def synchronise(self) -> None:
-        """Make the path hold exactly what was handed out; the rest is evaluated when it is due."""
+        """Make the path hold exactly the tokens handed out; others are evaluated when due."""
         n_tokens = self.n_handed_out
         if self._path.n_tokens > n_tokens:
             self._again.extendleft(reversed(self._path.tokens[n_tokens:]))
@@ -101,7 +101,7 @@ class Generation:
             self._evaluate_next()
 
     def evaluate_ahead(self) -> None:
-        """Evaluate what was chosen, if that has not been done."""
+        """Evaluate the chosen token, if that has not been done."""
         while self._again or self._answer.unevaluated is not None:
             self._evaluate_next()
 

@@ -31,7 +31,7 @@ _LOOKALIKES = {  # by their first bytes
 
 
 def read_gguf(path: str | os.PathLike[str]) -> GGUFFile:
-    """Read and check the structure of a GGUF model; of a split one, that of all its files.
+    """Read and check the structure of a GGUF model, including all files of a split one.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def read_gguf(path: str | os.PathLike[str]) -> GGUFFile:
     Raises
     ------
     ModelFormatError
-        When it is no GGUF file, is damaged or incomplete, or another part of it is missing.
+        When it is not a GGUF file, is damaged or incomplete, or a part of a split model is missing.
     ModelNotFoundError
         When there is no such file.
     """
@@ -58,8 +58,8 @@ def fingerprint(path: str | os.PathLike[str]) -> str:
     """Identify a model by its content: 32 hexadecimal digits of a BLAKE3 hash.
 
     It covers the metadata, the tensor directory, and the first, middle and last 4 KiB of every
-    tensor. A fine-tune of equal shapes has another one; weights that changed between the samples
-    only go unnoticed. It is computed again when a file's size or modification time changes.
+    tensor. A fine-tune of the same shapes has a different one; changes only between the samples go
+    unnoticed. It is computed again when a file's size or modification time changes.
 
     Parameters and exceptions are those of `read_gguf`.
     """
@@ -70,7 +70,7 @@ def fingerprint(path: str | os.PathLike[str]) -> str:
 
 
 def split_names(name: str) -> list[str]:
-    """Names of all files of the model that a file belongs to, in order.
+    """Return the names of all files of a file's model, in order.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""Grammars, and what they would grow to: counted before llama.cpp builds them.
+"""Grammars and their expanded size, counted before llama.cpp builds them.
 
-llama.cpp reads grammars by recursion, writes repetitions out, and follows all ways into a rule at
-once: a line of text can keep it busy for ever. So the text is read here first.
+llama.cpp parses grammars recursively, expands repetitions, and follows all ways into a rule at
+once: one line of text can keep it busy forever. So the text is parsed here first.
 
 For each rule it is counted how many elements it is written out to, and how many ways lead into it:
 the alternatives of what may come first, multiplied where rules that may be left out nest. Those are
@@ -71,14 +71,14 @@ class _Count:
 
 
 def check_grammar(grammar: str) -> None:
-    """Check what a grammar would grow to, before llama.cpp sees it.
+    """Check the expanded size of a grammar, before llama.cpp sees it.
 
-    What cannot be read is left to llama.cpp, which says why, as long as it is small.
+    A small grammar that cannot be parsed is left to llama.cpp, which reports why.
 
     Raises
     ------
     GrammarError
-        When it is no text, nests too deeply, or would grow beyond what can be followed.
+        When it is not a text, nests too deeply, or would grow too large.
     """
     if not isinstance(grammar, str) or not grammar.strip():
         raise GrammarError("the grammar is empty; give GBNF text with a rule named root")

@@ -1,4 +1,4 @@
-"""How many bytes a token, a context and a session take, before anything is allocated."""
+"""Bytes per token, context and session, computed before anything is allocated."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _layout(model: Model, params: ContextParams) -> tuple[Structure, Shape]:
 
 
 def kv_bytes_per_token(model: Model, params: ContextParams | None = None) -> int:
-    """Bytes of K and V that one more token takes.
+    """Return the bytes of K and V per token.
 
     Parameters
     ----------
@@ -73,9 +73,9 @@ def predict_session_bytes(
     *,
     include_logits: bool = True,
 ) -> int:
-    """The size of a session file of ``n_tokens``.
+    """Return the size of a session file of ``n_tokens``.
 
-    Exact to the byte. For plain transformers it is worked out from the model's metadata; for other
+    Exact to the byte. For plain transformers it is computed from the model's metadata; for other
     memory from a probe context of 256 cells.
 
     Parameters
@@ -84,9 +84,9 @@ def predict_session_bytes(
     n_tokens : int
         At least 1.
     params : ContextParams, optional
-        Of the context that would save it.
+        Of the saving context.
     include_logits : bool
-        Whether the next token's logits go into the file.
+        Whether the file includes the next token's logits.
     """
     params = params or ContextParams()
     if n_tokens < 1:

@@ -1,4 +1,4 @@
-"""Objects that live in one process and are no values: copying says what to do instead."""
+"""Live objects, bound to one process: copying raises an error that says what to do instead."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Live"]
 
 
 class Live:
-    """Refuses to be pickled and copied, in words; ``copy`` and ``pickle`` both ask here."""
+    """Base class that refuses pickling and copying, for ``copy`` and ``pickle`` alike."""
 
     __slots__ = ()
 

@@ -1,4 +1,4 @@
-"""Making llama.cpp's context, with every refusal in words."""
+"""Creating llama.cpp's context, with the reason for every failure in words."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ __all__ = ["bytes_per_cell", "head_sizes", "kv_heads", "make_llama_context", "me
 
 
 def metadata_number(model: Model, key: str, default: int = 0) -> int:
-    """A number under the architecture's own keys; the default where there is none."""
+    """Return a number under the architecture's own keys; the default if there is none."""
     text = model.metadata.get(f"{model.architecture}.{key}", "")
     return int(text) if text.isdigit() else default
 
 
 def head_sizes(model: Model) -> tuple[int, int]:
-    """Values of one K head and of one V head."""
+    """Return the sizes of one K head and of one V head, in values."""
     n_head = metadata_number(model, "attention.head_count")
     size = metadata_number(model, "embedding_length") // n_head if n_head else 0
     return (
@@ -35,7 +35,7 @@ def head_sizes(model: Model) -> tuple[int, int]:
 
 
 def kv_heads(model: Model) -> tuple[int, ...]:
-    """How many KV heads each layer has; empty where the file does not say."""
+    """Return the number of KV heads of each layer; empty if the file does not say."""
     n_layer = metadata_number(model, "block_count")
     # llama.cpp tells of no arrays, so the file is asked.
     heads = model.file.metadata.get(f"{model.architecture}.attention.head_count_kv")
@@ -47,7 +47,7 @@ def kv_heads(model: Model) -> tuple[int, ...]:
 
 
 def bytes_per_cell(model: Model, params: ContextParams) -> int:
-    """Bytes of K and V that one cell takes, as far as the metadata tell."""
+    """Return the bytes of K and V per cell, as far as the metadata tell."""
     k, v = head_sizes(model)
     return sum(kv_heads(model)) * (params.type_k.row_bytes(k) + params.type_v.row_bytes(v))
 
@@ -102,9 +102,9 @@ def make_llama_context(model: Model, params: ContextParams, n_ctx: int, *, verbo
     Raises
     ------
     ParameterError
-        When model and parameters cannot go together.
+        When model and parameters do not fit together.
     ContextError
-        When llama.cpp refuses for another reason.
+        When llama.cpp fails for another reason.
     """
     _check_head_sizes(model, params)
     _check_context_size(model, params, n_ctx)

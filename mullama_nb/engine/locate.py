@@ -1,4 +1,4 @@
-"""A model's name -> its GGUF file.
+"""Finding the GGUF file of a model's name.
 
 Names are paths, ``smollm2``, names in Ollama's store and ``owner/repo:file.gguf`` on Hugging Face.
 """
@@ -42,7 +42,7 @@ _HUB_SECONDS = 8.0
 
 
 def locate_model(name: str | os.PathLike[str]) -> Path:
-    """Find the GGUF file that a name stands for; download it if Hugging Face alone has it.
+    """Return the GGUF file of a name; download it if only Hugging Face has it.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def locate_model(name: str | os.PathLike[str]) -> Path:
     Raises
     ------
     ModelNotFoundError
-        When nothing has that name; the message lists what there is, the closest first.
+        When no model has that name; the message lists the known ones, the closest first.
     ModelFormatError
         When Ollama's store knows the name but is damaged.
     """
@@ -75,7 +75,7 @@ def locate_model(name: str | os.PathLike[str]) -> Path:
 
 
 def known_models() -> list[str]:
-    """Names that `locate_model` finds on this machine, sorted; paths are not among them."""
+    """Return the names that `locate_model` finds on this machine, sorted, without paths."""
     return sorted({*_package_models(), *_ollama_models(), *_hub_models()})
 
 

@@ -1,7 +1,7 @@
-"""Who may act when: a fair lock, interrupts that wait, and requests to stop.
+"""A fair lock, deferred interrupts, and requests to stop.
 
-A ``KeyboardInterrupt`` arrives between any two bytecodes of the main thread. Short changes that
-run on the caller's thread therefore hold interrupts back until they are complete.
+A ``KeyboardInterrupt`` arrives between any two bytecodes of the main thread. Short changes on the
+caller's thread therefore defer interrupts until they are complete.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ WAIT_SECONDS = 0.1
 
 
 class CancelToken:
-    """One request to stop, from the call that it concerns to that call's end.
+    """A request to stop one call, valid until the end of that call.
 
     It is set once and stays set. It takes no lock, so that a signal handler may set it.
 
@@ -33,25 +33,25 @@ class CancelToken:
         self._listeners: list[Callable[[], object]] = []
 
     def cancel(self) -> None:
-        """Have it end soon with what it has, whether it has begun or not."""
+        """Make the call end soon with what it has, whether it has begun or not."""
         self.is_cancelled = True
         for listener in tuple(self._listeners):
             listener()
 
     def add_listener(self, listener: Callable[[], object]) -> None:
-        """Have a function called by :meth:`cancel`, and at once if that was called before."""
+        """Call a function on :meth:`cancel`, or at once if that was called before."""
         self._listeners.append(listener)
         if self.is_cancelled:
             listener()
 
     def remove_listener(self, listener: Callable[[], object]) -> None:
-        """Call it no more."""
+        """Remove a function."""
         with contextlib.suppress(ValueError):
             self._listeners.remove(listener)
 
     @contextlib.contextmanager
     def listened(self, listener: Callable[[], object]) -> Iterator[None]:
-        """Have a function called when it is cancelled while the block runs, or was before."""
+        """Call a function on cancellation while the block runs, or at once if that came before."""
         try:
             self.add_listener(listener)
             yield
@@ -64,16 +64,16 @@ def interrupts_held(
     on_interrupt: Callable[[], object] | None = None,
     lets_through: Callable[[], bool] | None = None,
 ) -> Iterator[list[int]]:
-    """Hold back SIGINT until the block is left; yields the list of those that came.
+    """Defer SIGINT until the block is left; yield the list of signals received.
 
     Only the main thread receives interrupts, so elsewhere this does nothing.
 
     Parameters
     ----------
     on_interrupt : callable, optional
-        Called by each interrupt that is held back.
+        Called on each deferred interrupt.
     lets_through : callable, optional
-        Whether interrupts reach the handler that was there before just now.
+        Returns whether interrupts should reach the previous handler at present.
     """
     pending: list[int] = []
     if threading.current_thread() is not threading.main_thread():
@@ -106,15 +106,15 @@ def interrupts_held(
 class FairLock:
     """A re-entrant lock that is handed to the thread that waits.
 
-    Python's own lock can be taken again and again by a loop that releases it in between, as a
-    generation does at each token. Here a waiter holds the turnstile that the loop must pass.
+    A loop that releases and retakes Python's own lock, as a generation does at each token, can
+    starve waiting threads. Here a waiter holds the turnstile that the loop must pass.
 
     Attributes
     ----------
     owner : int or None
         The thread that holds it.
     depth : int
-        How often that has taken it.
+        How often the owner has taken it.
     """
 
     def __init__(self) -> None:
@@ -124,7 +124,7 @@ class FairLock:
         self._lock = threading.Lock()
 
     def held(self) -> contextlib.AbstractContextManager[object]:
-        """Hold the lock, with interrupts held back while it is held."""
+        """Hold the lock, with interrupts deferred."""
         if threading.current_thread() is threading.main_thread():
             return self._held_without_interrupts()
         return self
@@ -140,7 +140,7 @@ class FairLock:
 
     @contextlib.contextmanager
     def tried(self) -> Iterator[bool]:
-        """Hold the lock if no other thread does; yields whether that is so."""
+        """Hold the lock if no other thread does; yield whether it is held."""
         with interrupts_held():
             entered = self.is_mine() or self._lock.acquire(blocking=False)
             if entered:
@@ -159,20 +159,20 @@ class FairLock:
         self.release()
 
     def is_mine(self) -> bool:
-        """Whether the calling thread holds it."""
+        """Return whether the calling thread holds the lock."""
         return self.owner == threading.get_ident()
 
     def is_wanted(self) -> bool:
-        """Whether a thread waits for it."""
+        """Return whether a thread is waiting for the lock."""
         return self._turnstile.locked()
 
     def acquire(self, reason_to_give_up: Callable[[], BaseException | None] | None = None) -> None:
-        """Take the lock; interrupts must be held back.
+        """Take the lock; interrupts must be deferred.
 
         Parameters
         ----------
         reason_to_give_up : callable, optional
-            Asked now and then while others hold the lock: what to raise instead of waiting on.
+            Called now and then while waiting: returns an exception to raise instead.
         """
         me = threading.get_ident()
         if self.owner != me:

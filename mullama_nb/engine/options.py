@@ -1,4 +1,4 @@
-"""Keyword options: typed for checkers, and listed one by one for Tab, Shift-Tab and ``help``."""
+"""Keyword options: typed for checkers, and listed individually for Tab, Shift-Tab and ``help``."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class LimitOptions(TypedDict, total=False):
 
 
 class Described(str):
-    """A default that a signature describes because it is not one value."""
+    """A placeholder in a signature for a default that is not one value."""
 
     def __repr__(self) -> str:
         return f"<{self}>"
@@ -83,7 +83,7 @@ def lists_options(options: type, defaults: Mapping[str, Any]) -> Callable[[F], F
     options : type
         The ``TypedDict`` that ``**options`` unpacks.
     defaults : mapping
-        The keys' defaults; those of other keys are shown as ``<unchanged>``.
+        Defaults of keys; others are shown as ``<unchanged>``.
     """
 
     def give(function: F) -> F:
@@ -106,7 +106,7 @@ def lists_options(options: type, defaults: Mapping[str, Any]) -> Callable[[F], F
 
 
 def takes_what(other: Callable[P, object]) -> Callable[[Callable[..., R]], Callable[P, R]]:
-    """Give a function that passes everything on to another one that one's parameters."""
+    """Give a function the parameters of another, to which it passes all its arguments."""
 
     def give(function: Callable[..., R]) -> Callable[P, R]:
         returned = inspect.signature(function).return_annotation

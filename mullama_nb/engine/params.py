@@ -1,4 +1,4 @@
-"""How a context is made and how a token is chosen: frozen values, checked when they are made."""
+"""Parameters of contexts and of sampling: frozen values, checked on creation."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class KVCacheType:
-    """A ggml type that K or V can be kept in.
+    """A ggml type for K or V.
 
     Attributes
     ----------
     name : str
     ggml_type : int
-        The number that ggml knows it by (``ggml.h``).
+        Its number in ggml (``ggml.h``).
     block : int
-        Values that are stored together; the head size must be a multiple.
+        Values per block; the head size must be a multiple.
     block_bytes : int
         Bytes of one block.
     """
@@ -54,7 +54,7 @@ class KVCacheType:
     block_bytes: int
 
     def row_bytes(self, n_embd: int) -> int:
-        """Bytes of one cell's row of ``n_embd`` values."""
+        """Return the bytes of one cell's row of ``n_embd`` values."""
         return n_embd // self.block * self.block_bytes
 
 
@@ -119,25 +119,24 @@ def _usable_threads() -> int:
 @_hinting
 @dataclass(frozen=True, kw_only=True)
 class ContextParams:
-    """How a context is made.
+    """The parameters of a context.
 
     Parameters
     ----------
     n_ctx : int, optional
-        Cells of the KV cache, the tokens that the context can hold. None: what the model was
-        trained with.
+        Cells of the KV cache, the number of tokens that the context can hold. None: the model's
+        training context.
     kv_cache_type : str or (str, str)
         The type of K and V, or one for each: f32 f16 bf16 q8_0 q5_1 q5_0 q4_1 q4_0 iq4_nl.
     n_batch, n_ubatch : int
-        Tokens that are given to llama.cpp at once, and that it computes at once. Other sizes give
-        other last bits.
+        Tokens passed to llama.cpp at once, and computed at once. Other sizes change the last bits.
     n_threads, n_threads_batch : int, optional
-        Threads for one token, and for many. None: the CPUs that this process may keep busy, by
-        affinity, container and hub.
+        Threads for one token, and for many. None: the CPUs available to this process, by affinity,
+        container and hub.
     flash_attention : bool
         Needed for quantised V.
     n_parallel : int
-        Scratch sequences, the branches that can be decoded in one batch.
+        Scratch sequences: the number of branches that can be decoded in one batch.
     rope_scaling : {"none", "linear", "yarn", "longrope"}, optional
     rope_freq_base, rope_freq_scale : float, optional
         None: the model's own.
@@ -147,7 +146,7 @@ class ContextParams:
     Raises
     ------
     ParameterError
-        When a value is out of range or two cannot go together.
+        When a value is out of range, or values do not fit together.
     """
 
     n_ctx: int | None = None
@@ -207,13 +206,13 @@ class ContextParams:
 
     @property
     def type_k(self) -> KVCacheType:
-        """The type that K is kept in."""
+        """The type of K."""
         pair = self.kv_cache_type
         return KV_CACHE_TYPES[pair if isinstance(pair, str) else pair[0]]
 
     @property
     def type_v(self) -> KVCacheType:
-        """The type that V is kept in."""
+        """The type of V."""
         pair = self.kv_cache_type
         return KV_CACHE_TYPES[pair if isinstance(pair, str) else pair[1]]
 
@@ -230,7 +229,7 @@ class ContextParams:
 
     @lists_options(ContextOptions, {})
     def with_changes(self, **changes: Unpack[ContextOptions]) -> ContextParams:
-        """A copy with some values changed; unknown names raise ``TypeError``."""
+        """Return a copy with some values changed; unknown names raise ``TypeError``."""
         check_names("ContextParams", changes, [f.name for f in dataclasses.fields(self)])
         return dataclasses.replace(self, **changes)
 
@@ -238,7 +237,7 @@ class ContextParams:
 @_hinting
 @dataclass(frozen=True, kw_only=True)
 class SamplingParams:
-    """How the next token is chosen, on llama.cpp's sampler chain.
+    """The parameters of sampling, on llama.cpp's sampler chain.
 
     The order is logit bias, penalties, top-k, typical, top-p, min-p, temperature, draw; a grammar
     is applied to the drawn token first and to all tokens when that one does not fit.
@@ -246,15 +245,15 @@ class SamplingParams:
     Parameters
     ----------
     temperature : float
-        0 takes the likeliest token.
+        0 takes the most likely token.
     top_k : int
-        Keep the k likeliest; 0 keeps all.
+        Keep the k most likely; 0 keeps all.
     top_p, min_p, typical_p : float
         1, 0 and 1 keep all.
     repetition_penalty, frequency_penalty, presence_penalty : float
         1, 0 and 0 do nothing.
     penalty_window : int
-        Tokens that the penalties look back on; 0 none, -1 the whole context.
+        Number of tokens that the penalties consider; 0: none, -1: the whole context.
     seed : int, optional
         A draw is a function of (seed, sibling ordinal, position). None draws a seed and records
         it in the ``Completion``.
@@ -315,7 +314,7 @@ class SamplingParams:
             check_schema(self.json_schema)
 
     def changed(self) -> dict[str, Any]:
-        """The values that are not the defaults, as JSON can hold them."""
+        """Return the values that differ from the defaults, as JSON can hold them."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         default = SamplingParams()
         changed = {k: v for k, v in values.items() if v != getattr(default, k)}
@@ -325,6 +324,6 @@ class SamplingParams:
 
     @lists_options(SamplingOptions, {})
     def with_changes(self, **changes: Unpack[SamplingOptions]) -> SamplingParams:
-        """A copy with some values changed; unknown names raise ``TypeError``."""
+        """Return a copy with some values changed; unknown names raise ``TypeError``."""
         check_names("SamplingParams", changes, [f.name for f in dataclasses.fields(self)])
         return dataclasses.replace(self, **changes) if changes else self

@@ -1,4 +1,4 @@
-"""What may come next, and how likely it is by the model's own reckoning."""
+"""Possible next tokens, with the model's own probabilities."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["TokenProbability", "likeliest"]
 
 @dataclass(frozen=True)
 class TokenProbability:
-    """What could come next.
+    """A possible next token.
 
     Attributes
     ----------
     id : int
     text : str
-        Control tokens are spelt out.
+        With control tokens written out.
     probability : float
         The model's own, before any sampler.
     """
@@ -32,7 +32,7 @@ class TokenProbability:
 
 
 def likeliest(logits: Logits, k: int, model: Model) -> list[TokenProbability]:
-    """The ``k`` likeliest tokens, likeliest first."""
+    """Return the ``k`` most likely tokens, in order."""
     logs = log_probabilities(logits)
     best = np.argsort(-logs, kind="stable")[:k]
     return [

@@ -1,4 +1,4 @@
-"""Scoring: how likely the model finds a text that it did not write."""
+"""Scoring: the probability of a given text under the model."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ __all__ = ["Score", "score"]
 
 @dataclass(frozen=True)
 class Score:
-    """How likely the model finds a continuation.
+    """The model's probabilities of a continuation.
 
     Attributes
     ----------
     tokens : tuple of int
     logprobs : tuple of float
-        Natural logarithm of each token's probability behind those in front of it, before any
-        sampler.
+        Natural logarithm of each token's probability after the preceding ones, before any sampler.
     """
 
     tokens: tuple[int, ...]
@@ -30,14 +29,14 @@ class Score:
 
     @property
     def total(self) -> float:
-        """Natural logarithm of the probability of all tokens together."""
+        """Natural logarithm of the joint probability of all tokens."""
         return math.fsum(self.logprobs)
 
 
 def score(path: ActivePath, tokens: Sequence[int]) -> Score:
-    """Score tokens behind a path, in a sequence beside it that shares its cells.
+    """Score tokens after a path, in a second sequence that shares its cells.
 
-    The path stays as it is, its cells and logits to the bit.
+    The path's cells and logits do not change by a bit.
 
     Parameters
     ----------

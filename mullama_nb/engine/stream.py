@@ -1,4 +1,4 @@
-"""What happens between two tokens: one request, taken to its end or token by token."""
+"""Running one request, to its end or token by token."""
 
 from __future__ import annotations
 
@@ -68,12 +68,12 @@ class Run:
         return Generation(path, vocabulary, request.sampling, request.sibling, request.limits)
 
     def step(self) -> Token | None:
-        """One token, None at the end."""
+        """Return one token, or None at the end."""
         generation = self._generation
         return None if generation is None else self._scheduler.advance(generation, self.cancel)
 
     def step_ahead(self) -> Token | None:
-        """One token for another thread than the worker, which evaluates it meanwhile."""
+        """Return one token on the caller's thread, while the worker evaluates it."""
         generation = self._generation
         if generation is None:
             self._scheduler.check_usable()
@@ -81,12 +81,12 @@ class Run:
         return self._scheduler.advance_ahead(generation, self.cancel)
 
     def finish(self) -> None:
-        """End where it stands."""
+        """End here."""
         if self._generation is not None:
             self._scheduler.finish(self._generation)
 
     def to_end(self, on_token: Callable[[Token], object] | None) -> Completion:
-        """All of it; runs on the worker."""
+        """Run the request to its end; runs on the worker."""
         began = time.perf_counter()
         self.begin()
         try:
@@ -101,7 +101,7 @@ class Run:
         return self.completion(time.perf_counter() - began)
 
     def completion(self, seconds: float) -> Completion:
-        """What came of it so far."""
+        """Return the result so far."""
         generation = self._generation
         reason: FinishReason = "stopped"
         if generation is not None:
@@ -123,13 +123,13 @@ class Stream(Live):
     """Tokens as they are generated; made by ``Context.stream``.
 
     Works in ``for`` and in ``async for``. A token is evaluated while the loop's body looks at it.
-    Leaving the loop early, or ``close``, keeps exactly the tokens in the context that were handed
-    out. So does anything else that moves the context in between: it ends the stream.
+    Leaving the loop early, or ``close``, keeps exactly the tokens handed out in the context. So
+    does anything else that moves the context, which ends the stream.
 
     Attributes
     ----------
     completion : Completion
-        What was handed out so far, and how it ended.
+        The result so far, and how it ended.
     """
 
     _instead_of_a_copy = "its tokens can be kept: list(stream)"
@@ -144,21 +144,21 @@ class Stream(Live):
 
     @property
     def request(self) -> Request:
-        """What was asked for."""
+        """The request of the stream."""
         return self._run.request
 
     def start(self, sibling: int | None = None) -> None:
-        """Evaluate the prompt and get ready, which otherwise the first token asked for does.
+        """Evaluate the prompt now instead of on the first request for a token.
 
         Parameters
         ----------
         sibling : int, optional
-            The ordinal to answer with, if not the one that the stream was made with.
+            Ordinal of the answer, if not the one given on creation.
 
         Raises
         ------
         ContextError
-            When it has begun before, or is over.
+            When the stream has begun already, or is over.
         """
         if self._has_begun or self._is_over:
             raise ContextError("a stream begins once; make another one")
@@ -216,14 +216,14 @@ class Stream(Live):
         self._seconds = time.perf_counter() - self._made
 
     def close(self) -> None:
-        """End the generation; the context keeps what was handed out."""
+        """End the generation; the context keeps the tokens handed out."""
         if not self._is_over:
             self._run.finish()
         self._is_over = True
 
     @property
     def completion(self) -> Completion:
-        """What was handed out so far, and how it ended."""
+        """The result so far, and how it ended."""
         return self._run.completion(self._seconds)
 
     def __enter__(self) -> Stream:

@@ -24,7 +24,7 @@ class Vocabulary:
     Parameters
     ----------
     handle : llama_vocab pointer
-        Lives as long as the model that it came from.
+        Valid as long as its model.
     """
 
     def __init__(self, handle: Any) -> None:
@@ -44,14 +44,14 @@ class Vocabulary:
         return int(token) if 0 <= token < self.n_tokens else None
 
     def tokenize(self, text: str, *, special: bool = False) -> list[int]:
-        """Tokens of ``text``, without BOS.
+        """Return the tokens of ``text``, without BOS.
 
         Parameters
         ----------
         text : str
-            Surrogates, which no UTF-8 text holds: pairs become characters, others U+FFFD.
+            Surrogate pairs become characters, unpaired surrogates U+FFFD.
         special : bool
-            Whether ``<|im_end|>`` and its like are the control tokens, or just text.
+            Whether to parse control tokens such as ``<|im_end|>``, or take them as text.
         """
         if not text:
             return []
@@ -68,14 +68,14 @@ class Vocabulary:
         return buffer[:n]
 
     def tokenize_escaped(self, text: str, escape: str) -> list[int]:
-        """Tokens of a text in which control tokens count, except those that hold ``escape``.
+        """Return the tokens of a text, with control tokens parsed, except those with ``escape``.
 
         Parameters
         ----------
         text : str
             For instance a rendered chat template, its message contents passed through ``escaped``.
         escape : str
-            The character that was put into control tokens which are to stay text.
+            The character that was inserted into control tokens that are to stay text.
         """
         tokens: list[int] = []
         strip_next = False
@@ -118,7 +118,7 @@ class Vocabulary:
         return tokens
 
     def escaped(self, text: str, escape: str) -> str:
-        """``text`` with every control token in it broken by ``escape``."""
+        """Return ``text`` with every control token in it broken by ``escape``."""
         if not self._control:
             return text
         return self._control_pattern.sub(lambda m: m[0][0] + escape + m[0][1:], text)
@@ -139,13 +139,13 @@ class Vocabulary:
         return re.compile("(" + "|".join(map(re.escape, self._control)) + ")")
 
     def detokenize(self, tokens: Sequence[int], *, special: bool = False) -> str:
-        """Text of ``tokens``; bytes that are not UTF-8 become U+FFFD.
+        """Return the text of ``tokens``; bytes that are not UTF-8 become U+FFFD.
 
         Parameters
         ----------
         tokens : sequence of int
         special : bool
-            Whether control tokens are written out.
+            Whether to write control tokens out.
         """
         if not tokens:
             return ""
@@ -162,7 +162,7 @@ class Vocabulary:
             capacity = -n
 
     def piece(self, token: int, *, special: bool = False) -> bytes:
-        """The bytes that one token adds to a text; they may end within a character."""
+        """Return the bytes that a token adds to a text; they may end within a character."""
         key = (token, special)
         found = self._pieces.get(key)
         if found is None:
@@ -175,7 +175,7 @@ class Vocabulary:
         return found
 
     def whole_piece(self, token: int) -> str | None:
-        """The text that one token adds, None where that is no whole characters."""
+        """Return the text that a token adds; None if it has incomplete characters."""
         if token not in self._texts:
             try:
                 self._texts[token] = self.piece(token).decode()
@@ -184,27 +184,27 @@ class Vocabulary:
         return self._texts[token]
 
     def text(self, token: int | None) -> str:
-        """A token as the vocabulary spells it, empty for none."""
+        """Return a token's spelling in the vocabulary; empty for no token."""
         if token is None:
             return ""
         return str(llama_cpp.llama_vocab_get_text(self.handle, token).decode("utf-8", "replace"))
 
     def is_control(self, token: int) -> bool:
-        """Whether the token steers the model and is no text."""
+        """Return whether a token is a control token."""
         return bool(llama_cpp.llama_vocab_is_control(self.handle, token))
 
     def is_end(self, token: int) -> bool:
-        """Whether the token ends a generation."""
+        """Return whether a token ends a generation."""
         found = self._ends.get(token)
         if found is None:
             found = self._ends[token] = bool(llama_cpp.llama_vocab_is_eog(self.handle, token))
         return found
 
     def common_prefix(self, held: Sequence[int], wanted: Sequence[int]) -> tuple[int, int]:
-        """How far two token lists spell the same, control tokens apart from text.
+        """Return the common prefix of two token lists by text; control tokens differ from text.
 
-        A sampled answer, tokenised again, often gives other tokens of the same text. What counts
-        is the last point where both lists have a token boundary after the same text.
+        A sampled answer, tokenised again, often gives other tokens of the same text. The prefix
+        ends at the last point where both lists have a token boundary after the same text.
 
         Parameters
         ----------
@@ -213,7 +213,7 @@ class Vocabulary:
         Returns
         -------
         (int, int)
-            Tokens of ``held`` to keep, tokens of ``wanted`` that they stand for.
+            Number of tokens of ``held`` to keep, and of tokens of ``wanted`` that they replace.
         """
         same = next((i for i, (a, b) in enumerate(zip(held, wanted, strict=False)) if a != b), None)
         best = min(len(held), len(wanted)) if same is None else same
