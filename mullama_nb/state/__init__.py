@@ -1,1 +1,1 @@
-"""State as bytes, at rest and in flight; nothing here knows a function of llama.cpp."""
+"""State as bytes, in memory and in files; nothing here calls llama.cpp."""

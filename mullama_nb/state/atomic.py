@@ -1,4 +1,4 @@
-"""Writing files so that a reader finds the old one or the new one, whole, and nobody else."""
+"""Writing files atomically, readable by their owner only."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ _swept: set[str] = set()  # folders that this process has looked through
 def write_atomically(
     path: Path, pieces: Iterable[bytes | memoryview], *, durable: bool = True
 ) -> int:
-    """Write a file that its owner alone can read, whole or not at all.
+    """Write a file atomically, readable by its owner only.
 
-    Temporary file in the same folder, fsync, rename, fsync of the folder. A process that is killed
-    leaves its temporary file behind; the next one that writes into that folder removes it.
+    Temporary file in the same folder, fsync, rename, fsync of the folder. A killed process leaves
+    its temporary file behind; the next write into that folder removes it.
 
     Parameters
     ----------
     path : Path
-        What is there before stays until the new file is complete on disk.
+        An existing file stays until the new one is complete on disk.
     pieces : iterable of bytes-like
         The contents, in order.
     durable : bool
-        False leaves both fsyncs out, for files that go with their process anyway.
+        False skips both fsyncs, for files that end with their process anyway.
 
     Returns
     -------
@@ -54,7 +54,7 @@ def write_atomically(
     ------
     SessionWriteError
         When the folder is missing, the disk is full or anything else fails; no temporary file is
-        left, and what was there is intact.
+        left, and an existing file is intact.
     """
     if not path.name:
         raise SessionWriteError(f"{str(path)!r} names no file; add a name to the folder")
@@ -148,7 +148,7 @@ def _remove_abandoned(folder: Path) -> None:
 
 
 def make_private_folder(folder: Path) -> None:
-    """Make a folder that its owner alone can enter, with its parents.
+    """Make a folder, with its parents, that only its owner can enter.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""One block of a sequence state, read with every length checked before it is used."""
+"""Parsing blocks of a sequence state, with every length checked before use."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ROW, _TURNED_ROW = struct.Struct("<iQ"), struct.Struct("<iII")
 
 
 class LayoutError(ValueError):
-    """The bytes are no sequence state of this structure."""
+    """The bytes are not a sequence state of this structure."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Reader:
         self.offset = 0
 
     def take(self, n_bytes: int, *what: object) -> int:
-        """Step over so many bytes and return where they begin; ``what`` is for the error."""
+        """Skip a number of bytes and return where they begin; ``what`` is for the error."""
         left = self.data.size - self.offset
         if n_bytes > left:
             words = " ".join(map(str, what))
@@ -89,13 +89,13 @@ def parse_kv(reader: Reader, structure: Structure, most_streams: int = 1) -> Blo
     reader : Reader
     structure : Structure
     most_streams : int
-        How many streams there may be. A cache that is split has one for each sequence; all of
-        them are written, and the others are empty.
+        The maximum number of streams. A split cache has one for each sequence; all of them are
+        written, and the unused ones are empty.
 
     Raises
     ------
     LayoutError
-        When the bytes are no such block.
+        When the bytes are not such a block.
     """
     n_stream = reader.u32("stream count")
     if not 1 <= n_stream <= most_streams:
@@ -144,7 +144,7 @@ def parse_recurrent(reader: Reader, structure: Structure) -> Block:
     Raises
     ------
     LayoutError
-        When the bytes are no such block.
+        When the bytes are not such a block.
     """
     n_cells = reader.u32("recurrent cell count")
     if n_cells > 1:  # two or more abort the process in llama.cpp

@@ -1,4 +1,4 @@
-"""Memory for a state that is about to be filled."""
+"""Memory for states that are about to be filled."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ _latest: deque[mmap.mmap] = deque(maxlen=1)
 
 
 def empty_bytes(n_bytes: int, offset: int = 0) -> ByteArray:
-    """Bytes of no particular value.
+    """Return uninitialised bytes.
 
-    Large ones lie in huge pages where the system has them: to touch 50 MB for the first time takes
-    longer than to copy it, and a huge page counts as one touch instead of 512. The latest ones are
-    used again when nobody looks at them or a part of them any longer.
+    Large arrays use huge pages where available: touching 50 MB for the first time takes longer than
+    copying it, and a huge page needs one page fault instead of 512. The latest arrays are reused
+    once no reference to any part of them is left.
 
     Parameters
     ----------
     n_bytes : int
     offset : int
-        How far behind the beginning of a page large ones begin.
+        Offset of large arrays from the beginning of a page.
 
     Raises
     ------
     MemoryError
-        When there is not so much.
+        When there is not enough memory.
     """
     if n_bytes < _LARGE or not _IS_LINUX:
         return np.empty(n_bytes, np.uint8)

@@ -1,6 +1,6 @@
-"""The session file: a complete ``ggsq`` file of llama.cpp, and a trailer that it ignores.
+"""The session file: a complete ``ggsq`` file of llama.cpp, with a trailer that it ignores.
 
-What lies where is in :mod:`.format`.
+The format is described in :mod:`.format`.
 """
 
 from __future__ import annotations
@@ -78,14 +78,14 @@ class SessionOutline:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SessionFile:
-    """What a session file holds.
+    """The contents of a session file.
 
     Attributes
     ----------
     tokens : tuple of int
     state : ndarray of uint8
-        llama.cpp's sequence state with its header; checked against the checksum, not yet against
-        a model's shapes.
+        llama.cpp's sequence state with its header; verified by the checksum, but not yet checked
+        against a model's shapes.
     metadata : mapping
         Empty for a file without a trailer.
     logits : ndarray of float32, optional
@@ -93,7 +93,7 @@ class SessionFile:
     n_bytes : int
         The file's size.
     finite : tuple of RowPlace
-        Rows that hold no NaN and no infinity, as far as that was looked for.
+        Rows known to hold no NaN and no infinity.
     """
 
     tokens: tuple[int, ...]
@@ -105,7 +105,7 @@ class SessionFile:
 
     @property
     def is_verified(self) -> bool:
-        """Whether the file has our trailer, and with it a checksum that held."""
+        """Whether the file has our trailer, and so a valid checksum."""
         return bool(self.metadata)
 
     @property
@@ -119,7 +119,7 @@ class SessionFile:
 def session_bytes(
     n_tokens: int, state_bytes: int, metadata: Mapping[str, Any], n_logits: int
 ) -> int:
-    """The size of a session file before it is written.
+    """Return the size of a session file before it is written.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def session_bytes(
     state_bytes : int
         Of the sequence state with its header.
     metadata : mapping
-        As it will be written; only lengths count.
+        The metadata to write; only lengths matter.
     n_logits : int
     """
     state_end = PREFIX_BYTES + 4 * n_tokens + state_bytes - len(HEADER)
@@ -135,7 +135,7 @@ def session_bytes(
 
 
 def page_offset(n_tokens: int) -> int:
-    """How far behind the beginning of a page a state lies in a file, if its header did as well.
+    """Return the offset within a page of a state in a file, header included.
 
     Memory that is to be written lies alike: where a source is a few bytes nearer to the beginning
     of its page than the target, copying takes twice the time, since the CPU takes its next load for
@@ -145,7 +145,7 @@ def page_offset(n_tokens: int) -> int:
 
 
 def now() -> str:
-    """The time of creation as it stands in a file: always of the same length."""
+    """Return the time of creation in the file's form, which has a fixed length."""
     return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -161,12 +161,12 @@ def write_session(path: Path, session: SessionFile) -> SessionOutline:
     Returns
     -------
     SessionOutline
-        What there is now.
+        The outline of the new file.
 
     Raises
     ------
     SessionWriteError
-        When that fails; what was there is intact.
+        When that fails; an existing file is intact.
     """
     tokens = np.asarray(session.tokens, "<i4")
     prefix = packed_prefix(tokens.size) + tokens.tobytes()
@@ -199,21 +199,21 @@ def _with_checksum(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes | mem
 def read_session(
     path: Path, expected_rows: Callable[[int], tuple[RowPlace, ...]] = lambda _: ()
 ) -> SessionFile:
-    """Read and check a session file; nothing of it has been near native code.
+    """Read and check a session file, before native code sees any of it.
 
     Parameters
     ----------
     path : Path
     expected_rows : callable
-        Where a state of so many tokens probably has its rows: whether they are finite is seen while
-        they are in a core's cache.
+        Returns where a state of so many tokens probably has its rows, which are checked for
+        finiteness while they are in a core's cache.
 
     Raises
     ------
     SessionNotFoundError
         When there is no such file.
     SessionFormatError
-        When it is damaged, or no session file.
+        When it is damaged, or not a session file.
     """
     name = path.name
     with _open(path) as file:
@@ -244,14 +244,14 @@ def read_session(
 
 
 def read_outline(path: Path) -> SessionOutline:
-    """Read what a session file says about itself; the checksum is not checked.
+    """Read the outline of a session file; the checksum is not verified.
 
     Raises
     ------
     SessionNotFoundError
         When there is no such file.
     SessionFormatError
-        When it is no session, or its trailer is damaged.
+        When it is not a session, or its trailer is damaged.
     """
     name = path.name
     with _open(path) as file:

@@ -1,7 +1,7 @@
-"""Whether rows hold numbers: a NaN or an infinity can outlive the sequence that it came with.
+"""Checking rows for NaN and infinity, which can outlive the sequence that they came with.
 
-llama.cpp multiplies what is left in a cell by zero, in attention by a weight of zero and in
-recurrent memory to begin anew, and zero times infinity is not zero.
+llama.cpp multiplies the old contents of a cell by zero, in attention by a weight of zero and in
+recurrent memory to reset it, and zero times infinity is not zero.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ _CHUNK = 1 << 18  # bytes that fit into a core's cache
 
 
 def is_finite(state: SequenceState) -> bool:
-    """Whether no row of a known type holds a NaN or an infinity.
+    """Return whether no row of a known type holds a NaN or an infinity.
 
     Raises
     ------
     LayoutError
-        When rows are no whole number of their type's blocks.
+        When rows are not a whole number of their type's blocks.
     """
     places = state.row_places
     for start, stop, kind in places:
@@ -52,7 +52,7 @@ def is_finite(state: SequenceState) -> bool:
 
 
 def numbers_are_finite(numbers: npt.NDArray[np.float32]) -> bool:
-    """Whether none is a NaN or an infinity."""
+    """Return whether no number is a NaN or an infinity."""
     return _are_finite(numbers.view(np.uint8), [RowPlace(0, numbers.nbytes, 0)])
 
 
@@ -62,15 +62,15 @@ def _are_finite(data: ByteArray, places: Sequence[RowPlace]) -> bool:
 
 
 def rows_are_finite(part: ByteArray, places: Sequence[RowPlace], offset: int) -> bool:
-    """Whether what a part of a state has of its rows is free of NaN and infinity.
+    """Return whether the rows in a part of a state are free of NaN and infinity.
 
     Parameters
     ----------
     part : ndarray of uint8
     places : sequence of RowPlace
-        In order, at even offsets, of whole blocks.
+        In order, at even offsets, and of whole blocks.
     offset : int
-        Where in the state the part begins, even.
+        Where the part begins in the state; even.
     """
     end = offset + part.size
     for index in range(bisect_right(places, offset, key=_stop), len(places)):

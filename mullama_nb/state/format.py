@@ -1,4 +1,4 @@
-r"""The session file's format: what its numbers mean and which of them cannot be.
+r"""The session file's format: the meaning of its numbers, and which values are invalid.
 
 ==============  ====================================================================================
 part            contents, little-endian
@@ -10,13 +10,13 @@ footer          ``state_end u64, metadata_bytes u64, n_logits u64, version u32, 
                 checksum over everything in front of it, ``b"MULLAMA\n"``
 ==============  ====================================================================================
 
-llama.cpp and llama-server stop reading after the state. Every cell of a file of ours names a
-sequence id that no other program writes, and nobody reads, so that a file whose trailer was cut
-off is known as damaged and not taken for one of llama.cpp's.
+llama.cpp and llama-server stop reading after the state. Every cell of our files has a sequence id
+that no other program writes, and none reads, so that a file without its trailer is recognised as
+damaged and not taken for one of llama.cpp's.
 
 The checksum is XXH3-128 in hexadecimal digits. It finds damage as surely as BLAKE3 and ten times as
-fast (64 against 6 GB a second were measured in a core's cache). Neither finds forgery: whoever can
-write a file can also write its checksum.
+fast (64 against 6 GB a second were measured in a core's cache). Neither detects forgery, as a
+checksum can be made for any file.
 """
 
 from __future__ import annotations
@@ -72,12 +72,12 @@ _METADATA_STEP = 2048
 
 
 def as_stored(hexadecimal: str) -> bytes:
-    """A checksum as it stands in a file, 32 bytes."""
+    """Return a checksum in the file's form, 32 bytes."""
     return hexadecimal.encode("ascii")
 
 
 def damaged(name: str, what: str) -> SessionFormatError:
-    """The error for a file that was a session once."""
+    """Return the error for a damaged session file."""
     return SessionFormatError(
         f"{name} is damaged: {what}. Use a copy of it, or evaluate the conversation again"
     )
@@ -87,12 +87,12 @@ def damaged(name: str, what: str) -> SessionFormatError:
 
 
 def packed_prefix(n_tokens: int) -> bytes:
-    """What stands in front of the tokens."""
+    """Return the bytes in front of the tokens."""
     return _PREFIX.pack(_GGSQ, _GGSQ_VERSION, n_tokens)
 
 
 def state_start(beginning: bytes, n_bytes: int, name: str) -> int:
-    """Where the state begins, once magic, version and token count have been checked.
+    """Return where the state begins, after checking magic, version and token count.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def unpacked_tokens(tokens: list[int], name: str) -> list[int]:
 
 
 def is_marked(state: bytes) -> bool:
-    """Whether a state, given without its header, begins with a cell of ours."""
+    """Return whether a state, given without its header, begins with a cell of ours."""
     mark = struct.pack("<I", CELL_MARK)
     return any(state[at : at + 4] == mark for at in _FIRST_MARK)
 
@@ -154,7 +154,7 @@ def is_marked(state: bytes) -> bool:
 
 @dataclass(frozen=True)
 class Trailer:
-    """Where the parts behind the state lie.
+    """Offsets of the parts after the state.
 
     Attributes
     ----------
@@ -201,7 +201,7 @@ class Trailer:
         return cls(state_end, metadata_end, logits_end)
 
     def packed(self) -> bytes:
-        """The footer up to the checksum."""
+        """Return the footer up to the checksum."""
         n_logits = (self.logits_end - self.metadata_end) // 4
         n_metadata = self.metadata_end - self.state_end
         footer = _FOOTER.pack(
@@ -211,7 +211,7 @@ class Trailer:
 
 
 def metadata_bytes(metadata: Mapping[str, Any]) -> bytes:
-    """Metadata as it is stored; padded, so that small changes do not change the file's size."""
+    """Return metadata in stored form, padded so that small changes keep the file's size."""
     text = json.dumps(metadata, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     data = text.encode()
     return data + b" " * (-len(data) % _METADATA_STEP)

@@ -51,16 +51,16 @@ HEADER = _HEADER.pack(0xAF143CD8, 0)
 
 
 class SequenceState:
-    """A parsed sequence state: a view of its bytes and where everything in them lies.
+    """A parsed sequence state: a view of its bytes, with the offsets of its parts.
 
     Parameters
     ----------
     data : bytes-like
         The state with its header.
     structure : Structure
-        What the model's memory writes.
+        The structure that the model's memory writes.
     most_streams : int
-        1, or of states that a context with a split cache wrote, how many sequences it may have.
+        1 or, for states of a context with a split cache, its number of sequences.
 
     Raises
     ------
@@ -92,7 +92,7 @@ class SequenceState:
 
     @classmethod
     def infer(cls, data: Buffer, candidates: Iterable[Structure]) -> SequenceState | None:
-        """Parse a state that llama.cpp wrote itself by the first structure that fits exactly."""
+        """Parse a state written by llama.cpp with the first structure that fits exactly."""
         for structure in candidates:
             try:
                 return cls(data, structure)
@@ -102,7 +102,7 @@ class SequenceState:
 
     @property
     def shape(self) -> Shape:
-        """The tensors of each block, for comparing with what a context has."""
+        """The tensors of each block, for comparison with a context's."""
         return Shape(
             tuple(block.tensors for block in self.blocks),
             any(block.transposed for block in self.blocks),
@@ -111,7 +111,7 @@ class SequenceState:
 
     @property
     def row_places(self) -> tuple[RowPlace, ...]:
-        """Where the rows of each tensor lie."""
+        """The places of each tensor's rows."""
         return tuple(
             RowPlace(offset, offset + tensor.row_bytes * block.n_cells, tensor.ggml_type)
             for block in self.blocks
@@ -120,23 +120,23 @@ class SequenceState:
 
     @property
     def n_cells(self) -> int:
-        """Cells of the first block that lists tokens, 0 for recurrent memory alone."""
+        """The number of cells of the first block with tokens; 0 for purely recurrent memory."""
         return next((block.n_cells for block in self.blocks if block.kind == "kv"), 0)
 
     def check_positions(self, start: int, stop: int, window: int = 0) -> None:
-        """Check that the cells are those of the positions ``start`` to ``stop - 1``.
+        """Check that the cells have the positions ``start`` to ``stop - 1``.
 
         Parameters
         ----------
         start, stop : int
             The token range.
         window : int
-            Positions that a sliding-window cache must hold at least; 0 where there is none.
+            Minimum number of positions in a sliding-window cache; 0 if there is none.
 
         Raises
         ------
         LayoutError
-            When a position is missing, doubled or out of range.
+            When a position is missing, duplicate or out of range.
         """
         caches = 0
         for block in self.blocks:
@@ -168,11 +168,11 @@ class SequenceState:
         )
 
     def is_sorted(self) -> bool:
-        """Whether the cells of every block are in order of position."""
+        """Return whether the cells of every block are in order of position."""
         return all(bool((np.diff(block.positions) > 0).all()) for block in self.blocks)
 
     def covers(self, start: int, stop: int) -> bool:
-        """Whether every cache holds a cell for each position, sliding windows included.
+        """Return whether every cache, including sliding windows, has a cell for each position.
 
         Recurrent state stands for all positions up to its own.
         """
@@ -184,15 +184,15 @@ class SequenceState:
         )
 
     def block_bytes(self, index: int) -> ByteArray:
-        """The bytes of one block; a view."""
+        """Return the bytes of one block, as a view."""
         return self.data[self._ends[index] : self._ends[index + 1]]
 
     def slice(self, start: int, stop: int) -> ByteArray:
-        """The state of the positions ``start`` to ``stop - 1`` alone, in order of position."""
+        """Return the state of the positions ``start`` to ``stop - 1``, in order."""
         return join([self], start, stop)
 
     def check_extensions(self, tokens: Sequence[int]) -> None:
-        """Check what cells say beyond their position, where they say more: of text, its tokens.
+        """Check the extensions of cells, if they have any: the tokens of text.
 
         Parameters
         ----------
@@ -218,12 +218,12 @@ class SequenceState:
                 )
 
     def mark_cells(self, mark: int) -> None:
-        """Write ``mark`` where each cell names its sequence; llama.cpp reads past it."""
+        """Write ``mark`` as each cell's sequence id, which llama.cpp skips."""
         for block in self.blocks:
             self._cells(block)[:, -4:] = np.frombuffer(struct.pack("<i", mark), np.uint8)
 
     def cell_marks(self) -> set[int]:
-        """The sequence ids that the cells name."""
+        """Return the sequence ids of the cells."""
         marks: set[int] = set()
         for block in self.blocks:
             marks.update(np.unique(self._cells(block)[:, -4:].copy().view("<i4")).tolist())
@@ -243,7 +243,7 @@ def join(
     *,
     whole: bool = False,
 ) -> ByteArray:
-    """Put the cells of several states into one, in order of position.
+    """Return one state with the cells of several, in order of position.
 
     Parameters
     ----------
@@ -252,7 +252,7 @@ def join(
     start, stop : int, optional
         Keep only the positions ``start`` to ``stop - 1``.
     whole : bool
-        Whether the states are pieces of one, in order: then recurrent state is the last one's.
+        Whether the states are consecutive pieces of one: recurrent state is then the last one's.
 
     Returns
     -------
@@ -262,7 +262,7 @@ def join(
     Raises
     ------
     LayoutError
-        When the shapes differ or the memory has recurrent state, which belongs to no range.
+        When the shapes differ, or the memory has recurrent state, which belongs to no range.
     """
     structure = states[0].structure
     if any(state.structure != structure for state in states):

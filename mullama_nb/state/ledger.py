@@ -1,4 +1,4 @@
-"""What a store knows of each address, and what all of it takes, added up as it changes."""
+"""A store's records of addresses, with running sums of their sizes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ __all__ = ["NOTHING", "Ledger", "Record", "Sums"]
 
 
 class Record(NamedTuple):
-    """What is known of an address; replaced as a whole, never changed.
+    """The record of an address; immutable, replaced as a whole.
 
-    The rows are in memory, or else in a file if ``file_bytes`` is not 0, or else elsewhere if they
-    were lent, or else lost.
+    The rows are in memory, or else in a file if ``file_bytes`` is not 0, or else in another store
+    if they were lent, or else lost.
     """
 
     references: int = 0
@@ -36,11 +36,11 @@ class Sums(NamedTuple):
 
 
 class Ledger:
-    """Records and the segments in memory, with their sums; to be used under its owner's lock.
+    """Records, and the segments in memory, with their sums; used under its owner's lock.
 
-    A change takes the sums away before it begins and puts them back, changed alike, when it is
-    done. Should an interrupt end it in between, there are none, and they are counted when they are
-    next asked for: sums that are there can be trusted.
+    A change removes the sums before it begins and sets the updated ones when it is done. After an
+    interrupt in between there are none, and they are computed anew on the next access: existing
+    sums can be trusted.
     """
 
     # A record is made before its rows get into `memory` and dropped after they leave: whatever an
@@ -53,18 +53,18 @@ class Ledger:
 
     @property
     def sums(self) -> Sums:
-        """What all of it takes."""
+        """The total sizes."""
         if self._sums is None:
             self._sums = self._counted(self.records)
         return self._sums
 
     def has_rows(self, address: str) -> bool:
-        """Whether the rows of an address are not lost."""
+        """Return whether the rows of an address exist."""
         record = self.records.get(address, NOTHING)
         return address in self.memory or record.file_bytes > 0 or record.read is not None
 
     def note(self, address: str, record: Record, segment: Segment | None) -> None:
-        """Replace what is known of an address, and the rows in memory: None for there are none."""
+        """Replace the record of an address and its rows in memory; None if there are none."""
         before, sums = self._counted([address]), self._sums
         self._sums = None
         self.records[address] = record
@@ -75,7 +75,7 @@ class Ledger:
         self._put_back(sums, before, self._counted([address]))
 
     def forget(self, address: str) -> None:
-        """Drop an address, as if there had never been anything."""
+        """Remove an address completely."""
         before, sums = self._counted([address]), self._sums
         self._sums = None
         self.memory.pop(address, None)
@@ -83,7 +83,7 @@ class Ledger:
         self._put_back(sums, before, Sums(0, 0))
 
     def clear(self) -> None:
-        """Drop everything."""
+        """Remove everything."""
         self._sums = None
         self.memory.clear()
         self.records.clear()

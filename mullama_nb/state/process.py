@@ -1,8 +1,8 @@
-"""Which process somebody is, so that it can be told whether it still runs.
+"""Identifying processes, to find out whether they are still running.
 
-A number and a start time name a process among those that see each other. Containers on one machine
-may share a folder and not see each other's processes, and machines may share one over a network:
-who cannot be seen from here is taken to live.
+A number and a start time identify a process among those that see each other. Containers on one
+machine may share a folder and not see each other's processes, and machines may share one over a
+network: a process that cannot be seen from here counts as running.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class _Place(NamedTuple):
 
 
 def this_process() -> str:
-    """A text for this process; its start time tells it from a later one with the same number."""
+    """Return an identifier of this process; its start time makes reused numbers distinct."""
     return ":".join((str(os.getpid()), _start_time(os.getpid()), *_here()))
 
 
 def is_running(process: str) -> bool:
-    """Whether the process of such a text still runs, as far as can be seen from here.
+    """Return whether a process is still running, as far as can be seen from here.
 
     Parameters
     ----------
@@ -44,8 +44,8 @@ def is_running(process: str) -> bool:
     Returns
     -------
     bool
-        False for one that has ended, that ran before this machine was started, or whose text is
-        none. True for one that cannot be seen: in another container, or on another machine.
+        False if it has ended, ran before this machine was started, or the identifier is invalid.
+        True if it cannot be seen: in another container, or on another machine.
     """
     number, _, rest = process.partition(":")
     started, *there = rest.split(":")

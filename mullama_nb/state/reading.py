@@ -1,4 +1,4 @@
-"""Reading files whose contents nobody vouches for."""
+"""Reading untrusted files."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["fill", "open_regular"]
 
 
 def open_regular(path: Path) -> io.FileIO:
-    """Open a file for reading that is one, and no folder, pipe or device.
+    """Open a regular file for reading; not a folder, pipe or device.
 
     Raises
     ------
     FileNotFoundError
-        When there is nothing under that path.
+        When the path does not exist.
     SessionFormatError
-        When it is something else, or cannot be read.
+        When it is not a regular file, or cannot be read.
     """
     try:
         file = io.FileIO(path, opener=_open_at_once)
@@ -47,7 +47,7 @@ def fill(array: ByteArray, file: io.FileIO, name: str) -> None:
     Raises
     ------
     SessionFormatError
-        When the file ends before, or cannot be read.
+        When the file is too short, or cannot be read.
     """
     filled = 0
     while filled < array.size:

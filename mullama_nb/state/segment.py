@@ -1,4 +1,4 @@
-"""Segments: the KV rows of a token range, the piece that checkpoints and stores are made of."""
+"""Segments: the KV rows of a token range, the unit of checkpoints and stores."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ __all__ = ["Segment"]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Segment:
-    """The rows of some tokens, and what they follow on.
+    """The rows of a range of tokens, and the segment that they follow.
 
     Attributes
     ----------
     start : int
-        Tokens in front of the first one.
+        Number of preceding tokens.
     tokens : tuple of int
     data : ndarray of uint8
-        llama.cpp's state of these cells, in order of position. Where ``whole``, the state of the
+        llama.cpp's state of these cells, in order of position. If ``whole``, the state of the
         complete path.
     settings : str
         Digest of the weights and of the settings that the rows depend on.
     parent : str, optional
-        Address of the segment in front; None at the root.
+        Address of the preceding segment; None at the root.
     whole : bool
-        Whether the memory cannot be cut: the data then stands for all tokens so far.
+        Whether the memory cannot be cut: the data is then the state after all tokens so far.
     logits : ndarray of float32, optional
-        Of the token after the last; a cache, except where ``whole``.
+        Of the next token; only a cache, unless ``whole``.
     """
 
     start: int
@@ -47,19 +47,19 @@ class Segment:
 
     @property
     def stop(self) -> int:
-        """Tokens up to and with the last one."""
+        """The number of tokens up to and including the last one."""
         return self.start + len(self.tokens)
 
     @property
     def n_bytes(self) -> int:
-        """Bytes of the rows and, where they are kept, the logits."""
+        """The bytes of the rows and, if kept, the logits."""
         return self.data.nbytes + (0 if self.logits is None else self.logits.nbytes)
 
     @cached
     def address(self) -> str:
-        """The content's address: a hash of parent, settings, tokens and rows.
+        """The content address: a hash of parent, settings, tokens and rows.
 
-        Equal tokens alone do not make equal segments: other batch sizes give other rows.
+        Equal tokens do not imply equal segments: other batch sizes give other rows.
         """
         digest = blake3(b"mullama-segment-1")
         for text in (self.parent or "", self.settings):
@@ -70,19 +70,19 @@ class Segment:
         return digest.hexdigest(length=16)
 
     def split(self, n_tokens: int, structure: Structure) -> tuple[Segment, Segment]:
-        """Cut into the first ``n_tokens`` and the rest; the rows stay the same bytes.
+        """Split into the first ``n_tokens`` and the rest; the rows' bytes do not change.
 
         Parameters
         ----------
         n_tokens : int
-            At least 1 and fewer than all.
+            At least 1, and fewer than all.
         structure : Structure
-            Of the memory that the rows came from.
+            Structure of the rows' memory.
 
         Raises
         ------
         ValueError
-            When the cut lies outside, or the rows cannot be cut.
+            When the position is out of range, or the rows cannot be cut.
         """
         if not 0 < n_tokens < len(self.tokens):
             raise ValueError(f"a segment of {len(self.tokens)} tokens cannot be cut at {n_tokens}")

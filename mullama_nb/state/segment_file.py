@@ -1,4 +1,4 @@
-r"""The segment file: the rows of some tokens alone, which llama.cpp must not take for more.
+r"""The segment file: the rows of a token range, which llama.cpp must not take for a session.
 
 ===========  =======================================================================================
 part         contents, little-endian
@@ -12,8 +12,8 @@ logits       ``f32`` each, or nothing
 checksum     32 bytes of BLAKE3 over header, names, tokens, logits and the segment's address
 ===========  =======================================================================================
 
-A root has an empty parent. Flag 1 is set where the data stands for all tokens so far. The address
-is a hash of the rows already, so they are hashed once, when they are read as when they are written.
+A root has an empty parent. Flag 1 is set if the data is the state after all tokens so far. The
+address already covers the rows, so they are hashed only once, on reading as on writing.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ _DIGEST = 32
 
 
 def write_segment(path: Path, segment: Segment, *, durable: bool = True) -> int:
-    """Write a segment atomically, for its owner alone to read.
+    """Write a segment atomically, readable by its owner only.
 
     Parameters
     ----------
     path : Path
     segment : Segment
     durable : bool
-        Whether to wait until it would outlive a power cut.
+        Whether to wait until it would survive a power failure.
 
     Returns
     -------
@@ -60,7 +60,7 @@ def write_segment(path: Path, segment: Segment, *, durable: bool = True) -> int:
     Raises
     ------
     SessionWriteError
-        When that fails; what was there is intact.
+        When that fails; an existing file is intact.
     """
     settings, parent = segment.settings.encode(), (segment.parent or "").encode()
     tokens = np.asarray(segment.tokens, "<i4").tobytes()
@@ -83,9 +83,9 @@ def write_segment(path: Path, segment: Segment, *, durable: bool = True) -> int:
 
 
 def read_segment(path: Path) -> Segment:
-    """Read a segment and check every byte of it.
+    """Read a segment, with every byte checked.
 
-    That it is the segment which was meant, only its address can tell.
+    Only the address tells whether it is the expected segment.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def read_segment(path: Path) -> Segment:
     SessionNotFoundError
         When there is no such file.
     SessionFormatError
-        When it is damaged, or no segment file.
+        When it is damaged, or not a segment file.
     """
     name = path.name
     try:

@@ -1,4 +1,4 @@
-"""What a session file says about itself, read without a model."""
+"""The metadata of a session file, read without a model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MOST_CHARACTERS = 100
 
 @dataclass(frozen=True, repr=False)
 class SessionInfo:
-    """A session file's own account.
+    """The metadata of a session file.
 
     Attributes
     ----------
@@ -29,13 +29,13 @@ class SessionInfo:
     n_bytes : int
         The file's size.
     model : str, optional
-        The model's name; None for a file of llama.cpp, which does not say.
+        The model's name; None for a file of llama.cpp, which does not contain it.
     settings : mapping
-        What a loading context must have the same; empty when the file does not say.
+        What must match in a loading context; empty if the file has no settings.
     environment : mapping
         What only the last bits depend on.
     n_ctx : int, optional
-        Cells of the context that saved it.
+        Cells of the saving context.
     created : datetime, optional
         UTC.
     has_logits : bool
@@ -54,18 +54,18 @@ class SessionInfo:
 
     @property
     def is_verified(self) -> bool:
-        """Whether the file names its model; it does when this package wrote it."""
+        """Whether the file names its model, as all files of this package do."""
         return bool(self.settings)
 
     @property
     def kv_cache_type(self) -> str | None:
-        """The type of K and V, or ``"K/V"`` where they differ."""
+        """The type of K and V, or ``"K/V"`` if they differ."""
         k, v = _plain(self.settings.get("type_k")), _plain(self.settings.get("type_v"))
         return k if k == v else f"{k}/{v}"
 
     @property
     def age(self) -> timedelta | None:
-        """Time since the file was made."""
+        """The time since the file was created."""
         return None if self.created is None else datetime.now(timezone.utc) - self.created
 
     def __repr__(self) -> str:
@@ -86,7 +86,7 @@ class SessionInfo:
 
 
 def inspect_session(path: str | os.PathLike[str]) -> SessionInfo:
-    """Read what a session file says about itself; its rows are not read, nor its checksum checked.
+    """Return the metadata of a session file, without reading rows or verifying the checksum.
 
     Parameters
     ----------
@@ -97,14 +97,14 @@ def inspect_session(path: str | os.PathLike[str]) -> SessionInfo:
     SessionNotFoundError
         When there is no such file.
     SessionFormatError
-        When it is no session, or its trailer is damaged.
+        When it is not a session, or its trailer is damaged.
     """
     path = Path(path).expanduser()
     return session_info(path.name, read_outline(path))
 
 
 def session_info(name: str, outline: SessionOutline) -> SessionInfo:
-    """What an outline says, as far as it makes sense.
+    """Return the valid parts of an outline.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a model's memory writes: which blocks, which tensors in them, and how many bytes."""
+"""The layout that a model's memory writes: its blocks, their tensors, and their sizes."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ _TYPE_NAMES = {
 
 @dataclass(frozen=True)
 class Structure:
-    """Which blocks a model's memory writes.
+    """The blocks that a model's memory writes.
 
     Parameters
     ----------
     blocks : tuple of {"kv", "recurrent"}
-        In the order in which they are written.
+        In the order of writing.
     n_recurrent : int
         Layers with recurrent state; the format does not store the number.
     extended_cells : bool
@@ -54,7 +54,7 @@ class Structure:
 
     @property
     def cell_bytes(self) -> int:
-        """Bytes that describe one cell of a ``kv`` block, beside its rows."""
+        """The bytes that describe one cell of a ``kv`` block, besides its rows."""
         return 12 + (_CELL_EXTENSION_BYTES if self.extended_cells else 0)
 
 
@@ -77,19 +77,19 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Shape:
-    """What must agree between a state and a context.
+    """The tensors of a state, which must match a context's.
 
-    Equal shapes mean that llama.cpp would take the bytes; they say nothing of the weights.
+    Equal shapes mean that llama.cpp would accept the bytes; they do not imply equal weights.
 
     Parameters
     ----------
     blocks : tuple of tuple of Tensor
-        Per block its tensors, in order.
+        The tensors of each block, in order.
     transposed : bool
         Whether V is transposed, as it is without flash attention.
     layers : tuple of int
-        The number of layers that each block names. A recurrent block names those of the whole
-        model, more than it has tensors for.
+        The number of layers in each block. A recurrent block gives that of the whole model, more
+        than it has tensors.
     """
 
     blocks: tuple[tuple[Tensor, ...], ...]
@@ -97,7 +97,7 @@ class Shape:
     layers: tuple[int, ...] = ()
 
     def disagreement(self, other: Shape) -> str | None:
-        """Name the first difference to ``other`` in words, None when there is none."""
+        """Return the first difference from ``other`` in words; None if there is none."""
         if len(self.blocks) != len(other.blocks):
             return f"{len(self.blocks)} cache blocks against {len(other.blocks)}"
         if self.transposed != other.transposed:
@@ -119,7 +119,7 @@ def _numbers(values: tuple[int, ...]) -> str:
 
 
 class RowPlace(NamedTuple):
-    """Where the rows of one tensor lie in a state with its header, and the ggml type of them."""
+    """The place of one tensor's rows in a state with its header, and their ggml type."""
 
     start: int
     stop: int
@@ -129,7 +129,7 @@ class RowPlace(NamedTuple):
 def row_places(
     structure: Structure, shape: Shape, n_cells: int, window: int = 0
 ) -> tuple[RowPlace, ...]:
-    """Where a state of so many cells has its rows, in order.
+    """Return the places of the rows in a state of so many cells, in order.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ def row_places(
     n_cells : int
         Tokens; at least 1.
     window : int
-        Cells that a sliding-window cache writes at most. 0: all of them.
+        Maximum number of cells that a sliding-window cache writes. 0: all of them.
     """
     places: list[RowPlace] = []
     at, caches = _HEADER_BYTES, 0
@@ -158,5 +158,5 @@ def row_places(
 
 
 def state_bytes(structure: Structure, shape: Shape, n_cells: int, window: int = 0) -> int:
-    """The size of a sequence state with its header; parameters as of :func:`row_places`."""
+    """Return the size of a sequence state with its header; parameters as in :func:`row_places`."""
     return row_places(structure, shape, n_cells, window)[-1].stop

@@ -1,9 +1,9 @@
-"""Folders for rows that left memory: each belongs to one process, and goes when that does.
+"""Folders for spilled rows: each belongs to one process, and is removed when that ends.
 
-Rows are a conversation in plain form, so they must not outlive who wrote them. The folder is locked
-for as long as its process lives, however that ends; the system releases the lock. That holds among
-containers that share a folder and do not see each other's processes, too. What cannot be locked,
-or looked at, counts as in use.
+Rows are a conversation in plain form, so they must not outlive their process. The folder is locked
+for as long as its process lives; the system releases the lock, however the process ends. That also
+works among containers that share a folder and do not see each other's processes. A folder that
+cannot be locked, or inspected, counts as in use.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _live: weakref.WeakSet[SpillFolder] = weakref.WeakSet()
 
 
 class SpillFolder:
-    """A folder for its owner alone, removed with this object, at exit and by SIGTERM.
+    """A private folder, removed with this object, at exit and on SIGTERM.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ class SpillFolder:
     Raises
     ------
     SessionWriteError
-        When it cannot be made.
+        When it cannot be created.
 
     Attributes
     ----------
@@ -65,18 +65,18 @@ class SpillFolder:
         _live.add(self)
 
     def file(self, name: str) -> Path:
-        """The path of a file in here; called where files are made, on whichever thread that is."""
+        """Return the path of a file in the folder; called on the thread that creates the file."""
         _heed_sigterm()
         return self.path / name
 
     @property
     def is_there(self) -> bool:
-        """Whether nobody has removed it: some systems clean up temporary files."""
+        """Whether the folder still exists: some systems clean up temporary files."""
         return self.path.is_dir()
 
 
 def remove_abandoned(parent: Path | None) -> None:
-    """Remove folders of processes that have ended; once in each process is enough.
+    """Remove folders of processes that have ended; runs once in each process.
 
     Parameters
     ----------

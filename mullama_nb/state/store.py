@@ -1,4 +1,4 @@
-"""SegmentStore: segments by content address, in memory and, where that gets scarce, in files."""
+"""SegmentStore: segments by content address, in memory and, beyond a limit, in files."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ _NEVER_HERE = "it was not put into the store, or was released"
 class SegmentStore:
     """Segments by content address, the least recently used ones in files.
 
-    A file is checked to the last byte before it is used, and what it holds is what was put. Rows
-    that could not be written or read are lost: ``get`` gives None, and their tokens are to be
+    Every byte of a file is checked before use, so that a segment is returned exactly as put. Rows
+    that could not be written or read are lost: ``get`` returns None, and their tokens have to be
     evaluated again.
 
     Parameters
     ----------
     max_bytes : int, optional
-        Memory for rows and logits. None: a quarter of what is free.
+        Memory for rows and logits. None: a quarter of the free memory.
     folder : Path, optional
-        Where the store makes a folder of its own when it first needs one, for its owner alone.
-        None: the system's folder for temporary files.
+        Where the store creates a private folder when first needed. None: the system's folder for
+        temporary files.
 
     Attributes
     ----------
     max_bytes : int
     on_spill : callable, optional
-        Called with each address whose rows were moved to a file or lost, after that happened, on
-        the thread that caused it. It may use the store.
+        Called with each address after its rows were moved to a file or lost, on the thread that
+        caused it. It may use the store.
 
     Notes
     -----
-    Threads may share a store; while one waits for the disk, others get what is in memory. At
-    whatever point an interrupt ends a call, the store stays consistent, but it cannot say whether
-    that ``put`` or ``release`` counted: hold interrupts where that matters.
+    Threads may share a store; while one waits for the disk, others can read from memory. An
+    interrupt at any point leaves the store consistent, but it is unknown whether an interrupted
+    ``put`` or ``release`` took effect: defer interrupts where that matters.
     """
 
     # `_disk` is held for files and taken first, `_lock` for the ledger and never for long.
@@ -70,14 +70,14 @@ class SegmentStore:
     # -- put, get, release -------------------------------------------------------------------
 
     def put(self, segment: Segment) -> str:
-        """Keep a segment, or one more reference to an equal one.
+        """Keep a segment, or another reference to an equal one.
 
-        Of equal segments with and without logits the one with them is kept.
+        Of equal segments with and without logits, the one with logits is kept.
 
         Parameters
         ----------
         segment : Segment
-            Its arrays are not copied and must not change.
+            Its arrays are not copied, and must not change.
 
         Returns
         -------
@@ -100,15 +100,15 @@ class SegmentStore:
         return address
 
     def lend(self, address: str, n_bytes: int, read: Callable[[str], Segment]) -> None:
-        """Keep a reference to rows that lie elsewhere, and are read when they are needed.
+        """Keep a reference to rows stored elsewhere, which are read when needed.
 
         Parameters
         ----------
         address : str
         n_bytes : int
-            Of rows and logits.
+            Bytes of rows and logits.
         read : callable
-            Gives the segment of an address, checked; a ``SessionError`` means that it is lost.
+            Returns the checked segment of an address; a ``SessionError`` means that it is lost.
         """
         with self._lock:
             record = self._ledger.records.get(address, NOTHING)
@@ -118,7 +118,7 @@ class SegmentStore:
             self._ledger.note(address, record, self._ledger.memory.get(address))
 
     def get(self, address: str) -> Segment | None:
-        """The segment at an address, read back from its file if need be.
+        """Return the segment at an address, read back from its file if necessary.
 
         Parameters
         ----------
@@ -127,7 +127,7 @@ class SegmentStore:
         Returns
         -------
         Segment or None
-            None when its rows are lost; ``why_lost`` says why.
+            None if its rows are lost; ``why_lost`` gives the reason.
         """
         with self._lock:
             segment = self._ledger.memory.get(address)
@@ -137,7 +137,7 @@ class SegmentStore:
         return self._get_from_disk(address)
 
     def release(self, address: str) -> None:
-        """Drop one reference; with the last one the rows are forgotten, and their file removed.
+        """Drop one reference; with the last one the rows and their file are removed.
 
         Raises
         ------
@@ -157,14 +157,14 @@ class SegmentStore:
     # -- look --------------------------------------------------------------------------------
 
     def place(self, address: str) -> Literal["memory", "disk", "lost"]:
-        """Where the rows of an address are."""
+        """Return where the rows of an address are."""
         with self._lock:
             if address in self._ledger.memory:
                 return "memory"
             return "disk" if self._ledger.has_rows(address) else "lost"
 
     def why_lost(self, address: str) -> str | None:
-        """Why the rows of an address are lost, in words; None when they are not."""
+        """Return why the rows of an address are lost, in words; None if they are not."""
         with self._lock:
             if self._ledger.has_rows(address):
                 return None
@@ -172,19 +172,19 @@ class SegmentStore:
             return _NEVER_HERE if record is None else record.reason
 
     def bytes_of(self, address: str) -> int:
-        """Bytes of a segment's rows and logits, in memory or not; 0 when they are lost."""
+        """Return the bytes of a segment's rows and logits, in memory or not; 0 if they are lost."""
         with self._lock:
             return self._ledger.records[address].n_bytes if self._ledger.has_rows(address) else 0
 
     @property
     def memory_bytes(self) -> int:
-        """Bytes of the rows and logits in memory."""
+        """The bytes of rows and logits in memory."""
         with self._lock:
             return self._ledger.sums.memory
 
     @property
     def disk_bytes(self) -> int:
-        """Bytes of all files, also of those whose rows are in memory again."""
+        """The bytes of all files, including those whose rows are in memory again."""
         with self._lock:
             return self._ledger.sums.files
 
@@ -203,12 +203,12 @@ class SegmentStore:
     # -- move --------------------------------------------------------------------------------
 
     def spill(self, address: str) -> None:
-        """Move rows from memory to a file; those that are pinned, or not in memory, stay.
+        """Move rows from memory to a file, unless they are pinned or not in memory.
 
         Raises
         ------
         KeyError
-            When nothing was put under that address.
+            When the address is unknown.
         """
         if address not in self._ledger.records:
             raise KeyError(address)
@@ -216,7 +216,7 @@ class SegmentStore:
 
     @contextlib.contextmanager
     def pinned(self, addresses: Iterable[str]) -> Iterator[None]:
-        """Keep rows in memory that are there, or are got there, even beyond ``max_bytes``.
+        """Pin rows that are in memory, or come there, even beyond ``max_bytes``.
 
         Parameters
         ----------
@@ -231,7 +231,7 @@ class SegmentStore:
             self._keep_to_budget()
 
     def close(self) -> None:
-        """Forget everything and remove all files; the store is then empty, and can be used."""
+        """Remove everything, including all files; the store is then empty, and still usable."""
         with self._disk, self._lock:
             self._ledger.clear()
             folder, self._folder = self._folder, None
