@@ -1,18 +1,17 @@
-"""Whether other programs want the CPUs that llama.cpp's threads spin on, seen while it decodes.
+"""Detecting, while llama.cpp decodes, whether other programs need the CPUs its threads spin on.
 
-Threads that spin take all CPU time that they can get. So what a decode took of it, divided by its
-threads and by the time that passed, is the share that the other programs left: 0.97 on a quiet
-machine of 2 CPUs, 0.85 beside a program that runs half the time, 0.6 beside one that always runs,
-0.4 beside three. Spinning is the fastest down to about 0.75; below, whoever holds a CPU while
-another thread needs it is in the way, and threads had better yield.
+Spinning threads take all CPU time that they can get. So a decode's CPU time, divided by its threads
+and by the elapsed time, is the share that other programs left: 0.97 on a quiet machine of 2 CPUs,
+0.85 beside a program that runs half the time, 0.6 beside one that always runs, 0.4 beside three.
+Spinning is fastest down to about 0.75; below, a thread that spins on a CPU delays the one that
+needs it, and threads should yield.
 
-While they yield, the share says less, as they also sleep: a high one is a reason to try how it is
-to spin again, and without a reason it is tried now and then, so rarely that the tries take a
-fiftieth of the time at most. Two processes that generate side by side see each other and both
-yield.
+While they yield, the share says less, as they also sleep: a high share is a reason to try spinning
+again; without one it is tried now and then, so rarely that the tries take at most a fiftieth of the
+time. Two processes that generate side by side see each other and both yield.
 
-A look is a reading of the process's CPU time each tenth of a second while it decodes, and nothing
-at all while it does not.
+The cost is one reading of the process's CPU time per tenth of a second while it decodes, and
+nothing otherwise.
 """
 
 from __future__ import annotations
@@ -44,13 +43,13 @@ _LATEST = 120.0  # seconds
 
 
 class Watch:
-    """Watches decodes and switches; made once for each process.
+    """Watches decodes and switches; one per process.
 
     Parameters
     ----------
     switch : Switch
     clock, cpu_time : callable
-        Seconds that passed, and that this process's threads were running.
+        Elapsed seconds, and CPU seconds of this process's threads.
     """
 
     def __init__(
@@ -74,7 +73,7 @@ class Watch:
         self._soon = _SOON
 
     def run(self, n_threads: int, decode: Callable[[], int]) -> int:
-        """Decode, and look at how it went."""
+        """Run a decode, and measure its share of the CPUs."""
         if not self._one_at_a_time.acquire(blocking=False):
             self._is_disturbed = True  # two decodes at once: whose CPU time would it be?
             return decode()
@@ -159,7 +158,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def watched(n_threads: int, decode: Callable[[], int]) -> Callable[[], int]:
-    """A decode by so many threads, with a look at how it went where that is of use."""
+    """Run a decode on a number of threads, measuring its share where that is of use."""
     found = _process.found()
     if n_threads < 2 or isinstance(found, Unswitchable) or found.switch.yields(n_threads):
         return decode
@@ -167,7 +166,7 @@ def watched(n_threads: int, decode: Callable[[], int]) -> Callable[[], int]:
 
 
 def waiting(n_threads: int) -> Waiting:
-    """How so many threads wait for each other now."""
+    """Return how a number of threads wait for each other at present."""
     if n_threads < 2:
         return "alone"
     found = _process.found()
@@ -178,7 +177,7 @@ def waiting(n_threads: int) -> Waiting:
 
 
 def explained(n_threads: int) -> str:
-    """What decides how so many threads wait, in words."""
+    """Return what decides how a number of threads wait, in words."""
     found = _process.found()
     if n_threads < 2:
         return "one thread waits for nobody"

@@ -1,4 +1,4 @@
-"""Decoding: batches of tokens in, the logits of what may follow out.
+"""Decoding: from batches of tokens to the logits of the next token.
 
 Every call must be made under the context's lock.
 """
@@ -40,11 +40,11 @@ _logits_address = ctypes.cast(
 
 
 class Aborted(Exception):  # noqa: N818 - it is no error
-    """A decode was stopped; the memory is as it was before it."""
+    """A decode was stopped; the memory is unchanged."""
 
 
 def sealed(tokens: Sequence[int], size: int) -> Iterator[Sequence[int]]:
-    """Cut tokens into batches of ``size`` at the most, the last token in one of its own."""
+    """Split tokens into batches of at most ``size``, with the last token in its own."""
     last = len(tokens) - 1
     for at in range(0, last, size):
         yield tokens[at : min(at + size, last)]
@@ -65,7 +65,7 @@ class Decoder:
     Attributes
     ----------
     n_batch : int
-        The most tokens of one batch.
+        Maximum number of tokens in one batch.
     """
 
     def __init__(self, handle: Any, model: Model, kind: MemoryKind, flag: StopFlag) -> None:
@@ -99,7 +99,7 @@ class Decoder:
             self._batch = self._one = None
 
     def decode(self, tokens: Sequence[int], start: int, *, stoppable: bool = False) -> Logits:
-        """Evaluate tokens in one batch behind the cells of ``start`` earlier ones.
+        """Evaluate tokens in one batch after the cells of ``start`` earlier ones.
 
         Parameters
         ----------
@@ -107,7 +107,7 @@ class Decoder:
             At most ``n_batch``.
         start : int
         stoppable : bool
-            Whether the stop flag ends it; otherwise it runs to its end all the same.
+            Whether the stop flag ends the decode; otherwise it runs to its end.
 
         Returns
         -------
@@ -119,7 +119,7 @@ class Decoder:
         Aborted
             When the stop flag was set.
         DecodeError
-            When llama.cpp refused; the cells are as before.
+            When llama.cpp failed; the cells are unchanged.
         """
         n = len(tokens)
         positions = range(start, start + n)
@@ -151,9 +151,9 @@ class Decoder:
         tokens, positions, sequences : sequence of int
             Token by token; each sequence's in order, behind what it holds.
         n_outputs : int
-            For how many of the last tokens logits are worked out.
+            Number of last tokens to compute logits for.
         stoppable : bool
-            As for :meth:`decode`, which also says what is raised.
+            As for :meth:`decode`, which also lists the errors.
 
         Returns
         -------
@@ -185,12 +185,12 @@ class Decoder:
         ----------
         chain : llama_sampler pointer
         logits : ndarray of float32
-            As a decode gave them.
+            As returned by a decode.
 
         Returns
         -------
         int or None
-            The token; None where the logits are those of an earlier decode, or a copy.
+            The token; None if the logits are of an earlier decode, or a copy.
         """
         for index, row in enumerate(self._held, self._held_from):
             if row is logits:

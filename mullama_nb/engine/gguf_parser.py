@@ -1,8 +1,8 @@
-"""Parsing the beginning of a GGUF file, every number checked before it is used.
+"""Parsing the header of a GGUF file, with every number checked before use.
 
-The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. What llama.cpp refuses or
-aborts on is refused here in words. ``gguf.GGUFReader`` takes seconds where this walk takes
-milliseconds: it makes an array of every string of the vocabulary.
+The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Files that llama.cpp would
+reject or abort on are rejected here with an explanation. ``gguf.GGUFReader`` takes seconds where
+this parser takes milliseconds: it makes an array of every string of the vocabulary.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ CONVERT = "Use a GGUF edition of the model, or convert it with llama.cpp's conve
 
 @dataclass(frozen=True)
 class ArraySummary:
-    """Stands for an array of more than 1024 values: their `kind`, such as "string", and number."""
+    """Placeholder for an array of over 1024 values: their `kind`, such as "string", and number."""
 
     kind: str
     length: int
@@ -49,7 +49,7 @@ Value: TypeAlias = "Scalar | list[Scalar] | ArraySummary"
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """A line of the tensor directory.
+    """An entry of the tensor directory.
 
     Attributes
     ----------
@@ -58,9 +58,9 @@ class TensorInfo:
         In the file's order: the length of a row comes first.
     type : gguf.GGMLQuantizationType
     path : Path
-        The file that holds it.
+        The file with the tensor's data.
     offset : int
-        Where it begins, in bytes from the beginning of that file.
+        Offset in bytes from the beginning of that file.
     n_bytes : int
     """
 
@@ -74,7 +74,7 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class GGUFFile:
-    """What a GGUF model says about itself.
+    """The header of a GGUF model.
 
     Attributes
     ----------
@@ -86,7 +86,7 @@ class GGUFFile:
     tensors : tuple of TensorInfo
         Of all files.
     data_offset : int
-        Where the tensors' bytes begin in the first file.
+        Offset of the tensors' data in the first file.
     alignment : int
     size : int
         Bytes of all files.
@@ -102,17 +102,17 @@ class GGUFFile:
 
     @property
     def is_vocabulary_only(self) -> bool:
-        """Whether there are no weights, so that it can tokenize but not generate."""
+        """Whether there are no weights, so that the model can tokenize but not generate."""
         return not self.tensors
 
 
 def parse(path: Path, data: mmap.mmap) -> GGUFFile:
-    """Read what the beginning of a file says.
+    """Parse the header of a file.
 
     Raises
     ------
     ModelFormatError
-        When it contradicts itself or the file's size.
+        When the header is inconsistent, also with the file's size.
     """
     return _Parser(path, data).file()
 

@@ -1,4 +1,4 @@
-"""In how many ways a grammar reads one text: counted as llama.cpp would follow them.
+"""Counting the ways in which a grammar parses a text, as llama.cpp would follow them.
 
 llama.cpp keeps a stack for every place in the grammar where a text may be. When it tries a token it
 goes on from each of them, character by character, and only those that it comes to from one stack
@@ -26,7 +26,7 @@ _END = 0  # the place behind everything
 
 @dataclass(frozen=True)
 class Item:
-    """What may be repeated: a rule, or a text or a set; a group is a rule of its own."""
+    """A repeatable item: a rule, a text or a set; a group is a rule of its own."""
 
     name: str = ""
     text: str = ""
@@ -44,13 +44,13 @@ _Stack: TypeAlias = int | _Reading  # a place, or within a text
 
 
 class Ways:
-    """Counts ways to read texts.
+    """Counts the ways to parse texts.
 
     Parameters
     ----------
     rules : mapping of str to Alternatives
     n_steps : int
-        How often to go on from a way in all.
+        Limit of steps in all.
     """
 
     def __init__(self, rules: Mapping[str, Alternatives], n_steps: int) -> None:
@@ -70,19 +70,19 @@ class Ways:
         return len(self._sequences) - 1
 
     def most(self, item: Item, n_characters: int, enough: int) -> int | None:
-        """Return the most ways in which any text of up to so many characters can be read.
+        """Return the most ways in which any text of up to ``n_characters`` can be parsed.
 
         Parameters
         ----------
         item : Item
         n_characters : int
         enough : int
-            The first number above that is returned as it is.
+            The count stops at the first number above.
 
         Returns
         -------
         int or None
-            None when there were more steps to go.
+            None if the limit of steps was reached.
         """
         begin: Counter[_Stack] = Counter({self._place(self._add([item]), 0, 0, _END): 1})
         most, left = 0, {frozenset[tuple[_Stack, int]](begin.items()): n_characters}
@@ -106,7 +106,7 @@ class Ways:
         return most
 
     def most_at_once(self, first: Mapping[str, int]) -> int:
-        """Return in how many of these ways one character can be read.
+        """Return in how many of these ways one character can be parsed.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""JSON schemas turned into grammars, once it is known that those stay small."""
+"""Converting JSON schemas into grammars, after checking that these stay small."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _OF_A_PATTERN = re.compile(
 
 
 def check_schema(schema: Mapping[str, Any] | str) -> None:
-    """Check that a schema is JSON, and what its grammar would grow to.
+    """Check that a schema is JSON, and the size of its grammar.
 
     Raises
     ------
     GrammarError
-        When it is not, or asks for more than a grammar holds; it names the keyword.
+        When it is not, or its grammar would be too large; the message names the keyword.
     """
     for keyword, value, owner in _keywords(_parsed(schema)):
         if keyword in _COUNTS and isinstance(value, (int, float)):
@@ -166,12 +166,12 @@ def _times(item: str, low: int, high: int | None) -> str:
 
 
 def gbnf(schema: Mapping[str, Any] | str) -> str:
-    """The grammar of a schema.
+    """Return the grammar of a schema.
 
     Raises
     ------
     GrammarError
-        When it cannot be turned into one that can be followed.
+        When the schema has no grammar of acceptable size.
     """
     return _gbnf(schema if isinstance(schema, str) else json.dumps(schema))
 

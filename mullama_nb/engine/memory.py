@@ -1,9 +1,9 @@
-"""A context's memory: cells that are cut, read and written.
+"""A context's memory: cutting, reading and writing cells.
 
-The only place that calls llama.cpp's memory and state functions, but for what takes a failed
-decode back. It keeps the active path in sequence 0, in contiguous cells from 0 in order of
-position, moves rows through sequence 1, and gives the sequences behind it to branches. Every call
-must be made under the context's lock.
+The only caller of llama.cpp's memory and state functions, except for undoing a failed decode. It
+keeps the active path in sequence 0, in contiguous cells from 0 in order of position, moves rows
+through sequence 1, and gives the sequences behind it to branches. Every call must be made under the
+context's lock.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ _PARTIAL_ONLY = 1  # LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A state that cannot be cut, bound to the tokens that it stands for.
+    """A state that cannot be cut, with the number of its tokens.
 
     Attributes
     ----------
     n_tokens : int
-        Tokens that were evaluated.
+        Number of tokens evaluated.
     data : ndarray of uint8
         The whole sequence, or the recurrent part alone where the rest can be cut.
     logits : ndarray of float32
-        Of the next token: a recurrent state cannot work them out again.
+        Of the next token: a recurrent state cannot compute them again.
     """
 
     n_tokens: int
@@ -54,7 +54,7 @@ class Snapshot:
 
 
 def n_sequences(model: Model, n_parallel: int) -> int:
-    """How many sequences a context needs for so many branches beside its own."""
+    """Return the number of sequences that a context needs for a number of branches."""
     own = _PIN + int(memory_kind(model).has_window)
     return min(own + n_parallel, _MOST_SEQUENCES)
 

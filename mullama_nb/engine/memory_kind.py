@@ -1,4 +1,4 @@
-"""What a model's memory allows, and what its states are made of."""
+"""Kinds of model memory: the operations they support, and the structure of their states."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CHUNKED_WINDOW = ("llama4",)  # their window jumps from chunk to chunk
 
 
 class MemoryKind(str):
-    """``"cuttable"``, ``"windowed"`` or ``"snapshot"``, and what that allows.
+    """``"cuttable"``, ``"windowed"`` or ``"snapshot"``, with the supported operations.
 
     ``cuttable``: a cache with a cell per token, cut anywhere. ``windowed``: the same, with layers
     that look back only so far; its rows are read in pieces no longer than the window.
@@ -25,7 +25,7 @@ class MemoryKind(str):
     Attributes
     ----------
     window : int
-        How many tokens the layers with a sliding window look back; 0 where there are none.
+        Size of the sliding window in tokens; 0 if there is none.
     has_readable_window : bool
         Whether all rows of a sliding window's cache can be read, in pieces that fit into it.
     is_hybrid : bool
@@ -67,7 +67,7 @@ class MemoryKind(str):
 
     @property
     def has_window(self) -> bool:
-        """Whether there are layers that look back only so far."""
+        """Whether there are layers with a sliding window."""
         return self.window > 0
 
     def exceeds_window(self, n_tokens: int) -> bool:
@@ -81,7 +81,7 @@ class MemoryKind(str):
 
 
 def memory_kind(model: Model) -> MemoryKind:
-    """What a model's memory allows."""
+    """Return the kind of a model's memory."""
     handle = model.handle
     window = int(llama_cpp.llama_model_n_swa(handle))
     is_hybrid = bool(llama_cpp.llama_model_is_hybrid(handle))
@@ -96,12 +96,12 @@ def memory_kind(model: Model) -> MemoryKind:
 
 
 def has_extended_cells(model: Model) -> bool:
-    """Whether a position has several dimensions, as for M-RoPE."""
+    """Return whether a position has several dimensions, as for M-RoPE."""
     return llama_cpp.llama_model_rope_type(model.handle) in _MROPE_TYPES
 
 
 def structures(model: Model) -> Iterator[Structure]:
-    """What the model's memory may write, likeliest first."""
+    """Return the structures that the model's memory may write, most likely first."""
     handle = model.handle
     extended = has_extended_cells(model)
     n_layer = llama_cpp.llama_model_n_layer(handle)

@@ -95,7 +95,7 @@ def _read_lines(file: IO[bytes]) -> list[str]:
 
 @functools.cache
 def build() -> str:
-    """The llama.cpp that runs here, as far as results may depend on it."""
+    """Return the build of llama.cpp, as far as results may depend on it."""
     version = f"llama-cpp-python {llama_cpp.__version__}"
     if "LLAMA_CPP_LIB_PATH" not in os.environ:
         return version
@@ -105,7 +105,7 @@ def build() -> str:
 
 
 def switched_on(variable: str) -> bool:
-    """Whether llama.cpp takes an environment variable for set: to a number that is not 0.
+    """Return whether llama.cpp takes an environment variable as set: to a non-zero number.
 
     It is read as llama.cpp reads it: ``os.environ`` does not know what other languages have set
     since Python started.
@@ -121,7 +121,7 @@ def switched_on(variable: str) -> bool:
 
 
 def system_info() -> str:
-    """The CPU features and backends that llama.cpp was built with and found, and kernels chosen."""
+    """Return the CPU features, backends and kernels that llama.cpp uses."""
     start()
     info = llama_cpp.llama_print_system_info().decode("utf-8", "replace").split()
     chosen = [f"{name}={os.environ[name]}" for name in _KERNELS if name in os.environ]
@@ -129,7 +129,7 @@ def system_info() -> str:
 
 
 def has_amx() -> bool:
-    """Whether llama.cpp was built for Intel's matrix tiles, and may end the process on them.
+    """Return whether llama.cpp was built for Intel's matrix tiles, and may crash on them.
 
     GCC 12 leaves out most of what llama.cpp writes into a tile's shape: ``_tile_loadconfig``
     tells it of 8 bytes only. The first prompt of a quantised model then dies of SIGILL.
@@ -160,5 +160,5 @@ class StopFlag:
         self._byte[0] = b"\x00"
 
     def is_set(self) -> bool:
-        """Whether the flag is set."""
+        """Return whether the flag is set."""
         return bool(self._byte[0] != b"\x00")

@@ -1,8 +1,8 @@
-"""How OpenMP's threads wait for each other, and a switch for that where libgomp runs.
+"""How OpenMP's threads wait for each other, and a switch for that with libgomp.
 
-llama.cpp's threads meet at a barrier some hundred times a token. libgomp lets whoever is early spin
-there for milliseconds, which is the fastest where every thread has a CPU, and the worst where one
-does not: then the others spin away the time that the late one needs.
+llama.cpp's threads meet at a barrier some hundred times a token. libgomp lets early threads spin
+there for milliseconds, which is fastest if every thread has a CPU, and worst if one does not: then
+the others use up the time that the late one needs.
 
 libgomp reads what it is to do from the environment when it is loaded, with one exception: while it
 manages more threads than there are CPUs it spins a hundred rounds only, and then gives the CPU away
@@ -51,13 +51,13 @@ _LIBGOMP = re.compile(r"libgomp\b.*\.so[.0-9]*")
 
 @dataclass(frozen=True)
 class Unswitchable:
-    """How threads wait is not ours to decide, for this reason.
+    """The reason why the way of waiting cannot be switched.
 
     Attributes
     ----------
     reason : str
     is_set : bool
-        Whether the user has decided.
+        Whether the user has chosen the way of waiting.
     """
 
     reason: str
@@ -65,7 +65,7 @@ class Unswitchable:
 
 
 class Switch:
-    """Makes the threads of this process spin, or yield soon; not for two threads at once.
+    """Makes the threads of this process spin, or yield soon; not thread-safe.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ class Switch:
 
     @property
     def is_yielding(self) -> bool:
-        """Whether threads give their CPU away when they have to wait."""
+        """Whether waiting threads yield their CPU."""
         return self._over is not None
 
     def yields(self, n_threads: int) -> bool:

@@ -27,8 +27,8 @@ class ActivePath:
     """Tokens, their rows, and the next token's logits, kept in step.
 
     Evaluations are *sealed*: their last token is decoded alone, in a batch of one. Decoded again
-    over the same rows it gives the same row and the same logits, to the bit; so tokens and rows
-    are the whole state, and the logits can be dropped at any time.
+    over the same rows it gives the same row and the same logits, to the bit; so tokens and rows are
+    the complete state, and the logits can be dropped at any time.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class ActivePath:
     n_ctx : int
         Cells.
     n_chunk : int
-        Tokens that are decoded in one call.
+        Number of tokens decoded in one call.
     """
 
     def __init__(self, memory: Memory, n_ctx: int, n_chunk: int) -> None:
@@ -52,7 +52,7 @@ class ActivePath:
 
     @property
     def n_tokens(self) -> int:
-        """Tokens that have been evaluated."""
+        """The number of tokens evaluated."""
         return len(self.tokens)
 
     @property
@@ -132,7 +132,7 @@ class ActivePath:
         self.watermark = self.n_tokens
 
     def room(self, n_tokens: int) -> None:
-        """Check that so many more tokens fit.
+        """Check that a number of further tokens fits.
 
         Raises
         ------
@@ -150,7 +150,7 @@ class ActivePath:
             )
 
     def evaluate(self, tokens: Sequence[int], progress: Progress | None = None) -> None:
-        """Evaluate tokens behind the path, the last one alone; all of them or none.
+        """Evaluate tokens after the path, the last one alone; all of them or none.
 
         Raises
         ------
@@ -172,7 +172,7 @@ class ActivePath:
         self._keep_snapshot()
 
     def switch(self, keep: int, tokens: Sequence[int], progress: Progress | None = None) -> None:
-        """Keep ``keep`` tokens and evaluate others behind them; all of it or nothing.
+        """Keep ``keep`` tokens and evaluate others after them; all of it or nothing.
 
         Raises
         ------
@@ -311,7 +311,7 @@ class ActivePath:
         return kept
 
     def put_back(self, memory: Memory, kept: PathState | Segment | None) -> None:
-        """Go on in other, empty memory."""
+        """Restore the path in other, empty memory."""
         if isinstance(kept, PathState):
             memory.replace(kept.data)
             self._logits = kept.logits

@@ -1,4 +1,4 @@
-"""What a prompt means for a path: how much of it is kept, and what is evaluated behind that."""
+"""Planning a prompt on a path: the tokens to keep, and those to evaluate after them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _HISTORY_CHARACTERS = 16  # a shorter beginning may be a coincidence
 
 @dataclass(frozen=True)
 class Plan:
-    """Keep the first ``keep`` tokens of the path and evaluate ``tokens`` behind them."""
+    """A plan: keep the first ``keep`` tokens of the path and evaluate ``tokens`` after them."""
 
     keep: int
     tokens: tuple[int, ...]
@@ -35,7 +35,7 @@ def plan_prompt(
     *,
     special: bool,
 ) -> Plan:
-    """Work out what a prompt means here.
+    """Return the plan of a prompt on a path.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def plan_prompt(
 
 
 def warn_of_history(model: Model, held: Sequence[int], text: Prompt | None) -> None:
-    """Warn when more text begins with all that there is: that is hardly ever meant."""
+    """Warn if the new text repeats everything held so far, which is hardly ever intended."""
     if not isinstance(text, str) or isinstance(text, ChatPrompt):
         return
     if len(text) < _HISTORY_CHARACTERS or not held:

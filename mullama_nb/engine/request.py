@@ -1,4 +1,4 @@
-"""What is asked of a context, checked when it is asked."""
+"""Requests to a context, checked on creation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Request", "seeded"]
 
 
 def seeded(sampling: SamplingParams) -> SamplingParams:
-    """The same, with a seed that was drawn where none was given."""
+    """Return the parameters, with a random seed if none was given."""
     if sampling.seed is not None:
         return sampling
     return dataclasses.replace(sampling, seed=secrets.randbits(32))
@@ -26,7 +26,7 @@ def seeded(sampling: SamplingParams) -> SamplingParams:
 
 @dataclass(frozen=True)
 class Request:
-    """One call of ``generate`` or ``stream``, checked when it is made."""
+    """One call of ``generate`` or ``stream``, checked on creation."""
 
     prompt: Prompt | None
     messages: Sequence[Message] | None

@@ -1,13 +1,13 @@
-"""Contexts that nothing but a notebook's history holds rest until they are used again.
+"""Freeing the cells of contexts that only a notebook's history refers to, until used again.
 
-IPython keeps the value of every cell in ``Out``, ``_`` and their like, so a chat that was shown
-stays for good when its variable is bound to another one. It may not be taken from there, as
-``Out[3]`` is a way to it; but its cells need not wait for that. After each cell those contexts rest
-that are reached from the history alone.
+IPython keeps the value of every cell in ``Out``, ``_`` and similar variables, so a displayed chat
+stays alive forever, even when its variable is rebound. It must not be removed there, as ``Out[3]``
+may be used; but its cells need not stay allocated. After each cell, contexts reachable only from
+the history rest.
 
 Whether that is so is found as Python's collector finds garbage: of the references to an object,
 those that come from the history and from our own objects are subtracted; what is left comes from a
-variable, a list, a closure, a running call. To be wrong costs making the cells again, no more.
+variable, a list, a closure, a running call. A wrong guess only costs making the cells again.
 """
 
 from __future__ import annotations

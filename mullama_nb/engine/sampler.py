@@ -30,7 +30,7 @@ _CANDIDATE = np.dtype([("id", "<i4"), ("logit", "<f4"), ("p", "<f4")])
 
 
 def draw_seed(seed: int, sibling: int, position: int) -> int:
-    """The seed of the one draw at a position.
+    """Return the seed of the single draw at a position.
 
     Parameters
     ----------
@@ -44,14 +44,14 @@ def draw_seed(seed: int, sibling: int, position: int) -> int:
     Returns
     -------
     int
-        32 bits for llama.cpp's generator; nothing that was drawn before has a part in it.
+        32 bits for llama.cpp's generator, independent of earlier draws.
     """
     digest = blake3(struct.pack("<QQQ", seed, sibling, position)).digest(length=4)
     return int(struct.unpack("<I", digest)[0])
 
 
 def log_probabilities(logits: Logits) -> Logits:
-    """Natural logarithms of the model's own probabilities, before any sampler.
+    """Return natural logarithms of the model's own probabilities, before any sampler.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def log_probabilities(logits: Logits) -> Logits:
 
 
 def log_probability(logits: Logits, token: int) -> float:
-    """One token's entry of :func:`log_probabilities`, without the others and not rounded."""
+    """Return one token's entry of :func:`log_probabilities`, not rounded."""
     return logits.item(token) - _log_total(logits, np.empty_like(logits))
 
 
@@ -186,7 +186,7 @@ class Sampler:
         return grammar
 
     def choose(self, logits: Logits, position: int, decoder: Decoder | None = None) -> int:
-        """The next token.
+        """Choose the next token.
 
         Parameters
         ----------
@@ -194,7 +194,7 @@ class Sampler:
         position : int
             Tokens in front of it.
         decoder : Decoder, optional
-            Where the logits may still be, so that they need not be copied.
+            The decoder that may still hold the logits, so that they need not be copied.
 
         Raises
         ------

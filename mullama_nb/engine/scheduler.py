@@ -1,4 +1,4 @@
-"""Who may touch the path when: one evaluation after the other, moves between two tokens.
+"""Scheduling access to the path: evaluations one at a time, moves between two tokens.
 
 Evaluations are jobs of one worker thread. Moves (rewind, restore, load) run on the caller's thread
 under the same lock, which the worker gives up at every token; they end what is being generated.
@@ -32,18 +32,18 @@ StepsT = TypeVar("StepsT", bound="Steps[Any] | None")
 
 
 class Steps(Protocol[T_co]):
-    """What goes on behind the path, step by step: a generation, or several branches.
+    """A stepwise process on the path: a generation, or several branches.
 
     Every method is called under the scheduler's lock.
     """
 
     @property
     def n_handed_out(self) -> int:
-        """How many tokens the path has as callers see it."""
+        """The number of tokens of the path as seen by callers."""
 
     @property
     def handed_out(self) -> tuple[int, ...]:
-        """The tokens of the path as callers see it."""
+        """The tokens of the path as seen by callers."""
 
     def step(self) -> T_co | None:
         """What the next step hands out, None at the end."""

@@ -1,4 +1,4 @@
-"""Saving a context's state as a session file, and taking one over once it was checked."""
+"""Saving a context's state as a session file, and restoring one after checking it."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class _Fit:
 
 
 def session_metadata(host: Host) -> dict[str, Any]:
-    """What a session file says about itself."""
+    """Return the metadata of a session file."""
     return {
         "format": compatibility.FORMAT,
         "model": host.model.name,
@@ -85,7 +85,7 @@ def session_metadata(host: Host) -> dict[str, Any]:
 
 
 def layout_of(scheduler: Scheduler) -> tuple[Structure, Shape]:
-    """How a context's state is laid out."""
+    """Return the layout of a context's state."""
     memory = scheduler.path.memory
     if memory.is_described:
         return memory.description
@@ -93,7 +93,7 @@ def layout_of(scheduler: Scheduler) -> tuple[Structure, Shape]:
 
 
 def kv_bytes(structure: Structure, shape: Shape, n_tokens: int) -> int:
-    """Bytes of K and V rows of so many tokens, or of a recurrent state."""
+    """Return the bytes of K and V rows of a number of tokens, or of a recurrent state."""
     return sum(
         tensor.row_bytes * (n_tokens if kind == "kv" else 1)
         for kind, tensors in zip(structure.blocks, shape.blocks, strict=True)
@@ -136,7 +136,7 @@ def save(
 
 
 def load(scheduler: Scheduler, host: Host, path: Path) -> SessionInfo:
-    """Make a context stand where a file says; see ``Context.load_session``."""
+    """Restore a context from a file; see ``Context.load_session``."""
     layout = layout_of(scheduler)
     with interrupts_held():  # one that came between open and close would leave a file open
         file = read_session(path, partial(row_places, *layout))
@@ -145,7 +145,7 @@ def load(scheduler: Scheduler, host: Host, path: Path) -> SessionInfo:
 
 
 def take_over(scheduler: Scheduler, host: Host, file: SessionFile, name: str) -> None:
-    """Make a context stand where a session stood; see ``Context.take_session``."""
+    """Restore a context from a session; see ``Context.take_session``."""
     fit = _fitted(file, host, *layout_of(scheduler), name)
     with scheduler.moving() as path:
         path.replace(fit.state)

@@ -1,4 +1,4 @@
-"""Context parameters that a file asks for: untrusted, and this machine pays for them."""
+"""Context parameters from a file, which are not trusted with this machine's resources."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _THREADS = ("n_threads", "n_threads_batch")
 
 
 def params_from_file(values: object, **changes: Unpack[ContextOptions]) -> ContextParams:
-    """Parameters that stand in a file, with what shall differ from them.
+    """Return parameters from a file, with changes.
 
     Threads beyond the CPUs that this process may use are left out: 512 on two cores take minutes
-    for what two do in a second. Whoever calls with changes is trusted with them.
+    for what two do in a second. Changes by the caller are trusted.
 
     Parameters
     ----------
@@ -68,14 +68,14 @@ def params_from_file(values: object, **changes: Unpack[ContextOptions]) -> Conte
 
 
 def check_room(model: Model, params: ContextParams, n_tokens: int) -> None:
-    """Check that there is memory for a context that a file asks for, before any of it is taken.
+    """Check that there is memory for a context requested by a file, before allocating it.
 
     Parameters
     ----------
     model : Model
     params : ContextParams
     n_tokens : int
-        What the file holds, and the context needs.
+        Number of tokens in the file, which the context must hold.
 
     Raises
     ------

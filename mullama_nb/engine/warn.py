@@ -1,4 +1,4 @@
-"""Warnings that point at the user's line, however deep and on whichever thread it was noticed."""
+"""Warnings that point at the user's line, from any depth and any thread."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _line_of_caller: ContextVar[_Line | None] = ContextVar("_line_of_caller", defaul
 
 
 def warn(message: str, category: type[MullamaWarning]) -> None:
-    """Warn at the innermost line of the user's."""
+    """Warn at the user's innermost line."""
     line = _users_line() or _line_of_caller.get() or _Line.of(sys._getframe(1))
     warnings.warn_explicit(message, category, *line)
 
@@ -52,7 +52,7 @@ def warn_inexact(what: str) -> None:
 
 @contextlib.contextmanager
 def blamed_on_caller() -> Iterator[None]:
-    """Have threads that begin with a copy of this context warn at the line that runs now."""
+    """Make threads started with a copy of this context warn at the present line."""
     token = _line_of_caller.set(_users_line())
     try:
         yield

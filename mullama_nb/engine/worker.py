@@ -26,12 +26,12 @@ _this_thread = threading.local()
 
 
 class GivenUp(BaseException):
-    """What a thread gets whose caller has given its job up, as the main thread an interrupt."""
+    """Raised in a thread whose caller has abandoned its job, as an interrupt elsewhere."""
 
 
 @contextlib.contextmanager
 def give_up_when(token: CancelToken | None) -> Iterator[None]:
-    """Have what this thread evaluates within raise ``GivenUp`` once a token is cancelled."""
+    """Make evaluations of this thread in the block raise ``GivenUp`` on cancellation."""
     _this_thread.token = token
     try:
         yield
@@ -108,11 +108,11 @@ class Worker:
             self._idents.clear()
 
     def is_current(self) -> bool:
-        """Whether this is called on the worker's thread."""
+        """Return whether the caller is on the worker's thread."""
         return threading.get_ident() in self._idents
 
     def wait(self, future: Future[T], stop: Callable[[], object]) -> T:
-        """The result of a job; an interrupt stops the job and is raised once it has ended.
+        """Wait for the result of a job; an interrupt stops the job and is raised once it has ended.
 
         Parameters
         ----------

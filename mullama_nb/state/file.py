@@ -135,11 +135,11 @@ def session_bytes(
 
 
 def page_offset(n_tokens: int) -> int:
-    """Return the offset within a page of a state in a file, header included.
+    """Return the page offset of a state with header that matches its place in a file.
 
-    Memory that is to be written lies alike: where a source is a few bytes nearer to the beginning
-    of its page than the target, copying takes twice the time, since the CPU takes its next load for
-    what it has just stored. For 1,024 tokens that would be so.
+    Memory to be written has the same offset: if a source is a few bytes nearer to the beginning of
+    its page than the target, copying takes twice as long, since the CPU takes its next load for
+    what it has just stored. For 1,024 tokens that would be the case.
     """
     return (PREFIX_BYTES + 4 * n_tokens - len(HEADER)) % _PAGE
 

@@ -76,7 +76,7 @@ class SpillFolder:
 
 
 def remove_abandoned(parent: Path | None) -> None:
-    """Remove folders of processes that have ended; runs once in each process.
+    """Remove folders of processes that have ended; once per process is enough.
 
     Parameters
     ----------
