@@ -14,7 +14,7 @@ class cached(Generic[T]):  # noqa: N801 - used as a decorator
     """Compute a value on first access, and keep it with its object.
 
     Up to Python 3.11 ``functools.cached_property`` has one lock for all objects of a class. An
-    interrupt on the way out of it leaves it taken, and every other thread waits for ever. Here two
+    interrupt on the way out of it leaves it taken, and every other thread waits forever. Here two
     concurrent threads may both compute the value; it must not matter whose is kept.
 
     Parameters

@@ -175,7 +175,7 @@ class Machine:
         return free, total
 
     def _cgroups_memory(self) -> Iterator[tuple[int, int]]:
-        """Each limit, and what is used of it; pages of files that nobody reads count as free."""
+        """Each limit and its usage; inactive pages of files count as free."""
         for folder in self._folders("memory"):
             limits = [
                 self._number(folder / name)

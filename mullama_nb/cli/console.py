@@ -1,4 +1,4 @@
-"""What the command line says beside the answer: notes, warnings and progress, all on stderr."""
+"""Output of the command line beside the answer: notes, warnings and progress, all on stderr."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def note(text: str) -> None:
-    """Say something that is not the answer."""
+    """Print a note to stderr."""
     click.echo(text, err=True)
 
 
 @contextmanager
 def speaking_plainly() -> Iterator[None]:
-    """Have errors and warnings of the package said in a line, without a traceback."""
+    """Print the package's errors and warnings in one line, without a traceback."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", MullamaWarning)
         show = warnings.showwarning
@@ -53,14 +53,14 @@ def speaking_plainly() -> Iterator[None]:
 
 @contextmanager
 def loading_shown(what: str) -> Iterator[Callable[[float], object]]:
-    """A bar for loading, once that takes more than a second and somebody looks."""
+    """Show a progress bar for loading, after a second and on a terminal only."""
     with _bar(what) as update:
         yield lambda fraction: update(fraction, 1.0)
 
 
 @contextmanager
 def evaluating_shown(chat: Chat) -> Iterator[None]:
-    """A bar for long prompts, once that takes more than a second and somebody looks."""
+    """Show a progress bar for long prompts, after a second and on a terminal only."""
     with _bar("evaluating") as update:
 
         def tell(event: Event) -> None:

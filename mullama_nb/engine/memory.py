@@ -259,7 +259,7 @@ class Memory:
         """How the memory's state is laid out.
 
         Learnt from a state that llama.cpp writes: the path's, or that of one token in a scratch
-        sequence, whose logits nobody sees.
+        sequence, whose logits are dropped.
         """
         if self._described is None:
             probe = self._probe()

@@ -122,7 +122,7 @@ class Worker:
         """
         interrupt: BaseException | None = None
         token: CancelToken | None = getattr(_this_thread, "token", None)
-        # Futures wait in Python: an interrupt there may leave their lock taken for ever.
+        # Futures wait in Python: an interrupt there may leave their lock taken forever.
         ended: list[object] = []
         bell = threading.Lock()
         bell.acquire()

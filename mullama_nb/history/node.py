@@ -121,7 +121,7 @@ class Node:
         address: str | None = None,
         logprobs: tuple[float, ...] = (),
     ) -> None:
-        # Not the graph itself: what it belongs to is to go as soon as nobody uses it.
+        # Not the graph itself, so that its tree is freed once unused.
         self._graph = graph
         self._children = []
         self.id = identifier

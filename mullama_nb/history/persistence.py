@@ -144,7 +144,7 @@ class Saves:
 
     def _settings_now(self) -> dict[str, Any]:
         settings = self._settings()
-        assert settings is not None  # whoever has it made this
+        assert settings is not None  # its owner made this
         return settings()
 
     def _merge(self, name: str, store: SessionStore) -> None:

@@ -106,7 +106,7 @@ class Holder:
     @property
     def is_living(self) -> bool:
         """Whether it is still alive, as far as can be known from here."""
-        if not _TOKEN.fullmatch(self.token):  # it may come from a stranger's catalog
+        if not _TOKEN.fullmatch(self.token):  # the catalog is not trusted
             return False
         if self._process == this_process():
             return self.is_here

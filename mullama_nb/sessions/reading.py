@@ -49,7 +49,7 @@ class StoreReader:
         self.catalog = Catalog(self.folder)
 
     def _segment_path(self, address: str) -> Path:
-        if not ADDRESS.fullmatch(address):  # it may come from a stranger's catalog
+        if not ADDRESS.fullmatch(address):  # the catalog is not trusted
             raise SessionFormatError(
                 f"the catalog is damaged: {address[:40]!r} is no segment's address"
             )

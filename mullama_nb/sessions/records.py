@@ -157,7 +157,7 @@ def check_plain(value: object, depth: int = 0) -> None:
         try:
             value.encode()
         except UnicodeEncodeError:
-            raise MalformedError(f"{value!r:.60} has half a character") from None
+            raise MalformedError(f"{value!r:.60} has an unpaired surrogate") from None
     elif isinstance(value, dict):
         for key, item in value.items():
             check_plain(key, depth + 1)

@@ -14,7 +14,7 @@ __all__ = ["check_free", "check_saving"]
 def check_free(
     versions: Versions, version: Version, what: str, *, owner: Owner | None, take_over: bool
 ) -> None:
-    """Check that nobody else saves a name after every turn.
+    """Check that a name has no other owner.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def check_free(
     Raises
     ------
     SessionConflictError
-        When somebody does.
+        When it has one.
     """
     holder = versions.holder(version)
     if holder is None or take_over or (owner is not None and holder.token == owner.token):

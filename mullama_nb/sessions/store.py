@@ -175,7 +175,7 @@ class SessionStore(StoreReader):
         Raises
         ------
         SessionConflictError
-            When somebody does.
+            When it has an owner.
         """
         for unlinks in (False, True, False):
             try:

@@ -134,7 +134,7 @@ def _sorted(values: object) -> dict[str, Any]:
 
 
 def _plain(text: object) -> str | None:
-    """A file's text as it may be shown: nobody vouches for what it says."""
+    """Return a file's text in displayable form, as it is not trusted."""
     if not isinstance(text, str):
         return None
     short = text if len(text) <= _MOST_CHARACTERS else text[:_MOST_CHARACTERS] + "..."

@@ -146,7 +146,7 @@ def _remove_own(folder: Path, lock: int | None, owner: int) -> None:
 
 
 def _heed_sigterm() -> None:
-    """Remove folders before SIGTERM ends the process, where nobody else has a say in that."""
+    """Remove folders before SIGTERM ends the process, unless another handler is set."""
     is_main = threading.current_thread() is threading.main_thread()
     if is_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _remove_and_end)
@@ -166,4 +166,4 @@ def _remove_and_end(number: int, _: FrameType | None) -> None:
     signal.signal(number, signal.SIG_DFL)
     for folder in list(_live):
         folder.remove()
-    os.kill(os.getpid(), number)  # so that whoever waits sees what ended it
+    os.kill(os.getpid(), number)  # so that a waiting parent sees what ended it

@@ -137,7 +137,7 @@ def _check_seals(body: dict[str, Any]) -> None:
 
 
 def _check_places(entries: Sequence[Entry]) -> None:
-    """What holds of whatever was recorded, if not of what somebody wrote to have it led anew."""
+    """Check what holds for every recording, though not for one edited to be led anew."""
     if (wrong := misplaced(entries)) is not None:
         _refuse(f"the id of checkpoint {wrong.id[:7]} cannot be right in its place")
     parents = {entry.parent for entry in entries}
@@ -323,7 +323,7 @@ def _check_plain(value: Any, what: str, *, is_shown: bool = False) -> None:
             stack += [(v, depth + 1) for v in each]
         elif isinstance(each, str):
             room -= len(each)
-            _need(not any("\ud800" <= c <= "\udfff" for c in each), f"half a character in {what}")
+            _need(not any("\ud800" <= c <= "\udfff" for c in each), f"a lone surrogate in {what}")
             _need(each.isprintable() or not is_shown, f"a text in {what}")
         elif isinstance(each, float):
             _need(math.isfinite(each), f"a number in {what}")

@@ -51,7 +51,7 @@ class HeldWeakly(ipywidgets.Widget):  # type: ignore[misc]
         registry._instances[self.model_id] = weakref.proxy(self)
 
     def __del__(self, is_ending: Callable[[], bool] = sys.is_finalizing) -> None:
-        if not is_ending():  # else there is nobody to tell, and modules are gone
+        if not is_ending():  # else there is no page to tell, and modules are gone
             self.close()
 
 
@@ -117,7 +117,7 @@ class Showing:
         self.pages.discard(page)
         if not self.pages:
             self.wait()
-            # Later, as whoever calls this holds the widget.
+            # Later, as the caller holds the widget.
             timer = threading.Timer(_SECONDS_UNTIL_LEFT, rest_unused)
             timer.daemon = True
             timer.start()
@@ -144,7 +144,7 @@ _shells: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def _references() -> Iterator[object]:
-    """What pages hold, and what ipywidgets and its comms do of what is shown in somebody's box."""
+    """References held by pages, and by ipywidgets and its comms to widgets shown in a box."""
     yield from list(_held.values())
     for widget in list(registry._instances.values()):
         if type(widget) is not weakref.ProxyType and isinstance(widget, ipywidgets.Box):
