@@ -244,7 +244,7 @@ class _Completer(Completer):
         self._conversation = conversation
 
     def get_completions(self, document: Document, _complete_event: object) -> Iterable[Completion]:
-        """Words that go on with what was typed."""
+        """Yield completions of the typed text."""
         text = document.text_before_cursor
         if not text.startswith("/"):
             return

@@ -94,7 +94,7 @@ class Memory:
         self.floor = 0
 
     def logits_of_last(self, token: int, n_tokens: int, stop: int | None = None) -> Logits:
-        """The logits after the last of ``n_tokens``, by decoding it alone beside its stored row.
+        """Return the logits after the last of ``n_tokens``, by decoding it alone.
 
         A row that was computed in a batch of one comes out the same to the bit, and so do its
         logits. Another row would change, so the stored one is put back, and with it the rows
@@ -119,7 +119,7 @@ class Memory:
             self.floor = 0
 
     def can_cut(self, n_tokens: int) -> bool:
-        """Whether dropping all but the first ``n_tokens`` leaves cells that are right to go on."""
+        """Return whether dropping all but the first ``n_tokens`` leaves cells to continue from."""
         return n_tokens == 0 or (self.kind.can_cut and n_tokens >= self.floor)
 
     def clear(self) -> None:
@@ -130,7 +130,7 @@ class Memory:
         self.floor = 0
 
     def rows(self, start: int, stop: int, sequence: int = PATH) -> ByteArray:
-        """The rows of the tokens ``start`` to ``stop - 1``, sorted by position as the path is.
+        """Return the rows of the tokens ``start`` to ``stop - 1``, sorted by position.
 
         A branch's rows come in the order of its cells, and with all of its recurrent state.
         """
@@ -154,7 +154,7 @@ class Memory:
             self.drop(_SCRATCH)
 
     def append(self, rows: ByteArray, sequence: int = PATH) -> None:
-        """Put rows into free cells behind the path, or behind what a branch holds."""
+        """Put rows into free cells after the path, or after a branch's cells."""
         self._write(rows, _SCRATCH)
         llama_cpp.llama_memory_seq_cp(self._memory, _SCRATCH, sequence, -1, -1)
         self.drop(_SCRATCH)
@@ -184,13 +184,13 @@ class Memory:
             self.drop(_PIN)
 
     def branch_state(self, sequence: int) -> ByteArray:
-        """The complete state of a branch, in the order of its cells."""
+        """Return the complete state of a branch, in the order of its cells."""
         return self._read(sequence)
 
     # -- whole states ------------------------------------------------------------------------
 
     def whole(self, n_tokens: int, *, window_only: bool = False) -> ByteArray:
-        """The complete state of the path, sliding windows with all their rows if they are there."""
+        """Return the complete state of the path, with all rows of sliding windows if available."""
         kind = self.kind
         has_more = kind.has_readable_window and kind.exceeds_window(n_tokens) and self.floor == 0
         if has_more and not window_only:
@@ -201,7 +201,7 @@ class Memory:
         return self._read(PATH, page_offset(n_tokens))
 
     def floor_of(self, data: ByteArray, n_tokens: int) -> int:
-        """Below which position a whole state has no rows of a sliding window to go back to.
+        """Return the position below which a whole state has no rows of a sliding window.
 
         Where that is not 0, they would be put elsewhere than they were, which shows in last bits.
         """

@@ -71,7 +71,7 @@ class MemoryKind(str):
         return self.window > 0
 
     def exceeds_window(self, n_tokens: int) -> bool:
-        """Whether so many tokens are more than the layers with a sliding window look back."""
+        """Return whether a number of tokens exceeds the sliding window."""
         return 0 < self.window < n_tokens
 
     @property

@@ -95,7 +95,7 @@ class Switch:
         return self._over is not None
 
     def yields(self, n_threads: int) -> bool:
-        """Whether a team of so many threads yields by itself: it has no CPU for each of them."""
+        """Return whether a team of threads yields by itself, lacking a CPU for each of them."""
         return n_threads > _cpus_when_loaded
 
     def make_yield(self) -> bool:
@@ -137,7 +137,7 @@ class Switch:
 
 
 def find_switch() -> Switch | Unswitchable:
-    """The switch of the libgomp that llama.cpp's CPU backend runs on; loads nothing."""
+    """Return the switch of the libgomp that llama.cpp's CPU backend uses; load nothing."""
     if not sys.platform.startswith("linux"):
         return Unswitchable("only Linux has a libgomp that can be switched")
     if "OPENMP = 1" not in native.system_info():

@@ -78,12 +78,12 @@ class ActivePath:
         return self._logits
 
     def hold_logits(self) -> Logits:
-        """The next token's logits in an array that no later evaluation overwrites."""
+        """Return the next token's logits in an array that no later evaluation overwrites."""
         self._logits = np.array(self.logits)
         return self._logits
 
     def logits_at(self, n_tokens: int) -> Logits:
-        """The logits after the first ``n_tokens``, in an array of their own; the path stays.
+        """Return the logits after the first ``n_tokens``, as a copy; the path is unchanged.
 
         Memory that can be cut puts the rows behind aside and decodes one token. Other memory goes
         back as far as :meth:`rewind` would, and takes its present state again.
@@ -114,7 +114,7 @@ class ActivePath:
             self._replay, self.watermark = kept
 
     def looks_back_exactly(self, n_tokens: int) -> bool:
-        """Whether :meth:`logits_at` is exact there, and leaves the path so."""
+        """Return whether :meth:`logits_at` is exact there, and leaves the path exact."""
         if n_tokens == self.n_tokens:
             return True
         if self.memory.kind.can_cut:
@@ -217,7 +217,7 @@ class ActivePath:
     # -- going back --------------------------------------------------------------------------
 
     def repeats(self, n_tokens: int) -> bool:
-        """Whether rewinding there brings back the very rows and logits, to the bit."""
+        """Return whether rewinding there restores rows and logits, to the bit."""
         if n_tokens == self.n_tokens or self.memory.can_cut(n_tokens):
             return True
         kind = self.memory.kind
@@ -302,7 +302,7 @@ class ActivePath:
         return self.memory.kind.can_cut or self.is_put_back_exactly
 
     def set_aside(self) -> PathState | Segment | None:
-        """What :meth:`put_back` needs; until then there are tokens and no memory."""
+        """Return the state for :meth:`put_back`; until then there are tokens but no memory."""
         kept: PathState | Segment | None = None
         if self.tokens:
             can_cut = self.memory.kind.can_cut
@@ -323,7 +323,7 @@ class ActivePath:
     # -- states ------------------------------------------------------------------------------
 
     def capture(self, start: int, settings: str, parent: str | None) -> Segment:
-        """The rows of the tokens from ``start`` to the end as one segment."""
+        """Return the rows of the tokens from ``start`` to the end as one segment."""
         if not self.memory.kind.can_cut:
             data, whole = self.memory.whole(self.n_tokens), True
         else:
@@ -374,7 +374,7 @@ class ActivePath:
         self.tokens, self._logits = list(state.tokens), state.logits
 
     def whole_state(self, *, include_logits: bool = True, window_only: bool = False) -> PathState:
-        """The whole state of the path.
+        """Return the whole state of the path.
 
         Parameters
         ----------

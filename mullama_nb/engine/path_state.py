@@ -61,34 +61,34 @@ class ReplayLog:
         return self.snapshots[-1] if self.snapshots else None
 
     def reaches(self, n_tokens: int) -> bool:
-        """Whether what leads there from a snapshot, or from the beginning, is all known."""
+        """Return whether all steps to there from a snapshot, or the beginning, are known."""
         kept = max((s.n_tokens for s in self.snapshots if s.n_tokens <= n_tokens), default=0)
         return kept >= min(n_tokens, self.origin)
 
     def steps(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
-        """What to evaluate together from one number of tokens to another."""
+        """Return the batches to evaluate from one number of tokens to another."""
         while start < stop:
             end = next((min(b, stop) for a, b in self.batches if a <= start < b), start + 1)
             yield start, end
             start = end
 
     def with_batch(self, start: int, stop: int) -> ReplayLog:
-        """The log after an evaluation of several tokens."""
+        """Return the log after an evaluation of several tokens."""
         return dataclasses.replace(self, batches=(*self.batches, (start, stop)))
 
     def with_snapshot(self, snapshot: Snapshot) -> ReplayLog:
-        """The log with one more state."""
+        """Return the log with one more state."""
         kept = (*self.snapshots, snapshot)[-_MOST_SNAPSHOTS:]
         return dataclasses.replace(self, snapshots=kept)
 
     def restarted(self) -> ReplayLog:
-        """The log where a replay starts: at the last snapshot, or at the beginning."""
+        """Return the log at the start of a replay: at the last snapshot, or at the beginning."""
         start = 0 if self.last is None else self.last.n_tokens
         batches = tuple(b for b in self.batches if b[1] <= start)
         return dataclasses.replace(self, batches=batches, origin=min(self.origin, start))
 
     def up_to(self, n_tokens: int) -> ReplayLog:
-        """The log of the first tokens."""
+        """Return the log of the first tokens."""
         return ReplayLog(
             tuple(s for s in self.snapshots if s.n_tokens <= n_tokens),
             tuple(b for b in self.batches if b[0] < n_tokens),

@@ -24,7 +24,7 @@ _WIDTH = 64  # of the smallest rotation
 
 
 def rotation(model: Model, params: ContextParams) -> Mapping[str, bool]:
-    """Whether K and V are rotated in contexts that are made now.
+    """Return whether K and V are rotated in contexts made now.
 
     Parameters
     ----------

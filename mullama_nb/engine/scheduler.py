@@ -46,7 +46,7 @@ class Steps(Protocol[T_co]):
         """The tokens of the path as seen by callers."""
 
     def step(self) -> T_co | None:
-        """What the next step hands out, None at the end."""
+        """Return what the next step hands out, or None at the end."""
 
     def evaluate_ahead(self) -> None:
         """Evaluate what the next step would begin with."""
@@ -264,7 +264,7 @@ class Scheduler:
         return await awaited(self.submit(job), token.cancel)
 
     def in_callback(self) -> bool:
-        """Whether this is called by the worker, in a callback of a job of its own."""
+        """Return whether the caller is the worker, in a callback of its own job."""
         return self._worker.is_current()
 
     def stop(self) -> None:
@@ -324,7 +324,7 @@ class Scheduler:
             return steps
 
     def advance(self, steps: Steps[T], token: CancelToken) -> T | None:
-        """One step, None at the end."""
+        """Take one step; return None at the end."""
         with self._lock.held():
             return self._advance(steps, token)
 
@@ -350,7 +350,7 @@ class Scheduler:
                         break
 
     def advance_ahead(self, steps: Steps[T], token: CancelToken) -> T | None:
-        """One step on the caller's thread; the worker evaluates what it handed out meanwhile."""
+        """Take one step on the caller's thread, while the worker evaluates its result."""
         self.check_usable()
         self._await_ahead()
         handed_out = self.advance(steps, token)

@@ -149,7 +149,7 @@ class SessionFolder:
         return [*self]
 
     def _is_file(self, name: str) -> bool:
-        """Whether a session is a file of its own, as ``Context.save_session`` writes."""
+        """Return whether a session is a separate file, as of ``Context.save_session``."""
         return name not in self.store and self.session_path(name).is_file()
 
     def _existing(self, session_id: str) -> str:

@@ -133,7 +133,7 @@ class Versions:
     # -- look --------------------------------------------------------------------------------
 
     def names(self) -> list[str]:
-        """All names, sorted."""
+        """Return all names, sorted."""
         rows = self._connection.execute("SELECT name FROM versions WHERE is_current ORDER BY name")
         return [str(row[0]) for row in rows]
 

@@ -89,7 +89,7 @@ def rows_are_finite(part: ByteArray, places: Sequence[RowPlace], offset: int) ->
 
 
 def spanned(places: Iterable[RowPlace]) -> list[RowPlace]:
-    """The same rows in fewer pieces, which have something else in them, too.
+    """Return the same rows in fewer pieces, which also contain other bytes.
 
     Numbers of two bytes stand wherever rows follow each other, and the few bytes in between are
     mostly small integers: where a whole piece looks finite, the rows are.
