@@ -79,6 +79,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.output_timeout = PATIENCE
 
 
-def pytest_unconfigure() -> None:
+def pytest_unconfigure(config: pytest.Config) -> None:
     """A thread that still hangs cannot keep the process: its stack is shown, and it ends."""
-    faulthandler.dump_traceback_later(_SECONDS_TO_EXIT, exit=True)
+    if not hasattr(config, "workerinput"):  # a worker of xdist stays until the others are done
+        faulthandler.dump_traceback_later(_SECONDS_TO_EXIT, exit=True)

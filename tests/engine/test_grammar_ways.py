@@ -29,7 +29,7 @@ def items(known: st.SearchStrategy[str] | None) -> st.SearchStrategy[Item]:
 
 
 def alternatives(known: st.SearchStrategy[str] | None) -> st.SearchStrategy[Alternatives]:
-    return st.lists(st.lists(items(known), max_size=3), min_size=1, max_size=3)
+    return st.lists(st.lists(items(known), max_size=3), min_size=1, max_size=2)
 
 
 RULES = st.fixed_dictionaries(
@@ -116,13 +116,14 @@ def most_ways(rules: dict[str, Alternatives]) -> int:
     )
 
 
-@settings(max_examples=200)
+@settings(max_examples=80)
 @given(rules=RULES)
 def test_as_many_ways_as_there_are(rules: dict[str, Alternatives]) -> None:
-    counted = Ways(rules, 10**6).most(Item(name="root"), LENGTH, 10**9)
+    counted = Ways(rules, 10**6).most(Item(name="root"), LENGTH, 10**60)
     assert counted == most_ways(rules)
 
 
+@settings(max_examples=40)
 @given(rules=RULES, enough=st.integers(1, 50))
 def test_it_stops_where_there_are_enough(rules: dict[str, Alternatives], enough: int) -> None:
     counted = Ways(rules, 10**6).most(Item(name="root"), LENGTH, enough)
