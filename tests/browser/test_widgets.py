@@ -155,4 +155,5 @@ def test_a_click_does_not_follow_a_subshell_that_is_gone(notebook: Opener, kerne
     opened.area(1).get_by_label("Message", exact=True).fill("Hello?")
     opened.area(1).get_by_role("button", name="Send").click()
     expect(opened.area(1).locator("article").filter(has_text="Hello?")).to_be_visible()
+    opened.wait_until("len(chat.messages) > 4")  # the page shows a question before the chat has it
     assert opened.evaluate("chat.messages[4]['content']") == "Hello?"
