@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,6 +29,9 @@ SLOW_FIXTURES = {"smollm2", "smollm2_path", "chromium"}
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(hang_guard)
+    # A shell starts its background jobs with interrupts ignored, and their children inherit that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
