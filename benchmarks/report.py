@@ -78,8 +78,7 @@ class Table:
         header = list(self.rows[0].cells)
         align = ["---", *["--:"] * (len(header) - 1)]
         lines = [header, align, *([row.cells[name] for name in header] for row in self.rows)]
-        escaped = ([cell.replace("|", "\\|") for cell in line] for line in lines)
-        table = "\n".join("| " + " | ".join(line) + " |" for line in escaped)
+        table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
         return f"## {self.title}\n\n{self.note}.\n\n{table}\n"
 
 

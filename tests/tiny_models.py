@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +17,7 @@ import gguf
 import numpy as np
 import numpy.typing as npt
 from tiny_architectures import ARCHITECTURES, Architecture, Block, Fill, Tensor, metadata, sizes
-from tiny_vocabulary import CONTROL_TOKENS, IM_END, IM_START, Vocabulary, cut_vocabulary
+from tiny_vocabulary import CONTROL_TOKENS, IM_END, IM_START, cut_vocabulary
 
 __all__ = [
     "ARCHITECTURES",
@@ -55,7 +55,6 @@ def make_model(
     chat_template: str | None = None,
     dtype: DType = "f32",
     ends: bool = False,
-    added: Mapping[str, gguf.TokenType] | None = None,
 ) -> Path:
     """Write a random model to `path` and return the path.
 
@@ -85,17 +84,12 @@ def make_model(
     ends : bool
         Whether it may pick control tokens, and so end its answers. Otherwise they are so unlikely
         that a generation always runs to its limit.
-    added : mapping of str to TokenType, optional
-        Further tokens, such as the control tokens of another family; those that SmolLM2 has
-        already stay as they are.
     """
-    vocabulary = _with(cut_vocabulary(n_vocab), added or {})
-    n_added = len(vocabulary.tokens) - n_vocab
     spec = ARCHITECTURES[architecture]
     if n_layer < len(spec.layers):
         msg = f"{architecture} needs {len(spec.layers)} layers to have one of each kind"
         raise ValueError(msg)
-    size = sizes(head_dim, n_vocab + n_added)
+    size = sizes(head_dim, n_vocab)
     layers = [spec.layers[i % len(spec.layers)] for i in range(n_layer)]
     values = metadata(layers, size, window)
     rng = np.random.default_rng([seed, zlib.crc32(architecture.encode())])
@@ -105,7 +99,7 @@ def make_model(
         n_ctx=n_ctx,
         n_embd=size["E"],
         n_layer=n_layer,
-        vocabulary=vocabulary,
+        n_vocab=n_vocab,
         chat_template=chat_template,
     )
     for key in spec.keys:
@@ -121,7 +115,7 @@ def make_model(
     for name, tensor in _named(spec, layers):
         data = _random(rng, tensor, [size[axis] for axis in tensor.axes.split()])
         if tensor is output and not ends:
-            data[[*CONTROL_TOKENS, *range(n_vocab, n_vocab + n_added)]] *= 0.1
+            data[CONTROL_TOKENS] *= 0.1
         if dtype == "f16" and tensor.fill in {Fill.MATRIX, Fill.TABLE}:
             writer.add_tensor(name, data.astype(np.float16))
         else:
@@ -133,36 +127,17 @@ def make_vocabulary_only(
     path: Path, *, n_vocab: int = 512, chat_template: str | None = None
 ) -> Path:
     """Write a file that has a vocabulary and no weights, and return the path."""
-    vocabulary = cut_vocabulary(n_vocab)
     writer = _start(
-        "llama",
-        n_ctx=2048,
-        n_embd=64,
-        n_layer=4,
-        vocabulary=vocabulary,
-        chat_template=chat_template,
+        "llama", n_ctx=2048, n_embd=64, n_layer=4, n_vocab=n_vocab, chat_template=chat_template
     )
     return _finish(writer, path)
 
 
-def _with(vocabulary: Vocabulary, added: Mapping[str, gguf.TokenType]) -> Vocabulary:
-    """Return a vocabulary with further tokens at its end."""
-    new = {text.encode(): kind for text, kind in added.items()}
-    new = {token: kind for token, kind in new.items() if token not in vocabulary.tokens}
-    types = (*vocabulary.types, *map(int, new.values()))
-    return Vocabulary((*vocabulary.tokens, *new), types, vocabulary.merges)
-
-
 def _start(
-    name: str,
-    *,
-    n_ctx: int,
-    n_embd: int,
-    n_layer: int,
-    vocabulary: Vocabulary,
-    chat_template: str | None,
+    name: str, *, n_ctx: int, n_embd: int, n_layer: int, n_vocab: int, chat_template: str | None
 ) -> gguf.GGUFWriter:
     """Begin a file with the metadata that every model has."""
+    vocabulary = cut_vocabulary(n_vocab)
     writer = gguf.GGUFWriter(None, name)
     writer.add_name(f"tiny {name}")
     writer.add_context_length(n_ctx)

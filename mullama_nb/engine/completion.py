@@ -10,9 +10,10 @@ from ..checks import is_integer
 from ..errors import ParameterError
 from .params import SamplingParams
 
-__all__ = ["Completion", "FinishReason", "Limits", "Token"]
+__all__ = ["Completion", "FinishReason", "Limits", "Part", "Token"]
 
 FinishReason: TypeAlias = Literal["stop", "length", "context_full", "stopped"]
+Part: TypeAlias = Literal["text", "reasoning", "tool_call"]
 
 
 class Token(NamedTuple):
@@ -26,11 +27,15 @@ class Token(NamedTuple):
         beginning.
     logprob : float
         Natural logarithm of the model's own probability, before any sampler.
+    part : {"text", "reasoning", "tool_call"}
+        The part of an answer that it is in. A mark such as ``<think>`` is in the part that it
+        begins or ends.
     """
 
     id: int
     text: str
     logprob: float
+    part: Part = "text"
 
 
 class Completion(str):
