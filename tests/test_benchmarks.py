@@ -22,6 +22,7 @@ def test_all_names_are_found() -> None:
     assert {"generation", "tree", "growth"} <= set(NAMES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_benchmark_runs_to_its_end(name: str) -> None:
     command = [sys.executable, "-m", "benchmarks", name, "--least"]

@@ -197,6 +197,7 @@ def test_a_session_of_another_model_is_loaded_with_its_own(
     assert run(shell, "%session load lesson").model.fingerprint == chat.model.fingerprint
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "says"),
     [
@@ -263,6 +264,7 @@ def test_completions(shell: InteractiveShell, tmp_path: Path) -> None:
     assert "--folder" in completions(shell, "%session save --f")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["model", "undo", "tag", "session", "checkout"])
 def test_help_names_the_arguments(shell: InteractiveShell, name: str) -> None:
     text = shell.object_inspect_text(f"%{name}")

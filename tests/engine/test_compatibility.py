@@ -185,6 +185,7 @@ print(hashlib.sha256(data).hexdigest(), context.session_metadata["environment"][
 VARIABLES = ["LLAMA_GRAPH_REUSE_DISABLE=1", "GGML_CPU_TILED_MM=0", "GGML_CPU_DISABLE_FUSION=1"]
 
 
+@pytest.mark.slow
 def test_variables_that_are_read_once(tiny: ModelMaker) -> None:
     """In a process of their own: none changes a bit of these rows, kernels are noted."""
     path = str(tiny(head_dim=64).path)

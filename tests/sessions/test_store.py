@@ -316,6 +316,7 @@ def test_a_store_that_another_process_is_making_is_waited_for(tmp_path: Path) ->
         other.close()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is POSIX")
 def test_processes_that_are_killed_leave_a_sound_store(tmp_path: Path) -> None:
     rng, child = random.Random(1), Path(__file__).with_name("store_child.py")

@@ -119,6 +119,7 @@ def test_contents_of_a_session_may_be_changed(folder: Path, honest: bytes) -> No
     assert path.read_bytes() == honest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_bytes", range(90, 330, 7))
 def test_large_files_are_read_in_pieces(
     folder: Path, monkeypatch: pytest.MonkeyPatch, n_bytes: int
