@@ -119,12 +119,12 @@ def _end_of_word(line: str, rest: str) -> int:
 
 
 def _options(words: list[str]) -> dict[str, Any]:
-    """Options from ``name=value``; a value that is no Python literal is text."""
+    """Options from ``name=value``; a value that is not a Python literal is text."""
     found: dict[str, Any] = {}
     for word in words:
         name, equals, value = word.partition("=")
         if not (equals and name.isidentifier()):
-            raise UsageError(f"{word!r} is no option; options look like temperature=0.7")
+            raise UsageError(f"{word!r} is not an option; options look like temperature=0.7")
         if name in found:
             raise UsageError(f"{name} is given twice")
         try:
@@ -180,8 +180,8 @@ class MullamaMagics(Magics):
         if found is None:
             raise UsageError(f"there is no {self.chat!r} yet; make it with: %model smollm2")
         raise UsageError(
-            f"{self.chat!r} is a {type(found).__name__}, no Chat. Rename it, or have the magics "
-            'use another name: %config MullamaMagics.chat = "other"'
+            f"{self.chat!r} is of type {type(found).__name__}, not Chat. Rename it, or have the "
+            'magics use another name: %config MullamaMagics.chat = "other"'
         )
 
     # -- say ---------------------------------------------------------------------------------

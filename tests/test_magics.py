@@ -239,7 +239,7 @@ def test_refs_that_mean_nothing(
     assert "says nothing" in capsys.readouterr().err
     shell.user_ns["chat"] = 3
     shell.run_cell("%kv")
-    assert "is a int, no Chat" in capsys.readouterr().err
+    assert "is of type int, not Chat" in capsys.readouterr().err
 
 
 def completions(shell: InteractiveShell, line: str) -> list[str]:

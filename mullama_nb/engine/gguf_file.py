@@ -129,7 +129,7 @@ def _read_file(path: Path) -> GGUFFile:
         with path.open("rb") as file:
             head = file.read(64)
             if not head.startswith(b"GGUF"):
-                raise ModelFormatError(f"{path.name} is no GGUF file: {_recognize(head)}")
+                raise ModelFormatError(f"{path.name} is not a GGUF file: {_recognize(head)}")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 return parse(path, data)
     except FileNotFoundError as error:

@@ -34,7 +34,7 @@ def answer_again(
     with workspace.going_back_on_error():
         end = _last(workspace, "assistant") if end is None else end
         if not end.metadata.is_answer:
-            raise HistoryError(f"{end!r} is no answer, so there is no other one")
+            raise HistoryError(f"{end!r} is not an answer, so there is no other one")
         return answering.answer(stand_on_question(workspace, end))
 
 

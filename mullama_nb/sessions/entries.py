@@ -141,7 +141,7 @@ def _check_notes(notes: Mapping[str, Any]) -> None:
     if history is not None and not (
         isinstance(history, list) and all(isinstance(m, dict) and "role" in m for m in history)
     ):
-        raise MalformedError(f"history is {history!r:.60}, no messages")
+        raise MalformedError(f"history is {history!r:.60}, not messages")
 
 
 class SavedChat:
@@ -269,7 +269,7 @@ def _parse_entry(number: int, data: str) -> Entry:
     if (number == 0) != (parent is None) or not (parent is None or type(parent) is int):
         raise MalformedError(f"a checkpoint's parent is {parent!r:.60}")
     if not _ID.fullmatch(identifier) or not (address is None or ADDRESS.fullmatch(address)):
-        raise MalformedError(f"{identifier!r:.60} or {address!r:.60} is no checkpoint's")
+        raise MalformedError(f"{identifier!r:.60} or {address!r:.60} is not a checkpoint's")
     metadata = read_mapping(values, "metadata")
     _check_notes(metadata)
     if not isinstance(values.get("exact"), bool):
@@ -298,7 +298,7 @@ def _logprobs(values: object, n_tokens: int) -> list[float]:
     found = []
     for value in values:
         if value is not None and not is_number(value):
-            raise MalformedError(f"{value!r:.60} is no logprob")
+            raise MalformedError(f"{value!r:.60} is not a logprob")
         try:
             found.append(-math.inf if value is None else float(value))
         except OverflowError:

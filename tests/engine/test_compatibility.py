@@ -91,7 +91,7 @@ def test_rows_of_the_other_rotation_are_refused_by_name(
     with pytest.raises(ContextError, match="other settings cannot be restored"):
         other.restore(segment)
     assert other.tokens == tuple(words(20))
-    # It is no formality: taken all the same, the rows mean something else.
+    # It is not a formality: taken all the same, the rows mean something else.
     with other._scheduler.moving() as path:
         path.replace(saved._scheduler.path.whole_state(include_logits=False))
     assert np.abs(other.logits - logits).max() > 0.5

@@ -88,7 +88,7 @@ def test_an_address_from_a_strangers_catalog_leads_nowhere(tmp_path: Path) -> No
     secret = tmp_path / "x.segment"
     secret.write_bytes(files(tmp_path / "store")[0].read_bytes())
     for address in ("../../x", "x", "", "A" * 32, str(tmp_path / "x")):
-        with pytest.raises(SessionFormatError, match="no segment's address"):
+        with pytest.raises(SessionFormatError, match="not a segment's address"):
             store.segment(address)
 
 
@@ -97,7 +97,7 @@ def test_metadata_that_is_no_json_is_refused(tiny: ModelMaker, tmp_path: Path) -
     chat.save("a", tmp_path)
     chat.context.evaluate("more")
     chat.tree.commit().metadata["note"] = {1, 2}
-    with pytest.raises(ParameterError, match="no JSON"):
+    with pytest.raises(ParameterError, match="not JSON"):
         chat.save("a", tmp_path)
     assert len(Chat.open("a", chat.model, tmp_path).tree) == 0  # as it was
 

@@ -69,7 +69,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 @pytest.fixture(scope="module")
 def sound(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A recording with branches, edits, forks, tools and text that is no message."""
+    """A recording with branches, edits, forks, tools and text that is not a message."""
     chat = Chat(model, "Be brief.", tools=TOOLS, seed=1, n_ctx=512, n_threads=1)
     first = chat.ask("hello", max_tokens=4)
     chat.explore("and?", n=2, max_tokens=3)

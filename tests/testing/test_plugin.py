@@ -66,7 +66,7 @@ def test_a_failure_is_the_report(
     file.write_text(file.read_text("utf-8")[:-9], "utf-8")
     cut = run("--mullama", model)
     assert cut.ret == 1
-    assert "hello.mullama.json: it is no JSON, or was cut short" in cut.stdout.str()
+    assert "hello.mullama.json: it is not JSON, or was cut short" in cut.stdout.str()
     assert "Error" not in cut.stdout.str().replace("RecordingError", "")
 
 
