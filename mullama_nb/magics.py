@@ -69,7 +69,7 @@ def _parse(magic: Any, line: str) -> Any:
     arguments, unknown = magic.parser.parse_known_args(_split(line))
     if unknown:
         hint = "; options look like temperature=0.7" if unknown[0].startswith("-") else ""
-        raise UsageError(f"{unknown[0]!r} is not understood here{hint}")
+        raise UsageError(f"{unknown[0]!r} is not known here{hint}")
     return arguments
 
 
@@ -214,7 +214,7 @@ class MullamaMagics(Magics):
         options = _options(arguments.options)
         chat, text = self.the_chat(), cell.strip()
         if not text:
-            raise UsageError("the cell says nothing; write a message below %%ask")
+            raise UsageError("the cell has no message; write one below %%ask")
         asked = self._asked.setdefault(chat, {})
         earlier = None if arguments.append else self._earlier(chat, asked, text)
         before = chat.head

@@ -108,7 +108,7 @@ def _read_parts(path: Path) -> list[GGUFFile]:
     if len(names) != count:
         raise ModelFormatError(
             f"{path.name} is one of {count} files of a split model, but its name does not say so. "
-            f"Give the files their names back: …-00001-of-{count:05}.gguf and so on"
+            f"Give the files their original names: …-00001-of-{count:05}.gguf and so on"
         )
     if path.name != names[0]:
         raise ModelFormatError(f"{path.name} is not the first file of its model: give {names[0]}")

@@ -62,7 +62,7 @@ def go_on(workspace: Workspace[Checkpoint], answering: Answering) -> Answer:
     if head.metadata.is_answer and head.metadata.is_finished:
         raise HistoryError("the last answer is complete: ask something, or regenerate()")
     if head.metadata.role is None:
-        raise HistoryError("there is no answer to go on with; ask() something first")
+        raise HistoryError("there is no answer to continue; ask() something first")
     return answering.answer(head)
 
 

@@ -183,12 +183,12 @@ class SavedChat:
             self.entries.append(entry)
             stack += children.get(entry.number, ())
         if len(self.entries) != len(self.by_number):
-            raise MalformedError("some of its checkpoints do not come from the root")
+            raise MalformedError("some of its checkpoints are not connected to the root")
         if len({entry.id for entry in self.entries}) != len(self.entries):
-            raise MalformedError("two of its checkpoints have one id")
+            raise MalformedError("two of its checkpoints have the same id")
         wanted = {places["head"], *places["redo"], *places["tags"].values()}
         if wanted - {*self.by_number}:
-            raise MalformedError("it stands on a checkpoint that there is not")
+            raise MalformedError("its head, tags or redo path name a checkpoint that is missing")
         self.places, self.digests = places, digests
         self.head = self.by_number[places["head"]]
 
@@ -240,7 +240,7 @@ def parse_chat(name: str, record: Record, rows: Iterable[tuple[Any, Any, Any]]) 
     try:
         for number, data, address in rows:
             if type(number) is not int or number < 0 or not isinstance(data, str):
-                raise MalformedError("a row of it is none")
+                raise MalformedError("one of its rows is not a checkpoint's")
             digests[number] = row_digest(number, data)
             entry = _parse_entry(number, data)
             if entry.address != address:

@@ -232,7 +232,7 @@ def parse_record(name: str, text: object) -> Record:
         is_chat = kind == "chat"
         body, entries = read_text(values, "body"), read_text(values, "entries")
         if not _DIGEST.fullmatch(body) or (is_chat and not _SUM.fullmatch(entries)):
-            raise MalformedError("its digests are none")
+            raise MalformedError("its digests are not digests")
         return Record(
             kind,
             _metadata(read_mapping(values, "metadata")),
@@ -293,7 +293,7 @@ def parse_body(name: str, record: Record, data: object) -> dict[str, Any]:
             read_text(values, "text")
         else:
             if missing := {"system", "tools"} - {*values}:
-                raise MalformedError(f"it says nothing of {' and '.join(sorted(missing))}")
+                raise MalformedError(f"it lacks {' and '.join(sorted(missing))}")
             read_text(values, "system", optional=True)
             read_text(values, "model")
             read_mapping(values, "params")

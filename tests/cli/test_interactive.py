@@ -108,7 +108,7 @@ def test_what_went_wrong_is_said_and_the_conversation_goes_on(run: Run) -> None:
     )
     assert done.returncode == 0
     assert "are missing" in done.stderr
-    assert "there is no answer to go on with" in done.stderr
+    assert "there is no answer to continue" in done.stderr
     assert "'x' is not a number of steps" in done.stderr
     assert "usage: /edit <text>" in done.stderr
     assert "/checkout <ref>" in done.stdout
