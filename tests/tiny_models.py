@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -17,12 +17,13 @@ import gguf
 import numpy as np
 import numpy.typing as npt
 from tiny_architectures import ARCHITECTURES, Architecture, Block, Fill, Tensor, metadata, sizes
-from tiny_vocabulary import CONTROL_TOKENS, IM_END, IM_START, cut_vocabulary
+from tiny_vocabulary import CONTROL_TOKENS, FIRST_OWN, IM_END, IM_START, cut_vocabulary
 
 __all__ = [
     "ARCHITECTURES",
     "CHATML",
     "CONTROL_TOKENS",
+    "FIRST_OWN",
     "IM_END",
     "IM_START",
     "Architecture",
@@ -53,6 +54,8 @@ def make_model(
     window: int = 32,
     n_vocab: int = 512,
     chat_template: str | None = None,
+    named_templates: Mapping[str, str] | None = None,
+    control_tokens: tuple[str, ...] = (),
     dtype: DType = "f32",
     ends: bool = False,
 ) -> Path:
@@ -79,6 +82,10 @@ def make_model(
         How many of SmolLM2's tokens it knows.
     chat_template : str or None
         A Jinja template to put into the file, for example `CHATML`.
+    named_templates : mapping, optional
+        Further templates by name.
+    control_tokens : tuple of str
+        Spellings for control tokens of its own, the first of which is the token `FIRST_OWN`.
     dtype : {"f32", "f16"}
         How matrices are stored.
     ends : bool
@@ -101,7 +108,10 @@ def make_model(
         n_layer=n_layer,
         n_vocab=n_vocab,
         chat_template=chat_template,
+        control_tokens=control_tokens,
     )
+    for key, template in (named_templates or {}).items():
+        writer.add_string(f"tokenizer.chat_template.{key}", template)
     for key in spec.keys:
         value = values[key]
         if isinstance(value, list):
@@ -134,10 +144,17 @@ def make_vocabulary_only(
 
 
 def _start(
-    name: str, *, n_ctx: int, n_embd: int, n_layer: int, n_vocab: int, chat_template: str | None
+    name: str,
+    *,
+    n_ctx: int,
+    n_embd: int,
+    n_layer: int,
+    n_vocab: int,
+    chat_template: str | None,
+    control_tokens: tuple[str, ...] = (),
 ) -> gguf.GGUFWriter:
     """Begin a file with the metadata that every model has."""
-    vocabulary = cut_vocabulary(n_vocab)
+    vocabulary = cut_vocabulary(n_vocab).with_control_tokens(control_tokens)
     writer = gguf.GGUFWriter(None, name)
     writer.add_name(f"tiny {name}")
     writer.add_context_length(n_ctx)

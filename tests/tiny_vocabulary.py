@@ -16,11 +16,12 @@ from typing import NamedTuple
 
 import gguf
 
-__all__ = ["CONTROL_TOKENS", "IM_END", "IM_START", "Vocabulary", "cut_vocabulary"]
+__all__ = ["CONTROL_TOKENS", "FIRST_OWN", "IM_END", "IM_START", "Vocabulary", "cut_vocabulary"]
 
 CONTROL_TOKENS = range(17)
 IM_START = 1
 IM_END = 2
+FIRST_OWN = 3
 
 
 class Vocabulary(NamedTuple):
@@ -29,6 +30,15 @@ class Vocabulary(NamedTuple):
     tokens: tuple[bytes, ...]
     types: tuple[int, ...]
     merges: tuple[bytes, ...]
+
+    def with_control_tokens(self, spellings: tuple[str, ...]) -> Vocabulary:
+        """Respell the control tokens from `FIRST_OWN` on; a model's own marks are such tokens."""
+        if len(spellings) > len(CONTROL_TOKENS) - FIRST_OWN:
+            msg = f"there are {len(CONTROL_TOKENS) - FIRST_OWN} to respell, got {len(spellings)}"
+            raise ValueError(msg)
+        stop = FIRST_OWN + len(spellings)
+        own = tuple(spelling.encode() for spelling in spellings)
+        return self._replace(tokens=self.tokens[:FIRST_OWN] + own + self.tokens[stop:])
 
 
 @cache

@@ -70,7 +70,9 @@ class Answer:
         self._stop_tokens = frozenset(limits.stop_tokens)
         self._sampler = Sampler(vocabulary, sampling, sibling, history, n_ctx)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._is_within_character = False
+        # Where an answer goes on within a character, the rest completes it.
+        self._decoder.decode(vocabulary.incomplete_at_end(history))
+        self._is_within_character = bool(self._decoder.getstate()[0])
         self._held: deque[_Held] = deque()
         self._ready: deque[Token] = deque()
         self._n_chosen = 0
@@ -112,12 +114,12 @@ class Answer:
         return self._release()
 
     def _text_of(self, token: int) -> str:
-        """What a token adds to the text: whole characters."""
+        """What a token adds to the text: whole characters, and the words of control tokens."""
         if not self._is_within_character:
             text = self._vocabulary.whole_piece(token)
             if text is not None:
                 return text
-        text = self._decoder.decode(self._vocabulary.piece(token))
+        text = self._decoder.decode(self._vocabulary.spoken_piece(token))
         self._is_within_character = bool(self._decoder.getstate()[0])
         return text
 

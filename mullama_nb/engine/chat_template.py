@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
-from llama_cpp.llama_chat_format import Jinja2ChatFormatter
-
-from ..checks import close_names
-from ..errors import ChatTemplateError, shown
+from ..cached import cached
+from ..errors import ChatTemplateError
+from .arrival import Arrival
+from .generated_text import GeneratedText
+from .messages import Message, normalized
+from .template_form import TemplateForm
+from .template_sandbox import GivenList, SandboxedTemplate, to_json
 from .vocabulary import Vocabulary
 
-__all__ = ["ChatPrompt", "ChatTemplate", "Message"]
-
-Message = Mapping[str, Any]
+__all__ = ["ChatPrompt", "ChatTemplate", "GeneratedText", "Message"]
 
 # Noncharacters: no text uses them, and no vocabulary has a control token with one.
 _ESCAPES = [chr(code) for code in range(0xFDD0, 0xFDF0)]
+
+
+_PROBED = datetime(2000, 1, 1)
 
 
 class ChatPrompt(str):
@@ -47,13 +53,18 @@ class ChatPrompt(str):
 
 
 class ChatTemplate:
-    """The Jinja template of a GGUF file, run in Jinja's sandbox.
+    """A Jinja template, run in Jinja's sandbox.
+
+    Messages may have any of the usual shapes: a template gets them in the form that it reads, which
+    is found by rendering probes.
 
     Parameters
     ----------
     source : str
         The template.
     vocabulary : Vocabulary
+    whose : str
+        What messages call it.
 
     Raises
     ------
@@ -61,20 +72,37 @@ class ChatTemplate:
         When the template cannot be parsed.
     """
 
-    def __init__(self, source: str, vocabulary: Vocabulary) -> None:
+    def __init__(
+        self, source: str, vocabulary: Vocabulary, whose: str = "the model's chat template"
+    ) -> None:
         self.source = source
         self._vocabulary = vocabulary
-        bos, eos = vocabulary.text(vocabulary.bos), vocabulary.text(vocabulary.eos)
-        try:
-            self._with_prompt = Jinja2ChatFormatter(source, eos, bos, add_generation_prompt=True)
-            self._without = Jinja2ChatFormatter(source, eos, bos, add_generation_prompt=False)
-        except Exception as error:
-            raise ChatTemplateError(
-                f"the model's chat template cannot be read: {shown(str(error), 300)}"
-            ) from None
+        self._whose = whose
+        self._template = SandboxedTemplate(source, whose)
+        self._arrival = Arrival(self._probe, whose, self._template.variables)
+
+    @cached
+    def form(self) -> TemplateForm:
+        """The form in which the template reads messages."""
+        return TemplateForm(self._probe, self.source)
+
+    @property
+    def tells_date(self) -> bool:
+        """Whether the prompt may depend on the date."""
+        return "strftime_now" in self._template.variables
+
+    def reads_tools(self, tools: Sequence[Mapping[str, Any]]) -> bool:
+        """Return whether tools arrive in the prompt."""
+        return self._arrival.reads_tools(tools)
 
     def render(
-        self, messages: Sequence[Message], *, add_generation_prompt: bool = True, **variables: Any
+        self,
+        messages: Sequence[Message],
+        *,
+        add_generation_prompt: bool = True,
+        continue_final_message: bool = False,
+        date: datetime | None = None,
+        **variables: Any,
     ) -> ChatPrompt:
         """Render a conversation.
 
@@ -84,64 +112,131 @@ class ChatTemplate:
             Each with ``role`` and, as a rule, ``content``.
         add_generation_prompt : bool
             Whether to end with the beginning of an answer.
+        continue_final_message : bool
+            Whether to end within the last message, which is the assistant's; nothing is added then.
+        date : datetime, optional
+            What the template is told when it asks for the time. None: now.
         **variables
             Further variables for the template, such as ``tools``.
 
         Raises
         ------
         ChatTemplateError
-            When a message has no role, or the template rejects the conversation.
+            When a message has no role, the template rejects the conversation, or leaves out what a
+            message says.
+
+        Warns
+        -----
+        ParameterWarning
+            When the template leaves out the tools, the first system message, or a variable.
         """
-        _check(messages)
-        formatter = self._with_prompt if add_generation_prompt else self._without
-        escape = _unused_escape(messages, variables)
-        escaped = [self._escape(dict(message), escape) for message in messages]
-        variables = self._escape(variables, escape)
-        try:
-            text = formatter(messages=escaped, **variables).prompt
-        except Exception as error:  # a template's code may fail in any way
-            raise ChatTemplateError(
-                f"the model's chat template refuses this conversation: {shown(str(error), 300)}"
-            ) from None
+        said = normalized(messages)
+        escape, mark = _unused_escapes(said, variables)
+        told = {
+            **self._escape(variables, escape),
+            "add_generation_prompt": add_generation_prompt and not continue_final_message,
+        }
+        date = datetime.now() if date is None else date
+
+        def render() -> str:
+            return self._render(self._escape(self.form.of(said), escape), told, date)
+
+        if continue_final_message:
+            said[-1] = _marked(said[-1], mark)
+            rendered = render()
+            if mark not in rendered and not said[-1]["content"]:  # thoughts that are left out
+                said[-1] = self.form.within_thoughts(said[-1])
+                rendered = render()
+            text = self._until(rendered, mark)
+        else:
+            text = render()
+        self._arrival.check(said, self.form.of(said), variables)
         tokens = self._vocabulary.tokenize_escaped(text, escape)
         if self._vocabulary.adds_bos and tokens[:1] != [self._vocabulary.bos]:
             assert self._vocabulary.bos is not None
             tokens.insert(0, self._vocabulary.bos)
         return ChatPrompt(text.replace(escape, ""), messages, tokens)
 
+    def _render(
+        self, messages: Sequence[Message], variables: Mapping[str, Any], date: datetime
+    ) -> str:
+        told = {**self._nothing, **variables, "messages": GivenList(messages)}
+        if "functions" in self._nothing:  # as llama.cpp tells them
+            told["functions"] = to_json(told["tools"] or [], indent=4)
+            told["datetime"] = date.strftime("%b %d %Y")
+        return self._template.render(told, date)
+
+    @cached
+    def _nothing(self) -> dict[str, Any]:
+        """What a template is told beside the messages where nothing else is given."""
+        vocabulary = self._vocabulary
+        told = {
+            "bos_token": vocabulary.text(vocabulary.bos),
+            "eos_token": vocabulary.text(vocabulary.eos),
+        }
+        ways: list[dict[str, Any]] = [
+            {"tools": None, "documents": None},  # as transformers has it
+            {"tools": [], "documents": []},
+            {"tools": None, "functions": "", "datetime": ""},
+        ]
+        probe = {"messages": [{"role": "user", "content": "?"}], "add_generation_prompt": True}
+        for way in ways:
+            with contextlib.suppress(ChatTemplateError):
+                self._template.render({**told, **way, **probe}, _PROBED)
+                return told | way
+        return told | ways[0]
+
+    def _probe(self, messages: Sequence[Message], **variables: Any) -> str:
+        return self._render(messages, {"add_generation_prompt": False, **variables}, _PROBED)
+
+    def _until(self, rendered: str, mark: str) -> str:
+        if mark not in rendered:
+            raise ChatTemplateError(
+                f"{self._whose} leaves out an answer at the end of a conversation, so that it "
+                "cannot be continued: end with a question"
+            )
+        return rendered[: rendered.rindex(mark)]
+
     def _escape(self, value: Any, escape: str) -> Any:
+        if isinstance(value, GeneratedText):
+            return self._vocabulary.escaped_runs(value.runs, escape)
         if isinstance(value, str):
             return self._vocabulary.escaped(value, escape)
         if isinstance(value, Mapping):
             return {key: self._escape(item, escape) for key, item in value.items()}
         if isinstance(value, (list, tuple)):
-            return [self._escape(item, escape) for item in value]
+            return GivenList(self._escape(item, escape) for item in value)
         return value
 
 
-def _check(messages: Sequence[Message]) -> None:
-    if isinstance(messages, (str, Mapping)) or not isinstance(messages, Sequence):
+def _marked(message: dict[str, Any], mark: str) -> dict[str, Any]:
+    """A message of the assistant with a mark where it is to go on."""
+    if message["role"] != "assistant":
         raise ChatTemplateError(
-            'messages must be a list such as [{"role": "user", "content": "Hello"}], '
-            f"not {type(messages).__name__}"
+            "only an answer can be continued, and the last message is the "
+            f"{message['role']}'s: end with a message of the assistant"
         )
-    if not messages:
-        raise ChatTemplateError("there are no messages to render; give at least one")
-    for index, message in enumerate(messages):
-        if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
-            raise ChatTemplateError(f'message {index} has no "role": {shown(repr(message))}')
-        if "content" not in message and "tool_calls" not in message:
-            close = close_names("content", map(str, message), 1)
-            hint = f" (there is {shown(repr(close[0]))})" if close else ""
-            raise ChatTemplateError(f'message {index} has no "content"{hint}: {shown(message)}')
+    if "tool_calls" in message:
+        raise ChatTemplateError(
+            "an answer that calls tools is complete: add the results as messages with the role "
+            '"tool"'
+        )
+    key = (
+        "content"
+        if message["content"] or "reasoning_content" not in message
+        else "reasoning_content"
+    )
+    text = message[key]
+    runs = text.runs if isinstance(text, GeneratedText) else ((text, False),)
+    return {**message, key: GeneratedText((*runs, (mark, False)))}
 
 
-def _unused_escape(messages: Sequence[Message], variables: Mapping[str, Any]) -> str:
+def _unused_escapes(messages: Sequence[Message], variables: Mapping[str, Any]) -> tuple[str, str]:
     spoken = _all_text([list(messages), dict(variables)])
-    for escape in _ESCAPES:
-        if escape not in spoken:
-            return escape
-    raise ChatTemplateError("the messages use every one of Unicode's 32 noncharacters")
+    unused = [escape for escape in _ESCAPES if escape not in spoken]
+    if not unused:
+        raise ChatTemplateError("the messages use every one of Unicode's 32 noncharacters")
+    return unused[0], unused[-1]
 
 
 def _all_text(value: Any) -> str:

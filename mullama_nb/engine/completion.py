@@ -24,7 +24,7 @@ class Token(NamedTuple):
     id : int
     text : str
         The text to show for it: empty while a character is incomplete or a stop string may be
-        beginning.
+        beginning. Control tokens have one too, except those that end an answer.
     logprob : float
         Natural logarithm of the model's own probability, before any sampler.
     part : {"text", "reasoning", "tool_call"}

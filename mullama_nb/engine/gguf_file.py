@@ -5,18 +5,20 @@ from __future__ import annotations
 import mmap
 import os
 import re
+import struct
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 from blake3 import blake3
 
-from ..errors import ModelError, ModelFormatError, ModelNotFoundError
+from ..errors import ModelError, ModelFormatError, ModelNotFoundError, shown
 from .gguf_parser import CONVERT, FETCH_AGAIN, GGUFFile, parse
 
-__all__ = ["fingerprint", "read_gguf", "split_names"]
+__all__ = ["check_vocabulary", "fingerprint", "read_gguf", "split_names"]
 
 _SAMPLE_BYTES = 4096
+_NO_VOCABULARY = ("no_vocab", "none")
 _SPLIT_NAME = re.compile(r"(.*)-\d{5}-of-(\d{5})\.gguf", re.DOTALL)
 
 _LOOKALIKES = {  # by their first bytes
@@ -52,6 +54,42 @@ def read_gguf(path: str | os.PathLike[str]) -> GGUFFile:
         tensors=tuple(tensor for part in parts for tensor in part.tensors),
         size=sum(part.size for part in parts),
     )
+
+
+def check_vocabulary(file: GGUFFile) -> None:
+    """Refuse a vocabulary for which llama.cpp would end the process: two equal tokens.
+
+    Raises
+    ------
+    ModelFormatError
+    """
+    if file.vocabulary is None or file.metadata.get("tokenizer.ggml.model") in _NO_VOCABULARY:
+        return
+    path, (position, n_tokens) = file.paths[0], file.vocabulary
+    length_at = struct.Struct("<Q").unpack_from
+    words = []
+    with path.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        for _ in range(n_tokens):
+            start = position + 8
+            position = start + length_at(data, position)[0]
+            words.append(data[start:position])
+    # llama.cpp reads up to the first zero, and gives a name to what is empty.
+    if b"\0" in b"".join(words):
+        words = [word.partition(b"\0")[0] for word in words]
+    if b"" in (distinct := {*words}):
+        words = [word or b"[EMPTY_%d]" % token for token, word in enumerate(words)]
+        distinct = {*words}
+    if len(distinct) == n_tokens:
+        return
+    places: dict[bytes, int] = {}
+    for token, word in enumerate(words):
+        twin = places.setdefault(word, token)
+        if twin != token:
+            raise ModelFormatError(
+                f"{path.name} cannot be used: its tokens {twin} and {token} are both "
+                f"{shown(repr(word.decode('utf-8', 'replace')))}, and llama.cpp takes each text "
+                "once. Use another GGUF edition of the model, or convert it anew"
+            )
 
 
 def fingerprint(path: str | os.PathLike[str]) -> str:
@@ -108,7 +146,7 @@ def _read_parts(path: Path) -> list[GGUFFile]:
     if len(names) != count:
         raise ModelFormatError(
             f"{path.name} is one of {count} files of a split model, but its name does not say so. "
-            f"Give the files their original names: …-00001-of-{count:05}.gguf and so on"
+            f"Give the files their names back: …-00001-of-{count:05}.gguf and so on"
         )
     if path.name != names[0]:
         raise ModelFormatError(f"{path.name} is not the first file of its model: give {names[0]}")
@@ -129,7 +167,7 @@ def _read_file(path: Path) -> GGUFFile:
         with path.open("rb") as file:
             head = file.read(64)
             if not head.startswith(b"GGUF"):
-                raise ModelFormatError(f"{path.name} is not a GGUF file: {_recognize(head)}")
+                raise ModelFormatError(f"{path.name} is no GGUF file: {_recognize(head)}")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 return parse(path, data)
     except FileNotFoundError as error:

@@ -22,6 +22,7 @@ from ..errors import ModelFormatError, shown
 __all__ = ["CONVERT", "FETCH_AGAIN", "ArraySummary", "GGUFFile", "TensorInfo", "parse"]
 
 _LISTED_VALUES = 1024  # longer arrays are the vocabulary's, which llama.cpp reads itself
+_TOKENS = "tokenizer.ggml.tokens"
 _MOST_ENTRIES = 1 << 17
 _MOST_VALUES = 1 << 24
 _NUMBERS = {
@@ -90,6 +91,8 @@ class GGUFFile:
     alignment : int
     size : int
         Bytes of all files.
+    vocabulary : tuple of int, optional
+        Offset in bytes of the first token's text in the first file, and the number of tokens.
     """
 
     paths: tuple[Path, ...]
@@ -99,6 +102,7 @@ class GGUFFile:
     data_offset: int
     alignment: int
     size: int
+    vocabulary: tuple[int, int] | None = None
 
     @property
     def is_vocabulary_only(self) -> bool:
@@ -126,6 +130,7 @@ class _Parser:
         self.size = len(data)
         self.position = len(b"GGUF")
         self.place = "its header"
+        self.vocabulary: tuple[int, int] | None = None
 
     def file(self) -> GGUFFile:
         version = self.version()
@@ -139,7 +144,10 @@ class _Parser:
         directory = list(self.directory(n_tensors))
         start = _pad(self.position, alignment) if directory else self.position
         tensors = tuple(self.placed(directory, start, alignment))
-        return GGUFFile((self.path,), version, metadata, tensors, start, alignment, self.size)
+        return GGUFFile(
+            *((self.path,), version, metadata, tensors, start, alignment, self.size),
+            vocabulary=self.vocabulary,
+        )
 
     def version(self) -> int:
         version = self.integer(_U32)
@@ -170,6 +178,8 @@ class _Parser:
             self.fail(f"{shown(repr(key))} is an array of arrays")
         width = _NUMBERS[kind].size if kind in _NUMBERS else _U64.size
         length = self.count(f"values of {shown(repr(key))}", width, _MOST_VALUES)
+        if key == _TOKENS and kind is GGUFValueType.STRING:
+            self.vocabulary = self.position, length
         if length <= _LISTED_VALUES:
             return [self.scalar(kind) for _ in range(length)]
         if kind in _NUMBERS:

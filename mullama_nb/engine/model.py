@@ -15,7 +15,6 @@ import llama_cpp
 from ..cached import cached
 from ..checks import is_integer
 from ..errors import (
-    ChatTemplateError,
     ModelFormatError,
     ModelNotFoundError,
     ParameterError,
@@ -24,7 +23,8 @@ from ..errors import (
 from ..size import size
 from . import native
 from .chat_template import ChatPrompt, ChatTemplate, Message
-from .gguf_file import fingerprint, read_gguf
+from .chat_templates import ChatTemplates
+from .gguf_file import check_vocabulary, fingerprint, read_gguf
 from .gguf_parser import GGUFFile
 from .live import Live
 from .locate import locate_model
@@ -228,36 +228,71 @@ class Model(Live):
                 raise ParameterError(f"token {token} is not in the vocabulary of {n_vocab} tokens")
         return self.vocabulary.detokenize(tokens, special=special)
 
+    @property
+    def chat_templates(self) -> tuple[str, ...]:
+        """The names of the chat templates in the GGUF file; the first is ``"default"``."""
+        return self._templates.names
+
     @cached
+    def _templates(self) -> ChatTemplates:
+        return ChatTemplates(self._weights.file.metadata, self.vocabulary, self.name)
+
+    @property
     def chat_template(self) -> ChatTemplate:
-        """The chat template in the GGUF file.
+        """The default chat template in the GGUF file.
 
         Raises
         ------
         ChatTemplateError
             When there is none.
         """
-        source = llama_cpp.llama_model_chat_template(self.handle, None)
-        if not source:
-            raise ChatTemplateError(
-                f"the model {self.name!r} has no chat template: it was not made for chat. "
-                "Use generate() with text, or a model whose GGUF file has tokenizer.chat_template"
-            )
-        return ChatTemplate(source.decode("utf-8", "replace"), self.vocabulary)
+        return self._templates.default
+
+    def find_chat_template(
+        self,
+        template: str | os.PathLike[str] | None = None,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+    ) -> ChatTemplate:
+        """Return a chat template.
+
+        Parameters
+        ----------
+        template : str or path, optional
+            The name of one in the GGUF file, the text of one, or a file with it. None: the default
+            one; with tools that it would leave out, the one named ``"tool_use"``, if there is one.
+        tools : sequence of mapping, optional
+
+        Raises
+        ------
+        ChatTemplateError
+            When there is none of that name, or it cannot be read.
+        """
+        return self._templates.find(template, tools)
 
     def apply_chat_template(
-        self, messages: Sequence[Message], *, add_generation_prompt: bool = True, **variables: Any
+        self,
+        messages: Sequence[Message],
+        *,
+        chat_template: str | os.PathLike[str] | None = None,
+        add_generation_prompt: bool = True,
+        continue_final_message: bool = False,
+        **variables: Any,
     ) -> ChatPrompt:
         """Render messages as the model was trained to read them.
 
         Parameters
         ----------
         messages : sequence of mapping
-            Each with ``role`` and ``content``.
+            Each with ``role`` and ``content``, in any of the shapes that OpenAI's API takes.
+        chat_template : str or path, optional
+            As for :meth:`find_chat_template`.
         add_generation_prompt : bool
             Whether to end with the beginning of an answer.
+        continue_final_message : bool
+            Whether to end within the last message, which is the assistant's, so that the model
+            continues it.
         **variables
-            Further variables for the template, such as ``tools``.
+            Further variables for the template, such as ``tools`` or ``enable_thinking``.
 
         Returns
         -------
@@ -267,10 +302,18 @@ class Model(Live):
         Raises
         ------
         ChatTemplateError
-            When there is no template or it refuses the messages.
+            When there is no template, it refuses the messages, or leaves one out.
+
+        Warns
+        -----
+        ParameterWarning
+            When the template leaves out tools, a variable, or the first system message.
         """
-        return self.chat_template.render(
-            messages, add_generation_prompt=add_generation_prompt, **variables
+        return self.find_chat_template(chat_template, variables.get("tools")).render(
+            messages,
+            add_generation_prompt=add_generation_prompt,
+            continue_final_message=continue_final_message,
+            **variables,
         )
 
     def __repr__(self) -> str:
@@ -309,6 +352,7 @@ def _load_weights(
             failure.append(error)
         return not failure and not interrupts
 
+    check_vocabulary(file)
     callback = llama_cpp.llama_progress_callback(report)
     with interrupts_held() as interrupts, native.captured_log(verbose=verbose) as complaints:
         params = llama_cpp.llama_model_default_params()

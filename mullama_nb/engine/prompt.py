@@ -45,14 +45,16 @@ def plan_prompt(
     prompt : str, ChatPrompt or sequence of int, optional
         More text or tokens; a ``ChatPrompt`` is the whole conversation.
     messages : sequence of mapping, optional
-        The whole conversation.
+        The whole conversation. An answer at its end is continued.
     special : bool
         Whether control tokens in more text count as such.
     """
     if prompt is not None and messages is not None:
         raise ParameterError("prompt and messages exclude each other; give one of them")
     if messages is not None:
-        prompt = model.apply_chat_template(messages)
+        prompt = model.apply_chat_template(
+            messages, continue_final_message=_ends_with_answer(messages)
+        )
     if prompt is None:
         return Plan(len(held), ())
     if isinstance(prompt, ChatPrompt):
@@ -77,6 +79,11 @@ def warn_of_history(model: Model, held: Sequence[int], text: Prompt | None) -> N
             "apply_chat_template() returns; for a fresh start call clear() first",
             PromptWarning,
         )
+
+
+def _ends_with_answer(messages: Sequence[Message]) -> bool:
+    last = messages[-1] if isinstance(messages, Sequence) and messages else None
+    return isinstance(last, Mapping) and last.get("role") == "assistant"
 
 
 def _checked_tokens(model: Model, tokens: object) -> tuple[int, ...]:

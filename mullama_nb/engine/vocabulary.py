@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import ctypes
+import itertools
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -10,11 +12,14 @@ from typing import Any
 import llama_cpp
 
 from ..cached import cached
+from .generated_text import GeneratedText, Runs
 
 __all__ = ["Vocabulary"]
 
 _LSTRIP = 1 << 7  # LLAMA_TOKEN_ATTR_LSTRIP
 _RSTRIP = 1 << 8  # LLAMA_TOKEN_ATTR_RSTRIP
+# llama.cpp makes these of gpt-oss user-defined, so that they are shown; they are control tokens.
+_HARMONY = ("<|channel|>", "<|message|>", "<|start|>", "<|constrain|>")
 _REMEMBERED = 1 << 20  # characters; as many again that are older
 
 
@@ -36,6 +41,7 @@ class Vocabulary:
         self._pieces: dict[tuple[int, bool], bytes] = {}
         self._texts: dict[int, str | None] = {}
         self._ends: dict[int, bool] = {}
+        self._controls: dict[int, bool] = {}
         self._fragments: dict[str, list[int]] = {}
         self._older_fragments: dict[str, list[int]] = {}
         self._n_characters = 0
@@ -55,6 +61,8 @@ class Vocabulary:
         """
         if not text:
             return []
+        if not special and any(mark in text for mark in self._always_parsed):
+            return [token for part in self._broken(text) for token in self.tokenize(part)]
         data = _encoded(text)
         capacity = len(data) + 16
         buffer = (llama_cpp.llama_token * capacity)()
@@ -123,6 +131,46 @@ class Vocabulary:
             return text
         return self._control_pattern.sub(lambda m: m[0][0] + escape + m[0][1:], text)
 
+    def escaped_runs(self, runs: Runs, escape: str) -> str:
+        """Return a generated text with every control token broken that was not generated as one.
+
+        Parameters
+        ----------
+        runs : sequence of (str, bool)
+            See ``GeneratedText``.
+        escape : str
+        """
+        parts = [text if is_control else self.escaped(text, escape) for text, is_control in runs]
+        whole = "".join(parts)
+        generated = "".join(text for text, is_control in runs if is_control)
+        if "".join(self._controls_in(whole)) == generated:
+            return whole
+        return escape.join(parts)  # what lies across a border looks like one
+
+    def _controls_in(self, text: str) -> list[str]:
+        return self._control_pattern.findall(text) if self._control else []
+
+    def generated_text(self, tokens: Sequence[int], held: bytes = b"") -> GeneratedText:
+        """Return the text of an answer's tokens, without an incomplete character at its end.
+
+        Control tokens belong to it, except those that end an answer.
+
+        Parameters
+        ----------
+        tokens : sequence of int
+        held : bytes
+            The beginning of the first character, where what is before ends within it.
+        """
+        groups = [(k, [*g]) for k, g in itertools.groupby(tokens, self.is_control)]
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        decoder.decode(held)
+        runs = []
+        for index, (is_control, group) in enumerate(groups):
+            data = b"".join(map(self.spoken_piece, group))
+            is_last = index == len(groups) - 1
+            runs.append((decoder.decode(data, final=not is_last), is_control))
+        return GeneratedText(runs)
+
     @cached
     def _control(self) -> dict[str, int]:
         """The texts of the control tokens, longest first."""
@@ -133,6 +181,17 @@ class Vocabulary:
                 if len(text) > 1:
                     texts[text] = token
         return dict(sorted(texts.items(), key=lambda item: -len(item[0])))
+
+    @cached
+    def _always_parsed(self) -> tuple[str, ...]:
+        """Control tokens that llama.cpp would find in any text."""
+        return tuple(mark for mark in _HARMONY if mark in self._control)
+
+    def _broken(self, text: str) -> list[str]:
+        """Cut a text so that no part has a control token that is always parsed."""
+        marks = "|".join(map(re.escape, self._always_parsed))
+        cuts = [match.start() + 1 for match in re.finditer(marks, text)]
+        return [text[start:stop] for start, stop in itertools.pairwise([0, *cuts, len(text)])]
 
     @cached
     def _control_pattern(self) -> re.Pattern[str]:
@@ -161,6 +220,18 @@ class Vocabulary:
                 return buffer.raw[:n].decode("utf-8", "replace")
             capacity = -n
 
+    def incomplete_at_end(self, tokens: Sequence[int]) -> bytes:
+        """Return the bytes of a character that tokens end within; empty if they do not."""
+        data = b""
+        for token in reversed(tokens[-4:]):  # no character has more bytes
+            if self.is_control(token):
+                break
+            data = self.piece(token) + data
+        start = max((at for at in range(-3, 0) if data[at:][:1] >= b"\xc0"), default=0)
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        decoder.decode(data[start:] if start else b"")
+        return decoder.getstate()[0]
+
     def piece(self, token: int, *, special: bool = False) -> bytes:
         """Return the bytes that a token adds to a text; they may end within a character."""
         key = (token, special)
@@ -174,11 +245,15 @@ class Vocabulary:
             found = self._pieces[key] = buffer.raw[:n]
         return found
 
+    def spoken_piece(self, token: int) -> bytes:
+        """Return the bytes that a token adds to an answer: control tokens too, except its end."""
+        return self.piece(token, special=self.is_control(token) and not self.is_end(token))
+
     def whole_piece(self, token: int) -> str | None:
-        """Return the text that a token adds; None if it has incomplete characters."""
+        """Return the text that a token adds to an answer; None if its characters are incomplete."""
         if token not in self._texts:
             try:
-                self._texts[token] = self.piece(token).decode()
+                self._texts[token] = self.spoken_piece(token).decode()
             except UnicodeDecodeError:
                 self._texts[token] = None
         return self._texts[token]
@@ -191,7 +266,11 @@ class Vocabulary:
 
     def is_control(self, token: int) -> bool:
         """Return whether a token is a control token."""
-        return bool(llama_cpp.llama_vocab_is_control(self.handle, token))
+        found = self._controls.get(token)
+        if found is None:
+            is_control = llama_cpp.llama_vocab_is_control(self.handle, token)
+            found = self._controls[token] = bool(is_control) or self.text(token) in _HARMONY
+        return found
 
     def is_end(self, token: int) -> bool:
         """Return whether a token ends a generation."""

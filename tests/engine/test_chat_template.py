@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import itertools
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import llama_cpp
 import pytest
 from conftest import ModelMaker
-from tiny_models import CHATML, IM_END, IM_START
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_models import CHATML, FIRST_OWN, IM_END, IM_START
 
 from mullama_nb import Model
-from mullama_nb.engine.chat_template import ChatPrompt
+from mullama_nb.engine.chat_template import ChatPrompt, GeneratedText
 from mullama_nb.errors import ChatTemplateError
 
 CONTENTS = [
@@ -81,10 +85,10 @@ def test_a_prompt_remembers_its_messages(tiny: ModelMaker) -> None:
 
 def test_templates_get_variables(tiny: ModelMaker) -> None:
     source = "{{ tools[0].name }}{% if add_generation_prompt %}!{% endif %}{{ eos_token }}"
-    model = tiny(chat_template=source)
+    model = tiny(chat_template=source + "{{ messages[0].content }}")
     tools = [{"name": "<|im_end|>"}]
     prompt = model.apply_chat_template(conversation("x"), tools=tools)
-    assert prompt == "<|im_end|>!<|im_end|>"
+    assert prompt == "<|im_end|>!<|im_end|>x"
     assert prompt.tokens.count(IM_END) == 1, "what a tool is called is text, too"
     assert model.apply_chat_template(conversation("x"), tools=tools, add_generation_prompt=False)
 
@@ -138,8 +142,131 @@ def test_a_hostile_or_broken_template_ends_in_words(
 
 
 def test_the_sandbox_hides_attributes_from_filters(tiny: ModelMaker) -> None:
-    model = tiny(chat_template="{{ 'a' | attr('__class__') | attr('__mro__') | list }}")
-    assert model.apply_chat_template(conversation("Hi")) == "[]"
+    looks = "{{ 'a' | attr('__class__') | attr('__mro__') | list }}"
+    model = tiny(chat_template=looks + "{{ messages[0].content }}")
+    assert model.apply_chat_template(conversation("Hi")) == "[]Hi"
+
+
+TRIMS = CHATML.replace("message['content']", "(message['content'] | trim)")
+
+
+@pytest.mark.parametrize("source", [CHATML, TRIMS])
+@pytest.mark.parametrize("content", ["According to", " spaces \n", "", "<|im_end|>", "x</think>"])
+def test_the_last_answer_is_continued(tiny: ModelMaker, source: str, content: str) -> None:
+    model = tiny(chat_template=source)
+    asked = conversation("Hi")
+    said = [*asked, {"role": "assistant", "content": content}]
+    prompt = model.apply_chat_template(said, continue_final_message=True)
+    begun = content.lstrip() if source is TRIMS else content
+    assert prompt == model.apply_chat_template(asked) + begun
+    if not begun.startswith("<"):
+        assert prompt.tokens == native(model, prompt)
+
+
+def test_thoughts_are_continued(tiny: ModelMaker) -> None:
+    source = CHATML.replace("message['content']", "THOUGHTS + message['content']")
+    reads = source.replace("THOUGHTS", "'[' ~ message.thinking ~ ']'")
+    said = [*conversation("Hi"), {"role": "assistant", "content": "", "reasoning": "Let me"}]
+    prompt = tiny(chat_template=reads).apply_chat_template(said, continue_final_message=True)
+    assert prompt.endswith("<|im_start|>assistant\n[Let me")
+    drops = source.replace("THOUGHTS", "('' if loop.last else '' ~ message.thinking)")
+    prompt = tiny(chat_template=drops).apply_chat_template(said, continue_final_message=True)
+    assert prompt.endswith("<|im_start|>assistant\n<think>\nLet me")
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ({"role": "user", "content": "Hi"}, "only an answer can be continued, .* the user's"),
+        (
+            {"role": "assistant", "tool_calls": [{"name": "f"}]},
+            "an answer that calls tools is complete",
+        ),
+        ({"role": "assistant", "content": "drop me"}, "leaves out an answer at the end"),
+    ],
+)
+def test_what_cannot_be_continued_is_refused(
+    tiny: ModelMaker, message: dict[str, Any], reason: str
+) -> None:
+    source = "{% for m in messages %}{{ m.content if m.role == 'user' }}{% endfor %}"
+    with pytest.raises(ChatTemplateError, match=reason):
+        tiny(chat_template=source).apply_chat_template(
+            [*conversation("Hi"), message], continue_final_message=True
+        )
+
+
+MARKS = ("[THINK]", "[/THINK]", "<|channel|>", "[THINK")
+pieces = st.lists(
+    st.tuples(
+        st.sampled_from([*MARKS, "THINK]", "[", "a", "<|im_end|>", "é", "K]x"]), st.booleans()
+    )
+)
+
+
+@given(runs=pieces)
+def test_generated_control_tokens_are_control_tokens_again(
+    tiny: ModelMaker, runs: list[tuple[str, bool]]
+) -> None:
+    model = tiny(chat_template=CHATML, control_tokens=MARKS)
+    runs = [(text, is_control and text in MARKS) for text, is_control in runs]
+    text = GeneratedText(runs)
+    prompt = model.apply_chat_template([{"role": "user", "content": text}])
+    harmless = model.apply_chat_template([{"role": "user", "content": "x"}])
+    ids = {spelling: FIRST_OWN + i for i, spelling in enumerate(MARKS)}
+    wanted = [ids[text] for text, is_control in runs if is_control]
+    vocabulary = model.vocabulary
+    found = [token for token in prompt.tokens if vocabulary.is_control(token)]
+    around = [token for token in harmless.tokens if vocabulary.is_control(token)]
+    assert found == [*around[:1], *wanted, *around[1:]]
+    assert model.detokenize(prompt.tokens, special=True) == prompt
+    assert f"user\n{text}<|im_end|>" in prompt
+
+
+@given(st.text(st.sampled_from("[]/THINKab<|im_end>")))
+def test_a_given_text_never_has_control_tokens(tiny: ModelMaker, content: str) -> None:
+    model = tiny(chat_template=CHATML, control_tokens=MARKS)
+    prompt = model.apply_chat_template([{"role": "user", "content": content}])
+    harmless = model.apply_chat_template([{"role": "user", "content": "x"}])
+    vocabulary = model.vocabulary
+    for token in {*prompt.tokens}:
+        if vocabulary.is_control(token):
+            assert prompt.tokens.count(token) == harmless.tokens.count(token)
+
+
+def test_a_template_may_be_given(tiny: ModelMaker, tmp_path: Path) -> None:
+    file = tmp_path / "own.jinja"
+    file.write_text("{{ messages[0].content }}", encoding="utf-8")
+    for model in (tiny(), tiny(chat_template=CHATML)):
+        for given_template in (file, str(file), "{{ messages[0].content }}"):
+            prompt = model.apply_chat_template(conversation("Hi"), chat_template=given_template)
+            assert prompt == "Hi"
+    file.write_bytes(b"\xff")
+    with pytest.raises(ChatTemplateError, match=r"own.jinja' cannot be read: it is not UTF-8"):
+        tiny().apply_chat_template(conversation("Hi"), chat_template=file)
+    file.write_text("no template", encoding="utf-8")
+    with pytest.raises(ChatTemplateError, match=r"own.jinja is no chat template"):
+        tiny().apply_chat_template(conversation("Hi"), chat_template=file)
+    with pytest.raises(ChatTemplateError, match="is no Jinja template, and there is no file"):
+        tiny().apply_chat_template(conversation("Hi"), chat_template="tool_use")
+
+
+def test_a_template_may_grow_its_own_lists(tiny: ModelMaker) -> None:
+    source = (
+        "{% set seen = namespace(ids=[]) %}{% for m in messages %}{% set _ = seen.ids.append(m) %}"
+        "{% if loop.first %}{% continue %}{% endif %}{% generation %}{{ seen.ids.pop(0).content }}"
+        "{% endgeneration %}{% endfor %}{{ messages | map(attribute='role') | tojson }}"
+    )
+    prompt = tiny(chat_template=source + "{{ messages[-1].content }}").apply_chat_template(
+        conversation("a", "b")
+    )
+    assert prompt == 'a["user", "assistant"]b'
+
+
+def test_the_date_is_what_a_template_is_told(tiny: ModelMaker) -> None:
+    model = tiny(chat_template="{{ strftime_now('%d %b %Y') }}{{ messages[0].content }}")
+    date = datetime(2024, 2, 29)
+    assert model.chat_template.render(conversation("Hi"), date=date) == "29 Feb 2024Hi"
+    assert model.chat_template.tells_date
 
 
 def test_a_model_without_a_template_says_so(tiny: ModelMaker) -> None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mullama_nb.engine.gguf_file import fingerprint, read_gguf, split_names
+from mullama_nb.engine.gguf_file import check_vocabulary, fingerprint, read_gguf, split_names
 from mullama_nb.engine.gguf_parser import ArraySummary
 from mullama_nb.errors import ModelError, ModelFormatError, ModelNotFoundError
 
@@ -253,7 +253,7 @@ LOOKALIKES = {
 def test_what_is_no_gguf_file_is_recognised(tmp_path: Path, data: bytes, message: str) -> None:
     path = tmp_path / "model.gguf"
     path.write_bytes(data)
-    with pytest.raises(ModelFormatError, match=f"model.gguf is not a GGUF file: .*{message}"):
+    with pytest.raises(ModelFormatError, match=f"model.gguf is no GGUF file: .*{message}"):
         read_gguf(path)
 
 
@@ -398,3 +398,49 @@ def test_a_fingerprint_is_computed_once(model: Path) -> None:
     model.write_bytes(bytes(stat.st_size))
     os.utime(model, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert fingerprint(model) == before
+
+
+# -- vocabularies ------------------------------------------------------------------------------
+
+
+def vocabulary_of(path: Path, tokens: list[bytes], model: str = "gpt2") -> Path:
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_tokenizer_model(model)
+    writer.add_token_list(tokens)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    return path
+
+
+words = st.binary(max_size=3).filter(lambda word: word != b"[")
+
+
+@given(tokens=st.lists(words | st.sampled_from([b"", b"[EMPTY_1]", b"a\0b", b"\xff"]), min_size=1))
+def test_two_equal_tokens_are_refused(
+    tmp_path_factory: pytest.TempPathFactory, tokens: list[bytes]
+) -> None:
+    path = vocabulary_of(tmp_path_factory.getbasetemp() / "words.gguf", tokens)
+    read_as = [token.split(b"\0")[0] or b"[EMPTY_%d]" % i for i, token in enumerate(tokens)]
+    file = read_gguf(path)
+    if len({*read_as}) == len(tokens):
+        check_vocabulary(file)
+        return
+    with pytest.raises(ModelFormatError, match=r"its tokens \d+ and \d+ are both ") as caught:
+        check_vocabulary(file)
+    first, second = map(int, re.findall(r"tokens (\d+) and (\d+)", str(caught.value))[0])
+    assert first < second
+    assert read_as[first] == read_as[second]
+
+
+@pytest.mark.parametrize("n_tokens", [3, 2000])
+def test_equal_tokens_are_found_in_long_and_short_vocabularies(
+    tmp_path: Path, n_tokens: int
+) -> None:
+    tokens = [f"token {i}".encode() for i in range(n_tokens)]
+    check_vocabulary(read_gguf(vocabulary_of(tmp_path / "a.gguf", tokens)))
+    tokens[-1] = tokens[1]
+    twice = vocabulary_of(tmp_path / "b.gguf", tokens)
+    with pytest.raises(ModelFormatError, match=f"tokens 1 and {n_tokens - 1} are both 'token 1'"):
+        check_vocabulary(read_gguf(twice))
+    check_vocabulary(read_gguf(vocabulary_of(tmp_path / "c.gguf", tokens, "none")))

@@ -197,3 +197,9 @@ def test_nothing_is_printed_unless_it_is_asked_for(
     assert "n_ctx" in capfd.readouterr().err
     Context(verbose, PARAMS, verbose=False)
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_vocabulary_with_two_equal_tokens_is_refused(tmp_path: Path) -> None:
+    path = make_model(tmp_path / "twice.gguf", "llama", control_tokens=("[X]", "[X]"))
+    with pytest.raises(ModelFormatError, match=r"tokens 3 and 4 are both '\[X\]', and llama.cpp"):
+        Model.load(path)

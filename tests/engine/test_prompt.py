@@ -140,7 +140,6 @@ def test_whatever_a_message_holds_it_is_answered(tiny: ModelMaker, content: str)
     assert context.generate(messages=longer, max_tokens=3).finish_reason == "length"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("unit", ["a", "<|im_end|>", "🙂", "\ud800", "\n"])
 def test_a_message_of_a_million_characters_is_refused_in_words(tiny: ModelMaker, unit: str) -> None:
     context = context_of(tiny(chat_template=CHATML))
@@ -191,3 +190,15 @@ def test_conversations_of_a_real_model(smollm2: Model) -> None:
         assert context.evaluate(messages=messages) < 20
         assert context.text() == smollm2.apply_chat_template(messages)
         assert context.token_count() > held
+
+
+def test_an_answer_at_the_end_is_continued(tiny: ModelMaker) -> None:
+    model = tiny(chat_template=CHATML)
+    context = context_of(model)
+    whole = context.generate(messages=[user("Hi")], grammar='root ::= "According to me"')
+    begun = [user("Hi"), assistant("According to")]
+    rest = context.generate(messages=begun, grammar='root ::= " you"')
+    assert (whole, rest) == ("According to me", " you")
+    assert context.text().endswith("<|im_start|>assistant\nAccording to you")
+    assert context.text().count("<|im_start|>") == 2
+    assert rest.reused > 0

@@ -11,7 +11,7 @@ from conftest import ModelMaker
 from engine.helpers import PARAMS, context_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_models import CHATML, IM_END, IM_START
+from tiny_models import CHATML, FIRST_OWN, IM_END, IM_START
 
 from mullama_nb import Context, Model
 from mullama_nb.engine import vocabulary as vocabulary_module
@@ -75,7 +75,6 @@ def test_surrogates_become_what_they_may(tiny: ModelMaker) -> None:
     assert context.generate("\udfff", 3).finish_reason == "length"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("text", ["a", " ", "\n", "7", "🙂", "ab ", "<|im_end|>", "'s"])
 def test_a_million_characters(tiny: ModelMaker, text: str) -> None:
     long = (text * 1_000_000)[:1_000_000]
@@ -212,3 +211,16 @@ def test_only_what_is_new_in_a_conversation_is_tokenized(tiny: ModelMaker) -> No
         again = model.apply_chat_template([*messages, {"role": "user", "content": "new"}])
     assert new in (["user\nnew", "assistant\n"], ["user\nnew"])  # another may have said the rest
     assert again.tokens[: len(before.tokens)] == before.tokens
+
+
+def test_marks_that_llama_cpp_finds_everywhere_are_text_where_they_are_typed(
+    tiny: ModelMaker,
+) -> None:
+    marks = ("<|channel|>", "<|message|>", "<|start|>", "<|constrain|>")
+    model = tiny(control_tokens=marks)
+    text = f"a\0{''.join(marks)}<{marks[0]}|channel|>"
+    tokens = model.tokenize(text)
+    assert not any(map(model.vocabulary.is_control, tokens))
+    assert model.detokenize(tokens) == text
+    assert model.tokenize(marks[0], special=True) == [FIRST_OWN]
+    assert model.vocabulary.is_control(FIRST_OWN)

@@ -1,0 +1,54 @@
+"""The text of generated tokens, which knows which parts of it are control tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import groupby
+from typing import SupportsIndex, TypeAlias
+
+__all__ = ["GeneratedText", "Runs"]
+
+Runs: TypeAlias = tuple[tuple[str, bool], ...]
+
+
+class GeneratedText(str):
+    """A text that tells its control tokens from characters that look like them.
+
+    A chat template gets it as any other text. In the tokens of the rendered prompt its control
+    tokens are control tokens again, and what only looks like one stays text.
+
+    Parameters
+    ----------
+    runs : iterable of (str, bool)
+        Parts of the text, and whether each is control tokens.
+
+    Attributes
+    ----------
+    runs : tuple of (str, bool)
+        The same, without empty parts and with equal neighbours joined.
+    """
+
+    runs: Runs
+
+    def __new__(cls, runs: Iterable[tuple[str, bool]]) -> GeneratedText:
+        """Join parts to a text."""
+        grouped = groupby(((text, flag) for text, flag in runs if text), key=lambda run: run[1])
+        parts = tuple(("".join(text for text, _ in group), flag) for flag, group in grouped)
+        made = super().__new__(cls, "".join(text for text, _ in parts))
+        made.runs = parts
+        return made
+
+    def __getitem__(self, key: SupportsIndex | slice) -> str:
+        """Return a part of the text; a slice without a step is a ``GeneratedText`` again."""
+        if not isinstance(key, slice) or key.step not in (None, 1):
+            return super().__getitem__(key)
+        start, stop, _ = key.indices(len(self))
+        parts, at = [], 0
+        for text, is_control in self.runs:
+            parts.append((text[max(0, start - at) : max(0, stop - at)], is_control))
+            at += len(text)
+        return GeneratedText(parts)
+
+    def __getnewargs__(self) -> tuple[Runs]:  # type: ignore[override]
+        """Let it be copied and pickled."""
+        return (self.runs,)
