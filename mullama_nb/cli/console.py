@@ -12,12 +12,12 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ..errors import MullamaError, MullamaWarning
+from ..errors import MullamaError, MullamaWarning, ParameterError
 from ..history.chat import Chat
 from ..history.events import Event
 from ..history.events import Progress as Evaluated
 
-__all__ = ["evaluating_shown", "loading_shown", "note", "speaking_plainly", "stderr"]
+__all__ = ["evaluating_shown", "loading_shown", "note", "speaking_plainly", "stderr", "typed"]
 
 _PATIENCE = 1.0  # seconds without a sign of life
 
@@ -27,6 +27,34 @@ stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 def note(text: str) -> None:
     """Print a note to stderr."""
     click.echo(text, err=True)
+
+
+def typed(read: Callable[[], str]) -> str:
+    """Return what is read from stdin.
+
+    Parameters
+    ----------
+    read : callable
+        A method of ``sys.stdin``.
+
+    Raises
+    ------
+    ParameterError
+        When it is written in another encoding.
+    """
+    try:
+        text = read()
+        text.encode()
+    except UnicodeError as error:
+        encoding = getattr(sys.stdin, "encoding", None) or "UTF-8"
+        what = ""
+        if isinstance(error, UnicodeDecodeError):
+            what = f": it has the byte 0x{error.object[error.start]:02X} where there is none"
+        raise ParameterError(
+            f"what is on stdin is not {encoding} text{what}. Convert it first, for instance with "
+            "iconv -f LATIN1 -t UTF-8"
+        ) from None
+    return text
 
 
 @contextmanager

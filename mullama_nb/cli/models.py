@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -39,10 +40,37 @@ def chat_options(command: F) -> F:
             click.option("--threads", type=click.IntRange(min=1), help="Threads for llama.cpp."),
             click.option("--seed", type=int, help="Seed of the sampler; 0 by default."),
             click.option("--temperature", type=float, help="0 takes the most likely token."),
+            click.option(
+                "--chat-template", help="A Jinja file, or the name of a template in the model."
+            ),
+            click.option(
+                "--template-option",
+                "chat_template_kwargs",
+                multiple=True,
+                metavar="NAME=VALUE",
+                callback=_variables,
+                help="A variable of the chat template, such as enable_thinking=false.",
+            ),
         )
     ):
         command = option(command)
     return command
+
+
+def _variables(
+    _context: click.Context, _parameter: click.Parameter, given: tuple[str, ...]
+) -> dict[str, Any] | None:
+    """Return variables as a mapping: values are JSON, or else text."""
+    values: dict[str, Any] = {}
+    for each in given:
+        name, sign, text = each.partition("=")
+        if not name or not sign:
+            raise click.BadParameter(f"{each!r} is not of the form NAME=VALUE")
+        try:
+            values[name] = json.loads(text)
+        except ValueError:
+            values[name] = text
+    return values or None
 
 
 def load_model(name: str, *, verbose: bool = False) -> Model:

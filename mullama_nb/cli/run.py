@@ -11,7 +11,7 @@ import click
 
 from ..history.chat import Chat
 from ..history.turn import Turn
-from .console import evaluating_shown, note, speaking_plainly
+from .console import evaluating_shown, note, speaking_plainly, typed
 from .interactive import Conversation
 from .models import chat_options, complete_model, load_model
 
@@ -68,7 +68,8 @@ def run(
     if not interactive and (prompt == "-" or not is_given):
         if sys.stdin.isatty():
             raise click.UsageError("give a PROMPT, pipe one in, or use --interactive")
-        prompt = sys.stdin.read().strip() or None
+        with speaking_plainly():
+            prompt = typed(sys.stdin.read).strip() or None
         if prompt is None and max_tokens != 0:
             raise click.UsageError("there was no prompt on stdin")
     with speaking_plainly():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..checks import check_names
@@ -18,9 +18,10 @@ from ..engine.model import Model
 from ..engine.params import SamplingParams
 from ..engine.request import Request
 from ..engine.sampler import Sampler
+from ..engine.template_options import TemplateOptions
 from ..errors import HistoryError
 from .events import TokenAdded
-from .message import text_of_bytes
+from .message import message_parts
 from .notes import answer_notes, check_notes
 from .options import LIMIT_OPTIONS, SAMPLING_OPTIONS, pick
 from .tree import Checkpoint
@@ -28,7 +29,7 @@ from .workspace import Workspace
 
 __all__ = ["Answer", "Answering", "Exploring", "completion_notes"]
 
-_OPTIONS = (*LIMIT_OPTIONS, "echo", "on_token", *SAMPLING_OPTIONS)
+_OPTIONS = (*LIMIT_OPTIONS, "echo", "on_token", "chat_template_kwargs", *SAMPLING_OPTIONS)
 
 
 class Answer(NamedTuple):
@@ -54,8 +55,8 @@ class Answering:
     workspace : Workspace
     sampling : SamplingParams
     options : mapping
-        ``max_tokens``, ``stop``, ``stop_tokens``, ``echo``, ``on_token``, and changes to the
-        sampling.
+        ``max_tokens``, ``stop``, ``stop_tokens``, ``echo``, ``on_token``,
+        ``chat_template_kwargs``, and changes to the sampling.
     """
 
     def __init__(
@@ -68,6 +69,13 @@ class Answering:
         check_names("an answer", options, _OPTIONS)
         self.echo: bool | None = options.get("echo")
         self.on_token: Callable[[Token], object] | None = options.get("on_token")
+        variables: Mapping[str, Any] | None = options.get("chat_template_kwargs")
+        self.chat_template_kwargs = (
+            None
+            if variables is None
+            else TemplateOptions(chat_template_kwargs=variables).chat_template_kwargs
+        )
+        check_notes({"": self.chat_template_kwargs}, "chat_template_kwargs")
         sampling = sampling.with_changes(**pick(options, SAMPLING_OPTIONS))
         self._workspace = workspace
         self._stream = context.stream(sampling=sampling, **pick(options, LIMIT_OPTIONS))
@@ -124,6 +132,7 @@ class Answering:
             sibling,
             self._stream.request.limits,
             continues=point.metadata.is_answer,
+            before=[token for node in message_parts(point) for token in node.tokens][-4:],
         )
         logprobs = [token.logprob for token in completion.tokens]
         workspace.commit(notes, logprobs=logprobs, allow_empty=True)
@@ -184,6 +193,7 @@ class Exploring:
             branch.sibling,
             self._run.request.limits,
             explored=None if branch.n_parallel == 1 else explored,
+            before=self._workspace.head.tokens[-4:],
         )
         logprobs = [token.logprob for token in branch.completion.tokens]
         checkpoint = self._workspace.commit_beside(branch.segment, notes, logprobs=logprobs)
@@ -198,6 +208,7 @@ def completion_notes(
     *,
     continues: bool = False,
     explored: Mapping[str, int] | None = None,
+    before: Sequence[int] = (),
 ) -> dict[str, Any]:
     """Return the notes of an answer: enough to reproduce it.
 
@@ -209,15 +220,18 @@ def completion_notes(
         As for ``Notes``.
     limits : Limits
         The answer's limits.
+    before : sequence of int
+        The last tokens before the answer, which may end within a character.
     """
-    data = b"".join(model.vocabulary.piece(token.id) for token in completion.tokens)
+    tokens, vocabulary = [token.id for token in completion.tokens], model.vocabulary
+    said = vocabulary.generated_text(tokens, vocabulary.incomplete_at_end(before))
     is_cut = completion.finish_reason == "stop"  # by a stop string, perhaps
     return answer_notes(
         completion.finish_reason,
         sampling=completion.sampling.changed(),
         sibling=sibling,
         limits=limits.changed(),
-        hidden=max(0, len(text_of_bytes(data)) - len(completion)) if is_cut else 0,
+        hidden=max(0, len(said) - len(completion)) if is_cut else 0,
         continues=continues,
         explored=explored,
     )
@@ -234,7 +248,8 @@ def _check(model: Model, request: Request | BranchRequest) -> None:
         When a biased token is not in the vocabulary, or a text has an unpaired surrogate.
     """
     sampling = request.sampling
-    check_notes({"sampling": sampling.changed(), "limits": request.limits.changed()})
+    said = {"sampling": sampling.changed(), "limits": request.limits.changed()}
+    check_notes(said, "an option of the answer")
     if sampling.grammar or sampling.json_schema is not None or sampling.logit_bias:
         Sampler(model.vocabulary, sampling, 0, (), 1)
 

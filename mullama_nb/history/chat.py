@@ -16,11 +16,20 @@ from ..engine.live import Live
 from ..engine.model import Model
 from ..engine.options import takes_what
 from ..engine.params import ContextParams, SamplingParams
+from ..engine.template_options import TemplateOptions
 from ..errors import ParameterError
 from ..sessions.store import SessionStore
 from ..state.session_info import SessionInfo
 from .answering import Answer, Answering, Exploring
-from .asking import answer_again, answer_from, ask, ask_otherwise, go_on, stand_on_question
+from .asking import (
+    answer_again,
+    answer_from,
+    ask,
+    ask_otherwise,
+    go_on,
+    say_otherwise,
+    stand_on_question,
+)
 from .compare import Difference
 from .conversation import Conversation, as_messages, checked_messages
 from .conversation import Said as Spent
@@ -76,6 +85,11 @@ class Chat(Live):
         The system message.
     tools : sequence of mapping, optional
         Passed to the chat template.
+    chat_template : str or path, optional
+        The text of a Jinja template, a file with one, or the name of one in the model's file, in
+        place of the model's default. Where it asks for the date, it is told that of the chat.
+    chat_template_kwargs : mapping, optional
+        Variables of the template, such as ``{"enable_thinking": False}``.
     max_bytes : int, optional
         Memory for the rows of the tree; see ``CheckpointTree``.
     **options
@@ -101,6 +115,8 @@ class Chat(Live):
         system: str | None = None,
         *,
         tools: Sequence[Mapping[str, Any]] | None = None,
+        chat_template: str | os.PathLike[str] | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
         max_bytes: int | None = None,
         **options: Unpack[ChatOptions],
     ) -> None:
@@ -109,9 +125,10 @@ class Chat(Live):
         self.context = _make_context(model, pick(options, CONTEXT_OPTIONS))
         self.tree = CheckpointTree(self.context, max_bytes=max_bytes)
         self._workspace = self.tree._workspace
-        self._conversation = Conversation(self._workspace, system, tools)
+        template = TemplateOptions.of(self.model, tools, chat_template, chat_template_kwargs)
+        self._conversation = Conversation(self._workspace, system, template)
         if not self.tree.head.is_root:  # a context that holds a conversation already
-            recover_messages(self._workspace, system, tools)
+            recover_messages(self._workspace, system, template)
         self._turns_behind = Totals(self._conversation.step_back)
         self._turns_ahead = Totals(step_ahead)
         self._saves = Saves(self._workspace, self._settings)
@@ -147,6 +164,16 @@ class Chat(Live):
         return self._conversation.tools
 
     @property
+    def chat_template(self) -> str | None:
+        """The text or the name of the chat template, if it was given."""
+        return self._conversation.template.chat_template
+
+    @property
+    def chat_template_kwargs(self) -> dict[str, Any]:
+        """The variables of the chat template that were given."""
+        return dict(self._conversation.template.chat_template_kwargs)
+
+    @property
     def undo_steps(self) -> int:
         """The number of turns that ``undo`` can go back."""
         return self._turns_behind.at(self.tree.head, self._workspace.graph.n_edits)
@@ -169,8 +196,9 @@ class Chat(Live):
             The user's message; or messages of any roles that the template supports.
         **options
             ``max_tokens``, ``stop`` and ``stop_tokens`` as for ``Context.generate``; sampling
-            parameters for this answer only; ``on_token``, called with each token; ``echo``, whether
-            to print the answer as it is generated (None: only on IPython's main thread).
+            parameters and ``chat_template_kwargs`` for this answer only; ``on_token``, called with
+            each token; ``echo``, whether to print the answer as it is generated (None: only on
+            IPython's main thread).
 
         Raises
         ------
@@ -198,7 +226,9 @@ class Chat(Live):
         """
         answering = self._answering(options)
         with self.tree.turn():
-            return self._turn(answer_again(self._workspace, self._end(turn), answering))
+            return self._turn(
+                answer_again(self._workspace, self._conversation, self._end(turn), answering)
+            )
 
     @lists_answer
     def edit(self, text: str, turn: Place | None = None, **options: Unpack[AnswerOptions]) -> Turn:
@@ -262,6 +292,7 @@ class Chat(Live):
         stop_tokens: Sequence[int] = (),
         exact: bool = False,
         on_token: Callable[[int, Token], object] | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
         **options: Unpack[SamplingOptions],
     ) -> Answers:
         """Generate several answers to one question, decoded together; the head stays.
@@ -283,6 +314,8 @@ class Chat(Live):
             ``regenerate`` would give. Takes about twice as long.
         on_token : callable, optional
             Called with the index of the answer and the token, on another thread.
+        chat_template_kwargs : mapping, optional
+            As for :meth:`ask`.
         **options
             Sampling parameters for these answers only.
         """
@@ -296,9 +329,11 @@ class Chat(Live):
         messages = None if message is None else as_messages(message)
         with self.tree.turn():
             if messages is not None:
-                self._conversation.say(messages)
-            elif self.tree.head.metadata.is_answer:
-                stand_on_question(self._workspace, self.tree.head)
+                self._conversation.say(messages, chat_template_kwargs)
+            else:
+                if self.tree.head.metadata.is_answer:
+                    stand_on_question(self._workspace, self.tree.head)
+                say_otherwise(self._workspace, self._conversation, chat_template_kwargs)
             return Answers(self, [self._turn(answer) for answer in exploring.answer()])
 
     def stop(self) -> None:
@@ -434,13 +469,26 @@ class Chat(Live):
         chat.replay(rest)
         return chat
 
-    def replay(self, messages: Sequence[Message]) -> None:
-        """Append existing messages, each as a checkpoint; nothing is generated."""
+    def replay(
+        self,
+        messages: Sequence[Message],
+        *,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Append existing messages, each as a checkpoint; nothing is generated.
+
+        Parameters
+        ----------
+        messages : sequence of mapping
+            Each with ``role`` and ``content``.
+        chat_template_kwargs : mapping, optional
+            Variables of the chat template for these messages only.
+        """
         for message in checked_messages(messages):
             if message.get("role") == "assistant":
                 self._conversation.answer_with(message)
             else:
-                self._conversation.say([message])
+                self._conversation.say([message], chat_template_kwargs)
 
     def save_session(
         self,
@@ -498,7 +546,7 @@ class Chat(Live):
         """
         self._stop_others()
         with self.tree.turn():
-            return load_session(self._workspace, path, self.system, self.tools)
+            return load_session(self._workspace, path, self.system, self._conversation.template)
 
     def save(
         self,
@@ -597,6 +645,8 @@ class Chat(Live):
         *,
         system: str | None = None,
         tools: Sequence[Mapping[str, Any]] | None = None,
+        chat_template: str | os.PathLike[str] | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
         take_over: bool = False,
         on_mismatch: Literal["error", "replay"] = "error",
         **options: Unpack[OpenOptions],
@@ -611,7 +661,7 @@ class Chat(Live):
         ----------
         name, model, folder, on_mismatch
             As for :meth:`open`. After a replay the saved chat becomes an earlier version.
-        system, tools
+        system, tools, chat_template, chat_template_kwargs
             As for the class. None: what the chat was made with.
         take_over : bool
             Whether to take the name from another process that saves there after every turn.
@@ -625,14 +675,18 @@ class Chat(Live):
             When another process saves there after every turn, or the name holds a context's
             session.
         SessionMismatchError
-            When the chat was made with another system message, tools, model or settings.
+            When the chat was made with another system message, tools, template, model or settings.
         """
         return open_or_create(
             *(cls, name, model, SessionStore(folder)),
-            system=system,
-            tools=tools,
             take_over=take_over,
             on_mismatch=on_mismatch,
+            made_with={
+                "system": system,
+                "tools": tools,
+                "chat_template": chat_template,
+                "chat_template_kwargs": chat_template_kwargs,
+            },
             options=options,
         )
 
@@ -667,7 +721,7 @@ class Chat(Live):
         return None if last is None else Turn(self, last)
 
     def _settings(self) -> dict[str, Any]:
-        return settings_of(self.context, self.sampling, self.system, self.tools)
+        return settings_of(self.context, self.sampling, self.system, self._conversation.template)
 
     def _stop_others(self) -> None:
         if not self._workspace.lock.is_mine:
@@ -681,9 +735,7 @@ def _ref(place: Place) -> Checkpoint | str:
 def _make_context(model: ModelSource | Context, options: dict[str, Any]) -> Context:
     if isinstance(model, Context):
         if options:
-            raise ParameterError(
-                f"the context exists already; give {', '.join(options)} when making it"
-            )
+            raise ParameterError(f"a context is made already; {', '.join(options)} come too late")
         return model
     loaded = model if isinstance(model, Model) else Model.load(model)
     options.setdefault("n_ctx", min(N_CTX, loaded.n_ctx_train))

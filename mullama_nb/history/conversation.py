@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..engine.chat_template import ChatPrompt, Message
-from ..engine.warn import warn
+from ..engine.template_options import TemplateOptions
 from ..errors import (
     ChatTemplateError,
     ContextFullError,
     HistoryError,
     ParameterError,
-    ParameterWarning,
 )
 from .events import Progress
 from .forking import fork_at
@@ -51,8 +50,8 @@ class Conversation:
     ----------
     workspace : Workspace
     system : str, optional
-    tools : sequence of mapping, optional
-        For the chat template.
+    template : TemplateOptions
+        How messages are rendered.
 
     Raises
     ------
@@ -64,46 +63,38 @@ class Conversation:
         self,
         workspace: Workspace[Checkpoint],
         system: str | None,
-        tools: Sequence[Mapping[str, Any]] | None,
+        template: TemplateOptions,
     ) -> None:
         if system is not None and not isinstance(system, str):
             raise ParameterError(f"system must be a text, not {system!r:.80}")
-        if not all(isinstance(tool, Mapping) for tool in tools or ()):
-            raise ParameterError(
-                f"tools are a list of mappings, as the chat template takes them, not {tools!r:.80}"
-            )
-        check_notes({"system": system, "tools": tools})
+        check_notes({"system": system}, "the system message")
+        check_notes({"tools": template.tools, **template.saved()}, "what the template is given")
         self.system = system
         self._workspace = workspace
         self._context = workspace.context
         self._model = workspace.context.model
-        self._tools = tools
+        self.template = template
         if system is not None:
             self._check_system({"role": "system", "content": system})
 
     def _check_system(self, system: Message) -> None:
         try:
-            without = self.render([_PROBE])
+            self.render([_PROBE])
         except ChatTemplateError:
             return  # it is refused for another reason, which ask() will say
         try:
-            prompt = self.render([system, _PROBE])
+            self.render([system, _PROBE])
         except ChatTemplateError as error:
             raise ChatTemplateError(
                 f"{error}. Without a system message it does not: put the text into the first "
                 "question"
             ) from None
-        if prompt == without:
-            warn(
-                f"the chat template of {self._model.name!r} leaves the system message out; put the "
-                "text into the first question",
-                ParameterWarning,
-            )
 
     @property
     def tools(self) -> list[dict[str, Any]] | None:
         """The tools passed to the chat template."""
-        return None if self._tools is None else [dict(tool) for tool in self._tools]
+        tools = self.template.tools
+        return None if tools is None else [dict(tool) for tool in tools]
 
     # -- look --------------------------------------------------------------------------------
 
@@ -128,8 +119,14 @@ class Conversation:
 
     # -- say ---------------------------------------------------------------------------------
 
-    def say(self, messages: Sequence[Message]) -> Said:
+    def say(self, messages: Sequence[Message], variables: Mapping[str, Any] | None = None) -> Said:
         """Evaluate the tokens that messages add to the conversation, and commit them.
+
+        Parameters
+        ----------
+        messages : sequence of mapping
+        variables : mapping, optional
+            Variables of the chat template for these messages alone.
 
         Raises
         ------
@@ -140,7 +137,7 @@ class Conversation:
         """
         workspace, home = self._workspace, self._workspace.head
         before = self.messages_at(home)
-        prompt = self.render([*before, *messages])
+        prompt = self.render([*before, *messages], variables)
         n_held, (keep, used) = self._context.token_count(), self.common_prefix(prompt)
         self.check_room(keep, len(prompt.tokens) - used)
         goes_back = keep < n_held
@@ -148,11 +145,12 @@ class Conversation:
             messages[-1],
             history=[*before, *messages] if goes_back or len(messages) > 1 else None,
             came_from=home.id if goes_back else None,
+            **({"chat_template_kwargs": dict(variables)} if variables else {}),
         )
         n_system = 0
         with workspace.operation(), workspace.going_back_on_error():
             if home.is_root and not n_held:
-                n_system = self._say_system(before[:1], prompt)
+                n_system = self._say_system(before[:1], prompt, variables)
                 keep, used = self.common_prefix(prompt)
             fork_at(workspace, keep)
             rest = prompt.tokens[used:]
@@ -182,7 +180,12 @@ class Conversation:
                     "alone, so there is nothing to save yet: ask() something"
                 )
 
-    def _say_system(self, system: Sequence[Message], prompt: ChatPrompt) -> int:
+    def _say_system(
+        self,
+        system: Sequence[Message],
+        prompt: ChatPrompt,
+        variables: Mapping[str, Any] | None = None,
+    ) -> int:
         """Give the system message a checkpoint of its own if the template lets it stand alone.
 
         Returns
@@ -192,7 +195,8 @@ class Conversation:
         """
         workspace = self._workspace
         try:
-            tokens = self.render(system, add_generation_prompt=False).tokens if system else ()
+            alone = self.render(system, variables, add_generation_prompt=False) if system else None
+            tokens = () if alone is None else alone.tokens
         except ChatTemplateError:
             return 0
         if not tokens or prompt.tokens[: len(tokens)] != tokens:
@@ -216,11 +220,23 @@ class Conversation:
 
     # -- render ------------------------------------------------------------------------------
 
-    def render(self, messages: Sequence[Message], **options: Any) -> ChatPrompt:
-        """Return messages as rendered by the chat template, with the tools."""
-        if self._tools is not None:
-            options["tools"] = list(self._tools)
-        return self._model.apply_chat_template(messages, **options)
+    def render(
+        self,
+        messages: Sequence[Message],
+        variables: Mapping[str, Any] | None = None,
+        **options: bool,
+    ) -> ChatPrompt:
+        """Return messages as rendered by the chat template, with its options.
+
+        Parameters
+        ----------
+        messages : sequence of mapping
+        variables : mapping, optional
+            Variables of the template, beside those of the chat.
+        **options
+            ``add_generation_prompt`` and ``continue_final_message``.
+        """
+        return self.template.with_changes(variables).render(self._model, messages, **options)
 
     def common_prefix(self, prompt: ChatPrompt) -> tuple[int, int]:
         """Return the length of the common prefix of context and prompt, in the tokens of each."""
@@ -277,6 +293,6 @@ def checked_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
             f"not {messages!r:.80}"
         )
     copies = [dict(message) for message in messages]
-    for copy in copies:
-        check_notes(copy)
+    for index, copy in enumerate(copies):
+        check_notes(copy, f"message {index}" if len(copies) > 1 else "the message")
     return copies

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -17,7 +16,6 @@ __all__ = [
     "message_text",
     "message_versions",
     "messages_on",
-    "text_of_bytes",
     "token_place",
 ]
 
@@ -34,18 +32,17 @@ def message_parts(end: N) -> list[N]:
 
 
 def message_text(end: Node) -> str:
-    """Return a message's text, without the template around it."""
+    """Return a message's text, without the template around it.
+
+    That of a generated one knows its control tokens, so that a template can render them again.
+    """
     message = end.metadata.message
     if message is not None:
         content = message.get("content")
         return content if isinstance(content, str) else ""
-    text = text_of_bytes(b"".join(part.spoken for part in message_parts(end)))
+    tokens = tuple(token for part in message_parts(end) for token in part.tokens)
+    text = end._contents.spoken_by(tokens)  # of all parts at once: one may end in a character
     return text[: len(text) - end.metadata.hidden]
-
-
-def text_of_bytes(data: bytes) -> str:
-    """Return streaming text without an incomplete character at its end."""
-    return codecs.getincrementaldecoder("utf-8")("replace").decode(data)
 
 
 def message_versions(end: N) -> list[N]:

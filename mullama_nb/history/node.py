@@ -42,8 +42,8 @@ class Contents(Protocol):
     def text_of(self, tokens: tuple[int, ...]) -> str:
         """Return the text of tokens, including control tokens."""
 
-    def spoken_by(self, tokens: tuple[int, ...]) -> bytes:
-        """Return the text without control tokens; a character may be cut at either end."""
+    def spoken_by(self, tokens: tuple[int, ...]) -> str:
+        """Return the text of an answer, with control tokens that do not end it."""
 
     def bytes_of(self, node: Node) -> int:
         """Return the bytes of a node's own rows."""
@@ -211,8 +211,8 @@ class Node:
         return self._contents.text_of(self.tokens)
 
     @property
-    def spoken(self) -> bytes:
-        """The text without control tokens; a character may be cut at either end."""
+    def spoken(self) -> str:
+        """The text of the tokens as an answer's, which has control tokens that do not end it."""
         return self._contents.spoken_by(self.tokens)
 
     @property

@@ -29,8 +29,14 @@ _OF_A_WHOLE_MESSAGE = ("message", "history", "finish_reason", "hidden")
 _OF_A_PART = ("continues", "cut", "history")
 
 
-def check_notes(notes: Mapping[str, Any]) -> None:
+def check_notes(notes: Mapping[str, Any], what: str = "what is noted") -> None:
     """Check that notes can be saved.
+
+    Parameters
+    ----------
+    notes : mapping
+    what : str
+        What a message calls them.
 
     Raises
     ------
@@ -39,9 +45,15 @@ def check_notes(notes: Mapping[str, Any]) -> None:
     """
     try:
         json.dumps(notes, allow_nan=False, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        found = ord(error.object[error.start])
+        raise ParameterError(
+            f"{what} has an unpaired surrogate, U+{found:04X}, which is half of a character: the "
+            "text was cut within one, or read in another encoding than it was written in"
+        ) from None
     except (TypeError, ValueError, RecursionError) as error:
         raise ParameterError(
-            f"what is noted must be plain values and whole texts, which JSON can hold: {error}"
+            f"{what} must be plain values and whole texts, which JSON can hold: {error}"
         ) from None
 
 
@@ -94,6 +106,8 @@ class Notes(dict[str, Any]):
         text, or turns were dropped.
     came_from : str or None
         Id of the head before the message, if that is not the parent.
+    chat_template_kwargs : mapping
+        Variables of the chat template for this message alone, beside those of the chat.
     edited : bool
         Whether the answer was written by the user instead of the model.
     finish_reason : str or None
@@ -121,6 +135,7 @@ class Notes(dict[str, Any]):
     message = _Key[Message | None](None)
     history = _Key[Sequence[Message] | None](None)
     came_from = _Key[str | None](None)
+    chat_template_kwargs = _Key[Mapping[str, Any]]({})
     edited = _Key[bool](False)
     finish_reason = _Key[str | None](None)
     sampling = _Key[Mapping[str, Any]]({})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -9,13 +10,16 @@ from typing import Any, Protocol, TypeVar
 
 from ..checks import check_names
 from ..engine.chat_template import Message
+from ..engine.chat_templates import template_text
 from ..engine.compatibility import differences
 from ..engine.context import Context
 from ..engine.model import Model
 from ..engine.params import ContextParams, SamplingParams
 from ..engine.stored import check_room, params_from_file
+from ..engine.template_options import TemplateOptions
 from ..engine.warn import warn
 from ..errors import (
+    ChatTemplateError,
     InexactWarning,
     ParameterError,
     ParameterWarning,
@@ -27,6 +31,7 @@ from ..sessions.entries import Entry, SavedChat
 from ..sessions.records import Record
 from ..sessions.states import check_settings
 from ..sessions.store import SessionStore
+from .conversation import Conversation
 from .kv_rows import LentRows
 from .merging import reader
 from .message import messages_on
@@ -49,6 +54,7 @@ class Opened(Protocol):
     """The interface of a chat that is made here."""
 
     context: Context
+    _conversation: Conversation
     _saves: Saves
     _workspace: Workspace[Checkpoint]
 
@@ -65,25 +71,31 @@ def open_or_create(
     model: str | os.PathLike[str] | Model | None,
     store: SessionStore,
     *,
-    system: str | None,
-    tools: Sequence[Mapping[str, Any]] | None,
     take_over: bool,
     on_mismatch: str,
+    made_with: Mapping[str, Any],
     options: Mapping[str, Any],
 ) -> C:
-    """Open or create a chat, and save it after every turn; see ``Chat.open_or_create``."""
+    """Open or create a chat, and save it after every turn; see ``Chat.open_or_create``.
+
+    Parameters
+    ----------
+    made_with : mapping
+        What cannot be changed in a chat: ``system``, ``tools``, ``chat_template`` and
+        ``chat_template_kwargs``.
+    """
     for left in reversed(range(_TIMES_TO_OPEN)):
         holder = store.holder(name)
         takes_over = take_over or (holder is not None and holder.is_here)
         is_there = name in store
         if is_there:
             store.check_free(name, owner=None, take_over=takes_over)
-            _check_agreement(name, store, system, tools, options)
+            _check_agreement(name, store, made_with, options)
             chat = open_chat(make, name, model, store, on_mismatch, dict(options))
         else:
             if model is None:
                 raise ParameterError(f"there is no chat {name!r} yet: give a model to make it with")
-            chat = make(model, system, tools=tools, **options)
+            chat = make(model, **made_with, **options)
         try:
             # What had to be evaluated again does not take the place of the rows that there are.
             replace = is_there and on_mismatch == "replay" and not chat._saves.is_known
@@ -103,17 +115,17 @@ def open_or_create(
 def _check_agreement(
     name: str,
     store: SessionStore,
-    system: str | None,
-    tools: Sequence[Mapping[str, Any]] | None,
+    made_with: Mapping[str, Any],
     options: Mapping[str, Any],
 ) -> None:
     """Check that a saved chat is the one that was meant, and say which parameters differ."""
     _, _, body, _ = store.open_chat(name)
-    given = {"system": system, "tools": None if tools is None else [dict(tool) for tool in tools]}
-    for key, value in given.items():
-        if value is not None and value != body[key]:
+    for key, given in made_with.items():
+        saved_value = body.get(key)
+        value = _as_saved(key, given, saved_value)
+        if value is not None and value != saved_value:
             raise SessionMismatchError(
-                f"the chat {name!r} was made with {key}={_short(body[key])}, not "
+                f"the chat {name!r} was made with {key}={_short(saved_value)}, not "
                 f"{_short(value)}. Use another name, leave {key} out to go on as it is, or begin "
                 f"anew: Chat(model, {key}=...).autosave({name!r}, replace=True), which keeps it as "
                 "an earlier version"
@@ -131,6 +143,18 @@ def _check_agreement(
     ]
     if different:
         warn(f"{name!r} was saved with {'; '.join(different)}", ParameterWarning)
+
+
+def _as_saved(key: str, given: Any, saved: Any) -> Any:
+    """A value as the store has it."""
+    if key == "tools" and given is not None:
+        return [dict(tool) for tool in given]
+    if key == "chat_template_kwargs" and given is not None:
+        return dict(given) if saved or given else None
+    if key == "chat_template" and given is not None and given != saved:
+        with contextlib.suppress(ChatTemplateError):  # a name, then
+            return template_text(given)
+    return given
 
 
 def _of(options: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
@@ -168,7 +192,13 @@ def open_chat(
     try:
         reason = _reason_to_replay(record, context, name, on_mismatch)
         there, here = record.metadata["settings"], context.session_metadata["settings"]
-        common: dict[str, Any] = {"tools": body["tools"], **dataclasses.asdict(SamplingParams())}
+        template = _template(name, body, loaded)
+        common: dict[str, Any] = {
+            "tools": body["tools"],
+            "chat_template": template.chat_template,
+            "chat_template_kwargs": template.chat_template_kwargs,
+            **dataclasses.asdict(SamplingParams()),
+        }
         common |= sampling | options
         if reason is not None and there["fingerprint"] != here["fingerprint"]:
             messages = _messages(name, saved, body["system"])
@@ -178,6 +208,7 @@ def open_chat(
             chat.replay(messages)
         else:
             chat = make(context, system=body["system"], **common)
+            chat._conversation.template = template
             restore_tree(chat._workspace, saved, None if reason is not None else store)
     except BaseException:
         context.close()
@@ -205,6 +236,16 @@ def _parameters(
             f"the session {name!r} is damaged: it was made with what no chat takes. {error}"
         ) from None
     return params_from_file(saved, **changes), sampling
+
+
+def _template(name: str, body: Mapping[str, Any], model: Model) -> TemplateOptions:
+    """The options of the chat template; what is saved as its text is never taken for a path."""
+    try:
+        template = TemplateOptions.from_saved(body)
+    except ParameterError as error:
+        raise SessionFormatError(f"the session {name!r} is damaged: {error}") from None
+    template.check(model)
+    return template
 
 
 def _messages(name: str, saved: SavedChat, system: str | None) -> list[dict[str, Any]]:

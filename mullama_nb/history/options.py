@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -59,12 +60,15 @@ class NewChatOptions(OpenOptions, total=False):
 
     system: str | None
     tools: Sequence[Mapping[str, Any]] | None
+    chat_template: str | os.PathLike[str] | None
+    chat_template_kwargs: Mapping[str, Any] | None
 
 
 class StreamOptions(LimitOptions, SamplingOptions, total=False):
     """Options of one answer, token by token."""
 
     echo: bool | None
+    chat_template_kwargs: Mapping[str, Any] | None
 
 
 class AnswerOptions(StreamOptions, total=False):
@@ -73,9 +77,10 @@ class AnswerOptions(StreamOptions, total=False):
     on_token: Callable[[Token], object] | None
 
 
-_answer = vars(Limits()) | {"echo": None, "on_token": None}
+_answer = vars(Limits()) | {"echo": None, "on_token": None, "chat_template_kwargs": None}
 _chat = vars(ContextParams()) | vars(SamplingParams()) | {"n_ctx": Described(f"up to {N_CTX:,}")}
 _chat |= {"max_bytes": None, "system": None, "tools": None}
+_chat |= {"chat_template": None, "chat_template_kwargs": None}
 
 # Each lists for Tab what its options may be; see ``lists_options``.
 lists_answer = lists_options(AnswerOptions, _answer)

@@ -29,6 +29,10 @@ __all__ = ["Autosave", "Saves"]
 _TIMES_TO_MERGE = 5
 
 
+# It is part of what stands before every message.
+_SAID_TO_ALL = ("system", "tools", "chat_template", "chat_template_kwargs")
+
+
 class Saves:
     """The places where a chat was opened or saved, and saving it there again.
 
@@ -156,7 +160,7 @@ class Saves:
             return
         check_settings(record.metadata, workspace.context, name)
         ours = self._settings_now()
-        different = [key for key in ("system", "tools") if body[key] != ours[key]]
+        different = [key for key in _SAID_TO_ALL if body.get(key) != ours.get(key)]
         if different:
             raise SessionMismatchError(
                 f"{name!r} was made with another {' and other '.join(different)} and cannot be "

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..engine.chat_template import Message
 from ..engine.model import Model
+from ..engine.template_options import TemplateOptions
 from ..errors import ChatTemplateError, SessionMismatchError, shown
 from ..state.session_info import SessionInfo
 from .notes import message_notes
@@ -28,7 +29,7 @@ def load_session(
     workspace: Workspace[Checkpoint],
     path: str | os.PathLike[str],
     system: str | None,
-    tools: Sequence[Mapping[str, Any]] | None,
+    template: TemplateOptions,
 ) -> SessionInfo:
     """Continue from a session file; see ``Chat.load_session``.
 
@@ -36,7 +37,7 @@ def load_session(
     ----------
     workspace : Workspace
     path : str or path
-    system, tools
+    system, template
         The chat's.
     """
     with workspace.changing(), workspace.going_back_on_error(always=True):
@@ -45,14 +46,14 @@ def load_session(
         finally:  # its warnings may be errors
             if workspace.uncommitted:
                 workspace.commit({"source": "session"})
-        recover_messages(workspace, system, tools)
+        recover_messages(workspace, system, template)
         return info
 
 
 def recover_messages(
     workspace: Workspace[Checkpoint],
     system: str | None,
-    tools: Sequence[Mapping[str, Any]] | None,
+    template: TemplateOptions,
 ) -> list[dict[str, Any]]:
     """Recover the messages in the context, and note them at the head.
 
@@ -60,7 +61,7 @@ def recover_messages(
     ----------
     workspace : Workspace
         Its head, a child of the root, holds the tokens from another context.
-    system, tools
+    system, template
         The chat's.
 
     Returns
@@ -73,7 +74,7 @@ def recover_messages(
     SessionMismatchError
         When the conversation's system message differs from the chat's.
     """
-    messages = read_messages(workspace.context.model, workspace.context.tokens, tools)
+    messages = read_messages(workspace.context.model, workspace.context.tokens, template)
     if not messages:
         return []
     first, last = messages[0], messages[-1]
@@ -95,7 +96,7 @@ def _quoted(system: str | None) -> str:
 
 
 def read_messages(
-    model: Model, tokens: Sequence[int], tools: Sequence[Mapping[str, Any]] | None = None
+    model: Model, tokens: Sequence[int], template: TemplateOptions | None = None
 ) -> list[dict[str, Any]] | None:
     """Return the messages that were rendered to tokens, such as those of a loaded session.
 
@@ -107,8 +108,8 @@ def read_messages(
     ----------
     model : Model
     tokens : sequence of int
-    tools : sequence of mapping, optional
-        The tools given to the template.
+    template : TemplateOptions, optional
+        How they were rendered.
 
     Returns
     -------
@@ -118,8 +119,8 @@ def read_messages(
     text = _spelled(model, tokens)
 
     def render(*messages: Message, asks: bool = True) -> str:
-        told = {} if tools is None else {"tools": [*tools]}
-        prompt = model.apply_chat_template(messages, add_generation_prompt=asks, **told)
+        options = TemplateOptions() if template is None else template
+        prompt = options.render(model, messages, add_generation_prompt=asks)
         return _spelled(model, prompt.tokens)
 
     try:

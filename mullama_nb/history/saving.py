@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..engine.context import Context
 from ..engine.params import SamplingParams
+from ..engine.template_options import TemplateOptions
 from ..engine.vocabulary import Vocabulary
 from ..sessions.entries import Entry, EntryRow, SavedChat, sum_text
 from ..sessions.records import Record
@@ -24,13 +25,14 @@ def settings_of(
     context: Context,
     sampling: SamplingParams,
     system: str | None,
-    tools: Sequence[Mapping[str, Any]] | None,
+    template: TemplateOptions,
 ) -> dict[str, Any]:
     """Return the saved form of everything in a chat besides its tree."""
     schema = sampling.json_schema
     return {
         "system": system,
-        "tools": tools,
+        "tools": None if template.tools is None else [dict(tool) for tool in template.tools],
+        **template.saved(),
         "model": str(context.model.path),
         "params": dict(vars(context.params)),
         "sampling": dict(vars(sampling))

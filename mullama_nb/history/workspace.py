@@ -7,7 +7,6 @@ checkpoints from elsewhere.
 
 from __future__ import annotations
 
-import dataclasses
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -78,9 +77,9 @@ class Workspace(Generic[N]):
         """Return the text of tokens, including control tokens."""
         return self.context.model.detokenize(tokens, special=True)
 
-    def spoken_by(self, tokens: tuple[int, ...]) -> bytes:
-        """Return the text without control tokens; a character may be cut at either end."""
-        return b"".join(map(self.context.model.vocabulary.piece, tokens))
+    def spoken_by(self, tokens: tuple[int, ...]) -> str:
+        """Return the text of an answer, with control tokens that do not end it."""
+        return self.context.model.vocabulary.generated_text(tokens)
 
     def bytes_of(self, node: Node) -> int:
         """Return the bytes of a node's own rows, wherever they are."""
@@ -238,8 +237,6 @@ class Workspace(Generic[N]):
                     f"rows that start at token {segment.start} cannot follow the head, "
                     f"which ends at {head.stop}"
                 )
-            if segment is not None:  # equal rows after the same ones have the same address
-                segment = dataclasses.replace(segment, parent=head.address)
             node = self._add(segment, notes, logprobs)
             self.notify(Committed(node.id, head.id, False))
             return node

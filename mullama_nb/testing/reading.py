@@ -46,6 +46,7 @@ _HEAD = {
 }
 _ENTRY = {"id", "checksum", "parent", "notes", "text", "tokens", "generated", "steps"}
 _PERHAPS = {"rendered", "end", "drawn", "after"}
+_OF_A_TEMPLATE = {"chat_template", "chat_template_kwargs", "date"}
 _OF_AN_ANSWER = {"limits", "hidden"}  # noted with how it was drawn
 _IDENTIFIER = re.compile(r"[0-9a-f]{4,64}")
 
@@ -113,11 +114,11 @@ def _parsed(path: Path) -> Any:
         text = data.decode("utf-8")
         return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
-        _refuse(f"it is not JSON, or was cut short ({error})")
+        _refuse(f"it is no JSON, or was cut short ({error})")
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a number")
+    raise ValueError(f"{name} is no number")
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -160,10 +161,10 @@ def _need(holds: bool, what: str) -> None:
 def _checked(body: Any) -> Recording:
     is_ours = isinstance(body, dict) and "mullama_recording" in body
     if not is_ours:
-        _refuse("it is not a recording")
+        _refuse("it is no recording")
     if body["mullama_recording"] != VERSION:
         _refuse(f"it is a recording of version {body['mullama_recording']!r:.20}, not {VERSION}")
-    _check_keys(body, _HEAD, _HEAD, "the head")
+    _check_keys(body, _HEAD, _HEAD | {"template"}, "the head")
     _need(_is_line(body["model"]) and _is_line(body["vocabulary"]), "the model's name")
     _need(_is_line(body["checksum"]), "the checksum")
     _need(type(body["checkpoints"]) is int, "the number of checkpoints")
@@ -177,12 +178,21 @@ def _checked(body: Any) -> Recording:
         "tools",
     )
     _check_plain([body["system"], tools], "the system message or tools")
+    template = body.get("template", {})
+    _need(isinstance(template, dict) and template.keys() <= _OF_A_TEMPLATE, "the chat template")
+    _check_plain(template, "the chat template")
     params = _checked_params(body["params"])
     entries = _checked_entries(body["entries"], params.n_ctx or _MOST_CELLS)
     ids = {entry.id for entry in entries}
     _need(all(isinstance(i, str) and i in ids for i in body["tags"].values()), "tags")
-    head = {field.name: body[field.name] for field in fields(Recording)} | {"entries": entries}
-    return Recording(**(head | {"params": dict(vars(params))}))
+    named = [field.name for field in fields(Recording) if field.name in body]
+    head = {name: body[name] for name in named} | {"entries": entries}
+    recording = Recording(**(head | {"params": dict(vars(params))}))
+    try:
+        recording.template_options  # noqa: B018 - it checks
+    except MullamaError as error:
+        _refuse(f"its chat template cannot be right ({error})")
+    return recording
 
 
 def _checked_params(values: Mapping[str, Any]) -> ContextParams:

@@ -16,6 +16,7 @@ from ..engine.context import Context
 from ..engine.model import Model
 from ..engine.params import ContextParams
 from ..engine.stored import params_from_file
+from ..engine.template_options import TemplateOptions
 from ..history.chat import Chat
 from ..history.tree import Checkpoint, CheckpointTree
 from ..state.atomic import write_atomically
@@ -55,6 +56,8 @@ class Recording:
         Checkpoint ids by tag.
     entries : tuple of Entry
         Parents first.
+    template : mapping
+        Of the chat: the chat template, its variables and the date, as far as they were given.
     """
 
     model: str
@@ -66,6 +69,12 @@ class Recording:
     tools: Sequence[Mapping[str, Any]] | None
     tags: Mapping[str, str]
     entries: tuple[Entry, ...]
+    template: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def template_options(self) -> TemplateOptions:
+        """How messages were rendered."""
+        return TemplateOptions.from_saved({"tools": self.tools, **self.template})
 
     @property
     def n_measured(self) -> int:
@@ -118,8 +127,10 @@ def measured(source: Chat | CheckpointTree) -> Recording:
     with Context(model, fitting) as beside:
         found = walk(entries, beside, finds_ends=True)
         metadata = beside.session_metadata
-    system, tools = (source.system, source.tools) if isinstance(source, Chat) else (None, None)
-    said = rendered(entries, model, system, tools)
+    system, template = None, TemplateOptions()
+    if isinstance(source, Chat):
+        system, template = source.system, source._conversation.template
+    said = rendered(entries, model, system, template)
     return Recording(
         model.name,
         vocabulary_digest(model),
@@ -127,12 +138,13 @@ def measured(source: Chat | CheckpointTree) -> Recording:
         metadata["settings"],
         metadata["environment"],
         system,
-        tools,
+        None if template.tools is None else [dict(tool) for tool in template.tools],
         tags,
         tuple(
             dataclasses.replace(found.filled_in(entry), is_rendered=said.get(entry.id))
             for entry in entries
         ),
+        template.saved(),
     )
 
 
@@ -169,8 +181,9 @@ def write(recording: Recording, path: str | os.PathLike[str]) -> None:
         **{
             field.name: getattr(recording, field.name)
             for field in dataclasses.fields(recording)
-            if field.name != "entries"
+            if field.name not in ("entries", "template")
         },
+        **({"template": dict(recording.template)} if recording.template else {}),
         "entries": [*map(_values, recording.entries)],
     }
     seal(body)

@@ -54,6 +54,8 @@ def regress(
             tree.commit(source="context")
         entries = [entry_of(checkpoint, model) for checkpoint in tree]
     changes = [*_changes(there, {entry.id: entry for entry in entries})]
+    if isinstance(source, Chat):
+        changes = [*_changed_options(there, source), *changes]
     return replayed(there, model, rule, dict(vars(tree.context.params)), changes)
 
 
@@ -81,9 +83,20 @@ def _changes(there: Recording, here: Mapping[str, Entry]) -> Iterator[str]:
             yield f"checkpoint {entry.id[:7]} is new: {entry.text!r}"
 
 
+def _changed_options(there: Recording, chat: Chat) -> Iterator[str]:
+    """What of the chat template's options was given otherwise, in words."""
+    here = chat._conversation.template.saved()
+    for key in ("chat_template", "chat_template_kwargs"):
+        was, now = there.template.get(key), here.get(key)
+        if was != now:
+            yield f"the chat: {key} {was!r:.200} recorded, {now!r:.200} here"
+
+
 def _aspects(entry: Entry, now: Entry) -> Iterator[tuple[str, Any, Any]]:
     yield "spoken by", entry.notes.get("role"), now.notes.get("role")
     yield "message", _said(entry), _said(now)
+    key = "chat_template_kwargs"
+    yield key, entry.notes.get(key), now.notes.get(key)
     yield "sampling", entry.notes.get("sampling"), now.notes.get("sampling")
 
 

@@ -120,7 +120,11 @@ def replayed(
 
     names = names_of(there)
     is_same_file = loaded.fingerprint == there.settings.get("fingerprint")
-    said = rendered(there.entries, loaded, there.system, there.tools) if is_same_file else {}
+    said = (
+        rendered(there.entries, loaded, there.system, there.template_options)
+        if is_same_file
+        else {}
+    )
     problems = [
         *problems,
         *(

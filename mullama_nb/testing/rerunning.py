@@ -65,7 +65,16 @@ def record_again(
         check_vocabulary(old, loaded)
     check_room(loaded, params, longest_path(old.entries))
     with Context(loaded, params) as context:
-        chat = Chat(context, old.system, tools=old.tools)
+        template = old.template_options
+        template.check(loaded)
+        chat = Chat(
+            context,
+            old.system,
+            tools=old.tools,
+            chat_template=template.chat_template,
+            chat_template_kwargs=template.chat_template_kwargs,
+        )
+        chat._conversation.template = template
         places = _lead(old.entries, chat)
         for name, identifier in old.tags.items():
             chat.tag(name, places[identifier])
@@ -86,7 +95,8 @@ def _lead(entries: Sequence[Entry], chat: Chat) -> dict[str | None, Checkpoint]:
         elif entry.noted.is_system:
             places[entry.id] = home  # the first question says it, and then it has a place
         else:
-            chat.replay(_messages(entry, chat))
+            variables = entry.noted.chat_template_kwargs
+            chat.replay(_messages(entry, chat), chat_template_kwargs=variables or None)
             places[entry.id] = tree.head
             if entry.parent is not None and places[entry.parent].is_root:
                 places[entry.parent] = tree.path()[0]
@@ -123,7 +133,8 @@ def _answered(entry: Entry, chat: Chat) -> Checkpoint:
         sampling=entry.sampling,
         sibling=sibling,
     )
-    notes = completion_notes(chat.model, said, sibling, limits)
+    before = chat.context.tokens[: -len(said.tokens) or None][-4:]
+    notes = completion_notes(chat.model, said, sibling, limits, before=before)
     kept = entry.noted.of_place()
     logprobs = [token.logprob for token in said.tokens]
     return chat.tree.commit(logprobs=logprobs, allow_empty=True, **notes, **kept)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..engine.model import Model
-from ..errors import ChatTemplateError
-from ..history.message import messages_on, text_of_bytes
+from ..engine.template_options import TemplateOptions
+from ..errors import ChatTemplateError, ParameterError
+from ..history.message import messages_on
 from .walk import Entry
 
 __all__ = ["rendered"]
@@ -30,7 +31,7 @@ def rendered(
     entries: Sequence[Entry],
     model: Model,
     system: str | None,
-    tools: Sequence[Mapping[str, Any]] | None,
+    template: TemplateOptions,
 ) -> dict[str, bool]:
     """Return for each entry with a message whether its tokens are the rendered message.
 
@@ -42,7 +43,7 @@ def rendered(
     entries : sequence of Entry
         Parents first.
     model : Model
-    system, tools
+    system, template
         The chat's.
 
     Returns
@@ -51,7 +52,6 @@ def rendered(
         By id.
     """
     by_id = {entry.id: entry for entry in entries}
-    options: dict[str, Any] = {} if tools is None else {"tools": list(tools)}
 
     def is_said(entry: Entry) -> bool:
         try:
@@ -81,14 +81,16 @@ def rendered(
 
     def text_of(noted: _Noted) -> str:
         tokens = _tokens(_parts(_path(noted.entry, by_id)))
-        text = text_of_bytes(b"".join(map(model.vocabulary.piece, tokens)))
+        text = model.vocabulary.generated_text(tokens)
         return text[: len(text) - noted.entry.noted.hidden]
 
     def renders(messages: Sequence[Mapping[str, Any]], path: Sequence[Entry], asks: bool) -> bool:
         held, own = _tokens(path), path[-1].tokens
         try:
-            prompt = model.apply_chat_template(messages, add_generation_prompt=asks, **options)
-        except ChatTemplateError:  # it may take them in the other way
+            variables = path[-1].noted.chat_template_kwargs
+            said = template.with_changes(variables)
+            prompt = said.render(model, messages, add_generation_prompt=asks)
+        except (ChatTemplateError, ParameterError):  # it may take them in the other way
             return False
         wanted = prompt.tokens
         if wanted[len(wanted) - len(own) :] != own:

@@ -180,7 +180,7 @@ class ChatPanel(ChatWidget):
         for turn in self.chat.turns:
             if turn.checkpoint.id == identifier:
                 return turn
-        raise HistoryError("That message is no longer on the path to the head.")
+        raise HistoryError("That message is not on the way to the head any more.")
 
     def _tokens(self, turn: Turn) -> list[tuple[str, float | None]]:
         """Each token's text, and how likely it was, where it was drawn."""

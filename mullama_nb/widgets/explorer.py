@@ -94,7 +94,7 @@ class Explorer(ChatWidget):
         for turn in self._found:
             if turn.checkpoint.id == identifier and turn.checkpoint in self.tree:
                 return turn
-        raise HistoryError("That answer no longer exists; explore again.")
+        raise HistoryError("That answer is not there any more; explore again.")
 
     def _answers(self) -> list[dict[str, Any]]:
         return [

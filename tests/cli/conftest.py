@@ -22,12 +22,14 @@ def home(tmp_path: Path) -> dict[str, str]:
 def run(tmp_path: Path, home: dict[str, str]) -> Run:
     """Run ``mullama-nb`` with arguments in an empty folder, and wait for it."""
 
-    def start(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    def start(
+        *arguments: str, stdin: str = "", encoding: str = "utf-8"
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "mullama_nb", *arguments],
             input=stdin,
             capture_output=True,
-            text=True,
+            encoding=encoding,
             cwd=tmp_path,
             env=home,
             check=False,
