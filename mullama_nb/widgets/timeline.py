@@ -15,6 +15,7 @@ from .esm import front_end
 
 __all__ = ["Timeline"]
 
+_MOVES = (Committed, Moved, Pruned)
 _LIVE_CHARACTERS = 60
 _MOST_CHARACTERS = 20_000  # of a text that is shown or copied
 
@@ -43,8 +44,9 @@ class Timeline(TreeWidget):
 
     def changes(self, events: Sequence[Event]) -> Iterable[dict[str, Any]]:
         """Return one small message for all events, or all rows if a checkpoint was split."""
+        live = _live(events)
         if any(isinstance(event, Split) for event in events):
-            yield {"all": self.take_snapshot()}
+            yield {"all": self.take_snapshot(), **live}
             return
         rows: dict[str, Checkpoint] = {}  # in the order of their first commit, as siblings lie
         gone: list[str] = []
@@ -60,14 +62,13 @@ class Timeline(TreeWidget):
                     rows.pop(identifier, None)
             elif isinstance(event, Tagged):
                 tags[event.tag] = event.checkpoint
-        live = [event.text for event in events if isinstance(event, TokenAdded)]
-        has_moved = any(isinstance(event, Committed | Moved | Pruned) for event in events)
+        has_moved = any(isinstance(event, _MOVES) for event in events)
         change = {
             "gone": gone,
             "rows": [self._row(checkpoint) for checkpoint in rows.values()],
             "head": self.tree.head.id if has_moved else "",
             "tags": tags,
-            "live": ["".join(live)[-_LIVE_CHARACTERS:], len(live)] if live else [],
+            **live,
         }
         if change := {name: value for name, value in change.items() if value}:
             yield change
@@ -167,6 +168,14 @@ class Timeline(TreeWidget):
             checkpoint.n_bytes,
             checkpoint.is_unfinished + 2 * spilled,
         ]
+
+
+def _live(events: Sequence[Event]) -> dict[str, Any]:
+    """What an answer has grown by since the head moved."""
+    moves = [i for i, event in enumerate(events) if isinstance(event, (*_MOVES, Split))]
+    since = events[moves[-1] + 1 :] if moves else events
+    texts = [event.text for event in since if isinstance(event, TokenAdded)]
+    return {"live": ["".join(texts)[-_LIVE_CHARACTERS:], len(texts)]} if texts else {}
 
 
 def _in_order(root: Checkpoint) -> Iterator[Checkpoint]:

@@ -2,6 +2,7 @@
 // What tests ask of the timeline's graph.
 
 import { Graph } from "../../mullama_nb/widgets/front_end/graph.js";
+import { apply } from "../../mullama_nb/widgets/front_end/timeline.js";
 
 /** @import { Change, Snapshot } from "../../mullama_nb/widgets/front_end/graph.js" */
 
@@ -20,11 +21,21 @@ export function rowsAfter(snapshot, changes) {
   let graph = new Graph(snapshot);
   const rows = [laidOut(graph)];
   for (const change of changes) {
-    if (change.all) graph = new Graph(change.all);
-    else graph.apply(change);
+    graph = apply(graph, change);
     rows.push(laidOut(graph));
   }
   return rows;
+}
+
+/**
+ * What the row of an answer that grows says after some changes, and how many tokens it counts.
+ *
+ * @param {Snapshot} snapshot
+ * @param {(Change & { all?: Snapshot })[]} changes
+ */
+export function liveAfter(snapshot, changes) {
+  const { live } = changes.reduce(apply, new Graph(snapshot));
+  return live && [live.text, live.tokens];
 }
 
 /**

@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from javascript import JavaScript
 from tiny_models import CHATML
 
 from mullama_nb import Chat
-from mullama_nb.history.events import Committed, Moved, Pruned, Tagged, TokenAdded
+from mullama_nb.history.events import (
+    Committed,
+    Event,
+    Moved,
+    Pruned,
+    Spilled,
+    Split,
+    Tagged,
+    TokenAdded,
+)
 from mullama_nb.widgets.timeline import Timeline
+
+PROBE = Path(__file__).with_name("probe.js")
 
 
 @pytest.fixture
@@ -49,6 +62,34 @@ def test_changes_are_small(chat: Chat) -> None:
     widget.take_snapshot()
     (change,) = widget.changes([Committed(head.id, head.parent.id)])
     assert [row[0] for row in change["rows"]] == [head.parent.id, head.id]
+
+
+@pytest.mark.parametrize("cut", range(5))
+def test_a_live_row_has_every_token_since_the_head_moved(
+    chat: Chat, javascript: JavaScript, cut: int
+) -> None:
+    """However messages divide what happened, and also behind a checkpoint that was split."""
+    widget = Timeline(chat)
+    snapshot = widget.take_snapshot()
+    head = chat.head
+    assert head.parent is not None
+    for first in (Committed(head.id, head.parent.id), Split(head.id, head.parent.id)):
+        events: list[Event] = [TokenAdded(0, "gone", -1.0), first]
+        events += [TokenAdded(n, piece, -1.0) for n, piece in enumerate(("The ", "tide ", "turns"))]
+        changes = [c for part in (events[:cut], events[cut:]) for c in widget.changes(part)]
+        assert javascript.call(PROBE, "liveAfter", snapshot, changes) == ["The tide turns", 3]
+
+
+def test_what_is_no_move_leaves_a_live_row(chat: Chat, javascript: JavaScript) -> None:
+    widget = Timeline(chat)
+    snapshot = widget.take_snapshot()
+    words = [TokenAdded(n, piece, -1.0) for n, piece in enumerate(("The ", "tide"))]
+    changes = [
+        change
+        for event in (words[0], Spilled(chat.head.id), Tagged("t", chat.head.id), words[1])
+        for change in widget.changes([event])
+    ]
+    assert javascript.call(PROBE, "liveAfter", snapshot, changes) == ["The tide", 2]
 
 
 def test_pruning_sends_what_is_gone_alone(chat: Chat) -> None:

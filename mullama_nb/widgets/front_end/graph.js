@@ -7,7 +7,7 @@ import { layOut, placeChild } from "./lanes.js";
 
 /**
  * A checkpoint as the kernel sends it; the parent of the root is empty. Flags: 1 for an answer that
- * is unfinished, 2 for rows that are not in memory.
+ * is unfinished, 2 for rows that are not in memory, 4 for a thought, 8 for calls of tools.
  *
  * @typedef {[id: string, parent: string, role: string, text: string, tokens: number, bytes: number,
  *   flags: number]} SentRow
@@ -23,6 +23,8 @@ import { layOut, placeChild } from "./lanes.js";
  * @property {number} bytes
  * @property {boolean} isUnfinished
  * @property {boolean} isSpilled
+ * @property {boolean} hasThought
+ * @property {boolean} hasCalls
  */
 
 /**
@@ -47,7 +49,10 @@ const LIVE_CHARACTERS = 80;
 function readRow([id, parent, role, text, tokens, bytes, flags]) {
   const isUnfinished = (flags & 1) !== 0;
   const isSpilled = (flags & 2) !== 0;
-  return { id, parent, role, text, tokens, bytes, isUnfinished, isSpilled };
+  const hasThought = (flags & 4) !== 0;
+  const hasCalls = (flags & 8) !== 0;
+  const states = { isUnfinished, isSpilled, hasThought, hasCalls };
+  return { id, parent, role, text, tokens, bytes, ...states };
 }
 
 /** The tree as rows from top to bottom. */
@@ -221,7 +226,7 @@ export class Graph {
   /** @param {Change} change */
   apply(change) {
     const { gone, rows = [], head, tags = {}, live } = change;
-    if (head || change.rows || gone) this.settle();
+    if (head) this.settle();
     if (gone) {
       for (const id of gone) this.drop(id);
       for (const row of rows) this.adopt(readRow(row));
@@ -233,7 +238,7 @@ export class Graph {
       if (id) this.tags[tag] = id;
       else delete this.tags[tag];
     }
-    if (head || change.rows) this.move(head ?? this.head);
-    if (live && !head) this.grow(live);
+    if (head) this.move(head);
+    if (live) this.grow(live);
   }
 }

@@ -30,13 +30,14 @@ function start(snapshot) {
  * @param {Graph} graph
  * @param {Change} change
  */
-function apply(graph, change) {
+export function apply(graph, change) {
   if (!change.all) {
     graph.apply(change);
     return graph;
   }
   const next = start(change.all);
   for (const id of graph.folded) if (next.rows.has(id)) next.fold(id, true);
+  if (change.live) next.grow(change.live);
   return next;
 }
 

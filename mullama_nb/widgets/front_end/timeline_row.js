@@ -94,7 +94,12 @@ function drawLive(facts) {
 function drawCheckpoint(timeline, facts) {
   const { row, tags, isHead, nHidden } = facts;
   const { id } = row;
-  const states = [row.isUnfinished ? "unfinished" : "", row.isSpilled ? "spilled" : ""];
+  const states = [
+    row.hasThought ? "thought" : "",
+    row.hasCalls ? "call" : "",
+    row.isUnfinished ? "unfinished" : "",
+    row.isSpilled ? "spilled" : "",
+  ];
   const shown = states.filter(Boolean);
   const about = [row.role, row.text, plural(row.tokens, "token"), ...tags, ...shown];
   const classes = ["mullama-row", facts.isActive ? "active" : "", isHead ? "head" : ""];
