@@ -699,7 +699,7 @@ class Chat(Live):
         return f"Chat({self.model.name!r}, {n} message{'s' * (n != 1)})"
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        return chat_bundle(self, [(turn.role, turn.text) for turn in self.turns])
+        return chat_bundle(self, [turn.message for turn in self.turns])
 
     # -- for the above -----------------------------------------------------------------------
 

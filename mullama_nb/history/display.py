@@ -5,25 +5,28 @@ from __future__ import annotations
 import html
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["chat_bundle", "chat_html"]
+from .shown import ShownMessage
+
+__all__ = ["chat_bundle", "chat_html", "message_html", "messages_html"]
 
 _VIEW = "mullama_nb.widgets.chat_view"
+_AS_TYPED = ' style="white-space:pre-wrap"'
 
 
-def chat_bundle(chat: object, said: Sequence[tuple[str, str]]) -> dict[str, Any]:
+def chat_bundle(chat: object, messages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return text and HTML of a chat, and in a notebook's kernel an interactive view.
 
     Parameters
     ----------
     chat : Chat
         Passed to the view.
-    said : sequence of (str, str)
-        The messages up to its head: role and text.
+    messages : sequence of mapping
+        Those up to its head.
     """
-    bundle: dict[str, Any] = {"text/plain": repr(chat), "text/html": chat_html(said)}
+    bundle: dict[str, Any] = {"text/plain": repr(chat), "text/html": chat_html(messages)}
     if _in_kernel():
         try:
             # By name, and only now: a chat needs no widgets where nobody can click.
@@ -34,15 +37,58 @@ def chat_bundle(chat: object, said: Sequence[tuple[str, str]]) -> dict[str, Any]
     return bundle
 
 
-def chat_html(said: Sequence[tuple[str, str]]) -> str:
-    """Return messages as HTML for readers without a kernel."""
-    if not said:
+def chat_html(messages: Iterable[Mapping[str, Any]]) -> str:
+    """Return messages as HTML for readers without a kernel; all of their texts are escaped."""
+    return messages_html(messages, _as_typed)
+
+
+def messages_html(messages: Iterable[Mapping[str, Any]], render: Callable[[str], str]) -> str:
+    """Return messages as HTML, each under its role.
+
+    Parameters
+    ----------
+    messages : iterable of mapping
+    render : callable
+        As for ``message_html``.
+    """
+    shown = [ShownMessage.of(message) for message in messages]
+    if not shown:
         return "<p><em>Nothing has been said yet.</em></p>"
-    return "".join(
-        f"<p><strong>{html.escape(role)}</strong></p>"
-        f'<p style="white-space:pre-wrap">{html.escape(text)}</p>'
-        for role, text in said
-    )
+    return "".join(f"{_speaker(each)}{message_html(each, render)}" for each in shown)
+
+
+def message_html(message: ShownMessage, render: Callable[[str], str]) -> str:
+    """Return what a message says as HTML: a thought is folded, calls and results preformatted.
+
+    Parameters
+    ----------
+    message : ShownMessage
+    render : callable
+        Returns the HTML of a text, which is not trusted.
+    """
+    parts = []
+    if message.reasoning:
+        thought = html.escape(message.reasoning.strip())
+        parts.append(f"<details><summary>Thought</summary><p{_AS_TYPED}>{thought}</p></details>")
+    if message.role == "tool":
+        parts.append(_preformatted(message.result))
+    elif message.has_text:
+        parts.append(render(message.text))
+    parts += [_preformatted(call.text) for call in message.calls]
+    return "".join(parts)
+
+
+def _speaker(message: ShownMessage) -> str:
+    name = f" <code>{html.escape(message.name)}</code>" if message.name else ""
+    return f"<p><strong>{html.escape(message.role)}</strong>{name}</p>"
+
+
+def _as_typed(text: str) -> str:
+    return f"<p{_AS_TYPED}>{html.escape(text)}</p>"
+
+
+def _preformatted(text: str) -> str:
+    return f"<pre{_AS_TYPED}>{html.escape(text)}</pre>"
 
 
 def _in_kernel() -> bool:

@@ -92,12 +92,25 @@ class Progress:
 
 @dataclass(frozen=True)
 class TokenAdded:
-    """A token was generated; ``branch`` counts the answers of an exploration, None outside one."""
+    """A token was generated.
+
+    Attributes
+    ----------
+    token : int
+    text : str
+        The text to show for it, as of ``Token``.
+    logprob : float
+    branch : int or None
+        Counts the answers of an exploration; None outside one.
+    part : {"text", "reasoning", "tool_call"}
+        What it belongs to, as of ``Token``.
+    """
 
     token: int
     text: str
     logprob: float
     branch: int | None = None
+    part: str = "text"
 
 
 Event: TypeAlias = Committed | Split | Moved | Tagged | Pruned | Spilled | Progress | TokenAdded

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from ..errors import ParameterError
 from ..state.atomic import write_atomically
+from .shown import ShownMessage
 from .tree import CheckpointTree
 
 __all__ = ["as_json", "as_markdown", "export"]
 
 
 def as_markdown(messages: list[dict[str, Any]]) -> str:
-    """Return messages as Markdown, each under its role."""
-    parts = [f"**{message['role']}**\n\n{_content(message)}" for message in messages]
+    """Return messages as Markdown, each under its role; thoughts are folded."""
+    parts = [_as_markdown(ShownMessage.of(message)) for message in messages]
     return "\n\n---\n\n".join(parts) + "\n"
 
 
@@ -58,6 +61,34 @@ def export(tree: CheckpointTree, messages: list[dict[str, Any]], path: Path) -> 
     write_atomically(path, [text.encode()])
 
 
-def _content(message: dict[str, Any]) -> str:
-    content = message.get("content")
-    return content if isinstance(content, str) else json.dumps(message, ensure_ascii=False)
+def _as_markdown(message: ShownMessage) -> str:
+    name = f" {_code(message.name)}" if message.name else ""
+    parts = [f"**{html.escape(message.role)}**{name}"]
+    if message.reasoning:
+        thought = _block(message.reasoning.strip(), "text")
+        parts += ["<details>\n<summary>Thought</summary>", thought, "</details>"]
+    if message.role == "tool":
+        parts.append(_block(message.result))
+    elif message.has_text:
+        parts.append(message.text)
+    for call in message.calls:
+        parts += [f"Call of {_code(call.name)}", _block(call.arguments, "json")]
+    return "\n\n".join(parts)
+
+
+def _block(text: str, language: str = "") -> str:
+    """A code block: Markdown shows what is in it as it is, even HTML."""
+    fence = "`" * max(3, 1 + _longest_run(text))
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
+def _code(text: str) -> str:
+    """A text as inline code, on one line."""
+    text = " ".join(text.split())
+    ticks = "`" * (1 + _longest_run(text))
+    space = " " if "`" in text else ""
+    return f"{ticks}{space}{text}{space}{ticks}"
+
+
+def _longest_run(text: str) -> int:
+    return max(map(len, re.findall("`+", text)), default=0)

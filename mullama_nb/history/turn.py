@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from ..engine.live import Live
 from ..errors import HistoryError
@@ -54,6 +54,12 @@ class Turn(Live):
     def text(self) -> str:
         """The text of the message."""
         return message_text(self.checkpoint)
+
+    @property
+    def message(self) -> dict[str, Any]:
+        """The message, in the form that chat templates take."""
+        given = self.checkpoint.metadata.message
+        return {"role": self.role, "content": self.text} if given is None else dict(given)
 
     @property
     def tokens(self) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import zip_longest
 from typing import Any
@@ -13,14 +13,17 @@ import traitlets
 
 from ..errors import HistoryError
 from ..history.chat import Chat
+from ..history.display import messages_html
 from ..history.events import Committed, Event, Moved, Progress, Pruned, Split, TokenAdded
 from ..history.message import message_parts, message_versions
+from ..history.shown import ShownMessage
 from ..history.tree import Checkpoint
 from ..history.turn import Turn
 from .actions import stops_first
 from .base import ChatWidget
 from .esm import front_end
-from .markdown import Draft, render_markdown
+from .live_answer import LiveAnswer
+from .markdown import render_markdown
 
 __all__ = ["ChatPanel"]
 
@@ -52,10 +55,11 @@ class ChatPanel(ChatWidget):
     alternatives = traitlets.Dict().tag(sync=True)
 
     def __init__(self, chat: Chat) -> None:
-        self._draft = Draft()
+        self._live: LiveAnswer | None = None
+        self._at = chat.head.id  # the head, as far as events have told
         self._progress: list[int] | None = None
         self._visited: dict[str, Checkpoint] = {}
-        self._content: dict[Checkpoint, dict[str, Any]] = {}
+        self._content: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
         self._told: list[dict[str, Any]] | None = None
         super().__init__(chat)
 
@@ -66,7 +70,7 @@ class ChatPanel(ChatWidget):
             self._told = messages
         return {
             "messages": messages,
-            "draft": self._draft.html,
+            "live": None if self._live is None else self._live.snapshot(),
             "progress": self._progress,
         }
 
@@ -75,18 +79,20 @@ class ChatPanel(ChatWidget):
         change: dict[str, Any] = {}
         moves = [i for i, event in enumerate(events) if isinstance(event, _MOVES)]
         if moves:
+            self._follow(events)
             self._remember_way()
             change |= self._message_changes()
             events = events[moves[-1] + 1 :]
-            self._draft, change["draft"] = Draft(), (0, "")
-        text = "".join(e.text for e in events if isinstance(e, TokenAdded) and e.branch is None)
-        if text:
-            change["draft"] = self._draft.add(text)
-        done = bool(moves or text)
-        progress = None if done else self._progress
+            self._live = change["live"] = None
+        tokens = [e for e in events if isinstance(e, TokenAdded) and e.branch is None]
+        grows = any(token.text or token.part != "text" for token in tokens)
+        if grows:
+            self._live = self._live or self._begin_answer()
+            change["live"] = self._live.add(tokens)
+        progress = None if moves or grows else self._progress
         for event in events:
             if isinstance(event, Progress):
-                going = event.evaluated < event.total and not text
+                going = event.evaluated < event.total and not grows
                 progress = [event.evaluated, event.total] if going else None
         if progress != self._progress:
             self._progress = change["progress"] = progress
@@ -95,7 +101,22 @@ class ChatPanel(ChatWidget):
 
     def begin_anew(self) -> None:
         """Show a streaming answer from here on."""
-        self._draft, self._progress = Draft(), None
+        self._live = self._progress = None
+        self._at = self.tree.head.id
+
+    def _follow(self, events: Sequence[Event]) -> None:
+        for event in events:
+            if isinstance(event, Committed) and event.is_head:
+                self._at = event.checkpoint
+            elif isinstance(event, Moved):
+                self._at = event.head
+
+    def _begin_answer(self) -> LiveAnswer:
+        """An answer of which a token has come: a new one, or one that goes on."""
+        at = self.tree[self._at]
+        if not at.metadata.is_answer:
+            return LiveAnswer()
+        return LiveAnswer(ShownMessage.of(Turn(self.chat, at).message))
 
     @stops_first
     def do_show(self, checkpoint: str) -> None:
@@ -151,17 +172,20 @@ class ChatPanel(ChatWidget):
 
     def draw_html(self) -> str:
         """Return the messages, one below the other."""
-        if not self.chat.turns:
-            return "<p><em>Nothing has been said yet.</em></p>"
-        return "".join(
-            f"<p><strong>{html.escape(turn.role)}</strong></p>{render_markdown(turn.text)}"
-            for turn in self.chat.turns
-        )
+        return messages_html([turn.message for turn in self.chat.turns], render_markdown)
 
     def _messages(self) -> list[dict[str, Any]]:
-        turns, known = self.chat.turns, self._content
-        self._content = {t.checkpoint: known.get(t.checkpoint) or _described(t) for t in turns}
-        return [{**said, **_places(checkpoint)} for checkpoint, said in self._content.items()]
+        turns, known = _by_id(self.chat.turns), self._content
+        self._content = {}
+        messages = []
+        for identifier, turn in turns.items():
+            message = turn.message
+            before, content = known.get(identifier, ({}, {}))
+            if before != message:
+                content = _described(turn, message)
+            self._content[identifier] = message, content
+            messages.append({"id": identifier, **content, **_places(turn, identifier)})
+        return messages
 
     def _message_changes(self) -> dict[str, Any]:
         """Messages that are new behind the one called ``after``, and fields of those before."""
@@ -177,10 +201,10 @@ class ChatPanel(ChatWidget):
         return {"after": now[n - 1]["id"] if n else None, "messages": now[n:], "changed": changed}
 
     def _turn(self, identifier: str) -> Turn:
-        for turn in self.chat.turns:
-            if turn.checkpoint.id == identifier:
-                return turn
-        raise HistoryError("That message is not on the way to the head any more.")
+        turn = _by_id(self.chat.turns).get(identifier)
+        if turn is None:
+            raise HistoryError("That message is not on the way to the head any more.")
+        return turn
 
     def _tokens(self, turn: Turn) -> list[tuple[str, float | None]]:
         """Each token's text, and how likely it was, where it was drawn."""
@@ -220,21 +244,42 @@ class ChatPanel(ChatWidget):
         return f"ChatPanel({n} message{'s' * (n != 1)})"
 
 
-def _described(turn: Turn) -> dict[str, Any]:
-    """What never changes of a message."""
-    text = turn.text
+def _by_id(turns: Sequence[Turn]) -> dict[str, Turn]:
+    """Messages by what the panel calls them: the checkpoint, if no later one ends there, too."""
+    found: dict[str, Turn] = {}
+    n_at: dict[str, int] = {}
+    for turn in reversed(turns):
+        at = turn.checkpoint.id
+        n = n_at[at] = n_at.get(at, -1) + 1
+        found[f"{at}-{n}" if n else at] = turn
+    return dict(reversed(found.items()))
+
+
+def _described(turn: Turn, message: Mapping[str, Any]) -> dict[str, Any]:
+    """What a message says."""
+    shown = ShownMessage.of(message)
+    is_result = shown.role == "tool"
     return {
-        "id": turn.checkpoint.id,
-        "role": turn.role,
-        "html": render_markdown(text),
-        "text": text,
+        "role": shown.role,
+        "name": shown.name,
+        "html": _preformatted(shown.result) if is_result else render_markdown(shown.text),
+        "text": shown.text,
+        "thought": render_markdown(shown.reasoning.strip()),
+        "n_thought": 0,
+        "calls": [[call.name, call.arguments] for call in shown.calls],
         "tokens": bool(turn.logprobs),
     }
 
 
-def _places(checkpoint: Checkpoint) -> dict[str, Any]:
+def _preformatted(text: str) -> str:
+    return f"<pre><code>{html.escape(text)}</code></pre>"
+
+
+def _places(turn: Turn, identifier: str) -> dict[str, Any]:
     """Where a message stands among those in its place, and whether it could go on."""
-    ends = message_versions(checkpoint)
+    checkpoint = turn.checkpoint
+    # Of several that end there the last one alone can have others in its place.
+    ends = message_versions(checkpoint) if identifier == checkpoint.id else [checkpoint]
     at = ends.index(checkpoint)
     return {
         "unfinished": checkpoint.is_unfinished,

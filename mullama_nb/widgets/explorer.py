@@ -7,14 +7,19 @@ from typing import Any
 
 from ..errors import HistoryError
 from ..history.chat import Chat
+from ..history.display import message_html
 from ..history.events import Committed, Event, TokenAdded
+from ..history.shown import ShownMessage
 from ..history.turn import Answers, Turn
 from .actions import stops_first
 from .base import ChatWidget
 from .esm import front_end
-from .markdown import Draft, render_markdown
+from .live_answer import LiveAnswer
+from .markdown import render_markdown
 
 __all__ = ["Explorer"]
+
+_MOST_CHARACTERS = 40  # of a setting above an answer
 
 
 class Explorer(ChatWidget):
@@ -31,41 +36,36 @@ class Explorer(ChatWidget):
 
     def __init__(self, chat: Chat) -> None:
         # Of the latest exploration; all are changed by the publishing thread alone.
-        self._drafts: list[Draft] = []
+        self._live: list[LiveAnswer] = []
         self._found: list[Turn] = []
         self._told: list[dict[str, Any]] = []
         super().__init__(chat)
 
     def take_snapshot(self) -> dict[str, Any]:
-        """Return each answer's text so far, and the state of the finished ones."""
-        return {"texts": [draft.html for draft in self._drafts], "answers": self._answers()}
+        """Return what each answer says so far, and the state of the finished ones."""
+        return {"live": [live.snapshot() for live in self._live], "answers": self._answers()}
 
     def changes(self, events: Sequence[Event]) -> Iterable[dict[str, Any]]:
-        """Return the new text of each answer, and all answers if one of them changed."""
+        """Return what each answer says now, and all answers if one of them changed."""
         change: dict[str, Any] = {}
-        texts: dict[int, str] = {}
+        tokens: dict[int, list[TokenAdded]] = {}
         n_told = len(self._found)
         for event in events:
             if isinstance(event, TokenAdded) and event.branch is not None:
                 if self._found:  # another exploration has begun
-                    self._drafts, self._found, n_told, texts = [], [], 0, {}
+                    self._live, self._found, n_told, tokens = [], [], 0, {}
                     change = {"begins": True}
-                texts[event.branch] = texts.get(event.branch, "") + event.text
+                tokens.setdefault(event.branch, []).append(event)
             elif isinstance(event, Committed) and not event.is_head:
                 self._found.append(Turn(self.chat, self.tree[event.checkpoint]))
-        n = max(max(texts, default=-1) + 1, len(self._found))
-        self._drafts += [Draft() for _ in range(n - len(self._drafts))]
-        pieces = [(branch, *self._drafts[branch].add(text)) for branch, text in texts.items()]
-        for branch in range(
-            n_told, len(self._found)
-        ):  # an answer ends before the words that stop it
-            whole = Draft()
-            piece = whole.add(self._found[branch].text)
-            if whole.html != self._drafts[branch].html:
-                self._drafts[branch] = whole
-                pieces.append((branch, *piece))
-        if pieces:
-            change["texts"] = pieces
+        n = max(max(tokens, default=-1) + 1, len(self._found))
+        self._live += [LiveAnswer() for _ in range(n - len(self._live))]
+        live = [(branch, self._live[branch].add(added)) for branch, added in tokens.items()]
+        for branch in range(n_told, len(self._found)):  # it may end before words that stop it
+            self._live[branch] = LiveAnswer(ShownMessage.of(self._found[branch].message))
+            live.append((branch, {"whole": self._live[branch].snapshot()}))
+        if live:
+            change["live"] = live
         if (answers := self._answers()) != self._told:
             self._told = change["answers"] = answers
         if change:
@@ -88,7 +88,8 @@ class Explorer(ChatWidget):
 
     def draw_html(self) -> str:
         """Return the answers, one below the other."""
-        return "<hr>".join(render_markdown(turn.text) for turn in self._found)
+        answers = [ShownMessage.of(turn.message) for turn in self._found]
+        return "<hr>".join(message_html(answer, render_markdown) for answer in answers)
 
     def _turn(self, identifier: str) -> Turn:
         for turn in self._found:
@@ -97,17 +98,37 @@ class Explorer(ChatWidget):
         raise HistoryError("That answer is not there any more; explore again.")
 
     def _answers(self) -> list[dict[str, Any]]:
+        found = list(self._found)
         return [
             {
+                "settings": settings,
                 "id": turn.checkpoint.id,
                 "finish_reason": turn.finish_reason,
                 "tokens": len(turn.tokens),
                 "is_there": turn.checkpoint in self.tree,
                 "is_kept": turn.checkpoint.is_ancestor_of(self.tree.head),
             }
-            for turn in list(self._found)
+            for turn, settings in zip(found, _varying(found), strict=True)
         ]
 
     def __repr__(self) -> str:
         n = len(self._found)
         return f"Explorer({n} answer{'s' * (n != 1)})"
+
+
+def _varying(turns: Sequence[Turn]) -> list[str]:
+    """How each answer was made, as far as that is not the same for all."""
+    made = [_settings(turn) for turn in turns]
+    names = {name: None for each in made for name in each}  # in their order
+    varying = [name for name in names if len({repr(each.get(name)) for each in made}) > 1]
+    return [" · ".join(f"{name} {_short(each.get(name))}" for name in varying) for each in made]
+
+
+def _settings(turn: Turn) -> dict[str, Any]:
+    notes = turn.checkpoint.metadata
+    return {**vars(type(turn.chat.sampling)()), **notes.sampling, **notes.limits}
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}…"

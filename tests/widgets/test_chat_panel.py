@@ -105,31 +105,60 @@ def test_tokens_stand_beside_their_own_probabilities(chat: Chat, panel: ChatPane
 def test_sends_only_new_text_while_an_answer_streams(panel: ChatPanel) -> None:
     [first] = panel.changes([TokenAdded(1, "a", -1.0), TokenAdded(2, "b", -1.0)])
     [second] = panel.changes([TokenAdded(3, "c", -1.0)])
-    assert (first["draft"], second) == ((0, "<p>ab</p>\n"), {"draft": (5, "c</p>\n")})
-    assert panel.take_snapshot()["draft"] == "<p>abc</p>\n"
+    assert first["live"]["whole"]["text"] == "<p>ab</p>\n"
+    assert second == {"live": {"text": (5, "c</p>\n")}}
+    assert panel.take_snapshot()["live"]["text"] == "<p>abc</p>\n"
     [last] = panel.changes([Moved("a", "b")])
-    assert last["draft"] == (0, "")
+    assert last["live"] is None
+
+
+def test_a_thought_and_a_call_stream_beside_the_text(panel: ChatPanel) -> None:
+    said = [("reasoning", "Hm, "), ("reasoning", "**two**."), ("text", "Two."), ("tool_call", "{")]
+    changes = [
+        change["live"]
+        for n, (part, text) in enumerate(said)
+        for change in panel.changes([TokenAdded(n, text, -1.0, part=part)])
+    ]
+    assert (changes[0]["whole"]["n_thought"], changes[1]["n_thought"]) == (1, 2)
+    assert changes[2:] == [{"text": (0, "<p>Two.</p>\n")}, {"calls": "{"}]
+    live = panel.take_snapshot()["live"]
+    assert live["thought"] == "<p>Hm, <strong>two</strong>.</p>\n"
+    assert (live["text"], live["calls"], live["continues"]) == ("<p>Two.</p>\n", "{", False)
+
+
+def test_a_resumed_answer_streams_on_in_its_row(chat: Chat, panel: ChatPanel) -> None:
+    chat.replay([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Good"}])
+    question, answer = chat.turns
+    moved = Moved(answer.checkpoint.id, question.checkpoint.id)
+    [change] = panel.changes([moved, TokenAdded(1, " day", -1.0)])
+    assert change["live"]["whole"]["continues"]
+    assert change["live"]["whole"]["text"] == "<p>Good day</p>\n"
+    back = Moved(question.checkpoint.id, answer.checkpoint.id)
+    [change] = panel.changes([back, TokenAdded(1, "Bye", -1.0)])
+    assert not change["live"]["whole"]["continues"]
+    assert change["live"]["whole"]["text"] == "<p>Bye</p>\n"
 
 
 def test_a_tag_does_not_cut_what_streams(panel: ChatPanel) -> None:
     list(panel.changes([TokenAdded(1, "a", -1.0)]))
     list(panel.changes([Tagged("here", "0"), TokenAdded(2, "b", -1.0)]))
-    assert panel.take_snapshot()["draft"] == "<p>ab</p>\n"
+    assert panel.take_snapshot()["live"]["text"] == "<p>ab</p>\n"
 
 
 def test_an_explorations_answers_are_not_the_panels(panel: ChatPanel) -> None:
     assert list(panel.changes([TokenAdded(1, "a", -1.0, branch=0)])) == []
 
 
+@pytest.mark.parametrize("part", ["text", "reasoning", "tool_call"])
 @pytest.mark.parametrize("piece", ["word ", "a **b** `c`\n\n", "- x\n", "\U0001f600 <&> "])
 def test_a_streamed_token_costs_the_same_however_long_the_answer(
-    chat: Chat, panel: ChatPanel, piece: str
+    chat: Chat, panel: ChatPanel, piece: str, part: str
 ) -> None:
     chat.replay([{"role": "user", "content": "Hi"}] * 20)
     sizes = [
         len(json.dumps({"kind": "change", "number": 100_000, **change}))
         for n in range(400)
-        for change in panel.changes([TokenAdded(n, piece, -1.0)])
+        for change in panel.changes([TokenAdded(n, piece, -1.0, part=part)])
     ]
     assert len(sizes) == 400
     assert max(sizes) < 300
@@ -188,9 +217,23 @@ def test_a_failed_action_is_shown(panel: ChatPanel) -> None:
 
 @pytest.mark.parametrize("text", ["<script>alert(1)</script>", "</svg>", "[a](javascript:b)"])
 def test_hostile_answers_stay_text(chat: Chat, panel: ChatPanel, text: str) -> None:
-    chat.replay([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": text}])
-    for html in (panel.take_snapshot()["messages"][1]["html"], panel.to_html()):
+    call = {"type": "function", "function": {"name": text, "arguments": {text: text}}}
+    chat.replay([{"role": "user", "content": "Hi"}])
+    answer = {"role": "assistant", "content": text, "reasoning_content": text, "tool_calls": [call]}
+    chat.replay([answer])
+    shown = panel.take_snapshot()["messages"][1]
+    assert shown["calls"] == [[text, json.dumps({text: text})]]  # which a view shows as text
+    for html in (shown["html"], shown["thought"], panel.to_html()):
+        assert html
         assert not any(part in html for part in ("<script", "</svg", "<a "))
+
+
+def test_a_tools_result_is_a_row_with_its_name(chat: Chat, panel: ChatPanel) -> None:
+    result = {"role": "tool", "name": "<b>look", "content": '{"depth": 4000, "unit": "<m>"}'}
+    chat.replay([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hm"}, result])
+    shown = panel.take_snapshot()["messages"][2]
+    assert (shown["role"], shown["name"], shown["text"]) == ("tool", "<b>look", result["content"])
+    assert "{&quot;depth&quot;: 4000, &quot;unit&quot;: &quot;&lt;m&gt;&quot;}" in shown["html"]
 
 
 def test_shows_chats_only(chat: Chat, panel: ChatPanel) -> None:

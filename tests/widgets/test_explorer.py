@@ -59,10 +59,12 @@ def test_keeps_one_and_drops_the_others(chat: Chat, explorer: Explorer) -> None:
 def test_sends_each_answers_new_text(explorer: Explorer) -> None:
     events = [TokenAdded(1, "a", -1.0, 1), TokenAdded(2, "b", -1.0, 0), TokenAdded(3, "c", -1.0, 1)]
     [first] = explorer.changes(events)
-    assert sorted(first["texts"]) == [(0, 0, "<p>b</p>\n"), (1, 0, "<p>ac</p>\n")]
+    found = [(branch, change["whole"]["text"]) for branch, change in first["live"]]
+    assert sorted(found) == [(0, "<p>b</p>\n"), (1, "<p>ac</p>\n")]
     [second] = explorer.changes([TokenAdded(3, "d", -1.0, 1)])
-    assert second == {"texts": [(1, 5, "d</p>\n")]}
-    assert explorer.take_snapshot()["texts"] == ["<p>b</p>\n", "<p>acd</p>\n"]
+    assert second == {"live": [(1, {"text": (5, "d</p>\n")})]}
+    texts = [live["text"] for live in explorer.take_snapshot()["live"]]
+    assert texts == ["<p>b</p>\n", "<p>acd</p>\n"]
 
 
 def test_an_answer_that_no_exploration_gave_is_none_of_its_own(explorer: Explorer) -> None:
@@ -74,7 +76,7 @@ def test_another_exploration_takes_the_place_of_the_last(chat: Chat, explorer: E
     events = explore(chat, 2)[1]
     sent: list[dict[str, Any]] = [c for event in events for c in explorer.changes([event])]
     assert [change.get("begins", False) for change in sent].count(True) == 1
-    assert len(explorer.take_snapshot()["texts"]) == 2
+    assert len(explorer.take_snapshot()["live"]) == 2
     assert repr(explorer) == "Explorer(2 answers)"
 
 

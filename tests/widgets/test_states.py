@@ -75,7 +75,7 @@ def test_changes_lead_to_what_a_snapshot_says(
     events: list[Event] = []
     subscription = chat.tree.on_change(events.append)
     snapshot = widget.take_snapshot()
-    drafts = [snapshot.get("draft")]
+    live = [snapshot.get("live")]
     changes: list[dict[str, Any]] = []
     for n, (step, which, split) in enumerate(steps):
         change_chat(chat, step, which)
@@ -86,14 +86,14 @@ def test_changes_lead_to_what_a_snapshot_says(
         for part in (heard[:split], heard[split:]):  # as messages are cut while an answer streams
             for change in widget.changes(part) if part else ():
                 changes.append(change)
-                drafts.append(widget.take_snapshot().get("draft"))
+                live.append(widget.take_snapshot().get("live"))
     url = (FRONT_END / f"{script}.js").as_uri()
     seen = javascript.call(SHOW, "states", url, snapshot, changes)
     fresh = widget.take_snapshot()
     assert seen[-1:] == javascript.call(SHOW, "states", url, fresh, [])
     if kind is not KVPlot:  # whose rows become objects
         assert seen[-1] == json.loads(json.dumps(fresh))
-    assert [state.get("draft") for state in seen] == drafts
+        assert [state["live"] for state in seen] == json.loads(json.dumps(live))
     subscription.cancel()
     widget.close()
     chat.context.close()

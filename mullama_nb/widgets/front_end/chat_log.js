@@ -9,6 +9,7 @@ import { drawMessage, NAMES } from "./message.js";
 /** @import { PanelModel } from "./message_tokens.js" */
 /** @typedef {ReturnType<typeof drawMessage>} MessageRow */
 
+const COMING = { role: "assistant" }; // an answer that has no checkpoint yet
 const NEAR = 24; // pixels from the end that count as being there
 
 export class ChatLog {
@@ -30,7 +31,7 @@ export class ChatLog {
     /** @type {Map<string | undefined, MessageRow>} */
     this.edited = new Map(); // rows that are not shown just now, but hold an edit
     /** @type {MessageRow | null} */
-    this.draft = null; // an answer as it comes
+    this.growing = null; // the row of an answer as it comes: one of its own, or the last
     /** @type {HTMLElement | null} */
     this.pending = null; // a question on its way
   }
@@ -44,11 +45,11 @@ export class ChatLog {
     this.rows = messages.map((message) => this.rowOf(message, old));
     this.rows.forEach((row, i) => {
       row.update(messages[i], i === messages.length - 1);
-      old.delete(row.id);
       edited.delete(row.id);
       if (log.children[i] !== row.node) log.insertBefore(row.node, log.children[i] ?? null);
     });
     for (const [id, row] of old) {
+      if (row === this.growing) this.growing = null;
       row.node.remove();
       if (row.isEdited) edited.set(id, row);
     }
@@ -61,22 +62,29 @@ export class ChatLog {
   }
 
   /**
+   * The row that a message has had, that it grew in, or a new one.
+   *
    * @param {Message} message
-   * @param {Map<string | undefined, MessageRow>} old
+   * @param {Map<string | undefined, MessageRow>} old rows that are not taken yet
    */
-  rowOf(message, old) {
-    const row = old.get(message.id) ?? this.edited.get(message.id);
-    if (row) return row;
-    if (message.role !== "assistant" || !this.draft) return drawMessage(this.model);
-    const { draft } = this; // what streamed is now whole
-    this.draft = null;
-    return draft;
+  rowOf({ id, role }, old) {
+    const row = old.get(id) ?? this.edited.get(id);
+    if (row) {
+      old.delete(id);
+      return row;
+    }
+    const { growing } = this; // what streamed is now whole
+    const isFree = growing && (growing.id === undefined || old.get(growing.id) === growing);
+    if (role !== "assistant" || !isFree) return drawMessage(this.model);
+    old.delete(growing.id);
+    this.growing = null;
+    return growing;
   }
 
   /** What stands behind the messages: a question on its way, and an answer as it comes. */
   drawEnd() {
     this.drawPending();
-    this.drawDraft();
+    this.drawGrowing();
     if (this.node.childElementCount > Number(this.empty.isConnected)) this.empty.remove();
     else this.node.append(this.empty);
     this.end.keep();
@@ -99,18 +107,27 @@ export class ChatLog {
     }
   }
 
-  drawDraft() {
-    const { draft: html } = this.state();
-    if (!html) {
-      this.draft?.node.remove();
-      this.draft = null;
-      return;
+  drawGrowing() {
+    const { live, messages } = this.state();
+    const message = messages.at(-1);
+    const last = live?.continues && message?.role === "assistant" ? this.rows.at(-1) : undefined;
+    const { growing } = this;
+    if (growing && (!live || growing !== last && (last || this.rows.includes(growing)))) {
+      this.leave(growing);
     }
-    if (!this.draft) {
-      this.draft = drawMessage(this.model);
-      this.node.append(this.draft.node);
-    }
-    this.draft.update({ role: "assistant", html }, true);
+    if (!live) return;
+    this.growing ??= last ?? drawMessage(this.model);
+    if (!this.growing.node.isConnected) this.node.append(this.growing.node);
+    this.growing.update((last && message) ?? COMING, true, live);
+  }
+
+  /** Have a row stand no longer for an answer that comes. @param {MessageRow} row */
+  leave(row) {
+    const at = this.rows.indexOf(row);
+    const { messages } = this.state();
+    if (at < 0) row.node.remove();
+    else row.update(messages[at], at === messages.length - 1);
+    this.growing = null;
   }
 
   /** Follow what is said from now on. */

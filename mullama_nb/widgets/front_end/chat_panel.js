@@ -6,17 +6,19 @@ import { makeWriter } from "./chat_writer.js";
 import { define } from "./define.js";
 import { element } from "./dom.js";
 import { count } from "./format.js";
+import { grow } from "./live_answer.js";
 
+/** @import { Live, LiveChange } from "./live_answer.js" */
 /** @import { Message } from "./message.js" */
 /** @import { PanelModel } from "./message_tokens.js" */
 
 /**
- * The messages, the HTML of the answer that is coming, and how many tokens of how many have been
- * evaluated before it.
+ * The messages, the answer that is coming, and how many tokens of how many have been evaluated
+ * before it.
  *
  * @typedef {object} State
  * @property {Message[]} messages
- * @property {string} draft
+ * @property {Live | null} live
  * @property {Progress | null} progress
  */
 
@@ -24,26 +26,26 @@ import { count } from "./format.js";
 
 /**
  * Messages that are new behind the one called `after`, fields of those before, and what has been
- * added to the draft behind a place in it.
+ * added to the answer that is coming.
  *
  * @typedef {object} Change
  * @property {string | null} [after] null: no message stays
  * @property {Message[]} [messages]
  * @property {(Partial<Message> & { id: string })[]} [changed]
- * @property {[at: number, html: string]} [draft]
+ * @property {LiveChange | null} [live] null: none is coming any more
  * @property {Progress | null} [progress]
  */
 
 /** @param {Partial<State>} snapshot @returns {State} */
-export function start({ messages = [], draft = "", progress = null }) {
-  return { messages, draft, progress };
+export function start({ messages = [], live = null, progress = null }) {
+  return { messages, live, progress };
 }
 
 /**
  * @param {State} state
  * @param {Change} change
  */
-export function apply(state, { after = null, messages, changed = [], draft, progress }) {
+export function apply(state, { after = null, messages, changed = [], live, progress }) {
   if (messages) {
     const kept = after === null ? 0 : state.messages.findIndex(({ id }) => id === after) + 1;
     if (after !== null && !kept) return null;
@@ -55,7 +57,8 @@ export function apply(state, { after = null, messages, changed = [], draft, prog
       )
       .concat(messages);
   }
-  if (draft) state.draft = state.draft.slice(0, draft[0]) + draft[1];
+  if (live !== undefined) state.live = live && grow(state.live, live);
+  if (live && !state.live) return null;
   if (progress !== undefined) state.progress = progress;
   return state;
 }
@@ -87,7 +90,7 @@ function draw(body, { model, state }) {
     /** @param {Change | null} change */
     update(change) {
       if (!change || change.messages) log.arrange();
-      else if (change.draft) log.drawEnd();
+      else if (change.live !== undefined) log.drawEnd();
       read();
     },
     destroy() {
@@ -110,8 +113,8 @@ function makeProgress() {
      * @param {State} state
      * @param {boolean} isBusy
      */
-    update({ progress, draft }, isBusy) {
-      node.hidden = Boolean(draft) || !(progress || isBusy);
+    update({ progress, live }, isBusy) {
+      node.hidden = Boolean(live) || !(progress || isBusy);
       if (progress) {
         const [evaluated, total] = progress;
         bar.value = evaluated;

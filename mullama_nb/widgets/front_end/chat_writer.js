@@ -37,9 +37,9 @@ export function makeWriter(model, state, progress, onSend) {
   }
   function fit() {
     const isBusy = model.get("is_busy");
-    const { draft, progress } = state();
+    const { live, progress } = state();
     sendButton.disabled = !box.value.trim() || isBusy;
-    stopButton.disabled = !(isBusy || model.get("in_cell") || draft || progress);
+    stopButton.disabled = !(isBusy || model.get("in_cell") || live || progress);
   }
   /** What was not said, because of an error, goes back into the box. */
   function giveBack() {

@@ -2,11 +2,14 @@
 // Several answers to one question, growing side by side.
 
 import { define } from "./define.js";
-import { element, onEnter, renew } from "./dom.js";
+import { element, onEnter } from "./dom.js";
 import { plural } from "./format.js";
 import { send, stop } from "./kernel.js";
+import { grow } from "./live_answer.js";
+import { makeSaid } from "./said.js";
 
 /** @import { ChatTraits, Model } from "./kernel.js" */
+/** @import { Live, LiveChange } from "./live_answer.js" */
 
 /**
  * An answer that is whole, and what became of it.
@@ -17,20 +20,19 @@ import { send, stop } from "./kernel.js";
  * @property {number} tokens
  * @property {boolean} is_there
  * @property {boolean} is_kept
+ * @property {string} settings that it does not share with the others; empty for none
  */
 
 /**
- * What each answer says so far, as HTML, and those that are whole.
+ * What each answer says so far, and those that are whole.
  *
- * @typedef {{ texts: string[], answers: Answer[] }} State
+ * @typedef {{ live: Live[], answers: Answer[] }} State
  */
 
 /**
- * New text has its place in the answer's HTML, behind which everything is replaced.
- *
  * @typedef {object} Change
  * @property {boolean} [begins] another exploration
- * @property {[branch: number, at: number, html: string][]} [texts]
+ * @property {[branch: number, change: LiveChange][]} [live]
  * @property {Answer[]} [answers]
  */
 
@@ -38,18 +40,21 @@ import { send, stop } from "./kernel.js";
 const ENDS = { stop: "", length: "cut off", stopped: "stopped" };
 
 /** @param {Partial<State>} snapshot @returns {State} */
-export function start({ texts = [], answers = [] }) {
-  return { texts, answers };
+export function start({ live = [], answers = [] }) {
+  return { live, answers };
 }
 
 /**
  * @param {State} state
  * @param {Change} change
+ * @returns {State | null}
  */
 export function apply(state, change) {
   const next = change.begins ? start({}) : state;
-  for (const [branch, at, html] of change.texts ?? []) {
-    next.texts[branch] = (next.texts[branch] ?? "").slice(0, at) + html;
+  for (const [branch, grown] of change.live ?? []) {
+    const live = grow(next.live[branch] ?? null, grown);
+    if (!live) return null;
+    next.live[branch] = live;
   }
   if (change.answers) next.answers = change.answers;
   return next;
@@ -82,11 +87,11 @@ function draw(body, { model, state }) {
     send(model, "explore", { text: box.value.trim(), n: Number(count.value) });
   }
   function update() {
-    const { texts, answers } = state();
+    const { live, answers } = state();
     const isBusy = model.get("is_busy");
     go.disabled = isBusy;
-    halt.disabled = !(isBusy || model.get("in_cell") || texts.length > answers.length);
-    const n = Math.max(texts.length, answers.length);
+    halt.disabled = !(isBusy || model.get("in_cell") || live.length > answers.length);
+    const n = Math.max(live.length, answers.length);
     while (cards.length > n) cards.pop()?.node.remove();
     while (cards.length < n) {
       const card = drawAnswer(model, cards.length);
@@ -94,7 +99,7 @@ function draw(body, { model, state }) {
       grid.append(card.node);
     }
     const left = answers.filter((answer) => answer.is_there).length;
-    cards.forEach((card, branch) => card.update(texts[branch] ?? "", answers[branch], left));
+    cards.forEach((card, branch) => card.update(live[branch], answers[branch], left));
   }
   model.on("change:is_busy change:in_cell", update);
   return { update, destroy: () => model.off("change:is_busy change:in_cell", update) };
@@ -107,7 +112,9 @@ function draw(body, { model, state }) {
 function drawAnswer(model, branch) {
   /** @type {Answer | undefined} */
   let answer;
-  const text = element("div", { class: "mullama-text", tabindex: 0 });
+  const head = element("div", { class: "mullama-settings" });
+  const said = makeSaid();
+  said.node.tabIndex = 0; // so that keys can scroll it
   /**
    * @param {string} label
    * @param {string} title
@@ -125,17 +132,21 @@ function drawAnswer(model, branch) {
   const note = element("span", { class: "mullama-note" });
   const tools = element("div", { class: "mullama-answer-tools" }, keep, drop, note);
   const name = { role: "listitem", "aria-label": `Answer ${branch + 1}` };
-  const node = element("div", { class: "mullama-answer", ...name }, text, tools);
+  const node = element("div", { class: "mullama-answer", ...name }, head, said.node, tools);
   /**
-   * @param {string} html
+   * @param {Live | undefined} live
    * @param {Answer | undefined} found
    * @param {number} n answers that are left
    */
-  function update(html, found, n) {
+  function update(live, found, n) {
     answer = found;
-    const follows = text.scrollHeight - text.scrollTop - text.clientHeight < 24;
-    renew(text, html);
-    if (!answer && follows) text.scrollTop = text.scrollHeight;
+    const { node: area } = said;
+    const follows = area.scrollHeight - area.scrollTop - area.clientHeight < 24;
+    if (live && found) said.show({ ...live, html: live.text, calls: live.called });
+    else if (live) said.stream(live);
+    if (!answer && follows) area.scrollTop = area.scrollHeight;
+    head.textContent = answer?.settings ?? "";
+    head.hidden = !head.textContent;
     node.setAttribute("aria-busy", String(!answer));
     node.classList.toggle("kept", Boolean(answer?.is_kept));
     node.classList.toggle("gone", answer?.is_there === false);

@@ -1,20 +1,25 @@
 // @ts-check
 // One message with all that can be done with it.
 
-import { button, element, renew } from "./dom.js";
+import { button, element } from "./dom.js";
 import { send } from "./kernel.js";
 import { makeEditor } from "./message_editor.js";
 import { makeTokens } from "./message_tokens.js";
+import { makeSaid } from "./said.js";
 
+/** @import { Live } from "./live_answer.js" */
 /** @import { PanelModel } from "./message_tokens.js" */
+/** @import { Said } from "./said.js" */
 
 /**
  * A message as the kernel sends it.
  *
- * @typedef {object} Message
- * @property {string} id of the checkpoint where it ends
+ * @typedef {Said & Place} Message
+ *
+ * @typedef {object} Place
+ * @property {string} id of the checkpoint where it ends, with a number if a later one ends there, too
  * @property {string} role
- * @property {string} html its text, rendered and cleaned
+ * @property {string} name of a tool, for its result; often empty
  * @property {string} text
  * @property {boolean} tokens whether it can be looked into
  * @property {boolean} unfinished
@@ -25,7 +30,13 @@ import { makeTokens } from "./message_tokens.js";
  */
 
 /** @type {Record<string, string>} */
-export const NAMES = { user: "You", assistant: "Model", system: "System", tool: "Tool" };
+export const NAMES = {
+  user: "You",
+  assistant: "Model",
+  system: "System",
+  developer: "Developer",
+  tool: "Tool",
+};
 
 /**
  * Draw a message; it stays the same element for as long as it is shown.
@@ -40,10 +51,12 @@ export function drawMessage(model) {
   /** @type {ReturnType<typeof makeTokens> & { of: object } | null} */
   let tokens = null;
   const role = element("div", { class: "mullama-role" });
-  const content = element("div", { class: "mullama-text" });
+  const said = makeSaid();
   const inside = element("div", { class: "mullama-inside" });
   const tools = makeTools(model, () => message, { edit: openEditor, isOpen });
-  const node = element("article", { class: "mullama-message" }, role, content, inside, tools.node);
+  const parts = [role, said.node, inside, tools.node];
+  const node = element("article", { class: "mullama-message" }, parts);
+  let isLive = false;
 
   /** Whether its tokens are shown. */
   function isOpen() {
@@ -70,18 +83,15 @@ export function drawMessage(model) {
       inside.replaceChildren(...(shown ? [shown.node] : []));
     }
     shown?.update();
-    content.hidden = Boolean(shown);
-    tools.refresh(editor !== null);
+    said.node.hidden = Boolean(shown);
+    tools.refresh(isLive || editor !== null);
   }
   /** @param {Partial<Message>} next */
   function change(next) {
-    if (next.html !== message.html) renew(content, next.html ?? "");
-    role.textContent = NAMES[next.role ?? ""] ?? next.role;
-    node.className = `mullama-message mullama-${next.role === "user" ? "user" : "other"}`;
-    if (next.id) {
-      node.dataset.id = next.id;
-      node.removeAttribute("aria-busy");
-    } else node.setAttribute("aria-busy", "true"); // a screen reader waits until it is whole
+    const { id, role: speaker = "", name } = next;
+    role.replaceChildren(NAMES[speaker] ?? speaker, ...(name ? [element("code", {}, name)] : []));
+    node.className = `mullama-message mullama-${speaker in NAMES ? speaker : "other"}`;
+    if (id) node.dataset.id = id;
     message = next;
     tools.change();
   }
@@ -99,9 +109,14 @@ export function drawMessage(model) {
      *
      * @param {Partial<Message>} next
      * @param {boolean} isLast
+     * @param {Live | null} [live] what is shown in its place while the answer streams
      */
-    update(next, isLast) {
+    update(next, isLast, live = null) {
       if (next !== message) change(next);
+      isLive = live !== null;
+      if (live) said.stream(live);
+      else said.show(next);
+      node.setAttribute("aria-busy", String(isLive)); // a screen reader waits until it is whole
       tools.showUnfinished(Boolean(message.unfinished && isLast));
       refresh();
     },
@@ -152,10 +167,10 @@ function makeTools(model, message, hooks) {
     showUnfinished(is) {
       unfinished.hidden = goOn.hidden = !is;
     },
-    /** @param {boolean} isEdited */
-    refresh(isEdited) {
+    /** @param {boolean} isHidden */
+    refresh(isHidden) {
       const { id } = message();
-      node.hidden = id === undefined || isEdited;
+      node.hidden = id === undefined || isHidden;
       look.setAttribute("aria-pressed", String(hooks.isOpen()));
       before.disabled = !message().before;
       after.disabled = !message().after;
