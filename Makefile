@@ -51,7 +51,7 @@ test: $(VENV)/test.done $(VENV)/browser.done ## Run the tests, then every notebo
 	$(if $(wildcard notebooks/*.ipynb),PYTHONPATH=tests $(BIN)/pytest $(AT_ONCE) --dist loadfile \
 	  -p hang_guard --nbval --nbval-current-env --nbval-kernel-startup-timeout 600 notebooks)
 
-quick: $(VENV)/test.done ## Run the tests that take no demo model, no browser and no seconds
+quick: $(VENV)/test.done ## Run the quick tests: no demo model, no browser, no slow steps
 	$(BIN)/pytest $(AT_ONCE) --dist worksteal -m "not slow" tests
 
 test-busy: $(VENV)/test.done $(VENV)/browser.done ## Run the same next to two busy loops

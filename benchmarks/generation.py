@@ -111,7 +111,7 @@ def run(effort: Effort) -> Sequence[Table]:
     """Measure all cases."""
     n_tokens = effort.scaled(_TOKENS)
     table = Table("Generation, tokens a second", f"{n_tokens} tokens, SmolLM2-135M Q4_1, f16 cache")
-    cases = [(depth, name) for depth in _DEPTHS for name in _SAMPLINGS]
+    cases = [(effort.shortened(depth), name) for depth in _DEPTHS for name in _SAMPLINGS]
     races: dict[tuple[int, str], list[Race]] = {case: [] for case in cases}
     n_processes = min(_PROCESSES, effort.rounds)
     for _ in range(n_processes):

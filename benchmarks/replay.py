@@ -70,12 +70,13 @@ class _Needed:
 def run(effort: Effort) -> Sequence[Table]:
     """Measure the one case."""
     questions = _QUESTIONS[: max(2, effort.scaled(len(_QUESTIONS)))]
+    n_tokens = effort.shortened(_ANSWER_TOKENS)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "conversation.mullama.json"
         chat = Chat("smollm2", "You are a helpful assistant.", n_ctx=1024, seed=1)
         for question in questions:
-            chat.ask(question, max_tokens=_ANSWER_TOKENS)
-        chat.regenerate(max_tokens=_ANSWER_TOKENS)
+            chat.ask(question, max_tokens=n_tokens)
+        chat.regenerate(max_tokens=n_tokens)
         recording = record(chat, path)
         chat.context.close()
         with hosted(_Replayed, path) as ours, hosted(_Needed, path) as needed:

@@ -37,6 +37,10 @@ class Effort:
         """An amount of work, made smaller for a quick look."""
         return max(1, round(amount * self.fraction))
 
+    def shortened(self, amount: int) -> int:
+        """An amount that makes a case what it is: a quick look leaves it whole."""
+        return min(amount, self.scaled(4 * amount))
+
 
 @dataclass(frozen=True)
 class Row:

@@ -42,31 +42,32 @@ def _row(case: str, figure: str, target: str, reached: bool) -> Row:
     return Row(shown, {"case": case, "figure": figure, "target": target, "reached": reached})
 
 
-def _sessions(manager: SessionManager, n_names: int) -> None:
-    prompt = prompt_tokens(manager.model, _PROMPT)
+def _sessions(manager: SessionManager, n_names: int, n_prompt: int) -> None:
+    prompt = prompt_tokens(manager.model, n_prompt)
     rng = random.Random(1)
     with Context(manager.model, manager.params) as context:
         context.evaluate(prompt)
         manager.save("prompt", context)
         for number in range(n_names):
-            context.rewind(_PROMPT)
+            context.rewind(n_prompt)
             context.evaluate([rng.randrange(1000, 40000) for _ in range(_OWN)])
             manager.save(f"user {number}", context)
 
 
 def _sharing(effort: Effort) -> Iterator[Row]:
     model, n_names = Model.load("smollm2"), effort.scaled(_NAMES)
+    n_prompt = effort.shortened(_PROMPT)
     params = ContextParams(n_ctx=2048, n_threads=2)
     with tempfile.TemporaryDirectory() as folder:
         manager = SessionManager(model, folder, params)
-        _sessions(manager, n_names)
+        _sessions(manager, n_names, n_prompt)
         disk = sum(p.stat().st_size for p in Path(folder).rglob("*") if p.is_file())
-        rows = (_PROMPT + n_names * _OWN) * kv_bytes_per_token(model, params)
+        rows = (n_prompt + n_names * _OWN) * kv_bytes_per_token(model, params)
         figure = f"{disk / rows:.4f} of the rows"
         yield _row(f"disk of {n_names:,} sessions", figure, "1.05", disk <= 1.05 * rows)
 
         opened, evaluated, listed = [], [], []
-        prompt = prompt_tokens(model, _PROMPT + _OWN)
+        prompt = prompt_tokens(model, n_prompt + _OWN)
         with Context(model, params) as context:
             for number in range(effort.rounds):
                 context.clear()
@@ -91,6 +92,7 @@ def _sharing(effort: Effort) -> Iterator[Row]:
 
 def _stress(effort: Effort) -> Iterator[Row]:
     rng, seconds = random.Random(2), effort.scaled(_SECONDS)
+    n_processes = min(_PROCESSES, 2 + seconds)
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as notes:
 
         def start() -> subprocess.Popen[bytes]:
@@ -99,7 +101,7 @@ def _stress(effort: Effort) -> Iterator[Row]:
             arguments = [sys.executable, str(_CHILD), folder, seed, "600", said]
             return subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
-        running, n_killed, n_failed = [start() for _ in range(_PROCESSES)], 0, 0
+        running, n_killed, n_failed = [start() for _ in range(n_processes)], 0, 0
         until = time.monotonic() + seconds
         while running:
             is_over = time.monotonic() >= until
@@ -122,7 +124,9 @@ def _stress(effort: Effort) -> Iterator[Row]:
         with store.catalog.reading() as connection:
             n_segments = len(store.catalog.segments(connection))
         n_orphans = sum(1 for _ in Path(folder).glob("segments/*")) - n_segments
-        case = f"{_PROCESSES} processes for {seconds} s, {n_killed} killed, {len(names)} names left"
+        case = (
+            f"{n_processes} processes for {seconds} s, {n_killed} killed, {len(names)} names left"
+        )
         figure = (
             f"{len(damages)} damaged, {n_failed} errors, {n_orphans} orphans, "
             f"{n_lost} of {len(said):,} turns of one chat lost"

@@ -93,16 +93,17 @@ class _Committer:
 
 
 class _Explorer:
-    def __init__(self, n_tokens: int) -> None:
+    def __init__(self, n_tokens: int, n_answer_tokens: int) -> None:
         model = Model.load("smollm2")
         self.context = Context(model, ContextParams(n_ctx=n_tokens + 1024))
+        self.n_answer_tokens = n_answer_tokens
         self.context.evaluate(prompt_tokens(model, n_tokens))
         self.n_tokens = n_tokens
         self.sampling = SamplingParams(temperature=1.0)
 
     def together(self) -> float:
         with Stopwatch() as watch:
-            branches = self.context.explore(_ANSWERS, _ANSWER_TOKENS, sampling=self.sampling)
+            branches = self.context.explore(_ANSWERS, self.n_answer_tokens, sampling=self.sampling)
         return watch.seconds / sum(len(branch.completion.tokens) for branch in branches)
 
     def in_a_row(self) -> float:
@@ -110,7 +111,7 @@ class _Explorer:
         with Stopwatch() as watch:
             for sibling in range(_ANSWERS):
                 completion = self.context.generate(
-                    None, _ANSWER_TOKENS, sampling=self.sampling, sibling=sibling
+                    None, self.n_answer_tokens, sampling=self.sampling, sibling=sibling
                 )
                 n_generated += len(completion.tokens)
                 self.context.rewind(self.n_tokens)
@@ -219,10 +220,9 @@ def _sizes(n_turns: int, n_tokens: int) -> Table:
 
 
 def _exploring(effort: Effort) -> Table:
-    table = Table(
-        f"{_ANSWERS} answers of {_ANSWER_TOKENS} tokens, tokens a second", "behind 256 tokens"
-    )
-    with hosted(_Explorer, 256) as explorer:
+    n_tokens = effort.shortened(_ANSWER_TOKENS)
+    table = Table(f"{_ANSWERS} answers of {n_tokens} tokens, tokens a second", "behind 256 tokens")
+    with hosted(_Explorer, 256, n_tokens) as explorer:
         result = race(
             {"in one batch": explorer.way("together"), "in a row": explorer.way("in_a_row")},
             effort.rounds,

@@ -69,7 +69,7 @@ def _parse(magic: Any, line: str) -> Any:
     arguments, unknown = magic.parser.parse_known_args(_split(line))
     if unknown:
         hint = "; options look like temperature=0.7" if unknown[0].startswith("-") else ""
-        raise UsageError(f"{unknown[0]!r} is not understood here{hint}")
+        raise UsageError(f"{unknown[0]!r} is not known here{hint}")
     return arguments
 
 
@@ -119,12 +119,12 @@ def _end_of_word(line: str, rest: str) -> int:
 
 
 def _options(words: list[str]) -> dict[str, Any]:
-    """Options from ``name=value``; a value that is no Python literal is text."""
+    """Options from ``name=value``; a value that is not a Python literal is text."""
     found: dict[str, Any] = {}
     for word in words:
         name, equals, value = word.partition("=")
         if not (equals and name.isidentifier()):
-            raise UsageError(f"{word!r} is no option; options look like temperature=0.7")
+            raise UsageError(f"{word!r} is not an option; options look like temperature=0.7")
         if name in found:
             raise UsageError(f"{name} is given twice")
         try:
@@ -180,8 +180,8 @@ class MullamaMagics(Magics):
         if found is None:
             raise UsageError(f"there is no {self.chat!r} yet; make it with: %model smollm2")
         raise UsageError(
-            f"{self.chat!r} is a {type(found).__name__}, no Chat. Rename it, or have the magics "
-            'use another name: %config MullamaMagics.chat = "other"'
+            f"{self.chat!r} is of type {type(found).__name__}, not Chat. Rename it, or have the "
+            'magics use another name: %config MullamaMagics.chat = "other"'
         )
 
     # -- say ---------------------------------------------------------------------------------
@@ -214,7 +214,7 @@ class MullamaMagics(Magics):
         options = _options(arguments.options)
         chat, text = self.the_chat(), cell.strip()
         if not text:
-            raise UsageError("the cell says nothing; write a message below %%ask")
+            raise UsageError("the cell has no message; write one below %%ask")
         asked = self._asked.setdefault(chat, {})
         earlier = None if arguments.append else self._earlier(chat, asked, text)
         before = chat.head

@@ -67,8 +67,8 @@ def test_what_people_write(line: str, values: dict[str, Any]) -> None:
         ("stop=[1, 2", r"stop=\[1.* cannot be read.* Python literal"),
         ("stop='a", "cannot be read"),
         ("seed=1 seed=2", "seed is given twice"),
-        ("brief", "'brief' is no option"),
-        ("7=3", "no option"),
+        ("brief", "'brief' is not an option"),
+        ("7=3", "not an option"),
     ],
 )
 def test_what_cannot_be_read_is_named(line: str, words: str) -> None:

@@ -174,7 +174,7 @@ class Conversation:
     def save(self, name: str, how: str = "") -> None:
         """Save the chat, now and after every turn."""
         if how not in ("", "replace", "merge"):
-            raise ParameterError(f"{how!r} is no way to save: say replace or merge")
+            raise ParameterError(f"{how!r} is not a way to save: use replace or merge")
         self.chat.autosave(name, replace=how == "replace", merge=how == "merge")
         note(f"saved as {name}, and again after each turn")
 
@@ -268,7 +268,7 @@ def _next_line() -> str:
 
 def _number(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
-        raise ParameterError(f"{text!r} is no number of steps; give 1 or more")
+        raise ParameterError(f"{text!r} is not a number of steps; give 1 or more")
     return int(text)
 
 

@@ -241,7 +241,7 @@ def _params(settings: Mapping[str, Any], n_ctx: int | None) -> ContextParams:
         return ContextParams(n_ctx=n_ctx)
     rope = settings.get("rope")
     if not isinstance(rope, Mapping):
-        raise SessionFormatError(f"the session's rope settings are {shown(rope)}, no mapping")
+        raise SessionFormatError(f"the session's rope settings are {shown(rope)}, not a mapping")
     return params_from_file(
         {
             "n_ctx": n_ctx,

@@ -86,7 +86,7 @@ class Cells:
         if rotation(self._model, self._params) != self._rotation:
             raise ContextError(
                 f"{VARIABLE} is not what it was when this context was made, so its quantised rows "
-                "would be taken for others: set it as it was"
+                "would be misread: set it as it was"
             )
         handle = make_llama_context(self._model, self._params, self._n_ctx, verbose=self._verbose)
         memory = Memory(handle, self._model, self.abort)

@@ -39,7 +39,7 @@ _logits_address = ctypes.cast(
 )
 
 
-class Aborted(Exception):  # noqa: N818 - it is no error
+class Aborted(Exception):  # noqa: N818 - it is not an error
     """A decode was stopped; the memory is unchanged."""
 
 

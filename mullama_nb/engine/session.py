@@ -268,8 +268,8 @@ def _check_foreign(state: SequenceState, host: Host, name: str) -> None:
         )
     if not host.kind.can_cut:
         raise SessionFormatError(
-            f"{name} has no trailer, and with it no logits: the memory of {host.model.name!r} "
-            "cannot work them out again. Only files that mullama_nb wrote can be loaded here"
+            f"{name} has no trailer and so no logits, which the memory of {host.model.name!r} "
+            "cannot compute again. Only files that mullama_nb wrote can be loaded here"
         )
 
 
@@ -277,7 +277,7 @@ def _check_numbers(file: SessionFile, state: SequenceState, host: Host, name: st
     """A sound checksum says who wrote a file, not that what was computed made sense."""
     if file.logits is None and not host.kind.can_cut:
         raise SessionFormatError(
-            f"{name} has no logits, and the memory of {host.model.name!r} cannot work them out "
+            f"{name} has no logits, and the memory of {host.model.name!r} cannot compute them "
             "again; it was not written by mullama_nb"
         )
     finite = state.row_places == file.finite or is_finite(state)

@@ -46,7 +46,7 @@ def answer_again(
     with workspace.going_back_on_error():
         end = _last(workspace, "assistant") if end is None else end
         if not end.metadata.is_answer:
-            raise HistoryError(f"{end!r} is no answer, so there is no other one")
+            raise HistoryError(f"{end!r} is not an answer, so there is no other one")
         stand_on_question(workspace, end)
         say_otherwise(workspace, conversation, answering.chat_template_kwargs)
         return answering.answer(workspace.head)
@@ -96,7 +96,7 @@ def go_on(workspace: Workspace[Checkpoint], answering: Answering) -> Answer:
     if head.metadata.is_answer and head.metadata.is_finished:
         raise HistoryError("the last answer is complete: ask something, or regenerate()")
     if head.metadata.role is None:
-        raise HistoryError("there is no answer to go on with; ask() something first")
+        raise HistoryError("there is no answer to continue; ask() something first")
     _check_goes_on(answering)
     return answering.answer(head)
 

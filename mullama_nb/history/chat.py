@@ -735,7 +735,9 @@ def _ref(place: Place) -> Checkpoint | str:
 def _make_context(model: ModelSource | Context, options: dict[str, Any]) -> Context:
     if isinstance(model, Context):
         if options:
-            raise ParameterError(f"a context is made already; {', '.join(options)} come too late")
+            raise ParameterError(
+                f"the context exists already; give {', '.join(options)} when making it"
+            )
         return model
     loaded = model if isinstance(model, Model) else Model.load(model)
     options.setdefault("n_ctx", min(N_CTX, loaded.n_ctx_train))

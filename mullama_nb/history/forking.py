@@ -63,7 +63,7 @@ def _chosen_tokens(workspace: Workspace[N], choose: str | int | None) -> list[in
         tokens = [choose] if is_token else []
     if not tokens:
         raise ParameterError(
-            f"choose={choose!r} is no token; give a text, or an id below {model.n_vocab}"
+            f"choose={choose!r} is not a token; give a text, or an id below {model.n_vocab}"
         )
     return tokens
 

@@ -348,7 +348,7 @@ class CheckpointTree(Live):
         with self._workspace.operation():
             if name not in self.tags:
                 self[name]  # names the candidates
-                raise HistoryError(f"{name!r} is no tag")
+                raise HistoryError(f"{name!r} is not a tag")
             self._workspace.tag(name, None)
 
     def prune(self, ref: Checkpoint | str, *, force: bool = False) -> int:

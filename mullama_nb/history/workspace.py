@@ -7,6 +7,7 @@ checkpoints from elsewhere.
 
 from __future__ import annotations
 
+import dataclasses
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -237,6 +238,8 @@ class Workspace(Generic[N]):
                     f"rows that start at token {segment.start} cannot follow the head, "
                     f"which ends at {head.stop}"
                 )
+            if segment is not None:  # equal rows after the same ones have the same address
+                segment = dataclasses.replace(segment, parent=head.address)
             node = self._add(segment, notes, logprobs)
             self.notify(Committed(node.id, head.id, False))
             return node

@@ -206,7 +206,7 @@ class Catalog:
         self, connection: sqlite3.Connection, segment: Segment, group: str, n_bytes: int
     ) -> None:
         """Add a segment whose file is complete."""
-        # What follows an empty checkpoint, or a cut, names no parent; it is no beginning.
+        # What follows an empty checkpoint, or a cut, names no parent; it is not a beginning.
         is_way = segment.start == 0 or (segment.parent is not None and not segment.whole)
         tokens = np.asarray(segment.tokens, "<i4").tobytes()
         connection.execute(

@@ -143,7 +143,7 @@ def _check_notes(notes: Mapping[str, Any]) -> None:
     if history is not None and not (
         isinstance(history, list) and all(isinstance(m, dict) and "role" in m for m in history)
     ):
-        raise MalformedError(f"history is {history!r:.60}, no messages")
+        raise MalformedError(f"history is {history!r:.60}, not messages")
 
 
 class SavedChat:
@@ -185,12 +185,12 @@ class SavedChat:
             self.entries.append(entry)
             stack += children.get(entry.number, ())
         if len(self.entries) != len(self.by_number):
-            raise MalformedError("some of its checkpoints do not come from the root")
+            raise MalformedError("some of its checkpoints are not connected to the root")
         if len({entry.id for entry in self.entries}) != len(self.entries):
-            raise MalformedError("two of its checkpoints have one id")
+            raise MalformedError("two of its checkpoints have the same id")
         wanted = {places["head"], *places["redo"], *places["tags"].values()}
         if wanted - {*self.by_number}:
-            raise MalformedError("it stands on a checkpoint that there is not")
+            raise MalformedError("its head, tags or redo path name a checkpoint that is missing")
         self.places, self.digests = places, digests
         self.head = self.by_number[places["head"]]
 
@@ -242,7 +242,7 @@ def parse_chat(name: str, record: Record, rows: Iterable[tuple[Any, Any, Any]]) 
     try:
         for number, data, address in rows:
             if type(number) is not int or number < 0 or not isinstance(data, str):
-                raise MalformedError("a row of it is none")
+                raise MalformedError("one of its rows is not a checkpoint's")
             digests[number] = row_digest(number, data)
             entry = _parse_entry(number, data)
             if entry.address != address:
@@ -271,7 +271,7 @@ def _parse_entry(number: int, data: str) -> Entry:
     if (number == 0) != (parent is None) or not (parent is None or type(parent) is int):
         raise MalformedError(f"a checkpoint's parent is {parent!r:.60}")
     if not _ID.fullmatch(identifier) or not (address is None or ADDRESS.fullmatch(address)):
-        raise MalformedError(f"{identifier!r:.60} or {address!r:.60} is no checkpoint's")
+        raise MalformedError(f"{identifier!r:.60} or {address!r:.60} is not a checkpoint's")
     metadata = read_mapping(values, "metadata")
     _check_notes(metadata)
     if not isinstance(values.get("exact"), bool):
@@ -300,7 +300,7 @@ def _logprobs(values: object, n_tokens: int) -> list[float]:
     found = []
     for value in values:
         if value is not None and not is_number(value):
-            raise MalformedError(f"{value!r:.60} is no logprob")
+            raise MalformedError(f"{value!r:.60} is not a logprob")
         try:
             found.append(-math.inf if value is None else float(value))
         except OverflowError:

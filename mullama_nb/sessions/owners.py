@@ -69,7 +69,7 @@ class Owner:
             unlocked.rename(path)
         except OSError as error:
             raise SessionWriteError(
-                f"it cannot be noted who saves here: {error.strerror or error}"
+                f"the owner of a name cannot be recorded here: {error.strerror or error}"
             ) from error
         self.end = weakref.finalize(self, _let_go, descriptor, path, os.getpid())
         _living[self.token] = self

@@ -51,7 +51,7 @@ class StoreReader:
     def _segment_path(self, address: str) -> Path:
         if not ADDRESS.fullmatch(address):  # the catalog is not trusted
             raise SessionFormatError(
-                f"the catalog is damaged: {address[:40]!r} is no segment's address"
+                f"the catalog is damaged: {address[:40]!r} is not a segment's address"
             )
         return self.folder / SEGMENTS / f"{address}{ENDING}"
 

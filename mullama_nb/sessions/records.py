@@ -108,7 +108,7 @@ def as_json(values: object, name: str) -> str:
         return json.dumps(values, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError) as error:
         raise ParameterError(
-            f"{name!r} cannot be saved, as its metadata is no JSON: {error}. "
+            f"{name!r} cannot be saved, as its metadata is not JSON: {error}. "
             "Give metadata of texts, numbers, lists and dicts"
         ) from None
 
@@ -129,18 +129,18 @@ def from_json(data: object, *, but: str = "") -> dict[str, Any]:
     """
     try:
         if not isinstance(data, (str, bytes)):
-            raise MalformedError("it is no text")
+            raise MalformedError("it is not a text")
         values = json.loads(data, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
-        raise MalformedError(f"it is no JSON: {error}") from None
+        raise MalformedError(f"it is not JSON: {error}") from None
     if not isinstance(values, dict):
-        raise MalformedError("it is no JSON object")
+        raise MalformedError("it is not a JSON object")
     check_plain({key: value for key, value in values.items() if key != but})
     return values
 
 
 def _refuse(constant: str) -> None:
-    raise MalformedError(f"{constant} is no number")
+    raise MalformedError(f"{constant} is not a number")
 
 
 def check_plain(value: object, depth: int = 0) -> None:
@@ -174,7 +174,7 @@ def read_text(values: Mapping[str, Any], key: str, *, optional: bool = False) ->
     """Return a text, or None where that is allowed."""
     value = values.get(key)
     if not isinstance(value, str) and not (optional and value is None):
-        raise MalformedError(f"{key} is {value!r:.60}, no text")
+        raise MalformedError(f"{key} is {value!r:.60}, not a text")
     return value
 
 
@@ -182,7 +182,7 @@ def read_number(values: Mapping[str, Any], key: str, least: int = 0) -> int:
     """Return an integer within SQLite's range."""
     value = values.get(key)
     if type(value) is not int or not least <= value < 1 << 62:
-        raise MalformedError(f"{key} is {value!r:.60}, no number from {least}")
+        raise MalformedError(f"{key} is {value!r:.60}, not a number from {least}")
     return value
 
 
@@ -190,7 +190,7 @@ def read_mapping(values: Mapping[str, Any], key: str) -> dict[str, Any]:
     """Return a JSON object."""
     value = values.get(key)
     if not isinstance(value, dict):
-        raise MalformedError(f"{key} is {value!r:.60}, no mapping")
+        raise MalformedError(f"{key} is {value!r:.60}, not a mapping")
     return value
 
 
@@ -198,7 +198,7 @@ def read_list(values: Mapping[str, Any], key: str) -> list[Any]:
     """Return a JSON list."""
     value = values.get(key)
     if not isinstance(value, list):
-        raise MalformedError(f"{key} is {value!r:.60}, no list")
+        raise MalformedError(f"{key} is {value!r:.60}, not a list")
     return value
 
 
@@ -206,7 +206,7 @@ def read_tokens(values: Mapping[str, Any], key: str = "tokens") -> list[int]:
     """Return a list of tokens."""
     tokens = read_list(values, key)
     if not all(type(token) is int and 0 <= token < _MOST_TOKENS for token in tokens):
-        raise MalformedError(f"{key} are {tokens!r:.60}, no tokens")
+        raise MalformedError(f"{key} are {tokens!r:.60}, not tokens")
     return tokens
 
 
@@ -232,7 +232,7 @@ def parse_record(name: str, text: object) -> Record:
         is_chat = kind == "chat"
         body, entries = read_text(values, "body"), read_text(values, "entries")
         if not _DIGEST.fullmatch(body) or (is_chat and not _SUM.fullmatch(entries)):
-            raise MalformedError("its digests are none")
+            raise MalformedError("its digests are not digests")
         return Record(
             kind,
             _metadata(read_mapping(values, "metadata")),
@@ -263,7 +263,7 @@ def _metadata(values: dict[str, Any]) -> dict[str, Any]:
     try:
         datetime.strptime(read_text(values, "created"), TIME)
     except ValueError:
-        raise MalformedError(f"created is {values.get('created')!r:.60}, no time") from None
+        raise MalformedError(f"created is {values.get('created')!r:.60}, not a time") from None
     return values
 
 
@@ -293,7 +293,7 @@ def parse_body(name: str, record: Record, data: object) -> dict[str, Any]:
             read_text(values, "text")
         else:
             if missing := {"system", "tools"} - {*values}:
-                raise MalformedError(f"it says nothing of {' and '.join(sorted(missing))}")
+                raise MalformedError(f"it lacks {' and '.join(sorted(missing))}")
             read_text(values, "system", optional=True)
             read_text(values, "model")
             read_mapping(values, "params")
@@ -302,7 +302,7 @@ def parse_body(name: str, record: Record, data: object) -> dict[str, Any]:
             if tools is not None and not all(
                 isinstance(tool, dict) for tool in read_list(values, "tools")
             ):
-                raise MalformedError(f"tools are {tools!r:.60}, no mappings")
+                raise MalformedError(f"tools are {tools!r:.60}, not mappings")
             read_text(values, "chat_template", optional=True)
             read_text(values, "date", optional=True)
             if "chat_template_kwargs" in values:
@@ -316,4 +316,4 @@ def _sampling(values: dict[str, Any]) -> None:
     for pair in read_list(values, "logit_bias"):
         is_pair = isinstance(pair, list) and len(pair) == 2 and type(pair[0]) is int
         if not is_pair or not is_number(pair[1]):
-            raise MalformedError(f"logit_bias holds {pair!r:.60}, no token with a number")
+            raise MalformedError(f"logit_bias holds {pair!r:.60}, not a token with a number")

@@ -106,7 +106,7 @@ def state_start(beginning: bytes, n_bytes: int, name: str) -> int:
     if len(beginning) < _PREFIX.size:
         raise SessionFormatError(
             f"{name} is {len(beginning)} bytes long; a session has {_PREFIX.size} and more. "
-            "It was cut short or is no session"
+            "It was cut short or is not a session"
         )
     magic, version, n_tokens = _PREFIX.unpack_from(beginning)
     if magic == _GGSN:
@@ -116,7 +116,7 @@ def state_start(beginning: bytes, n_bytes: int, name: str) -> int:
         )
     if magic != _GGSQ:
         raise SessionFormatError(
-            f"{name} is no session: it begins with {beginning[:4]!r} where {b'qsgg'!r} should stand"
+            f"{name} is not a session: it begins with {beginning[:4]!r} where {b'qsgg'!r} should be"
         )
     if version != _GGSQ_VERSION:
         raise SessionFormatError(
@@ -222,7 +222,7 @@ def parse_metadata(data: bytes, name: str) -> dict[str, Any]:
     try:
         metadata = json.loads(data)
     except (ValueError, RecursionError):
-        raise damaged(name, "its metadata is no JSON") from None
+        raise damaged(name, "its metadata is not JSON") from None
     if not isinstance(metadata, dict) or not metadata:
-        raise damaged(name, "its metadata is no JSON object")
+        raise damaged(name, "its metadata is not a JSON object")
     return metadata

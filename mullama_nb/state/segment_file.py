@@ -145,7 +145,7 @@ def _parse(header: bytes, n_bytes: int, name: str) -> tuple[int, ...]:
     """Flags, start, and the bytes of each part, before memory is taken for them."""
     if not header.startswith(_MAGIC):
         raise SessionFormatError(
-            f"{name} is no segment: it begins with {header[:8]!r} where {_MAGIC!r} should stand"
+            f"{name} is not a segment: it begins with {header[:8]!r} where {_MAGIC!r} should be"
         )
     if len(header) < _HEADER.size:
         raise _damaged(name, f"it ends after {len(header)} bytes")

@@ -273,6 +273,6 @@ def made_report(
 
 
 def _alike(there: Mapping[str, object], here: Mapping[str, object]) -> bool:
-    """Whether JSON has the same values: what was not noted is no match, and 1 is not ``true``."""
+    """Whether JSON has the same values: what is missing matches nothing, and 1 is not ``true``."""
     a, b = (json.dumps(values, sort_keys=True) for values in (there, here))
     return a == b

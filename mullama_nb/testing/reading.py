@@ -114,11 +114,11 @@ def _parsed(path: Path) -> Any:
         text = data.decode("utf-8")
         return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
-        _refuse(f"it is no JSON, or was cut short ({error})")
+        _refuse(f"it is not JSON, or was cut short ({error})")
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number")
+    raise ValueError(f"{name} is not a number")
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -161,7 +161,7 @@ def _need(holds: bool, what: str) -> None:
 def _checked(body: Any) -> Recording:
     is_ours = isinstance(body, dict) and "mullama_recording" in body
     if not is_ours:
-        _refuse("it is no recording")
+        _refuse("it is not a recording")
     if body["mullama_recording"] != VERSION:
         _refuse(f"it is a recording of version {body['mullama_recording']!r:.20}, not {VERSION}")
     _check_keys(body, _HEAD, _HEAD | {"template"}, "the head")

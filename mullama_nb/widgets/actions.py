@@ -62,7 +62,7 @@ def call_action(widget: Any, action: str, arguments: Mapping[str, Any]) -> None:
         raise ParameterError(f"{kind}: {action!r} does not take {', '.join(sorted(unknown))}")
     for name, value in arguments.items():
         expected, _ = types[name]
-        if type(value) not in expected:  # exactly: True is no number here
+        if type(value) not in expected:  # exactly: True is not a number here
             words = " or ".join(each.__name__ for each in expected if each is not NoneType)
             raise ParameterError(f"{kind}: {action!r} takes {name} as {words}, not {value!r:.80}")
     method(widget, **arguments)

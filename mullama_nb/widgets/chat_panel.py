@@ -203,7 +203,7 @@ class ChatPanel(ChatWidget):
     def _turn(self, identifier: str) -> Turn:
         turn = _by_id(self.chat.turns).get(identifier)
         if turn is None:
-            raise HistoryError("That message is not on the way to the head any more.")
+            raise HistoryError("That message is no longer on the path to the head.")
         return turn
 
     def _tokens(self, turn: Turn) -> list[tuple[str, float | None]]:

@@ -95,7 +95,7 @@ class Explorer(ChatWidget):
         for turn in self._found:
             if turn.checkpoint.id == identifier and turn.checkpoint in self.tree:
                 return turn
-        raise HistoryError("That answer is not there any more; explore again.")
+        raise HistoryError("That answer no longer exists; explore again.")
 
     def _answers(self) -> list[dict[str, Any]]:
         found = list(self._found)

@@ -44,6 +44,7 @@ def terminal(tmp_path: Path, home: dict[str, str]) -> Iterator[Terminal]:
         child.close()
 
 
+@pytest.mark.slow
 def test_a_conversation_with_undo_and_a_session(terminal: Terminal, tmp_path: Path) -> None:
     child = terminal("--max-tokens", "5", "--save-session", "./session.bin")
     child.sendline("Name a colour.")
@@ -68,6 +69,7 @@ def test_a_conversation_with_undo_and_a_session(terminal: Terminal, tmp_path: Pa
     assert inspect_session(tmp_path / "session.bin").n_tokens > 10
 
 
+@pytest.mark.slow
 def test_an_interrupt_stops_the_answer_and_not_the_program(terminal: Terminal) -> None:
     child = terminal("--max-tokens", "3000")
     child.sendline("Tell a very long story.")
@@ -87,6 +89,7 @@ def test_commands_complete(terminal: Terminal) -> None:
     child.expect("regenerate")
 
 
+@pytest.mark.slow
 def test_checkpoints_come_every_so_many_turns(run: Run, tmp_path: Path) -> None:
     done = run(
         *("run", "smollm2", "--interactive", "--max-tokens", "2"),
@@ -105,7 +108,7 @@ def test_what_went_wrong_is_said_and_the_conversation_goes_on(run: Run) -> None:
     )
     assert done.returncode == 0
     assert "are missing" in done.stderr
-    assert "there is no answer to go on with" in done.stderr
-    assert "'x' is no number of steps" in done.stderr
+    assert "there is no answer to continue" in done.stderr
+    assert "'x' is not a number of steps" in done.stderr
     assert "usage: /edit <text>" in done.stderr
     assert "/checkout <ref>" in done.stdout

@@ -22,6 +22,7 @@ def tiny_files(tmp_path: Path) -> tuple[str, str]:
     return "./tiny0.gguf", "./tiny1.gguf"
 
 
+@pytest.mark.slow
 def test_a_recording_holds_where_it_was_made(run: Run, tmp_path: Path) -> None:
     made = run("record", "a.mullama.json", "Hello!", "And the sea?", "--model", "smollm2", *QUICK)
     assert made.returncode == 0, made.stderr
@@ -36,6 +37,7 @@ def test_a_recording_holds_where_it_was_made(run: Run, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_what_differs_is_said_and_ends_with_1(run: Run, tiny_files: tuple[str, str]) -> None:
     assert run("record", "a.json", "hello", "--model", tiny_files[0], *QUICK).returncode == 0
     differs = run("replay", "a.json", "--model", tiny_files[1])
@@ -50,6 +52,7 @@ def test_what_differs_is_said_and_ends_with_1(run: Run, tiny_files: tuple[str, s
     assert json.loads(coarse.stdout)["settings"] == ["the KV cache type: f16 saved, q8_0 here"]
 
 
+@pytest.mark.slow
 def test_what_cannot_be_replayed_ends_with_2(
     run: Run, tmp_path: Path, tiny_files: tuple[str, str]
 ) -> None:
@@ -84,6 +87,7 @@ def test_a_saved_chat_is_recorded_with_its_tree(
     assert (tmp_path / "a.json").read_text("utf-8") == (tmp_path / "b.json").read_text("utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [

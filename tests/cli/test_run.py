@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from cli_process import Run
 
 from mullama_nb import Chat, inspect_session
@@ -17,12 +18,14 @@ from mullama_nb import Chat, inspect_session
 EXPERT = "You are an expert Python developer."
 
 
+@pytest.mark.slow
 def test_the_answer_alone_goes_to_stdout(run: Run) -> None:
     done = run("run", "smollm2", "Why do cats purr?", "--max-tokens", "8", "--threads", "1")
     said = Chat("smollm2", n_threads=1, n_threads_batch=1).ask("Why do cats purr?", max_tokens=8)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{said.text}\n", "")
 
 
+@pytest.mark.slow
 def test_a_prompt_comes_from_stdin(run: Run) -> None:
     given = run("run", "smollm2", "Hi.", "--max-tokens", "4")
     piped = run("run", "smollm2", "--max-tokens", "4", stdin="Hi.\n")
@@ -64,6 +67,7 @@ def test_json_is_one_object(run: Run) -> None:
     assert answer["sampling"] == {"seed": 7}
 
 
+@pytest.mark.slow
 def test_a_system_prompt_is_computed_once(run: Run, tmp_path: Path) -> None:
     saved = run(
         *("run", "smollm2", "--save-session", "python-expert.session"),
@@ -78,6 +82,7 @@ def test_a_system_prompt_is_computed_once(run: Run, tmp_path: Path) -> None:
     assert resumed["text"] == afresh["text"]
 
 
+@pytest.mark.slow
 def test_a_conversation_goes_on_from_its_file(run: Run) -> None:
     options = ("--max-tokens", "6", "--temperature", "0")
     first = run("run", "smollm2", "Name a colour.", "--save-session", "s.bin", *options)
@@ -89,6 +94,7 @@ def test_a_conversation_goes_on_from_its_file(run: Run) -> None:
     assert json.loads(second.stdout)["reused"] > 0
 
 
+@pytest.mark.slow
 def test_a_session_of_plain_text_is_continued_as_text(run: Run, tmp_path: Path) -> None:
     chat = Chat("smollm2")
     chat.context.evaluate("The capital of France is")
@@ -101,6 +107,7 @@ def test_a_session_of_plain_text_is_continued_as_text(run: Run, tmp_path: Path) 
     assert "user" not in done.stdout
 
 
+@pytest.mark.slow
 def test_cache_types_reach_the_context(run: Run, tmp_path: Path) -> None:
     done = run(
         *("run", "smollm2", "Hi.", "--kv-cache-type", "q8_0", "--n-ctx", "256"),
@@ -111,6 +118,7 @@ def test_cache_types_reach_the_context(run: Run, tmp_path: Path) -> None:
     assert (info.kv_cache_type, info.n_ctx) == ("q8_0", 256)
 
 
+@pytest.mark.slow
 def test_errors_say_what_to_do(run: Run, tmp_path: Path) -> None:
     missing = run("run", "nosuch", "Hi.")
     assert missing.returncode == 1
@@ -126,6 +134,7 @@ def test_errors_say_what_to_do(run: Run, tmp_path: Path) -> None:
     assert run("run", "smollm2", "Hi.", "--kv-cache-type", "q9").returncode == 2
 
 
+@pytest.mark.slow
 def test_an_interrupt_ends_the_answer_and_saves_it(tmp_path: Path, home: dict[str, str]) -> None:
     command = (
         *(sys.executable, "-m", "mullama_nb", "run", "smollm2", "Tell a very long story."),
@@ -143,6 +152,7 @@ def test_an_interrupt_ends_the_answer_and_saves_it(tmp_path: Path, home: dict[st
     assert inspect_session(tmp_path / "story.session").n_tokens > 20
 
 
+@pytest.mark.slow
 def test_kv_prints_and_draws_the_sizes(run: Run, tmp_path: Path) -> None:
     done = run("kv", "smollm2", "--json", "--plot", "sizes.svg")
     assert (tmp_path / "sizes.svg").read_text("utf-8").lstrip().startswith("<?xml")
@@ -162,6 +172,7 @@ def test_doctor_names_what_there_is(run: Run) -> None:
     assert "llama.cpp" in run("doctor").stdout
 
 
+@pytest.mark.slow
 def test_doctor_says_how_much_of_the_machine_is_ours(run: Run, home: dict[str, str]) -> None:
     for name in [name for name in home if name.startswith(("OMP_", "GOMP_"))]:
         del home[name]

@@ -69,6 +69,7 @@ def test_a_session_goes_out_as_a_file_and_comes_back(
     assert (entry["tokens"], entry["kv_cache_type"]) == (n_tokens, "q8_0")
 
 
+@pytest.mark.slow
 def test_what_a_sliding_window_does_not_see_is_left_out(run: Run, tmp_path: Path) -> None:
     path = make_model(tmp_path / "window.gguf", "gemma3")
     manager = SessionManager(Model.load(path), tmp_path / "store", ContextParams(n_ctx=1024))
@@ -110,6 +111,7 @@ def test_damage_is_found_and_its_sessions_named(run: Run, folder: Path) -> None:
     assert run(*store, "gc").returncode == 0
 
 
+@pytest.mark.slow
 def test_a_live_chat_is_listed_and_kept(run: Run, home: dict[str, str], tmp_path: Path) -> None:
     """What a terminal saves as it goes can be copied by another one, and outlives it."""
     talking = subprocess.Popen(

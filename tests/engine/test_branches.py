@@ -17,6 +17,7 @@ from mullama_nb.errors import ContextError, GrammarError, ParameterError
 # -- the context --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @every
 def test_the_context_is_as_it_was(tiny: ModelMaker, architecture: str) -> None:
     context, twin = (context_of(tiny(architecture), PROMPT) for _ in range(2))
@@ -70,6 +71,7 @@ def test_exploring_ends_a_stream(tiny: ModelMaker) -> None:
 # -- the branches -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @every
 def test_branches_go_on_exactly(tiny: ModelMaker, architecture: str) -> None:
     context = context_of(tiny(architecture), PROMPT)
@@ -86,6 +88,7 @@ def test_branches_go_on_exactly(tiny: ModelMaker, architecture: str) -> None:
     check_branches(context, branches)
 
 
+@pytest.mark.slow
 @every
 def test_a_branch_alone_is_what_generate_would_say(tiny: ModelMaker, architecture: str) -> None:
     """One at a time, branches are decoded in the cells that a generation takes."""
@@ -106,6 +109,7 @@ def test_a_branch_alone_is_what_generate_would_say(tiny: ModelMaker, architectur
     check_branches(context, branches)
 
 
+@pytest.mark.slow
 @every
 @pytest.mark.parametrize("n_parallel", [1, 3, 8])
 def test_exact_branches_are_what_generate_would_say(
@@ -144,6 +148,7 @@ def test_branches_say_how_many_shared_a_batch(tiny: ModelMaker) -> None:
         context.explore(2, 4, exact="yes")  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @every
 def test_draws_are_those_of_siblings(tiny: ModelMaker, architecture: str) -> None:
     """Batches differ in the last bits, so now and then a draw at the edge of two tokens parts.
@@ -185,6 +190,7 @@ def test_a_drawn_seed_is_the_same_for_all_and_recorded(tiny: ModelMaker) -> None
         assert again == branch.completion
 
 
+@pytest.mark.slow
 @every
 def test_branches_end_one_by_one(tiny: ModelMaker, architecture: str) -> None:
     context = context_of(tiny(architecture), PROMPT)

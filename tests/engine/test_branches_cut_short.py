@@ -47,6 +47,7 @@ def test_stop_keeps_what_each_branch_has(tiny: ModelMaker, architecture: str) ->
     assert len(context.explore(2, 5)[0].completion.tokens) == 5
 
 
+@pytest.mark.slow
 @every
 def test_stop_takes_back_what_was_held(tiny: ModelMaker, architecture: str) -> None:
     """A token that may begin a stop string was not handed out, so it is not kept."""

@@ -91,7 +91,7 @@ def test_rows_of_the_other_rotation_are_refused_by_name(
     with pytest.raises(ContextError, match="other settings cannot be restored"):
         other.restore(segment)
     assert other.tokens == tuple(words(20))
-    # It is no formality: taken all the same, the rows mean something else.
+    # It is not a formality: taken all the same, the rows mean something else.
     with other._scheduler.moving() as path:
         path.replace(saved._scheduler.path.whole_state(include_logits=False))
     assert np.abs(other.logits - logits).max() > 0.5
@@ -185,6 +185,7 @@ print(hashlib.sha256(data).hexdigest(), context.session_metadata["environment"][
 VARIABLES = ["LLAMA_GRAPH_REUSE_DISABLE=1", "GGML_CPU_TILED_MM=0", "GGML_CPU_DISABLE_FUSION=1"]
 
 
+@pytest.mark.slow
 def test_variables_that_are_read_once(tiny: ModelMaker) -> None:
     """In a process of their own: none changes a bit of these rows, kernels are noted."""
     path = str(tiny(head_dim=64).path)

@@ -253,7 +253,7 @@ LOOKALIKES = {
 def test_what_is_no_gguf_file_is_recognised(tmp_path: Path, data: bytes, message: str) -> None:
     path = tmp_path / "model.gguf"
     path.write_bytes(data)
-    with pytest.raises(ModelFormatError, match=f"model.gguf is no GGUF file: .*{message}"):
+    with pytest.raises(ModelFormatError, match=f"model.gguf is not a GGUF file: .*{message}"):
         read_gguf(path)
 
 

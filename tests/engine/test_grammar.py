@@ -101,11 +101,11 @@ def test_a_grammar_that_cannot_be_read_is_refused(
 @pytest.mark.parametrize(
     ("schema", "reason"),
     [
-        ("{not json", "json_schema is no JSON"),
+        ("{not json", "json_schema is not JSON"),
         ({"type": "nonsense"}, "cannot be turned into a grammar"),
         ({"$ref": "#/nowhere"}, "cannot be turned into a grammar"),
         ({"$ref": "https://example.invalid/schema.json"}, "cannot be turned into a grammar"),
-        ({"a": {1, 2}}, "json_schema is no JSON"),
+        ({"a": {1, 2}}, "json_schema is not JSON"),
         (7, "cannot be turned into a grammar"),
     ],
 )

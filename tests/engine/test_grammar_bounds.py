@@ -70,6 +70,7 @@ SCHEMAS: dict[str, tuple[Any, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ENDLESS)
 def test_a_grammar_that_would_grow_without_bounds(what: str) -> None:
     with pytest.raises(GrammarError) as caught:
@@ -127,6 +128,7 @@ def test_a_schema_may_have_many_optional_properties_and_many_kinds(tiny: ModelMa
         context.rewind(4)
 
 
+@pytest.mark.slow
 def test_nothing_hangs(tiny: ModelMaker) -> None:
     """Each in a process that is ended if it takes long: one that hangs natively cannot be asked."""
     code = """

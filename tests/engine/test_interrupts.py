@@ -101,6 +101,7 @@ def save_and_load(context: Context, folder: Path) -> None:
     context.load_session(folder / "s")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["llama", "lfm2"])
 @pytest.mark.parametrize(
     "job", [prefill, generation, stream, conversation, rewind, restore, save_and_load]

@@ -10,9 +10,13 @@ import textwrap
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from types import FrameType
+from typing import NamedTuple
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from waiting import gate, in_thread, wait_until
 
 from mullama_nb.engine.lock import CancelToken, FairLock, interrupts_held
@@ -87,6 +91,102 @@ def test_a_process_that_would_die_of_it_still_does() -> None:
     command = [sys.executable, "-c", textwrap.dedent(script)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (-signal.SIGINT, "held\n")
+
+
+@posix
+def test_what_is_ignored_stays_ignored_in_nested_blocks() -> None:
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with interrupts_held() as outer, interrupts_held() as inner:
+            signal.raise_signal(signal.SIGINT)
+            assert (outer, inner) == ([], [])
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+class Nested(NamedTuple):
+    """A block, with what happens in it; None is an interrupt."""
+
+    lets_through: bool
+    steps: list[Nested | None]
+
+
+programs = st.recursive(
+    st.lists(st.none(), max_size=2),
+    lambda steps: st.lists(st.none() | st.builds(Nested, st.booleans(), steps), max_size=4),
+    max_leaves=20,
+)
+
+
+def run(steps: list[Nested | None], received: list[int]) -> None:
+    """Do what a program says, and note how many signals each block received."""
+    for step in steps:
+        if step is None:
+            signal.raise_signal(signal.SIGINT)
+        else:
+            with interrupts_held(None, partial(bool, step.lets_through)) as pending:
+                run(step.steps, received)
+            received.append(len(pending))
+
+
+def expect(steps: list[Nested | None], received: list[int]) -> int:
+    """Return how many signals get out of a program; note how many each block receives."""
+    n_out = 0
+    for step in steps:
+        if step is None:
+            n_out += 1
+            continue
+        n = expect(step.steps, received)
+        received.append(0 if step.lets_through else n)
+        n_out += n if step.lets_through else min(n, 1)
+    return n_out
+
+
+@posix
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(programs)
+def test_nested_blocks_hand_an_interrupt_on_one_by_one(
+    handled: list[int], steps: list[Nested | None]
+) -> None:
+    handled.clear()
+    before = signal.getsignal(signal.SIGINT)
+    received: list[int] = []
+    expected: list[int] = []
+    run(steps, received)
+    n_handled = expect(steps, expected)
+    assert (received, len(handled)) == (expected, n_handled)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+@posix
+def test_a_handler_that_is_set_within_a_block_gets_what_a_nested_one_received(
+    handled: list[int],
+) -> None:
+    own: list[int] = []
+    with interrupts_held() as pending:
+        before = signal.signal(signal.SIGINT, lambda number, _frame: own.append(number))
+        with interrupts_held():
+            signal.raise_signal(signal.SIGINT)
+            assert not own
+        assert (own, pending) == ([signal.SIGINT], [])
+        signal.signal(signal.SIGINT, before)
+        signal.raise_signal(signal.SIGINT)
+        assert pending == [signal.SIGINT]
+    assert handled == [signal.SIGINT]
+    # A handler that is put back too late hands on what it gets.
+    user = signal.signal(signal.SIGINT, before)
+    signal.raise_signal(signal.SIGINT)
+    signal.signal(signal.SIGINT, user)
+    assert len(handled) == 2
+
+
+@posix
+def test_only_the_outermost_block_replaces_the_handler(handled: list[int]) -> None:
+    with interrupts_held():
+        handler = signal.getsignal(signal.SIGINT)
+        with interrupts_held(), FairLock().held():
+            assert signal.getsignal(signal.SIGINT) is handler
+    assert not handled
 
 
 def test_other_threads_do_not_touch_handlers(handled: list[int]) -> None:

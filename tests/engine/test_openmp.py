@@ -76,6 +76,7 @@ def test_a_context_says_how_its_threads_wait(tiny_path: Path) -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -38,6 +38,7 @@ def changes_of(architecture: str) -> dict[str, int]:
     return {"n_batch": 64, "n_ubatch": 64} if architecture != "llama" else {}
 
 
+@pytest.mark.slow
 @every
 @pytest.mark.parametrize("include_logits", [True, False])
 def test_a_saved_session_goes_on_exactly(

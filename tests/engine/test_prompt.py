@@ -140,6 +140,7 @@ def test_whatever_a_message_holds_it_is_answered(tiny: ModelMaker, content: str)
     assert context.generate(messages=longer, max_tokens=3).finish_reason == "length"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", ["a", "<|im_end|>", "🙂", "\ud800", "\n"])
 def test_a_message_of_a_million_characters_is_refused_in_words(tiny: ModelMaker, unit: str) -> None:
     context = context_of(tiny(chat_template=CHATML))

@@ -50,6 +50,7 @@ def step(context: Context, action: str, n: int) -> None:
         context.top_tokens(3, at=1 + held * n // 41)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", EVERY)
 @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps=STEPS)

@@ -64,6 +64,7 @@ SHOWN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SHOWN)
 def test_a_cell_that_is_run_again_leaves_one_context_awake(run: Run, kind: str) -> None:
     before = awake()
@@ -90,6 +91,7 @@ KEPT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KEPT)
 def test_what_a_user_still_holds_stays_awake(run: Run, kind: str) -> None:
     before = awake()

@@ -418,6 +418,7 @@ def test_logits_of_another_vocabulary_are_refused(tiny: ModelMaker, tmp_path: Pa
 # -- everything at once --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_sample_of_the_fuzzer() -> None:
     """Every family of damage on every kind of memory; ``python -m benchmarks.fuzz`` has more."""
     command = [sys.executable, "-m", "benchmarks.fuzz", "480", "--seed", "1"]

@@ -75,6 +75,7 @@ def test_surrogates_become_what_they_may(tiny: ModelMaker) -> None:
     assert context.generate("\udfff", 3).finish_reason == "length"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["a", " ", "\n", "7", "🙂", "ab ", "<|im_end|>", "'s"])
 def test_a_million_characters(tiny: ModelMaker, text: str) -> None:
     long = (text * 1_000_000)[:1_000_000]

@@ -42,6 +42,7 @@ def test_a_job_cannot_wait_for_another_one() -> None:
     worker.close()
 
 
+@pytest.mark.slow
 @posix
 def test_an_interrupt_at_any_line_of_waiting_leaves_a_worker_that_works() -> None:
     """Also within Python's own futures, whose locks it could leave taken."""

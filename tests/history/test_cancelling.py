@@ -145,6 +145,7 @@ def test_while_it_waits_for_its_turn(make: Callable[[], Chat], form: Form) -> No
     check_whole(chat, make())
 
 
+@pytest.mark.slow
 @every_form
 @pytest.mark.parametrize("chunk", [1, 4])
 def test_while_the_prompt_is_evaluated(

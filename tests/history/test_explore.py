@@ -69,6 +69,7 @@ def test_exact_answers_are_what_asking_would_say(new_chat: ChatMaker, n_parallel
         rows = [c.tree.segment(c) for c in (mine.checkpoint, theirs.checkpoint)]
         assert rows[0] is not None and rows[1] is not None  # noqa: PT018
         np.testing.assert_array_equal(rows[0].data, rows[1].data)
+        assert rows[0].address == rows[1].address  # so that a store keeps them once
     check_every_checkpoint(together)
 
 

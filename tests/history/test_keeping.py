@@ -295,6 +295,7 @@ def test_a_loser_that_is_merged_goes_on(model: Model, tmp_path: Path) -> None:
 # -- kill -9 -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is POSIX")
 def test_a_notebook_that_is_killed_and_run_from_its_top_loses_no_turn(
     model: Model, tmp_path: Path

@@ -64,6 +64,18 @@ def test_lost_rows_are_evaluated_again_and_that_is_said(
     assert "(evaluated again)" in draw_text(chat.tree)
 
 
+def test_lost_rows_of_exact_answers_come_out_the_same(
+    new_chat: ChatMaker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+    chat = new_chat(max_bytes=0)
+    answers = chat.explore("why?", n=3, max_tokens=4, temperature=1.5, exact=True)
+    assert {answer.checkpoint.place for answer in answers} == {"lost"}
+    for answer in answers:
+        answer.keep()  # a warning would be an error
+    assert all(checkpoint.is_exact for checkpoint in chat.tree)
+
+
 def test_a_conversation_costs_its_tokens_once(smollm2: Model) -> None:
     chat = Chat(smollm2, n_ctx=1024)
     for n in range(6):

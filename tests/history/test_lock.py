@@ -140,6 +140,7 @@ def test_a_stop_is_heeded_by_all_that_follows_in_a_turn(chat: Chat) -> None:
     check_every_checkpoint(chat)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "module", ["answering.py", "asking.py", "conversation.py", "workspace.py", "/chat.py"]
 )

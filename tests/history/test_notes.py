@@ -109,7 +109,7 @@ PARTS = st.fixed_dictionaries(
 
 
 class Saved:
-    """Something with notes that is no checkpoint."""
+    """Something with notes that is not a checkpoint."""
 
     def __init__(self, notes: dict[str, Any]) -> None:
         self.metadata = notes

@@ -134,6 +134,7 @@ def shell(
     shell.atexit_operations()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("use_jedi", [True, False])
 @pytest.mark.parametrize(
     ("code", "options"),

@@ -204,6 +204,7 @@ def test_a_turn_is_there_even_if_it_cannot_be_saved(model: Model, tmp_path: Path
         Chat.open("diary", model, tmp_path / "store")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is POSIX")
 def test_a_killed_process_leaves_its_last_turn(model: Model, tmp_path: Path) -> None:
     child = subprocess.Popen(

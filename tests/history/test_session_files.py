@@ -221,6 +221,7 @@ def test_a_context_that_holds_a_conversation_becomes_a_chat(
     assert chat.ask("Why?", max_tokens=2).reused == n_tokens
 
 
+@pytest.mark.slow
 def test_cells_save_and_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a notebook, whose kernel prints answers as they come and shows a chat at a cell's end."""
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))

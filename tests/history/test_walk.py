@@ -10,6 +10,7 @@ from mullama_nb import Model
 from mullama_nb.history.chat import Chat
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_a_random_walk_of_200_steps_loses_nothing(tmp_path: Path, seed: int) -> None:
     model = Model.load(make_model(tmp_path / "m.gguf", "llama", chat_template=CHATML))

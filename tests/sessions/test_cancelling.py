@@ -22,6 +22,7 @@ def manager(tiny: ModelMaker, tmp_path: Path) -> SessionManager:
     return SessionManager(tiny(), tmp_path / "sessions", params)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["acreate_session", "aload_or_create"])
 @pytest.mark.parametrize("chunk", [1, 4])
 def test_while_the_prompt_is_evaluated(
@@ -57,6 +58,7 @@ def test_wait_for_says_that_time_is_up(
     assert "name" not in manager
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", range(6))
 def test_at_any_moment(manager: SessionManager, n: int) -> None:
     async def work() -> None:

@@ -138,7 +138,7 @@ def test_other_files_are_no_sessions(manager: SessionManager) -> None:
     assert [*manager] == ["a", "notes"]  # one of them cannot be read, but it is there
     assert [info.name for info in manager.list()] == ["a"]
     assert "folder" not in manager
-    with pytest.raises(SessionFormatError, match=r"notes\.session is no session"):
+    with pytest.raises(SessionFormatError, match=r"notes\.session is not a session"):
         manager.info("notes")
 
 

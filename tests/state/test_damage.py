@@ -18,6 +18,7 @@ KINDS = [(name, True) for name in ("llama", "qwen2vl", "gemma3", "lfm2", "lfm2sw
 kinds = pytest.mark.parametrize(("architecture", "flash_attention"), KINDS)
 
 
+@pytest.mark.slow
 @kinds
 def test_no_changed_byte_and_no_shortened_file_is_accepted(
     tiny: ModelMaker, tmp_path: Path, architecture: str, flash_attention: bool

@@ -111,6 +111,7 @@ def test_a_bad_number_is_found_in_every_block(real: Real, architecture: str) -> 
                 assert not is_finite(SequenceState(changed, honest.structure))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kv_type", SCALES)
 @settings(max_examples=40)
 @given(data=st.data())

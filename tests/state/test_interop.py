@@ -219,7 +219,7 @@ def test_recurrent_memory_of_llama_cpp_is_refused_in_words(
         bare.save_file(path, some_tokens(20))
     with context_of(tiny(architecture)) as context:
         context.evaluate(some_tokens(5))
-        with pytest.raises(SessionFormatError, match="no trailer, and with it no logits"):
+        with pytest.raises(SessionFormatError, match="no trailer and so no logits"):
             context.load_session(path)
         assert context.token_count() == 5
 

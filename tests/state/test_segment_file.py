@@ -112,7 +112,7 @@ def test_no_reader_of_sessions_takes_a_segment(path: Path) -> None:
     # llama.cpp looks at the first four bytes: ggsq, ggsn, ggla, and its sequence states.
     assert path.read_bytes()[:4] == b"MULL"
     for read in (read_session, read_outline):
-        with pytest.raises(SessionFormatError, match="is no session"):
+        with pytest.raises(SessionFormatError, match="is not a session"):
             read(path)
 
 
@@ -184,11 +184,11 @@ def test_other_files_are_named_as_such(tmp_path: Path) -> None:
     for content in (b"", b"GGUF", b"qsgg" + bytes(200)):
         path = tmp_path / "other"
         path.write_bytes(content)
-        with pytest.raises(SessionFormatError, match="no segment: it begins with"):
+        with pytest.raises(SessionFormatError, match="not a segment: it begins with"):
             read_segment(path)
 
 
-# -- what is no file is refused -------------------------------------------------------------------
+# -- what is not a file is refused -----------------------------------------------------------------
 
 
 def test_a_missing_file(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def test_html_is_escaped(tmp_path: Path) -> None:
 
 def test_what_is_no_session_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("some notes, long enough to be read")
-    with pytest.raises(SessionFormatError, match=r"notes\.txt is no session"):
+    with pytest.raises(SessionFormatError, match=r"notes\.txt is not a session"):
         inspect_session(tmp_path / "notes.txt")
     with pytest.raises(SessionNotFoundError):
         inspect_session(str(tmp_path / "absent"))

@@ -69,7 +69,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 @pytest.fixture(scope="module")
 def sound(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A recording with branches, edits, forks, tools and text that is no message."""
+    """A recording with branches, edits, forks, tools and text that is not a message."""
     chat = Chat(model, "Be brief.", tools=TOOLS, seed=1, n_ctx=512, n_threads=1)
     first = chat.ask("hello", max_tokens=4)
     chat.explore("and?", n=2, max_tokens=3)
@@ -186,6 +186,7 @@ def refused(attempt: Callable[[], object]) -> bool:
 QUICK = partial(settings, deadline=None, suppress_health_check=list(HealthCheck))
 
 
+@pytest.mark.slow
 @QUICK(max_examples=300)
 @given(st.data())
 def test_every_edit_is_noticed(sound: Path, data: st.DataObject) -> None:
@@ -195,6 +196,7 @@ def test_every_edit_is_noticed(sound: Path, data: st.DataObject) -> None:
     assert refused(lambda: read(path))
 
 
+@pytest.mark.slow
 @QUICK(max_examples=300)
 @given(st.data())
 def test_an_edit_with_new_checksums(sound: Path, model: Model, data: st.DataObject) -> None:
@@ -307,6 +309,7 @@ def test_another_layout_is_no_edit(sound: Path, tmp_path: Path) -> None:
     assert read(path) == read(sound)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_whatever_was_led_can_be_recorded(tmp_path: Path, model: Model, seed: int) -> None:
     """And read, replayed and found in its place: after cuts, pruning, forks, loaded states."""

@@ -66,7 +66,7 @@ def test_a_failure_is_the_report(
     file.write_text(file.read_text("utf-8")[:-9], "utf-8")
     cut = run("--mullama", model)
     assert cut.ret == 1
-    assert "hello.mullama.json: it is no JSON, or was cut short" in cut.stdout.str()
+    assert "hello.mullama.json: it is not JSON, or was cut short" in cut.stdout.str()
     assert "Error" not in cut.stdout.str().replace("RecordingError", "")
 
 
@@ -107,6 +107,7 @@ def test_the_model_is_looked_up_by_its_name(
     assert file.exists()
 
 
+@pytest.mark.slow
 def test_it_lives_beside_nbval(file: Path, model: str, pytester: pytest.Pytester) -> None:
     notebook = nbformat.v4.new_notebook()
     cell = nbformat.v4.new_code_cell(
@@ -126,6 +127,7 @@ def test_it_lives_beside_nbval(file: Path, model: str, pytester: pytest.Pytester
     assert file.exists()
 
 
+@pytest.mark.slow
 def test_a_sanitizing_file_of_the_user_stays(pytester: pytest.Pytester) -> None:
     def chosen(*options: str) -> str | None:
         found: str | None = pytester.parseconfigure(*options).option.nbval_sanitize_with

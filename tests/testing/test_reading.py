@@ -113,12 +113,12 @@ def test_a_file_that_was_cut_short(recording: Path, tmp_path: Path, share: float
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("[" * 200_000, "no JSON"),
-        ("\ufeff{}", "no JSON"),
+        ("[" * 200_000, "not JSON"),
+        ("\ufeff{}", "not JSON"),
         ('{"mullama_recording": NaN}', "NaN"),
-        ("[]", "no recording"),
-        ("{}", "no recording"),
-        (f'{{"mullama_recording": {"9" * 5000}}}', "no JSON"),
+        ("[]", "not a recording"),
+        ("{}", "not a recording"),
+        (f'{{"mullama_recording": {"9" * 5000}}}', "not JSON"),
     ],
     ids=["nested", "marked", "nan", "list", "empty", "long"],
 )

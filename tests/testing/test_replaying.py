@@ -225,7 +225,7 @@ def test_an_end_that_does_not_come_is_a_difference(smollm2: Model, tmp_path: Pat
 
 
 def test_answers_that_end_otherwise(smollm2: Model, tmp_path: Path) -> None:
-    """By a stop string, which is no token; by a limit of 0; stopped by nothing at all."""
+    """By a stop string, which is not a token; by a limit of 0; stopped by nothing at all."""
     chat = Chat(smollm2, n_ctx=256, temperature=0, n_threads=2, n_threads_batch=2)
     word = chat.ask("Say only: yes.", max_tokens=5).text[:3]
     chat.regenerate(max_tokens=5, stop=word)

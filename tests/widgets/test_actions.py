@@ -36,7 +36,7 @@ class Probe:
         self.got.append({})
 
     def undo(self) -> None:
-        raise AssertionError("this is no action")
+        raise AssertionError("this is not an action")
 
 
 def is_int(value: object) -> bool:

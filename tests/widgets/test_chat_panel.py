@@ -149,6 +149,7 @@ def test_an_explorations_answers_are_not_the_panels(panel: ChatPanel) -> None:
     assert list(panel.changes([TokenAdded(1, "a", -1.0, branch=0)])) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["text", "reasoning", "tool_call"])
 @pytest.mark.parametrize("piece", ["word ", "a **b** `c`\n\n", "- x\n", "\U0001f600 <&> "])
 def test_a_streamed_token_costs_the_same_however_long_the_answer(

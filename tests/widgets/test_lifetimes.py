@@ -149,6 +149,7 @@ SHOWN = {
 MANY = ("chat", "display panel", "box")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shown", SHOWN)
 def test_a_cell_that_is_run_again_keeps_no_old_cells(kernel: Kernel, shown: str) -> None:
     kernel.run("chat = panel = None")
@@ -172,6 +173,7 @@ def test_a_cell_that_is_run_again_keeps_no_old_cells(kernel: Kernel, shown: str)
     assert kernel.evaluate("native") <= before["native"]
 
 
+@pytest.mark.slow
 def test_what_is_dropped_listens_no_more(kernel: Kernel) -> None:
     kernel.run("chat = new()")
     before = kernel.evaluate("count()")["subscriptions"]
