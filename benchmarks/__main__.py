@@ -23,6 +23,7 @@ _NAMES = (
     "exactness",
     "fuzz",
     "growth",
+    "templates",
 )
 _QUICK = Effort(rounds=3, fraction=0.25)
 _LEAST = Effort(rounds=1, fraction=0.02)  # says nothing of speed
@@ -35,7 +36,14 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--least", action="store_true", help="once, to see that all of it runs")
     parser.add_argument("--rounds", type=int, help="turns of each way")
     parser.add_argument("--write", action="store_true", help="write results.md and results.json")
+    parser.add_argument("--folder", type=Path, help="of Jinja files, for templates")
     options = parser.parse_args(arguments)
+    if options.folder is not None:
+        options.names = options.names or ["templates"]
+        if options.names != ["templates"]:
+            parser.error("--folder is for templates")
+        if not [*options.folder.glob("*.jinja")]:
+            parser.error(f"there are no Jinja files in {options.folder}")
     if unknown := set(options.names) - set(_NAMES):
         parser.error(f"there is no {', '.join(sorted(unknown))}; there is {', '.join(_NAMES)}")
     return options
@@ -49,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         effort = replace(effort, rounds=options.rounds)
     for name in options.names or _NAMES:
         subject = importlib.import_module(f"{__package__}.{name}")
-        tables: Sequence[Table] = subject.run(effort)
+        where = {} if options.folder is None else {"folder": options.folder}
+        tables: Sequence[Table] = subject.run(effort, **where)
         for table in tables:
             print(table.text(), flush=True)
         if options.write:

@@ -82,7 +82,8 @@ class Table:
         header = list(self.rows[0].cells)
         align = ["---", *["--:"] * (len(header) - 1)]
         lines = [header, align, *([row.cells[name] for name in header] for row in self.rows)]
-        table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        escaped = ([cell.replace("|", "\\|") for cell in line] for line in lines)
+        table = "\n".join("| " + " | ".join(line) + " |" for line in escaped)
         return f"## {self.title}\n\n{self.note}.\n\n{table}\n"
 
 

@@ -17,7 +17,14 @@ import gguf
 import numpy as np
 import numpy.typing as npt
 from tiny_architectures import ARCHITECTURES, Architecture, Block, Fill, Tensor, metadata, sizes
-from tiny_vocabulary import CONTROL_TOKENS, FIRST_OWN, IM_END, IM_START, cut_vocabulary
+from tiny_vocabulary import (
+    CONTROL_TOKENS,
+    FIRST_OWN,
+    IM_END,
+    IM_START,
+    Vocabulary,
+    cut_vocabulary,
+)
 
 __all__ = [
     "ARCHITECTURES",
@@ -58,6 +65,7 @@ def make_model(
     control_tokens: tuple[str, ...] = (),
     dtype: DType = "f32",
     ends: bool = False,
+    added: Mapping[str, gguf.TokenType] | None = None,
 ) -> Path:
     """Write a random model to `path` and return the path.
 
@@ -91,12 +99,18 @@ def make_model(
     ends : bool
         Whether it may pick control tokens, and so end its answers. Otherwise they are so unlikely
         that a generation always runs to its limit.
+    added : mapping of str to TokenType, optional
+        Further tokens, such as the control tokens of another family; those that SmolLM2 has
+        already stay as they are.
     """
+    vocabulary = cut_vocabulary(n_vocab).with_control_tokens(control_tokens)
+    vocabulary = vocabulary.with_added(added or {})
+    n_added = len(vocabulary.tokens) - n_vocab
     spec = ARCHITECTURES[architecture]
     if n_layer < len(spec.layers):
         msg = f"{architecture} needs {len(spec.layers)} layers to have one of each kind"
         raise ValueError(msg)
-    size = sizes(head_dim, n_vocab)
+    size = sizes(head_dim, n_vocab + n_added)
     layers = [spec.layers[i % len(spec.layers)] for i in range(n_layer)]
     values = metadata(layers, size, window)
     rng = np.random.default_rng([seed, zlib.crc32(architecture.encode())])
@@ -106,9 +120,8 @@ def make_model(
         n_ctx=n_ctx,
         n_embd=size["E"],
         n_layer=n_layer,
-        n_vocab=n_vocab,
+        vocabulary=vocabulary,
         chat_template=chat_template,
-        control_tokens=control_tokens,
     )
     for key, template in (named_templates or {}).items():
         writer.add_string(f"tokenizer.chat_template.{key}", template)
@@ -125,7 +138,7 @@ def make_model(
     for name, tensor in _named(spec, layers):
         data = _random(rng, tensor, [size[axis] for axis in tensor.axes.split()])
         if tensor is output and not ends:
-            data[CONTROL_TOKENS] *= 0.1
+            data[[*CONTROL_TOKENS, *range(n_vocab, n_vocab + n_added)]] *= 0.1
         if dtype == "f16" and tensor.fill in {Fill.MATRIX, Fill.TABLE}:
             writer.add_tensor(name, data.astype(np.float16))
         else:
@@ -137,8 +150,14 @@ def make_vocabulary_only(
     path: Path, *, n_vocab: int = 512, chat_template: str | None = None
 ) -> Path:
     """Write a file that has a vocabulary and no weights, and return the path."""
+    vocabulary = cut_vocabulary(n_vocab)
     writer = _start(
-        "llama", n_ctx=2048, n_embd=64, n_layer=4, n_vocab=n_vocab, chat_template=chat_template
+        "llama",
+        n_ctx=2048,
+        n_embd=64,
+        n_layer=4,
+        vocabulary=vocabulary,
+        chat_template=chat_template,
     )
     return _finish(writer, path)
 
@@ -149,12 +168,10 @@ def _start(
     n_ctx: int,
     n_embd: int,
     n_layer: int,
-    n_vocab: int,
+    vocabulary: Vocabulary,
     chat_template: str | None,
-    control_tokens: tuple[str, ...] = (),
 ) -> gguf.GGUFWriter:
     """Begin a file with the metadata that every model has."""
-    vocabulary = cut_vocabulary(n_vocab).with_control_tokens(control_tokens)
     writer = gguf.GGUFWriter(None, name)
     writer.add_name(f"tiny {name}")
     writer.add_context_length(n_ctx)

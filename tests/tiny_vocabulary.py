@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import mmap
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -39,6 +39,13 @@ class Vocabulary(NamedTuple):
         stop = FIRST_OWN + len(spellings)
         own = tuple(spelling.encode() for spelling in spellings)
         return self._replace(tokens=self.tokens[:FIRST_OWN] + own + self.tokens[stop:])
+
+    def with_added(self, added: Mapping[str, gguf.TokenType]) -> Vocabulary:
+        """Put further tokens at the end; those that are there already stay as they are."""
+        new = {text.encode(): kind for text, kind in added.items()}
+        new = {token: kind for token, kind in new.items() if token not in self.tokens}
+        types = (*self.types, *map(int, new.values()))
+        return self._replace(tokens=(*self.tokens, *new), types=types)
 
 
 @cache
