@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import numbers
 from collections.abc import Iterable
 from typing import TypeGuard
 
@@ -21,19 +22,17 @@ __all__ = [
 
 
 def is_integer(value: object) -> TypeGuard[int]:
-    """Return whether a value is an integer; True and False are not."""
-    return isinstance(value, int) and not isinstance(value, bool)
+    """Return whether a value is an integer, perhaps numpy's; True and False are not."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Return whether a value is an integer or a float; True and False are not."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    """Return whether a value is a real number, perhaps numpy's; True and False are not."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
-def check_integer(
-    name: str, value: object, low: int | None = None, high: int | None = None
-) -> None:
-    """Check that a value is an integer from ``low`` to ``high``.
+def check_integer(name: str, value: object, low: int | None = None, high: int | None = None) -> int:
+    """Return an integer from ``low`` to ``high`` as Python's own, which JSON and ctypes take.
 
     Raises
     ------
@@ -43,12 +42,13 @@ def check_integer(
     if not is_integer(value):
         raise ParameterError(f"{name} must be an integer, not {_quoted(value)}")
     _check_range(name, value, low, high)
+    return int(value)
 
 
 def check_number(
     name: str, value: object, low: float | None = None, high: float | None = None
-) -> None:
-    """Check that a value is a number from ``low`` to ``high``.
+) -> float:
+    """Return a number from ``low`` to ``high`` as Python's own; an integer stays one.
 
     Raises
     ------
@@ -58,6 +58,7 @@ def check_number(
     if not is_number(value):
         raise ParameterError(f"{name} must be a number, not {_quoted(value)}")
     _check_range(name, value, low, high)
+    return int(value) if is_integer(value) else float(value)
 
 
 def check_bool(name: str, value: object) -> None:

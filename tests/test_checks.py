@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +26,16 @@ from mullama_nb.checks import (
 )
 from mullama_nb.errors import ParameterError
 
-NO_NUMBERS: list[Any] = [None, True, False, "1", [1], 1j, np.float32(1), np.int64(1)]
+NO_NUMBERS: list[Any] = [None, True, False, "1", [1], 1j, np.bool_(True), np.complex64(1)]
+INTEGERS = [np.int8, np.uint8, np.int32, np.int64, np.uint64]
+FLOATS = [np.float16, np.float32, np.float64]
 
 
 @given(value=st.integers(), low=st.none() | st.integers(), high=st.none() | st.integers())
 def test_integers_lie_between_the_bounds(value: int, low: int | None, high: int | None) -> None:
     fits = (low is None or low <= value) and (high is None or value <= high)
     if fits:
-        check_integer("n", value, low, high)
+        assert check_integer("n", value, low, high) == value
         return
     with pytest.raises(ParameterError) as caught:
         check_integer("n", value, low, high)
@@ -56,7 +59,17 @@ def test_no_number_lies_between_two_bounds_that_is_none() -> None:
         check_number("x", math.nan, 0.0, 1.0)
 
 
-@pytest.mark.parametrize("value", [*NO_NUMBERS, 1.0], ids=repr)
+@given(kind=st.sampled_from([*INTEGERS, *FLOATS]), value=st.integers(0, 100))
+def test_numpys_numbers_become_pythons(kind: Callable[[int], Any], value: int) -> None:
+    assert is_integer(kind(value)) is (kind in INTEGERS)
+    number = check_number("x", kind(value), 0, 100)
+    assert (type(number), number) == (int if kind in INTEGERS else float, value)
+    if kind in INTEGERS:
+        integer = check_integer("n", kind(value), 0, 100)
+        assert (type(integer), integer) == (int, value)
+
+
+@pytest.mark.parametrize("value", [*NO_NUMBERS, 1.0, np.float32(1)], ids=repr)
 def test_what_is_no_integer_is_named(value: Any) -> None:
     assert not is_integer(value)
     with pytest.raises(ParameterError) as caught:
@@ -66,10 +79,9 @@ def test_what_is_no_integer_is_named(value: Any) -> None:
 
 @pytest.mark.parametrize("value", NO_NUMBERS, ids=repr)
 def test_what_is_no_number_is_named(value: Any) -> None:
-    assert is_number(value) is isinstance(value, float)
-    if not is_number(value):
-        with pytest.raises(ParameterError, match="x must be a number, not"):
-            check_number("x", value)
+    assert not is_number(value)
+    with pytest.raises(ParameterError, match="x must be a number, not"):
+        check_number("x", value)
 
 
 @pytest.mark.parametrize("value", [0, 1, None, "yes", np.bool_(True)], ids=repr)

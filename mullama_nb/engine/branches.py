@@ -81,7 +81,7 @@ class BranchRequest:
 
     def __post_init__(self) -> None:
         for name, low in (("n", 1), ("first_sibling", 0)):
-            check_integer(name, getattr(self, name), low)
+            object.__setattr__(self, name, check_integer(name, getattr(self, name), low))
         check_bool("exact", self.exact)
         object.__setattr__(self, "sampling", seeded(self.sampling))
 

@@ -119,7 +119,8 @@ class Limits:
         tokens = _listed(self.stop_tokens)
         if tokens is None or not all(map(is_integer, tokens)):
             raise ParameterError(f"stop_tokens={self.stop_tokens!r} must be a list of token ids")
-        object.__setattr__(self, "stop_tokens", tokens)
+        object.__setattr__(self, "max_tokens", n if n is None else int(n))
+        object.__setattr__(self, "stop_tokens", tuple(map(int, tokens)))
         object.__setattr__(self, "stop_texts", texts)
 
     def changed(self) -> dict[str, Any]:
@@ -132,5 +133,5 @@ class Limits:
         return {name: value for name, value in limits.items() if value not in (None, [])}
 
 
-def _listed(values: Iterable[object]) -> tuple[object, ...] | None:
+def _listed(values: Iterable[Any]) -> tuple[Any, ...] | None:
     return tuple(values) if isinstance(values, Iterable) else None

@@ -149,7 +149,7 @@ class Context(Live):
         ParameterError
             When the context holds fewer tokens.
         """
-        check_integer("n_tokens", n_tokens)
+        n_tokens = check_integer("n_tokens", n_tokens)
         logits, exact = self._scheduler.call(
             lambda path: (path.logits_at(n_tokens), path.looks_back_exactly(n_tokens))
         )
@@ -166,7 +166,7 @@ class Context(Live):
         at : int, optional
             After this many tokens, as in :meth:`logits_at`. None: after all.
         """
-        check_integer("k", k, 1)
+        k = check_integer("k", k, 1)
         return likeliest(self.logits if at is None else self.logits_at(at), k, self.model)
 
     def kv_bytes(self) -> int:
@@ -490,7 +490,7 @@ class Context(Live):
         ParameterError
             When the context holds fewer tokens.
         """
-        check_integer("n_tokens", n_tokens)
+        n_tokens = check_integer("n_tokens", n_tokens)
         with self._scheduler.moving() as path:
             keep = n_tokens + path.n_tokens if n_tokens < 0 else n_tokens
             inexact = keep > 0 and not path.repeats(keep)

@@ -106,6 +106,7 @@ class Model(Live):
         """
         if not is_integer(n_gpu_layers) or n_gpu_layers < -1:
             raise ParameterError(f"n_gpu_layers={n_gpu_layers!r}: give -1 for all, or a number")
+        n_gpu_layers = int(n_gpu_layers)
         path = locate_model(name)
         file = _checked_file(path)
         stat = path.stat()

@@ -106,6 +106,27 @@ def _hinting(cls: type[T]) -> type[T]:
     return cls
 
 
+def _integer(params: object, name: str, low: int, high: int) -> None:
+    """Check a field that is an integer, and make it Python's own."""
+    object.__setattr__(params, name, check_integer(name, getattr(params, name), low, high))
+
+
+def _number(params: object, name: str, low: float, high: float) -> None:
+    """Check a field that is a number, and make it Python's own."""
+    object.__setattr__(params, name, check_number(name, getattr(params, name), low, high))
+
+
+def _bias(token: object, bias: object) -> tuple[int, float]:
+    """Return an item of ``logit_bias`` as Python's own numbers."""
+    if not is_integer(token) or token < 0:
+        raise ParameterError(f"logit_bias has the key {shown(repr(token))}; keys are token ids")
+    if bias == "-inf":  # as JSON has it, which knows no infinity
+        return int(token), -math.inf
+    if not is_number(bias) or math.isnan(bias) or bias == math.inf:
+        raise ParameterError(f"logit_bias of token {token} is {shown(repr(bias))}; give a number")
+    return int(token), int(bias) if is_integer(bias) else float(bias)
+
+
 def _usable_threads() -> int:
     """The CPUs that this process may keep busy; at most half of those that there are, above 4.
 
@@ -165,10 +186,10 @@ class ContextParams:
     def __post_init__(self) -> None:
         for name, high in _OPTIONAL_INTEGERS.items():
             if getattr(self, name) is not None:
-                check_integer(name, getattr(self, name), 1, high)
-        check_integer("n_batch", self.n_batch, 1, 2**20)
-        check_integer("n_ubatch", self.n_ubatch, 1, 2**20)
-        check_integer("n_parallel", self.n_parallel, 1, _MAX_PARALLEL)
+                _integer(self, name, 1, high)
+        _integer(self, "n_batch", 1, 2**20)
+        _integer(self, "n_ubatch", 1, 2**20)
+        _integer(self, "n_parallel", 1, _MAX_PARALLEL)
         if self.n_ubatch > self.n_batch:
             raise ParameterError(
                 f"n_ubatch={self.n_ubatch} is larger than n_batch={self.n_batch}: "
@@ -177,7 +198,7 @@ class ContextParams:
         check_bool("flash_attention", self.flash_attention)
         for name in ("rope_freq_base", "rope_freq_scale"):
             if getattr(self, name) is not None:
-                check_number(name, getattr(self, name), 1e-9, 1e12)
+                _number(self, name, 1e-9, 1e12)
         if self.rope_scaling is not None and self.rope_scaling not in _ROPE_SCALING:
             raise ParameterError(
                 f"rope_scaling={shown(repr(self.rope_scaling))} is unknown; "
@@ -258,7 +279,7 @@ class SamplingParams:
         A draw is a function of (seed, sibling ordinal, position). None draws a seed and records
         it in the ``Completion``.
     logit_bias : mapping of int to float
-        Added to the logits of single tokens; ``-inf`` forbids one.
+        Added to the logits of single tokens; ``-inf``, also as a text, forbids one.
     grammar : str, optional
         A GBNF grammar.
     json_schema : mapping or str, optional
@@ -288,24 +309,22 @@ class SamplingParams:
 
     def __post_init__(self) -> None:
         for name, (least, most) in _NUMBERS.items():
-            check_number(name, getattr(self, name), least, most)
-        check_integer("top_k", self.top_k, 0, 2**31 - 1)
-        check_integer("penalty_window", self.penalty_window, -1, 2**31 - 1)
+            _number(self, name, least, most)
+        _integer(self, "top_k", 0, 2**31 - 1)
+        _integer(self, "penalty_window", -1, 2**31 - 1)
         if self.seed is not None:
-            check_integer("seed", self.seed, 0, 2**64 - 1)
+            if is_integer(self.seed) and self.seed < 0:
+                raise ParameterError(
+                    f"seed={shown(self.seed)} is out of range: it must lie in 0 to {2**64 - 1}; "
+                    "None draws one"
+                )
+            _integer(self, "seed", 0, 2**64 - 1)
         if not isinstance(self.logit_bias, Mapping):
             raise ParameterError(
                 f"logit_bias must map token ids to numbers, not {shown(self.logit_bias)}"
             )
-        for token, bias in self.logit_bias.items():
-            if not is_integer(token) or token < 0:
-                raise ParameterError(
-                    f"logit_bias has the key {shown(repr(token))}; keys are token ids"
-                )
-            if not is_number(bias) or math.isnan(bias) or bias == math.inf:
-                raise ParameterError(
-                    f"logit_bias of token {token} is {shown(repr(bias))}; give a number"
-                )
+        biases = dict(_bias(token, bias) for token, bias in self.logit_bias.items())
+        object.__setattr__(self, "logit_bias", biases)
         if self.grammar is not None and self.json_schema is not None:
             raise ParameterError("grammar and json_schema exclude each other; give one of them")
         if self.grammar is not None:
@@ -319,8 +338,13 @@ class SamplingParams:
         default = SamplingParams()
         changed = {k: v for k, v in values.items() if v != getattr(default, k)}
         if "logit_bias" in changed:
-            changed["logit_bias"] = {str(k): v for k, v in self.logit_bias.items()}
+            changed["logit_bias"] = {str(k): v for k, v in self.plain_biases}
         return changed
+
+    @property
+    def plain_biases(self) -> list[tuple[int, float | str]]:
+        """The pairs of ``logit_bias`` as JSON can hold them, ``-inf`` as a text."""
+        return [(k, "-inf" if v == -math.inf else v) for k, v in self.logit_bias.items()]
 
     @lists_options(SamplingOptions, {})
     def with_changes(self, **changes: Unpack[SamplingOptions]) -> SamplingParams:

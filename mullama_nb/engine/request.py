@@ -37,5 +37,5 @@ class Request:
     progress: Progress | None
 
     def __post_init__(self) -> None:
-        check_integer("sibling", self.sibling, 0)
+        object.__setattr__(self, "sibling", check_integer("sibling", self.sibling, 0))
         object.__setattr__(self, "sampling", seeded(self.sampling))

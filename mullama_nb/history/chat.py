@@ -366,7 +366,7 @@ class Chat(Live):
         Turn or None
             The last remaining message.
         """
-        check_steps(n)
+        n = check_steps(n)
         self._stop_others()
         with self.tree.turn():
             undo_turns(self._workspace, self._conversation, n)
@@ -374,7 +374,7 @@ class Chat(Live):
 
     def redo(self, n: int = 1) -> Turn | None:
         """Restore what ``undo`` took back; return the last message."""
-        check_steps(n)
+        n = check_steps(n)
         with self.tree.turn():
             redo_turns(self._workspace, n)
             return self._here()

@@ -36,7 +36,7 @@ def fork(
 def fork_at(workspace: Workspace[N], position: int) -> N:
     """Branch off after the first tokens of the current path."""
     with workspace.changing() as head:
-        check_integer("position", position, 0, head.stop)
+        position = check_integer("position", position, 0, head.stop)
         point = workspace.cut_at(head, position)
         workspace.checkout(point)
         return point
@@ -49,6 +49,7 @@ def _position(node: Node, token: int | None) -> int:
         return node.stop
     if not is_integer(token) or not -n <= token <= n:
         raise ParameterError(f"token={token!r} is not in the checkpoint, which has {n} tokens")
+    token = int(token)
     return node.start + (token + n if token < 0 else token)
 
 
@@ -60,7 +61,7 @@ def _chosen_tokens(workspace: Workspace[N], choose: str | int | None) -> list[in
         tokens = model.tokenize(choose)
     else:
         is_token = is_integer(choose) and 0 <= choose < model.n_vocab
-        tokens = [choose] if is_token else []
+        tokens = [int(choose)] if is_token else []
     if not tokens:
         raise ParameterError(
             f"choose={choose!r} is not a token; give a text, or an id below {model.n_vocab}"

@@ -230,7 +230,7 @@ def _parameters(
             k: tuple(v) if isinstance(v, list) else v for k, v in body["params"].items()
         }
         ContextParams(**saved)
-        SamplingParams(**sampling)
+        sampling = dict(vars(SamplingParams(**sampling)))
     except (ParameterError, TypeError) as error:
         raise SessionFormatError(
             f"the session {name!r} is damaged: it was made with what no chat takes. {error}"

@@ -13,15 +13,15 @@ __all__ = ["Redo", "Totals", "check_steps"]
 T = TypeVar("T")
 
 
-def check_steps(n: int) -> None:
-    """Check a number of steps.
+def check_steps(n: int) -> int:
+    """Return a number of steps.
 
     Raises
     ------
     ParameterError
         When it is not a valid number of steps.
     """
-    check_integer("n", n, 1)
+    return check_integer("n", n, 1)
 
 
 class Redo(Generic[T]):

@@ -37,7 +37,7 @@ def settings_of(
         "params": dict(vars(context.params)),
         "sampling": dict(vars(sampling))
         | {
-            "logit_bias": [*sampling.logit_bias.items()],
+            "logit_bias": sampling.plain_biases,
             "json_schema": dict(schema) if isinstance(schema, Mapping) else schema,
         },
     }

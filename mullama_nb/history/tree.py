@@ -277,12 +277,12 @@ class CheckpointTree(Live):
 
         Uncommitted tokens are committed first, and count as a step.
         """
-        check_steps(n)
+        n = check_steps(n)
         return self._workspace.undo(n)
 
     def redo(self, n: int = 1) -> Checkpoint:
         """Take back ``undo``, at most ``n`` steps."""
-        check_steps(n)
+        n = check_steps(n)
         return self._workspace.redo(n)
 
     def fork(

@@ -30,6 +30,7 @@ def trim(workspace: Workspace[Checkpoint], conversation: Conversation, keep: int
     begins = [i for i, m in enumerate(messages) if m["role"] not in ("system", "assistant")]
     if keep is not None and not (is_integer(keep) and 0 < keep <= len(begins)):
         raise ParameterError(f"keep={keep!r} must be 1 to {len(begins)}, the questions")
+    keep = None if keep is None else int(keep)
     if not begins:
         return 0
     question, parts = next(message_ends_back(head), head), list[Checkpoint]()

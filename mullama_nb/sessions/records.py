@@ -315,5 +315,5 @@ def parse_body(name: str, record: Record, data: object) -> dict[str, Any]:
 def _sampling(values: dict[str, Any]) -> None:
     for pair in read_list(values, "logit_bias"):
         is_pair = isinstance(pair, list) and len(pair) == 2 and type(pair[0]) is int
-        if not is_pair or not is_number(pair[1]):
+        if not is_pair or not (is_number(pair[1]) or pair[1] == "-inf"):
             raise MalformedError(f"logit_bias holds {pair!r:.60}, not a token with a number")

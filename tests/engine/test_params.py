@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mullama_nb import ContextParams, SamplingParams, machine
@@ -51,6 +53,8 @@ Made = type[ContextParams] | type[SamplingParams]
 def test_integers(make: Made, name: str, low: int, high: int, optional: bool) -> None:
     for value in (low, high):
         assert getattr(make(**{name: value}), name) == value
+        made = getattr(make(**{name: np.array(value)[()]}), name)
+        assert (type(made), made) == (int, value)
     for value in (low - 1, high + 1):
         with pytest.raises(ParameterError, match=rf"\b{name}={value}\b"):
             make(**{name: value})
@@ -72,6 +76,8 @@ def test_integers(make: Made, name: str, low: int, high: int, optional: bool) ->
 def test_numbers(make: Made, name: str, low: float, high: float) -> None:
     for value in (low, high, 1):
         assert getattr(make(**{name: value}), name) == value
+        made = getattr(make(**{name: np.array(value)[()]}), name)
+        assert (type(made), made) == (type(value), value)
     for value in (low - 0.1, high * 1.1, float("nan"), float("inf"), -float("inf")):
         with pytest.raises(ParameterError, match=rf"{name}=.* is out of range: it must lie in"):
             make(**{name: value})
@@ -189,12 +195,26 @@ def test_parameters_are_values() -> None:
         ({3: "high"}, "of token 3 is 'high'; give a number"),
         ({3: float("nan")}, "of token 3 is nan"),
         ({3: float("inf")}, "of token 3 is inf"),
+        ({3: "inf"}, "of token 3 is 'inf'; give a number"),
+        ({3: True}, "of token 3 is True; give a number"),
     ],
 )
 def test_logit_bias(logit_bias: Any, reason: str) -> None:
-    assert SamplingParams(logit_bias={3: -float("inf"), 4: 1}).logit_bias[4] == 1
+    biases = {3: -float("inf"), 4: 1, np.int64(5): np.float32(0.5)}
+    made = SamplingParams(logit_bias=biases)
+    assert made.logit_bias == biases
+    assert {type(token) for token in made.logit_bias} == {int}
+    assert [type(bias) for bias in made.logit_bias.values()] == [float, int, float]
+    plain = made.changed()["logit_bias"]
+    assert json.loads(json.dumps(plain, allow_nan=False)) == {"3": "-inf", "4": 1, "5": 0.5}
+    assert SamplingParams(logit_bias={3: "-inf"}).logit_bias == {3: -float("inf")}
     with pytest.raises(ParameterError, match=reason):
         SamplingParams(logit_bias=logit_bias)
+
+
+def test_none_draws_a_seed() -> None:
+    with pytest.raises(ParameterError, match=r"seed=-1 is out of range.*; None draws one$"):
+        SamplingParams(seed=-1)
 
 
 def test_every_error_is_the_packages_own() -> None:
