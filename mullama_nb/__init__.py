@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from .engine.context import Context, TokenProbability
     from .engine.kv import kv_bytes_per_token, predict_session_bytes
     from .engine.model import Model
-    from .engine.params import ContextParams, SamplingParams
+    from .engine.params import ContextParams
+    from .engine.sampling import SamplingParams
     from .errors import MullamaError, MullamaWarning, SessionError
     from .history.chat import Chat
     from .history.tree import Checkpoint, CheckpointTree
@@ -28,7 +29,7 @@ _PLACES = {
     "Model": ".engine.model",
     "MullamaError": ".errors",
     "MullamaWarning": ".errors",
-    "SamplingParams": ".engine.params",
+    "SamplingParams": ".engine.sampling",
     "SessionError": ".errors",
     "SessionInfo": ".state.session_info",
     "SessionManager": ".sessions.manager",

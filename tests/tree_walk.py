@@ -9,10 +9,17 @@ import numpy as np
 
 from mullama_nb.engine.context import Context
 from mullama_nb.history.chat import Chat
+from mullama_nb.history.message import message_parts
+from mullama_nb.history.notes import Notes
+from mullama_nb.history.options import recalled
 from mullama_nb.history.tree import Checkpoint
 from mullama_nb.state.layout import SequenceState
 
 Step = Callable[["Walk"], None]
+
+
+def notes_of(checkpoint: Checkpoint) -> Notes:
+    return checkpoint.metadata
 
 
 class Walk:
@@ -101,6 +108,15 @@ class Walk:
         if not self._turn("assistant") or not self._has_room():
             return False
         self.chat.regenerate(max_tokens=self._n(), temperature=1.0)
+        return True
+
+    def _resume(self) -> bool:
+        head = self.chat.head
+        is_answer = head.metadata.is_answer and head.metadata.is_generated
+        if not (is_answer and head.is_unfinished and self._has_room()):
+            return False
+        turn = self.chat.resume(max_tokens=self._n(), temperature=1.0)
+        self._check_pieces(turn.checkpoint)
         return True
 
     def _edit(self) -> bool:
@@ -195,6 +211,24 @@ class Walk:
         self.twin.restore([segment for segment in segments if segment is not None])
         assert np.array_equal(self.twin.logits, self.chat.context.logits)
 
+    def _check_pieces(self, end: Checkpoint) -> None:
+        """An answer in pieces is the answer that was not interrupted."""
+        parts = message_parts(end)
+        ways = [(notes.sampling, notes.sibling, notes.explored) for notes in map(notes_of, parts)]
+        question = parts[0].parent
+        assert question is not None
+        if ways[0] != (ways[0][0], ways[0][1], None) or ways.count(ways[0]) < len(ways):
+            return
+        segments = [self.chat.tree.segment(c) for c in self.chat.tree.path(question) if c.tokens]
+        self.twin.clear()
+        self.twin.restore([segment for segment in segments if segment is not None])
+        tokens = [token for part in parts for token in part.tokens]
+        sampling = recalled(parts[0].metadata.sampling)
+        said = self.twin.generate(None, len(tokens), sampling=sampling, sibling=ways[0][1])
+        assert [token.id for token in said.tokens] == tokens
+        states = [state for part in parts for state in part.metadata.sampler_states]
+        assert [list(state) for state in said.sampler_states] == states
+
     def _remember(self) -> None:
         for checkpoint in self.chat.tree:
             self.paths[checkpoint.id] = self.chat.tree.tokens(checkpoint)
@@ -213,6 +247,7 @@ STEPS = {
     "checkout": 3,
     "fork": 2,
     "regenerate": 2,
+    "resume": 3,
     "edit": 1,
     "explore": 1,
     "prune": 1,

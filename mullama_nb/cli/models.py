@@ -13,6 +13,7 @@ from ..engine.locate import known_models
 from ..engine.model import Model
 from ..engine.params import KV_CACHE_TYPES
 from .console import loading_shown
+from .sampling import sampling_options
 
 __all__ = ["chat_options", "complete_model", "load_model"]
 
@@ -29,6 +30,7 @@ def complete_model(
 
 def chat_options(command: F) -> F:
     """Add the options for making a context and sampling tokens to a command."""
+    command = sampling_options(command)
     for option in reversed(
         (
             click.option("--n-ctx", type=click.IntRange(min=1), help="Cells of the context."),
@@ -38,8 +40,6 @@ def chat_options(command: F) -> F:
                 help="Type of K and V; f16 by default.",
             ),
             click.option("--threads", type=click.IntRange(min=1), help="Threads for llama.cpp."),
-            click.option("--seed", type=int, help="Seed of the sampler; 0 by default."),
-            click.option("--temperature", type=float, help="0 takes the most likely token."),
             click.option(
                 "--chat-template", help="A Jinja file, or the name of a template in the model."
             ),

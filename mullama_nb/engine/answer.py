@@ -7,10 +7,11 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .adaptive import SamplerState
 from .completion import FinishReason, Limits, Token
 from .decoder import Decoder, Logits
-from .params import SamplingParams
 from .sampler import Sampler
+from .sampling import SamplingParams
 from .vocabulary import Vocabulary
 
 __all__ = ["Answer"]
@@ -41,6 +42,8 @@ class Answer:
         The preceding tokens.
     n_ctx : int
         Cells.
+    sampler_state : SamplerState, optional
+        What a sampler carries over from an answer that is continued.
 
     Attributes
     ----------
@@ -60,6 +63,7 @@ class Answer:
         limits: Limits,
         history: Sequence[int],
         n_ctx: int,
+        sampler_state: SamplerState | None = None,
     ) -> None:
         self.tokens: list[Token] = []
         self.finish_reason: FinishReason | None = None
@@ -68,7 +72,8 @@ class Answer:
         self._limits = limits
         self._n_ctx = n_ctx
         self._stop_tokens = frozenset(limits.stop_tokens)
-        self._sampler = Sampler(vocabulary, sampling, sibling, history, n_ctx)
+        self._sampler = Sampler(vocabulary, sampling, sibling, history, n_ctx, sampler_state)
+        self._sampler_states: list[SamplerState] = []  # after each token that was chosen
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         # Where an answer goes on within a character, the rest completes it.
         self._decoder.decode(vocabulary.incomplete_at_end(history))
@@ -81,6 +86,11 @@ class Answer:
     def text(self) -> str:
         """The text of the tokens handed out."""
         return "".join(token.text for token in self.tokens)
+
+    @property
+    def sampler_states(self) -> tuple[SamplerState, ...]:
+        """What a sampler carried on from each token handed out; empty without one that does."""
+        return tuple(self._sampler_states[: len(self.tokens)])
 
     def hand_out(self) -> Token | None:
         """Return the next token whose text is certain; None if one has to be chosen first."""
@@ -105,6 +115,8 @@ class Answer:
             return self._finish("stop")
         logprob = self._sampler.log_probability(logits, token)
         self._sampler.accept(token)
+        if (state := self._sampler.state) is not None:
+            self._sampler_states.append(state)
         self._n_chosen += 1
         self.unevaluated = token
         text = self._text_of(token)

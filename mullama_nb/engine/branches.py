@@ -21,9 +21,9 @@ from ..state.segment import Segment
 from .answer import Answer
 from .completion import Completion, Limits, Token
 from .decoder import MOST_OUTPUTS, Logits, sealed
-from .params import SamplingParams
 from .path import ActivePath
 from .request import seeded
+from .sampling import SamplingParams
 from .vocabulary import Vocabulary
 
 __all__ = ["Branch", "BranchRequest", "Branches"]
@@ -341,6 +341,7 @@ class Branches:
             evaluated=0,
             seconds=0.0 if answer is None else time.perf_counter() - self._began,
             sampling=self._request.sampling,
+            sampler_states=() if answer is None else answer.sampler_states,
         )
         sibling = self._request.first_sibling + index
         return Branch(index, sibling, completion, segment, self._n_parallel)

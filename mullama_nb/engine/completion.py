@@ -8,7 +8,8 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from ..checks import is_integer
 from ..errors import ParameterError
-from .params import SamplingParams
+from .adaptive import SamplerState
+from .sampling import SamplingParams
 
 __all__ = ["Completion", "FinishReason", "Limits", "Part", "Token"]
 
@@ -53,6 +54,9 @@ class Completion(str):
         For the prompt and the generation.
     sampling : SamplingParams
         Including the seed used.
+    sampler_states : tuple of tuple of float
+        What Mirostat or adaptive-p carried on from each token; empty without them. The last one
+        continues the answer.
     """
 
     finish_reason: FinishReason
@@ -61,6 +65,7 @@ class Completion(str):
     evaluated: int
     seconds: float
     sampling: SamplingParams
+    sampler_states: tuple[SamplerState, ...]
 
     def __new__(
         cls,
@@ -72,6 +77,7 @@ class Completion(str):
         evaluated: int,
         seconds: float,
         sampling: SamplingParams,
+        sampler_states: Sequence[SamplerState] = (),
     ) -> Completion:
         """Attach what is known of a generation to its text."""
         completion = super().__new__(cls, text)
@@ -81,6 +87,7 @@ class Completion(str):
         completion.evaluated = evaluated
         completion.seconds = seconds
         completion.sampling = sampling
+        completion.sampler_states = tuple(sampler_states)
         return completion
 
     def __getnewargs_ex__(self) -> tuple[tuple[str], dict[str, object]]:

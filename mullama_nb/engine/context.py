@@ -31,12 +31,13 @@ from .lock import CancelToken, interrupts_held
 from .memory_kind import MemoryKind
 from .model import Model
 from .options import SamplingOptions, lists_options, takes_what
-from .params import ContextParams, SamplingParams
+from .params import ContextParams
 from .path import ActivePath, Progress
 from .probability import TokenProbability, likeliest
 from .prompt import Prompt, plan_prompt, warn_of_history
 from .request import Request
 from .rotation import VARIABLE
+from .sampling import SamplingParams
 from .scheduler import Scheduler
 from .scoring import Score, score
 from .stream import Run, Stream
@@ -251,6 +252,7 @@ class Context(Live):
         stop_tokens: Sequence[int] = (),
         sampling: SamplingParams | None = None,
         sibling: int = 0,
+        sampler_state: Sequence[float] | None = None,
         special: bool = True,
         progress: Progress | None = None,
         on_token: Callable[[Token], object] | None = None,
@@ -270,6 +272,9 @@ class Context(Live):
         sampling : SamplingParams, optional
         sibling : int
             Ordinal among answers to the same prompt; a different one draws different tokens.
+        sampler_state : sequence of float, optional
+            The last of ``Completion.sampler_states``, where an answer with Mirostat or adaptive-p
+            is continued. None: as at the beginning of an answer.
         on_token : callable, optional
             Called with each token, on another thread.
         **changes
@@ -290,6 +295,7 @@ class Context(Live):
             sibling,
             special,
             progress,
+            sampler_state,
         )
         warn_of_history(self.model, self._scheduler.tokens, prompt)
         run = Run(self._scheduler, self.model, request)
@@ -306,6 +312,7 @@ class Context(Live):
         stop_tokens: Sequence[int] = (),
         sampling: SamplingParams | None = None,
         sibling: int = 0,
+        sampler_state: Sequence[float] | None = None,
         special: bool = True,
         progress: Progress | None = None,
         **changes: Unpack[SamplingOptions],
@@ -326,6 +333,7 @@ class Context(Live):
             sibling,
             special,
             progress,
+            sampler_state,
         )
         warn_of_history(self.model, self._scheduler.tokens, prompt)
         return Stream(self._scheduler, self.model, request)

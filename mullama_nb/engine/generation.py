@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 
+from .adaptive import SamplerState
 from .answer import Answer
 from .completion import FinishReason, Limits, Token
-from .params import SamplingParams
 from .path import ActivePath
+from .sampling import SamplingParams
 from .vocabulary import Vocabulary
 
 __all__ = ["Generation"]
@@ -28,6 +29,8 @@ class Generation:
         With a seed.
     sibling : int
     limits : Limits
+    sampler_state : SamplerState, optional
+        What a sampler carries over from an answer that is continued.
     """
 
     def __init__(
@@ -37,12 +40,15 @@ class Generation:
         sampling: SamplingParams,
         sibling: int,
         limits: Limits,
+        sampler_state: SamplerState | None = None,
     ) -> None:
         self.sampling = sampling
         self._path = path
         self._start = path.n_tokens
         self._again: deque[int] = deque()  # taken back by `synchronise`
-        self._answer = Answer(vocabulary, sampling, sibling, limits, path.tokens, path.n_ctx)
+        self._answer = Answer(
+            vocabulary, sampling, sibling, limits, path.tokens, path.n_ctx, sampler_state
+        )
 
     @property
     def tokens(self) -> list[Token]:
@@ -53,6 +59,11 @@ class Generation:
     def text(self) -> str:
         """The text of the tokens handed out."""
         return self._answer.text
+
+    @property
+    def sampler_states(self) -> tuple[SamplerState, ...]:
+        """What a sampler carried on from each token handed out; empty without one that does."""
+        return self._answer.sampler_states
 
     @property
     def finish_reason(self) -> FinishReason | None:

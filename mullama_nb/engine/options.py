@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ForwardRef, ParamSpec, TypedDict, TypeVar
+
+from ..checks import check_names
 
 __all__ = [
     "UNCHANGED",
@@ -12,6 +16,7 @@ __all__ = [
     "Described",
     "LimitOptions",
     "SamplingOptions",
+    "hinting",
     "lists_context",
     "lists_options",
     "takes_what",
@@ -20,6 +25,7 @@ __all__ = [
 F = TypeVar("F", bound=Callable[..., Any])
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 class ContextOptions(TypedDict, total=False):
@@ -43,14 +49,30 @@ class SamplingOptions(TypedDict, total=False):
     """The fields of ``SamplingParams``."""
 
     temperature: float
+    dynamic_temperature_range: float
+    dynamic_temperature_exponent: float
     top_k: int
     top_p: float
     min_p: float
     typical_p: float
+    top_n_sigma: float
+    xtc_probability: float
+    xtc_threshold: float
     repetition_penalty: float
     frequency_penalty: float
     presence_penalty: float
     penalty_window: int
+    dry_multiplier: float
+    dry_base: float
+    dry_allowed_length: int
+    dry_window: int
+    dry_sequence_breakers: Sequence[str]
+    mirostat: int
+    mirostat_tau: float
+    mirostat_eta: float
+    adaptive_p_target: float | None
+    adaptive_p_decay: float
+    samplers: Sequence[str]
     seed: int | None
     logit_bias: Mapping[int, float]
     grammar: str | None
@@ -73,6 +95,20 @@ class Described(str):
 
 
 UNCHANGED = Described("unchanged")
+
+
+def hinting(cls: type[T]) -> type[T]:
+    """Let a dataclass say which names there are when it is given one that it does not know."""
+    known = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    make = cls.__init__
+
+    @functools.wraps(make)
+    def init(self: T, *values: Any, **named: Any) -> None:
+        check_names(cls.__name__, named, known)
+        make(self, *values, **named)
+
+    cls.__init__ = init  # type: ignore[method-assign, assignment]
+    return cls
 
 
 def lists_options(options: type, defaults: Mapping[str, Any]) -> Callable[[F], F]:

@@ -1,36 +1,21 @@
-"""Parameters of contexts and of sampling: frozen values, checked on creation."""
+"""Parameters of contexts: frozen values, checked on creation."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from .. import machine
-from ..checks import (
-    check_bool,
-    check_integer,
-    check_names,
-    check_number,
-    did_you_mean,
-    is_integer,
-    is_number,
-)
+from ..checks import check_bool, check_integer, check_names, check_number, did_you_mean
 from ..errors import ParameterError, shown
-from .grammar import check_grammar
-from .json_schema import check_schema
-from .options import ContextOptions, SamplingOptions, lists_options
+from .options import ContextOptions, hinting, lists_options
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-
-__all__ = ["KV_CACHE_TYPES", "ContextParams", "KVCacheType", "SamplingParams"]
-
-T = TypeVar("T")
+__all__ = ["KV_CACHE_TYPES", "ContextParams", "KVCacheType"]
 
 
 @dataclass(frozen=True)
@@ -73,15 +58,6 @@ KV_CACHE_TYPES: Mapping[str, KVCacheType] = {
     )
 }
 
-_NUMBERS = {
-    "temperature": (0.0, 1e4),
-    "top_p": (0.0, 1.0),
-    "min_p": (0.0, 1.0),
-    "typical_p": (0.0, 1.0),
-    "repetition_penalty": (1e-3, 1e3),
-    "frequency_penalty": (-1e3, 1e3),
-    "presence_penalty": (-1e3, 1e3),
-}
 _ROPE_SCALING = {"none": 0, "linear": 1, "yarn": 2, "longrope": 3}
 _OPTIONAL_INTEGERS = {
     "n_ctx": 2**31 - 1,
@@ -90,20 +66,6 @@ _OPTIONAL_INTEGERS = {
     "yarn_orig_ctx": 2**31 - 1,
 }
 _MAX_PARALLEL = 255  # llama.cpp's LLAMA_MAX_SEQ is 256, and one is the active path
-
-
-def _hinting(cls: type[T]) -> type[T]:
-    """Let the class say which names there are when it is given one that it does not know."""
-    known = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
-    make = cls.__init__
-
-    @functools.wraps(make)
-    def init(self: T, *values: Any, **named: Any) -> None:
-        check_names(cls.__name__, named, known)
-        make(self, *values, **named)
-
-    cls.__init__ = init  # type: ignore[method-assign, assignment]
-    return cls
 
 
 def _integer(params: object, name: str, low: int, high: int) -> None:
@@ -116,17 +78,6 @@ def _number(params: object, name: str, low: float, high: float) -> None:
     object.__setattr__(params, name, check_number(name, getattr(params, name), low, high))
 
 
-def _bias(token: object, bias: object) -> tuple[int, float]:
-    """Return an item of ``logit_bias`` as Python's own numbers."""
-    if not is_integer(token) or token < 0:
-        raise ParameterError(f"logit_bias has the key {shown(repr(token))}; keys are token ids")
-    if bias == "-inf":  # as JSON has it, which knows no infinity
-        return int(token), -math.inf
-    if not is_number(bias) or math.isnan(bias) or bias == math.inf:
-        raise ParameterError(f"logit_bias of token {token} is {shown(repr(bias))}; give a number")
-    return int(token), int(bias) if is_integer(bias) else float(bias)
-
-
 def _usable_threads() -> int:
     """The CPUs that this process may keep busy; at most half of those that there are, above 4.
 
@@ -137,7 +88,7 @@ def _usable_threads() -> int:
     return min(n_cores, cpus.usable)
 
 
-@_hinting
+@hinting
 @dataclass(frozen=True, kw_only=True)
 class ContextParams:
     """The parameters of a context.
@@ -253,101 +204,3 @@ class ContextParams:
         """Return a copy with some values changed; unknown names raise ``TypeError``."""
         check_names("ContextParams", changes, [f.name for f in dataclasses.fields(self)])
         return dataclasses.replace(self, **changes)
-
-
-@_hinting
-@dataclass(frozen=True, kw_only=True)
-class SamplingParams:
-    """The parameters of sampling, on llama.cpp's sampler chain.
-
-    The order is logit bias, penalties, top-k, typical, top-p, min-p, temperature, draw; a grammar
-    is applied to the drawn token first and to all tokens when that one does not fit.
-
-    Parameters
-    ----------
-    temperature : float
-        0 takes the most likely token.
-    top_k : int
-        Keep the k most likely; 0 keeps all.
-    top_p, min_p, typical_p : float
-        1, 0 and 1 keep all.
-    repetition_penalty, frequency_penalty, presence_penalty : float
-        1, 0 and 0 do nothing.
-    penalty_window : int
-        Number of tokens that the penalties consider; 0: none, -1: the whole context.
-    seed : int, optional
-        A draw is a function of (seed, sibling ordinal, position). None draws a seed and records
-        it in the ``Completion``.
-    logit_bias : mapping of int to float
-        Added to the logits of single tokens; ``-inf``, also as a text, forbids one.
-    grammar : str, optional
-        A GBNF grammar.
-    json_schema : mapping or str, optional
-        A JSON schema, turned into a grammar.
-
-    Raises
-    ------
-    ParameterError
-        When a value is out of range.
-    GrammarError
-        When the schema cannot be turned into a grammar.
-    """
-
-    temperature: float = 0.8
-    top_k: int = 40
-    top_p: float = 0.95
-    min_p: float = 0.05
-    typical_p: float = 1.0
-    repetition_penalty: float = 1.0
-    frequency_penalty: float = 0.0
-    presence_penalty: float = 0.0
-    penalty_window: int = 64
-    seed: int | None = 0
-    logit_bias: Mapping[int, float] = field(default_factory=dict)
-    grammar: str | None = None
-    json_schema: Mapping[str, Any] | str | None = None
-
-    def __post_init__(self) -> None:
-        for name, (least, most) in _NUMBERS.items():
-            _number(self, name, least, most)
-        _integer(self, "top_k", 0, 2**31 - 1)
-        _integer(self, "penalty_window", -1, 2**31 - 1)
-        if self.seed is not None:
-            if is_integer(self.seed) and self.seed < 0:
-                raise ParameterError(
-                    f"seed={shown(self.seed)} is out of range: it must lie in 0 to {2**64 - 1}; "
-                    "None draws one"
-                )
-            _integer(self, "seed", 0, 2**64 - 1)
-        if not isinstance(self.logit_bias, Mapping):
-            raise ParameterError(
-                f"logit_bias must map token ids to numbers, not {shown(self.logit_bias)}"
-            )
-        biases = dict(_bias(token, bias) for token, bias in self.logit_bias.items())
-        object.__setattr__(self, "logit_bias", biases)
-        if self.grammar is not None and self.json_schema is not None:
-            raise ParameterError("grammar and json_schema exclude each other; give one of them")
-        if self.grammar is not None:
-            check_grammar(self.grammar)
-        if self.json_schema is not None:
-            check_schema(self.json_schema)
-
-    def changed(self) -> dict[str, Any]:
-        """Return the values that differ from the defaults, as JSON can hold them."""
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        default = SamplingParams()
-        changed = {k: v for k, v in values.items() if v != getattr(default, k)}
-        if "logit_bias" in changed:
-            changed["logit_bias"] = {str(k): v for k, v in self.plain_biases}
-        return changed
-
-    @property
-    def plain_biases(self) -> list[tuple[int, float | str]]:
-        """The pairs of ``logit_bias`` as JSON can hold them, ``-inf`` as a text."""
-        return [(k, "-inf" if v == -math.inf else v) for k, v in self.logit_bias.items()]
-
-    @lists_options(SamplingOptions, {})
-    def with_changes(self, **changes: Unpack[SamplingOptions]) -> SamplingParams:
-        """Return a copy with some values changed; unknown names raise ``TypeError``."""
-        check_names("SamplingParams", changes, [f.name for f in dataclasses.fields(self)])
-        return dataclasses.replace(self, **changes) if changes else self

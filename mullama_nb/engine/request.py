@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..checks import check_integer
+from .adaptive import check_state
 from .chat_template import Message
 from .completion import Limits
-from .params import SamplingParams
 from .path import Progress
 from .prompt import Prompt
+from .sampling import SamplingParams
 
 __all__ = ["Request", "seeded"]
 
@@ -35,7 +36,9 @@ class Request:
     sibling: int
     special: bool
     progress: Progress | None
+    sampler_state: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sibling", check_integer("sibling", self.sibling, 0))
         object.__setattr__(self, "sampling", seeded(self.sampling))
+        object.__setattr__(self, "sampler_state", check_state(self.sampling, self.sampler_state))

@@ -1,4 +1,7 @@
-"""Choosing tokens: llama.cpp's sampler chain, with randomness addressed by position."""
+"""Choosing tokens: llama.cpp's sampler chain, with randomness addressed by position.
+
+Where a sampler has randomness or a state inside, it is made anew for each draw: see ``adaptive``.
+"""
 
 from __future__ import annotations
 
@@ -15,22 +18,24 @@ import numpy.typing as npt
 from blake3 import blake3
 
 from ..cached import cached
-from ..errors import GrammarError, ParameterError, shown
+from ..errors import GrammarError, shown
+from .adaptive import CANDIDATE, SamplerState, adaptive_of
 from .decoder import Decoder, Logits
 from .json_schema import gbnf
 from .native import captured_log, captured_stderr
-from .params import SamplingParams
+from .sampler_chain import SamplerChain
+from .sampling import SamplingParams
 from .vocabulary import Vocabulary
 
 __all__ = ["Sampler", "draw_seed", "log_probabilities", "log_probability"]
 
 _LEAST, _MOST = 1e-20, 1e30  # sums of exponentials that lost nothing at either end of float32
 _SEEDS_AT_ONCE = 64
-_CANDIDATE = np.dtype([("id", "<i4"), ("logit", "<f4"), ("p", "<f4")])
+_RANDOM = 2**32 - 1  # llama.cpp takes this seed for a request to draw one
 
 
-def draw_seed(seed: int, sibling: int, position: int) -> int:
-    """Return the seed of the single draw at a position.
+def draw_seed(seed: int, sibling: int, position: int, sampler: str = "") -> int:
+    """Return the seed of a single draw at a position.
 
     Parameters
     ----------
@@ -40,14 +45,16 @@ def draw_seed(seed: int, sibling: int, position: int) -> int:
         The ordinal among answers to the same prompt.
     position : int
         Tokens in front of the one that is drawn.
+    sampler : str
+        The sampler that draws, if it is not the last one.
 
     Returns
     -------
     int
         32 bits for llama.cpp's generator, independent of earlier draws.
     """
-    digest = blake3(struct.pack("<QQQ", seed, sibling, position)).digest(length=4)
-    return int(struct.unpack("<I", digest)[0])
+    where = struct.pack("<QQQ", seed, sibling, position) + sampler.encode()
+    return int(struct.unpack("<I", blake3(where).digest(length=4))[0]) % _RANDOM
 
 
 def log_probabilities(logits: Logits) -> Logits:
@@ -94,7 +101,9 @@ class Sampler:
     history : sequence of int
         The tokens so far, which penalties look back on. A grammar starts after them.
     n_ctx : int
-        What a penalty window of -1 means.
+        What a window of -1 means.
+    state : SamplerState, optional
+        What a sampler carries over from an answer that is continued.
 
     Raises
     ------
@@ -111,6 +120,7 @@ class Sampler:
         sibling: int,
         history: Sequence[int],
         n_ctx: int,
+        state: SamplerState | None = None,
     ) -> None:
         assert params.seed is not None
         self._vocabulary = vocabulary
@@ -119,53 +129,17 @@ class Sampler:
         self._seeds: dict[int, int] = {}
         self._greedy = params.temperature == 0
         self._scratch = np.empty(vocabulary.n_tokens, np.float32)
-        self._chain = llama_cpp.llama_sampler_chain_init(
-            llama_cpp.llama_sampler_chain_default_params()
-        )
-        weakref.finalize(self, llama_cpp.llama_sampler_free, self._chain)
-        self._has_penalties = self._fill_chain(params, n_ctx)
+        self._chain = SamplerChain(vocabulary, params, history, n_ctx)
+        self._adaptive = adaptive_of(params, vocabulary.n_tokens, state)
+        self._is_plain = self._adaptive is None and not self._chain.draws
         # Nothing changes the order of the logits: the likeliest needs no chain.
-        self._n_samplers = llama_cpp.llama_sampler_chain_n(self._chain)
-        self._argmax = self._greedy and not self._n_samplers
+        self._argmax = self._greedy and not self._chain.n_samplers
         self._grammar = self._make_grammar(params)
-        if self._has_penalties:
-            window = n_ctx if params.penalty_window < 0 else params.penalty_window
-            for token in history[-window:]:
-                llama_cpp.llama_sampler_accept(self._chain, token)
 
-    def _fill_chain(self, params: SamplingParams, n_ctx: int) -> bool:
-        add = llama_cpp.llama_sampler_chain_add
-        n_vocab = self._vocabulary.n_tokens
-        if params.logit_bias:
-            beyond = [token for token in params.logit_bias if token >= n_vocab]
-            if beyond:
-                raise ParameterError(
-                    f"logit_bias names token {beyond[0]}; the vocabulary has {n_vocab} tokens"
-                )
-            biases = (llama_cpp.llama_logit_bias * len(params.logit_bias))(
-                *(llama_cpp.llama_logit_bias(*item) for item in params.logit_bias.items())
-            )
-            add(self._chain, llama_cpp.llama_sampler_init_logit_bias(n_vocab, len(biases), biases))
-        penalties = (
-            params.repetition_penalty,
-            params.frequency_penalty,
-            params.presence_penalty,
-        )
-        window = n_ctx if params.penalty_window < 0 else params.penalty_window
-        has_penalties = penalties != (1.0, 0.0, 0.0) and window > 0
-        if has_penalties:
-            add(self._chain, llama_cpp.llama_sampler_init_penalties(n_vocab, window, *penalties))
-        if not self._greedy:
-            if params.top_k:
-                add(self._chain, llama_cpp.llama_sampler_init_top_k(params.top_k))
-            if params.typical_p < 1:
-                add(self._chain, llama_cpp.llama_sampler_init_typical(params.typical_p, 1))
-            if params.top_p < 1:
-                add(self._chain, llama_cpp.llama_sampler_init_top_p(params.top_p, 1))
-            if params.min_p > 0:
-                add(self._chain, llama_cpp.llama_sampler_init_min_p(params.min_p, 1))
-            add(self._chain, llama_cpp.llama_sampler_init_temp(params.temperature))
-        return has_penalties
+    @property
+    def state(self) -> SamplerState | None:
+        """What a sampler carries to the next token; None without one that does."""
+        return None if self._adaptive is None else self._adaptive.state
 
     def _make_grammar(self, params: SamplingParams) -> Any:
         text = params.grammar
@@ -208,8 +182,10 @@ class Sampler:
 
     def accept(self, token: int) -> None:
         """Note that a token, which ``choose`` has given, was taken."""
-        if self._has_penalties:
-            llama_cpp.llama_sampler_accept(self._chain, token)
+        if self._chain.looks_back:
+            self._chain.accept(token)
+        if self._adaptive is not None:
+            self._adaptive.accept(token)
         if self._grammar is not None:
             llama_cpp.llama_sampler_accept(self._grammar, token)
 
@@ -227,31 +203,38 @@ class Sampler:
     def _draw(
         self, logits: Logits, position: int, decoder: Decoder | None, *, by_grammar: bool = False
     ) -> int:
+        if not self._is_plain:
+            return self._apply(logits, position, by_grammar=by_grammar)
         last = (
             llama_cpp.llama_sampler_init_greedy()
             if self._greedy
             else llama_cpp.llama_sampler_init_dist(self._seed_of(position))
         )
-        llama_cpp.llama_sampler_chain_add(self._chain, last)
+        chain = self._chain.pointer
+        llama_cpp.llama_sampler_chain_add(chain, last)
         try:
-            # Penalties would count this token, which a grammar may not take.
-            if decoder is not None and not self._has_penalties:
-                token = decoder.sample(self._chain, logits)
+            # Those that look back would count this token, which a grammar may not take.
+            if decoder is not None and not self._chain.looks_back:
+                token = decoder.sample(chain, logits)
                 if token is not None:
                     return token
-            return self._apply(logits, by_grammar=by_grammar)
+            return self._apply(logits, position, by_grammar=by_grammar)
         finally:
-            last = llama_cpp.llama_sampler_chain_remove(self._chain, self._n_samplers)
+            last = llama_cpp.llama_sampler_chain_remove(chain, self._chain.n_samplers)
             llama_cpp.llama_sampler_free(last)
 
-    def _apply(self, logits: Logits, *, by_grammar: bool) -> int:
+    def _apply(self, logits: Logits, position: int, *, by_grammar: bool) -> int:
         """What llama.cpp does in ``llama_sampler_sample``, for logits that it does not have."""
         ids, candidates, pointer = self._candidates
         candidates["id"], candidates["logit"] = ids, logits
         array = llama_cpp.llama_token_data_array(pointer, logits.size, -1, False)
         if by_grammar:
             llama_cpp.llama_sampler_apply(self._grammar, ctypes.byref(array))
-        llama_cpp.llama_sampler_apply(self._chain, ctypes.byref(array))
+        draws = self._chain.draws
+        seed = draw_seed(self._seed, self._sibling, position, "xtc") if draws else 0
+        self._chain.apply(array, seed)
+        if not self._is_plain:
+            self._draw_last(array, position)
         chosen = array.data[array.selected]
         if by_grammar and not np.isfinite(chosen.logit):
             raise GrammarError(
@@ -260,11 +243,27 @@ class Sampler:
             )
         return int(chosen.id)
 
+    def _draw_last(self, array: Any, position: int) -> None:
+        """Draw from candidates with a sampler that is not in the chain."""
+        _, memory, pointer = self._candidates
+        offset = ctypes.addressof(array.data.contents) - ctypes.addressof(pointer.contents)
+        first = offset // CANDIDATE.itemsize  # XTC drops those in front
+        candidates = memory[first : first + array.size]
+        seed = self._seed_of(position)
+        if self._adaptive is None:
+            last = llama_cpp.llama_sampler_init_dist(seed)
+            llama_cpp.llama_sampler_apply(last, ctypes.byref(array))
+            llama_cpp.llama_sampler_free(last)
+        elif np.isfinite(candidates["logit"].max()):
+            self._adaptive.draw(array, candidates, seed)
+        else:  # with nothing to draw from, llama.cpp's read beyond the end
+            array.selected = 0
+
     @cached
     def _candidates(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.void], Any]:
         """All ids, memory for the candidates, and where it lies."""
         n = self._vocabulary.n_tokens
-        memory = np.empty(n, _CANDIDATE)
+        memory = np.empty(n, CANDIDATE)
         pointer = ctypes.cast(memory.ctypes.data, llama_cpp.llama_token_data_p)
         return np.arange(n, dtype=np.int32), memory, pointer
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 
 from ..errors import ContextError
@@ -65,7 +65,10 @@ class Run:
         if request.limits.max_tokens == 0:
             return None
         vocabulary = self._model.vocabulary
-        return Generation(path, vocabulary, request.sampling, request.sibling, request.limits)
+        state = None if request.sampler_state is None else tuple(request.sampler_state)
+        return Generation(
+            path, vocabulary, request.sampling, request.sibling, request.limits, state
+        )
 
     def step(self) -> Token | None:
         """Return one token, or None at the end."""
@@ -116,6 +119,7 @@ class Run:
             evaluated=self._n_evaluated,
             seconds=seconds,
             sampling=self.request.sampling,
+            sampler_states=() if generation is None else generation.sampler_states,
         )
 
 
@@ -147,13 +151,17 @@ class Stream(Live):
         """The request of the stream."""
         return self._run.request
 
-    def start(self, sibling: int | None = None) -> None:
+    def start(
+        self, sibling: int | None = None, sampler_state: Sequence[float] | None = None
+    ) -> None:
         """Evaluate the prompt now instead of on the first request for a token.
 
         Parameters
         ----------
         sibling : int, optional
             Ordinal of the answer, if not the one given on creation.
+        sampler_state : sequence of float, optional
+            What a sampler carries over, if not what was given on creation.
 
         Raises
         ------
@@ -164,6 +172,8 @@ class Stream(Live):
             raise ContextError("a stream begins once; make another one")
         if sibling is not None:
             self._run.request = dataclasses.replace(self._run.request, sibling=sibling)
+        if sampler_state is not None:
+            self._run.request = dataclasses.replace(self._run.request, sampler_state=sampler_state)
         has_failed = True
         try:
             self._begin()

@@ -11,15 +11,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..checks import check_names
+from ..engine.adaptive import SamplerState
 from ..engine.branches import Branch, BranchRequest
 from ..engine.completion import Completion, Limits, Token
 from ..engine.lock import CancelToken
 from ..engine.model import Model
-from ..engine.params import SamplingParams
 from ..engine.request import Request
 from ..engine.sampler import Sampler
+from ..engine.sampling import SamplingParams
 from ..engine.template_options import TemplateOptions
 from ..errors import HistoryError
+from .carrying import carried, notes_back
 from .events import TokenAdded
 from .message import message_parts
 from .notes import answer_notes, check_notes
@@ -78,6 +80,7 @@ class Answering:
         check_notes({"": self.chat_template_kwargs}, "chat_template_kwargs")
         sampling = sampling.with_changes(**pick(options, SAMPLING_OPTIONS))
         self._workspace = workspace
+        self._sampling = sampling
         self._stream = context.stream(sampling=sampling, **pick(options, LIMIT_OPTIONS))
         _check(context.model, self._stream.request)
 
@@ -92,7 +95,7 @@ class Answering:
         with workspace.operation() as cancel:
             failed = True
             try:
-                self._generate(sibling, cancel)
+                self._generate(sibling, cancel, carried(notes_back(point), self._sampling))
                 failed = False
             finally:
                 stream.close()
@@ -100,13 +103,15 @@ class Answering:
                     self._commit(stream.completion, sibling, point)
         return Answer(workspace.head, stream.completion.seconds)
 
-    def _generate(self, sibling: int, cancel: CancelToken) -> None:
+    def _generate(
+        self, sibling: int, cancel: CancelToken, sampler_state: SamplerState | None
+    ) -> None:
         workspace = self._workspace
         show = _in_notebook() if self.echo is None else self.echo
         shown = False
         try:
             if not cancel.is_cancelled:
-                self._stream.start(sibling)
+                self._stream.start(sibling, sampler_state)
             while not cancel.is_cancelled and (token := next(self._stream, None)) is not None:
                 workspace.notify(TokenAdded(token.id, token.text, token.logprob))
                 if self.on_token is None and not show:
@@ -168,7 +173,6 @@ class Exploring:
                 on_token(branch, token)
 
         self._workspace = workspace
-        self._n = n
         self._run = workspace.context.exploration(n, sampling=sampling, on_token=tell, **options)
         _check(workspace.context.model, self._run.request)
 
@@ -186,7 +190,7 @@ class Exploring:
 
     def _commit(self, branch: Branch) -> Answer:
         # The last bits of what was decoded in one batch depend on how many there were.
-        explored = {"n": self._n, "n_parallel": branch.n_parallel}
+        explored = {"n": self._run.request.n, "n_parallel": branch.n_parallel}
         notes = completion_notes(
             self._workspace.context.model,
             branch.completion,
@@ -234,6 +238,7 @@ def completion_notes(
         hidden=max(0, len(said) - len(completion)) if is_cut else 0,
         continues=continues,
         explored=explored,
+        sampler_states=completion.sampler_states,
     )
 
 

@@ -15,7 +15,8 @@ from ..engine.context import Context, TokenProbability
 from ..engine.live import Live
 from ..engine.model import Model
 from ..engine.options import takes_what
-from ..engine.params import ContextParams, SamplingParams
+from ..engine.params import ContextParams
+from ..engine.sampling import SamplingParams
 from ..engine.template_options import TemplateOptions
 from ..errors import ParameterError
 from ..sessions.store import SessionStore

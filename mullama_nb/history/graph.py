@@ -219,14 +219,14 @@ class Graph(Generic[N]):
             parent,
             node.tokens[:n_tokens],
             node.ordinal,
-            node.metadata.of_beginning(),
+            node.metadata.of_beginning(len(node.tokens) - n_tokens),
             logprobs=node.logprobs[:n_tokens],
         )
         first.rows_exact = node.rows_exact
         node.logprobs = node.logprobs[n_tokens:]
         node.tokens = node.tokens[n_tokens:]
         node.start, node.parent, node.ordinal = first.stop, first, 0
-        node.metadata.begin_later()
+        node.metadata.begin_later(len(node.tokens))
         parent._children[parent._children.index(node)] = first
         first._children.append(node)
         self._count(first.id)

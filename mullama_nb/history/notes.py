@@ -118,6 +118,8 @@ class Notes(dict[str, Any]):
         Ordinal of the answer among those to one question, which determines its draws.
     explored : mapping or None
         How many answers were requested and decoded together.
+    sampler_states : list of list of float
+        What Mirostat or adaptive-p carried on from each of the last tokens; empty without them.
     hidden : int
         Number of hidden characters at the end of an answer: a stop string.
     continues : bool
@@ -142,6 +144,7 @@ class Notes(dict[str, Any]):
     limits = _Key[Mapping[str, Any]]({})
     sibling = _Key[int](0)
     explored = _Key[Mapping[str, int] | None](None)
+    sampler_states = _Key[Sequence[Sequence[float]]]([])
     hidden = _Key[int](0)
     continues = _Key[bool](False)
     cut = _Key[bool](False)
@@ -216,17 +219,27 @@ class Notes(dict[str, Any]):
 
     # -- what survives -----------------------------------------------------------------------
 
-    def of_beginning(self) -> dict[str, Any]:
-        """Return the notes of the first part of a checkpoint that is split."""
+    def of_beginning(self, n_later: int) -> dict[str, Any]:
+        """Return the notes of the first part of a checkpoint that is split.
+
+        Parameters
+        ----------
+        n_later : int
+            Number of tokens of the second part.
+        """
         kept = {k: v for k, v in self.items() if k not in _OF_A_WHOLE_MESSAGE}
+        if states := kept.pop("sampler_states", [])[: -n_later or None]:
+            kept["sampler_states"] = states
         kept["cut"] = True
         if "finish_reason" in self:
             kept["finish_reason"] = "stopped"
         return kept
 
-    def begin_later(self) -> None:
-        """Become the notes of the second part of a checkpoint that was split."""
+    def begin_later(self, n_tokens: int) -> None:
+        """Become the notes of the second part of a checkpoint that was split, with its tokens."""
         self["continues"] = True
+        if states := self.pop("sampler_states", [])[-n_tokens:]:
+            self["sampler_states"] = states
         self.pop("came_from", None)
 
     def of_whole(self) -> dict[str, Any]:
@@ -337,12 +350,13 @@ def answer_notes(
     hidden: int = 0,
     continues: bool = False,
     explored: Mapping[str, int] | None = None,
+    sampler_states: Sequence[Sequence[float]] = (),
 ) -> dict[str, Any]:
     """Return the notes of a generated answer: enough to reproduce it.
 
     Parameters
     ----------
-    finish_reason, sampling, sibling, limits, hidden, continues, explored
+    finish_reason, sampling, sibling, limits, hidden, continues, explored, sampler_states
         As for ``Notes``; default values are left out.
     """
     notes: dict[str, Any] = {
@@ -352,7 +366,8 @@ def answer_notes(
         "sibling": sibling,
         "limits": limits,
     }
-    optional = {"hidden": hidden, "continues": continues, "explored": explored}
+    optional: dict[str, Any] = {"hidden": hidden, "continues": continues, "explored": explored}
+    optional["sampler_states"] = [list(state) for state in sampler_states]
     return notes | {key: value for key, value in optional.items() if value}
 
 

@@ -14,7 +14,8 @@ from ..engine.chat_templates import template_text
 from ..engine.compatibility import differences
 from ..engine.context import Context
 from ..engine.model import Model
-from ..engine.params import ContextParams, SamplingParams
+from ..engine.params import ContextParams
+from ..engine.sampling import SamplingParams
 from ..engine.stored import check_room, params_from_file
 from ..engine.template_options import TemplateOptions
 from ..engine.warn import warn

@@ -15,7 +15,8 @@ from ..engine.options import (
     SamplingOptions,
     lists_options,
 )
-from ..engine.params import ContextParams, SamplingParams
+from ..engine.params import ContextParams
+from ..engine.sampling import SamplingParams
 
 __all__ = [
     "CONTEXT_OPTIONS",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..engine.context import Context
-from ..engine.params import SamplingParams
+from ..engine.sampling import SamplingParams
 from ..engine.template_options import TemplateOptions
 from ..engine.vocabulary import Vocabulary
 from ..sessions.entries import Entry, EntryRow, SavedChat, sum_text

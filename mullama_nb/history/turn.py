@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import html
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
-from ..checks import is_integer
 from ..engine.live import Live
 from ..errors import HistoryError
 from ..tables import WRAPPED, html_table
@@ -140,7 +140,7 @@ class Answers(Sequence[Turn]):
         force : bool
             Needed where tags would be removed with them.
         """
-        turn = self._turns[int(kept)] if is_integer(kept) else kept
+        turn = kept if isinstance(kept, Turn) else self._turns[operator.index(kept)]
         if not any(turn.checkpoint is other.checkpoint for other in self._turns):
             raise HistoryError(f"{turn!r} is none of these answers")
         tree = self._chat.tree

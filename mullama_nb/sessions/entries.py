@@ -19,6 +19,7 @@ from .records import (
     as_json,
     damaged_name,
     from_json,
+    read_list,
     read_mapping,
     read_number,
     read_text,
@@ -36,6 +37,7 @@ __all__ = [
 ]
 
 SUM_BITS = 128
+_MOST_CARRIED = 2
 _ID = re.compile("[0-9a-f]{20}")
 
 
@@ -139,11 +141,20 @@ def _check_notes(notes: Mapping[str, Any]) -> None:
         read_mapping(notes, "message")
     if "chat_template_kwargs" in notes:
         read_mapping(notes, "chat_template_kwargs")
+    if "sampler_states" in notes:
+        _check_states(read_list(notes, "sampler_states"))
     history = notes.get("history")
     if history is not None and not (
         isinstance(history, list) and all(isinstance(m, dict) and "role" in m for m in history)
     ):
         raise MalformedError(f"history is {history!r:.60}, not messages")
+
+
+def _check_states(states: list[Any]) -> None:
+    for state in states:
+        is_state = isinstance(state, list) and 0 < len(state) <= _MOST_CARRIED
+        if not is_state or not all(is_number(value) for value in state):
+            raise MalformedError(f"sampler_states hold {state!r:.60}, nothing that is carried")
 
 
 class SavedChat:

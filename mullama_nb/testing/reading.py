@@ -13,9 +13,10 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from ..engine.adaptive import check_state
 from ..engine.params import ContextParams
 from ..engine.stored import params_from_file
-from ..errors import MullamaError, RecordingError, SessionFormatError, shown
+from ..errors import MullamaError, ParameterError, RecordingError, SessionFormatError, shown
 from ..state.reading import open_regular
 from .places import misplaced
 from .recording import VERSION, Recording
@@ -278,6 +279,13 @@ def _check_notes(entry: Entry, name: str) -> None:
     sampling = entry.sampling
     if sampling is not None:
         _need(sampling.penalty_window <= _MOST_CELLS, f"the penalty window of {name}")
+        states = notes.get("sampler_states", [])
+        _need(isinstance(states, list), f"the sampler states of {name}")
+        for state in states:
+            try:
+                check_state(sampling, state)
+            except ParameterError as error:
+                _refuse(f"the sampler states of {name} cannot be right ({error})")
     sibling = notes.get("sibling", 0)
     _need(type(sibling) is int and 0 <= sibling < 2**63, f"the sibling of {name}")
     for key in ("role", "came_from", "finish_reason"):

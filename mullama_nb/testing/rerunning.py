@@ -11,6 +11,7 @@ from ..engine.model import Model
 from ..engine.options import lists_context
 from ..engine.stored import check_room
 from ..history.answering import completion_notes
+from ..history.carrying import carried, notes_back
 from ..history.chat import Chat
 from ..history.tree import Checkpoint
 from .reading import read_edited
@@ -124,14 +125,15 @@ def _answered(entry: Entry, chat: Chat) -> Checkpoint:
     if entry.noted.is_finished:
         most = 2 * n_tokens + 32
         n_tokens = most if limits.max_tokens is None else min(most, limits.max_tokens)
-    sibling = entry.noted.sibling
+    sibling, sampling = entry.noted.sibling, entry.sampling
     said = chat.context.generate(
         None,
         n_tokens,
         stop=limits.stop,
         stop_tokens=limits.stop_tokens,
-        sampling=entry.sampling,
+        sampling=sampling,
         sibling=sibling,
+        sampler_state=None if sampling is None else carried(notes_back(chat.head), sampling),
     )
     before = chat.context.tokens[: -len(said.tokens) or None][-4:]
     notes = completion_notes(chat.model, said, sibling, limits, before=before)

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from blake3 import blake3
 
+from ..engine.adaptive import SamplerState
 from ..engine.compatibility import settings
 from ..engine.completion import Limits
 from ..engine.context import Context
 from ..engine.decoder import Logits
 from ..engine.model import Model
-from ..engine.params import ContextParams, SamplingParams
+from ..engine.params import ContextParams
 from ..engine.request import seeded
 from ..engine.sampler import Sampler
+from ..engine.sampling import SamplingParams
 from ..errors import ParameterError
+from ..history.carrying import carried
 from ..history.notes import Notes
 from ..history.options import recalled
 from ..history.tree import Checkpoint, CheckpointTree
@@ -210,13 +213,14 @@ def walk(
     tree = CheckpointTree(context)
     places: dict[str | None, Checkpoint] = {None: tree.root}
     has_children = {entry.parent for entry in entries}
+    by_id = {entry.id: entry for entry in entries}
     found = Walk()
     for entry in entries:
         parent = places[entry.parent]
         if tree.head is not parent:
             tree.checkout(parent)
         if entry.is_generated and context.token_count():
-            _follow(entry, context, found, finds_end=finds_ends)
+            _follow(entry, by_id, context, found, finds_end=finds_ends)
         elif entry.tokens:
             context.evaluate(entry.tokens)
         if entry.id not in has_children and not found.steps.get(entry.id) and context.token_count():
@@ -229,7 +233,7 @@ def walk(
     if with_texts:
         for entry in entries:
             if (index := first_other(entry, found)) is not None:
-                found.texts[entry.id] = _own_text(entry, index, places[entry.id], tree)
+                found.texts[entry.id] = _own_text(entry, by_id, index, places[entry.id], tree)
     return found
 
 
@@ -250,10 +254,12 @@ def _check_tokens(entries: Sequence[Entry], model: Model) -> None:
                 )
 
 
-def _follow(entry: Entry, context: Context, found: Walk, *, finds_end: bool) -> None:
+def _follow(
+    entry: Entry, by_id: Mapping[str, Entry], context: Context, found: Walk, *, finds_end: bool
+) -> None:
     """Force an entry's tokens, and note how likely each is and what would be drawn."""
     is_drawn = entry.sampling is not None
-    sampler = _sampler(entry, context)
+    sampler = _sampler(entry, by_id, context)
     steps, chosen = [], []
     for token in entry.tokens:
         logits = context.logits
@@ -283,12 +289,34 @@ def _follow(entry: Entry, context: Context, found: Walk, *, finds_end: bool) -> 
         found.chosen[entry.id] = tuple(chosen)
 
 
-def _sampler(entry: Entry, context: Context) -> Sampler | None:
+def _sampler(entry: Entry, by_id: Mapping[str, Entry], context: Context) -> Sampler | None:
     sampling = entry.sampling
     if sampling is None:
         return None
-    sibling = entry.noted.sibling
-    return Sampler(context.model.vocabulary, sampling, sibling, context.tokens, context.n_ctx)
+    return Sampler(
+        context.model.vocabulary,
+        sampling,
+        entry.noted.sibling,
+        context.tokens,
+        context.n_ctx,
+        _carried(entry, by_id, sampling, 0),
+    )
+
+
+def _carried(
+    entry: Entry, by_id: Mapping[str, Entry], sampling: SamplingParams, index: int
+) -> SamplerState | None:
+    """What the recorded sampler carried up to a token of an entry."""
+    states = entry.noted.sampler_states
+    n_behind = len(entry.tokens) - index
+    return carried(_notes_before(entry, by_id), sampling, states[: max(0, len(states) - n_behind)])
+
+
+def _notes_before(entry: Entry, by_id: Mapping[str, Entry]) -> Iterator[Notes]:
+    at = entry
+    while at.noted.continues and at.parent is not None:
+        at = by_id[at.parent]
+        yield at.noted
 
 
 def _step(logits: Logits, token: int) -> Step:
@@ -303,7 +331,13 @@ def _step(logits: Logits, token: int) -> Step:
     return Step(own, tuple(top))
 
 
-def _own_text(entry: Entry, index: int, place: Checkpoint, tree: CheckpointTree) -> str:
+def _own_text(
+    entry: Entry,
+    by_id: Mapping[str, Entry],
+    index: int,
+    place: Checkpoint,
+    tree: CheckpointTree,
+) -> str:
     """What is said here from a token on."""
     context, sampling = tree.context, entry.sampling
     assert sampling is not None
@@ -312,7 +346,13 @@ def _own_text(entry: Entry, index: int, place: Checkpoint, tree: CheckpointTree)
     tree.checkout(place)
     context.rewind(place.start + begin)
     limit = len(entry.said) - begin + (index == len(entry.tokens)) * _LOOK_AHEAD
-    said = context.generate(None, limit, sampling=sampling, sibling=entry.noted.sibling)
+    said = context.generate(
+        None,
+        limit,
+        sampling=sampling,
+        sibling=entry.noted.sibling,
+        sampler_state=_carried(entry, by_id, sampling, begin),
+    )
     tokens = [token.id for token in said.tokens[index - begin :]]
     if said.finish_reason == "stop" and len(tokens) < limit:
         tokens.append(context.model.vocabulary.eos or 0)

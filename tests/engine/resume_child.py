@@ -26,7 +26,9 @@ def main(model_path: str, folder: Path) -> None:
         results[job["session"] + ".logits"] = context.logits
         bias = dict.fromkeys(job["forbidden"], -float("inf"))
         sampling = SamplingParams(**job["sampling"], logit_bias=bias)
-        completion = context.generate(None, job["n_tokens"], sampling=sampling)
+        completion = context.generate(
+            None, job["n_tokens"], sampling=sampling, sampler_state=job["sampler_state"]
+        )
         results[job["session"] + ".tokens"] = np.array([t.id for t in completion.tokens])
         results[job["session"] + ".after"] = context.logits
     np.savez(folder / "results.npz", **results)

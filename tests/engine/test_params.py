@@ -14,6 +14,7 @@ import pytest
 
 from mullama_nb import ContextParams, SamplingParams, machine
 from mullama_nb.engine.params import KV_CACHE_TYPES
+from mullama_nb.engine.sampling import SAMPLERS
 from mullama_nb.errors import GrammarError, MullamaError, ParameterError
 
 INT32 = 2**31 - 1
@@ -31,6 +32,9 @@ CONTEXT_INTEGERS = [
 SAMPLING_INTEGERS = [
     ("top_k", 0, INT32, False),
     ("penalty_window", -1, INT32, False),
+    ("dry_allowed_length", 0, INT32, False),
+    ("dry_window", -1, INT32, False),
+    ("mirostat", 0, 2, False),
     ("seed", 0, 2**64 - 1, True),
 ]
 SAMPLING_NUMBERS = [
@@ -41,6 +45,15 @@ SAMPLING_NUMBERS = [
     ("repetition_penalty", 1e-3, 1e3),
     ("frequency_penalty", -1e3, 1e3),
     ("presence_penalty", -1e3, 1e3),
+    ("top_n_sigma", 0.0, 1e4),
+    ("xtc_probability", 0.0, 1.0),
+    ("xtc_threshold", 0.0, 0.5),
+    ("dynamic_temperature_range", 0.0, 1e4),
+    ("dynamic_temperature_exponent", 0.0, 1e3),
+    ("dry_multiplier", 0.0, 1e3),
+    ("mirostat_tau", 0.0, 1e3),
+    ("mirostat_eta", 0.0, 1e3),
+    ("adaptive_p_target", 0.0, 1.0),
 ]
 Made = type[ContextParams] | type[SamplingParams]
 
@@ -74,7 +87,7 @@ def test_integers(make: Made, name: str, low: int, high: int, optional: bool) ->
     + [(ContextParams, name, 1e-9, 1e12) for name in ("rope_freq_base", "rope_freq_scale")],
 )
 def test_numbers(make: Made, name: str, low: float, high: float) -> None:
-    for value in (low, high, 1):
+    for value in (low, high, min(1, int(high))):
         assert getattr(make(**{name: value}), name) == value
         made = getattr(make(**{name: np.array(value)[()]}), name)
         assert (type(made), made) == (type(value), value)
@@ -210,6 +223,49 @@ def test_logit_bias(logit_bias: Any, reason: str) -> None:
     assert SamplingParams(logit_bias={3: "-inf"}).logit_bias == {3: -float("inf")}
     with pytest.raises(ParameterError, match=reason):
         SamplingParams(logit_bias=logit_bias)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"samplers": ["top_k", "topp"]}, r"holds 'topp', which is unknown; .*'top_p'\?"),
+        ({"samplers": ["top_k", "top_k"]}, "holds 'top_k' twice"),
+        ({"samplers": 5}, "samplers must be a list of texts"),
+        (
+            {"samplers": ["top_p"], "min_p": 0.2},
+            "leaves 'min_p' out, so min_p=0.2 would do nothing",
+        ),
+        ({"samplers": ["top_p"], "dry_multiplier": 1}, "leaves 'dry' out"),
+        ({"samplers": [], "temperature": 0}, "leaves 'temperature' out"),
+        ({"temperature": 0, "mirostat": 1}, "temperature=0 .* mirostat=1 would do nothing"),
+        ({"temperature": 0, "xtc_probability": 0.1}, "temperature=0 takes the most likely token"),
+        ({"temperature": 0, "adaptive_p_target": 0.1}, "temperature=0 takes the most likely token"),
+        ({"temperature": 0, "dynamic_temperature_range": 0.1}, "temperature=0 takes"),
+        ({"mirostat": 2, "typical_p": 0.9}, "mirostat chooses the tokens to keep, so typical_p"),
+        ({"mirostat": 2, "adaptive_p_target": 0.9}, "mirostat chooses the tokens to keep"),
+        ({"dry_sequence_breakers": [""]}, "give texts of 1 to 40 bytes"),
+        ({"dry_sequence_breakers": ["x" * 41]}, "give texts of 1 to 40 bytes"),
+        ({"dry_sequence_breakers": ["\0"]}, "give texts of 1 to 40 bytes"),
+        ({"dry_sequence_breakers": ["\ud800"]}, "give texts of 1 to 40 bytes"),
+        ({"dry_sequence_breakers": ["x"] * 65}, "at most 64"),
+        ({"dry_sequence_breakers": [1]}, "must be a list of texts"),
+    ],
+)
+def test_what_makes_no_sense_together(options: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ParameterError, match=reason):
+        SamplingParams(**options)
+
+
+def test_samplers_can_be_given_and_are_noted() -> None:
+    made = SamplingParams(samplers=["min_p", "temperature"], dry_sequence_breakers="\n")
+    assert made.samplers == ("min_p", "temperature")
+    assert made.dry_sequence_breakers == ("\n",)
+    noted = json.loads(json.dumps(made.changed()))
+    assert noted == {"samplers": ["min_p", "temperature"], "dry_sequence_breakers": ["\n"]}
+    assert SamplingParams(**noted) == made
+    assert SamplingParams(samplers=SAMPLERS).changed() == {}
+    # Of those that are on by default, one that is left out may keep its value or be off.
+    assert SamplingParams(samplers=["min_p"], top_k=0, top_p=1.0).top_k == 0
 
 
 def test_none_draws_a_seed() -> None:

@@ -29,7 +29,14 @@ STORY = (
 PROMPTS = [STORY, STORY * 4, STORY * 6]
 SAMPLINGS: dict[str, dict[str, Any]] = {
     "greedy": {"temperature": 0.0},
-    "seeded": {"temperature": 0.9, "seed": 7, "repetition_penalty": 1.1},
+    "seeded": {
+        "temperature": 0.9,
+        "seed": 7,
+        "repetition_penalty": 1.1,
+        "xtc_probability": 0.5,
+        "xtc_threshold": 0.05,
+    },
+    "mirostat": {"mirostat": 2, "mirostat_eta": 0.4, "seed": 8, "dry_multiplier": 0.5},
 }
 
 
@@ -48,6 +55,7 @@ class Expected:
     logits: npt.NDArray[np.float32]
     tokens: list[int]
     after: npt.NDArray[np.float32]
+    sampler_state: tuple[float, ...] | None
 
 
 def params_of(kv_cache_type: str) -> ContextParams:
@@ -58,7 +66,7 @@ def combinations() -> Iterator[tuple[str, str, str, bool, int]]:
     """Points spread over types, samplings, prompts and whether logits are stored."""
     rng = random.Random(20)
     for number in range(POINTS):
-        kind, way = number % 3, number // 3 % 2
+        kind, way = number % 3, number // 3 % 3
         kv_cache_type, name = ("f16", "q8_0", "q4_0")[kind], list(SAMPLINGS)[way]
         prompt = PROMPTS[(kind + way) % 3]
         yield kv_cache_type, name, prompt, number % 4 < 2, rng.randrange(60)
@@ -77,15 +85,17 @@ def uninterrupted(
     sampling = sampling_of(name)
     for path in points.get(0, []):
         context.save_session(path, include_logits="with" in path.name)
-    for token in context.stream(None, last, sampling=sampling):
+    stream = context.stream(None, last, sampling=sampling)
+    for token in stream:
         tokens.append(token.id)
         if len(tokens) in wanted:
             logits[len(tokens)] = context.logits
             for path in points.get(len(tokens), []):
                 context.save_session(path, include_logits="with" in path.name)
     assert context.token_count() == start + last
+    states = (None, *(stream.completion.sampler_states or [None] * last))
     return {
-        path: Expected(logits[at], tokens[at : at + N_NEXT], logits[at + N_NEXT])
+        path: Expected(logits[at], tokens[at : at + N_NEXT], logits[at + N_NEXT], states[at])
         for at, paths in points.items()
         for path in paths
     }
@@ -107,10 +117,12 @@ def test_sessions_go_on_in_a_new_process(smollm2: Model, tmp_path: Path) -> None
                 "forbidden": END_TOKENS,
             }
         )
-    assert len(runs) == 6
+    assert len(runs) == 9
     expected: dict[Path, Expected] = {}
     for (kv_cache_type, name, prompt), points in runs.items():
         expected |= uninterrupted(smollm2, kv_cache_type, name, prompt, points)
+    for job in jobs:
+        job["sampler_state"] = expected[tmp_path / str(job["session"])].sampler_state
     (tmp_path / "jobs.json").write_text(json.dumps(jobs))
 
     child = Path(__file__).with_name("resume_child.py")

@@ -255,9 +255,9 @@ def test_only_what_llama_holds_is_sampled_there(smollm2: Model) -> None:
         def ask(path: ActivePath) -> tuple[int | None, int | None]:
             drawer = sampler(smollm2, temperature=0.8)
             greedy = llama_cpp.llama_sampler_init_greedy()
-            llama_cpp.llama_sampler_chain_add(drawer._chain, greedy)
+            llama_cpp.llama_sampler_chain_add(drawer._chain.pointer, greedy)
             rows = path.logits, np.array(path.logits)
-            held, copied = (path.memory.decoder.sample(drawer._chain, row) for row in rows)
+            held, copied = (path.memory.decoder.sample(drawer._chain.pointer, row) for row in rows)
             return held, copied
 
         held, copied = context._scheduler.call(ask)

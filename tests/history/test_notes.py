@@ -25,7 +25,7 @@ KEYS = [name for name, value in vars(Notes).items() if type(value).__name__ == "
 
 
 def test_every_key_is_documented() -> None:
-    assert len(KEYS) == 14
+    assert len(KEYS) == 16
     assert Notes.__doc__ is not None
     for key in KEYS:
         assert key in Notes.__doc__
@@ -133,8 +133,8 @@ def test_messages_end_where_their_last_parts_are(path: list[dict[str, Any]]) -> 
 @given(PARTS, st.sampled_from([None, "stop", "length"]))
 def test_what_survives_a_cut(values: dict[str, Any], reason: str | None) -> None:
     whole = Notes(values | ({} if reason is None else {"finish_reason": reason}) | {"own": 1})
-    first, rest = Notes(whole.of_beginning()), Notes(whole)
-    rest.begin_later()
+    first, rest = Notes(whole.of_beginning(1)), Notes(whole)
+    rest.begin_later(1)
     assert first.cut
     assert not {"message", "history", "hidden"} & first.keys()
     assert first.finish_reason == (None if reason is None else "stopped")
