@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -61,15 +62,17 @@ class ChatPanel(ChatWidget):
         self._visited: dict[str, Checkpoint] = {}
         self._content: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
         self._told: list[dict[str, Any]] | None = None
+        self._settings: list[str] = []
         super().__init__(chat)
 
     def take_snapshot(self) -> dict[str, Any]:
         """Return the messages, and the running answer so far."""
         messages = self._messages()
         if self._told is None:  # what the first view begins with
-            self._told = messages
+            self._told, self._settings = messages, _settings(self.chat)
         return {
             "messages": messages,
+            "settings": self._settings,
             "live": None if self._live is None else self._live.snapshot(),
             "progress": self._progress,
         }
@@ -81,7 +84,7 @@ class ChatPanel(ChatWidget):
         if moves:
             self._follow(events)
             self._remember_way()
-            change |= self._message_changes()
+            change |= self._message_changes() | self._setting_changes()
             events = events[moves[-1] + 1 :]
             self._live = change["live"] = None
         tokens = [e for e in events if isinstance(e, TokenAdded) and e.branch is None]
@@ -200,6 +203,11 @@ class ChatPanel(ChatWidget):
         ]
         return {"after": now[n - 1]["id"] if n else None, "messages": now[n:], "changed": changed}
 
+    def _setting_changes(self) -> dict[str, Any]:
+        """The adapters and template options that are on, if they are others than before."""
+        before, self._settings = self._settings, _settings(self.chat)
+        return {} if self._settings == before else {"settings": self._settings}
+
     def _turn(self, identifier: str) -> Turn:
         turn = _by_id(self.chat.turns).get(identifier)
         if turn is None:
@@ -255,6 +263,18 @@ def _by_id(turns: Sequence[Turn]) -> dict[str, Turn]:
     return dict(reversed(found.items()))
 
 
+def _settings(chat: Chat) -> list[str]:
+    """Adapters and template options that are on, in words."""
+    template = chat.chat_template
+    is_name = template is not None and "{" not in template
+    named = [f"chat template {template}" if is_name else "own chat template"] if template else []
+    return [*named, *_options(chat.chat_template_kwargs)]
+
+
+def _options(variables: Mapping[str, Any]) -> list[str]:
+    return [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in variables.items()]
+
+
 def _described(turn: Turn, message: Mapping[str, Any]) -> dict[str, Any]:
     """What a message says."""
     shown = ShownMessage.of(message)
@@ -267,6 +287,7 @@ def _described(turn: Turn, message: Mapping[str, Any]) -> dict[str, Any]:
         "thought": render_markdown(shown.reasoning.strip()),
         "n_thought": 0,
         "calls": [[call.name, call.arguments] for call in shown.calls],
+        "notes": _options(turn.checkpoint.metadata.chat_template_kwargs),
         "tokens": bool(turn.logprobs),
     }
 

@@ -229,6 +229,19 @@ def test_hostile_answers_stay_text(chat: Chat, panel: ChatPanel, text: str) -> N
         assert not any(part in html for part in ("<script", "</svg", "<a "))
 
 
+def test_template_options_are_told_of(tiny: ModelMaker) -> None:
+    template = CHATML + "{% if add_generation_prompt and brief %}<think></think>{% endif %}"
+    options = {"n_ctx": 512, "n_threads": 1}
+    chat = Chat(
+        tiny("llama"), chat_template=template, chat_template_kwargs={"brief": "<b>"}, **options
+    )
+    panel = ChatPanel(chat)
+    assert panel.take_snapshot()["settings"] == ["own chat template", 'brief: "<b>"']
+    chat.ask("Hi", chat_template_kwargs={"brief": 2}, max_tokens=2)
+    assert [each["notes"] for each in panel.take_snapshot()["messages"]] == [["brief: 2"], []]
+    panel.close()
+
+
 def test_a_tools_result_is_a_row_with_its_name(chat: Chat, panel: ChatPanel) -> None:
     result = {"role": "tool", "name": "<b>look", "content": '{"depth": 4000, "unit": "<m>"}'}
     chat.replay([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hm"}, result])

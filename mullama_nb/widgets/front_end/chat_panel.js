@@ -18,6 +18,7 @@ import { grow } from "./live_answer.js";
  *
  * @typedef {object} State
  * @property {Message[]} messages
+ * @property {string[]} settings adapters and template options that are on
  * @property {Live | null} live
  * @property {Progress | null} progress
  */
@@ -25,27 +26,28 @@ import { grow } from "./live_answer.js";
 /** @typedef {[evaluated: number, total: number]} Progress */
 
 /**
- * Messages that are new behind the one called `after`, fields of those before, and what has been
- * added to the answer that is coming.
+ * Messages that are new behind the one called `after`, fields of those before, what has been added
+ * to the answer that is coming, and settings where they are others now.
  *
  * @typedef {object} Change
  * @property {string | null} [after] null: no message stays
  * @property {Message[]} [messages]
  * @property {(Partial<Message> & { id: string })[]} [changed]
+ * @property {string[]} [settings]
  * @property {LiveChange | null} [live] null: none is coming any more
  * @property {Progress | null} [progress]
  */
 
 /** @param {Partial<State>} snapshot @returns {State} */
-export function start({ messages = [], live = null, progress = null }) {
-  return { messages, live, progress };
+export function start({ messages = [], settings = [], live = null, progress = null }) {
+  return { messages, settings, live, progress };
 }
 
 /**
  * @param {State} state
  * @param {Change} change
  */
-export function apply(state, { after = null, messages, changed = [], live, progress }) {
+export function apply(state, { after = null, messages, changed = [], ...change }) {
   if (messages) {
     const kept = after === null ? 0 : state.messages.findIndex(({ id }) => id === after) + 1;
     if (after !== null && !kept) return null;
@@ -57,6 +59,8 @@ export function apply(state, { after = null, messages, changed = [], live, progr
       )
       .concat(messages);
   }
+  const { settings, live, progress } = change;
+  if (settings) state.settings = settings;
   if (live !== undefined) state.live = live && grow(state.live, live);
   if (live && !state.live) return null;
   if (progress !== undefined) state.progress = progress;
@@ -72,9 +76,12 @@ function draw(body, { model, state }) {
   const log = new ChatLog(model, state, () => writer.box);
   const writer = makeWriter(model, state, progress.node, () => log.goToEnd());
   body.classList.add("mullama-chat");
-  body.append(log.node, writer.node);
+  const settings = element("div", { class: "mullama-settings", hidden: true });
+  body.append(log.node, settings, writer.node);
 
   function read() {
+    settings.textContent = state().settings.join(" · ");
+    settings.hidden = !settings.textContent;
     progress.update(state(), model.get("is_busy"));
     writer.fit();
   }

@@ -16,6 +16,7 @@ import { makeCalls } from "./tool_calls.js";
  * @property {string} [thought] rendered and cleaned; empty if there is none
  * @property {number} [n_thought] tokens of it; 0 where that is not known
  * @property {Call[]} [calls]
+ * @property {string[]} [notes] on how it was said
  */
 
 /** Draw what a message says; what is the same already is left alone. */
@@ -23,7 +24,8 @@ export function makeSaid() {
   const thought = makeThought();
   const text = element("div", { class: "mullama-text" });
   const calls = makeCalls();
-  const node = element("div", { class: "mullama-said" }, text, calls.node);
+  const remark = element("div", { class: "mullama-remark" });
+  const node = element("div", { class: "mullama-said" }, text, calls.node, remark);
   let html = "";
   /**
    * @param {string} idea
@@ -47,10 +49,14 @@ export function makeSaid() {
   return {
     node,
     /** @param {Said} said */
-    show({ html: next = "", thought: idea = "", n_thought: n = 0, calls: called = [] }) {
+    show(
+      { html: next = "", thought: idea = "", n_thought: n = 0, calls: called = [], notes = [] },
+    ) {
       think(idea, n, false);
       write(next, !idea && !n && !called.length);
       calls.update(called, "");
+      remark.textContent = notes.join(" · ");
+      remark.hidden = !notes.length;
     },
     /** Show an answer that streams. @param {Live} live */
     stream({ thought: idea, n_thought: n, text: next, calls: written, called }) {
