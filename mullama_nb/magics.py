@@ -21,7 +21,7 @@ from .engine.locate import known_models
 from .engine.model import Model
 from .errors import MullamaError, shown
 from .history.chat import Chat
-from .history.message import message_parts
+from .history.message import chain, point_before
 from .history.options import CONTEXT_OPTIONS, LIMIT_OPTIONS, SAMPLING_OPTIONS
 from .history.sizes import KVBytes
 from .history.tree import Checkpoint
@@ -224,9 +224,7 @@ class MullamaMagics(Magics):
             said, answer = earlier
             if said == text:
                 return chat.regenerate(answer, **options)
-            question = message_parts(answer.checkpoint)[0].parent
-            assert question is not None
-            return chat.edit(text, Turn(chat, question), **options)
+            return chat.edit(text, _question(answer), **options)
         finally:  # also of an answer that was interrupted
             head = chat.head
             if self._cell is not None and head is not before and _is_answer(head):
@@ -245,13 +243,11 @@ class MullamaMagics(Magics):
         if identifier not in chat.tree:  # not asked yet, or pruned
             return None
         answer = chat.tree[identifier]
-        question = message_parts(answer)[0].parent
-        assert question is not None
-        begin = message_parts(question)[0]
+        turn = Turn(chat, answer)
+        begin = _question(turn).parts[0]
         # Where an earlier cell has led elsewhere since, this one goes on from there.
-        point = begin.parent
-        is_here = begin.is_ancestor_of(chat.head) or point is chat.head
-        return (said, Turn(chat, answer)) if is_here else None
+        is_here = begin in chain(chat.head) or begin.previous is chat.head
+        return (said, turn) if is_here else None
 
     # -- move --------------------------------------------------------------------------------
 
@@ -375,6 +371,10 @@ class MullamaMagics(Magics):
 
 def _assigned(*names: tuple[str, ...]) -> list[str]:
     return [f"{name}=" for group in names for name in group]
+
+
+def _question(answer: Turn) -> Turn:
+    return Turn(answer.chat, point_before(answer.checkpoint))
 
 
 def _is_answer(checkpoint: Checkpoint) -> bool:

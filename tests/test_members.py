@@ -34,9 +34,9 @@ settings_digest stop stream take_session text token_count tokens top_tokens wait
 # What trees and stores are built on; nobody else needs it.
 FOR_TREES = {"claim", "exploration", "in_callback", "mark", "owner", "take_session", "watermark"}
 CHECKPOINT = """
-address changed children descendants id is_ancestor_of is_exact is_root is_unfinished lineage
-logprobs metadata n_bytes ordinal parent place rows_exact short_id siblings spoken start stop tags
-text tokens tree
+address changed children descendants followers id is_ancestor_of is_exact is_root is_unfinished
+lineage logprobs metadata n_bytes ordinal parent place previous rows_exact short_id siblings spoken
+start stop tags text tokens tree
 """
 
 

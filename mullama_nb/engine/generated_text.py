@@ -49,6 +49,12 @@ class GeneratedText(str):
             at += len(text)
         return GeneratedText(parts)
 
+    @classmethod
+    def behind(cls, given: str, generated: str) -> GeneratedText:
+        """Return a text that was given, with a generated one behind it."""
+        runs = generated.runs if isinstance(generated, GeneratedText) else ((generated, False),)
+        return cls([(given, False), *runs])
+
     def __getnewargs__(self) -> tuple[Runs]:  # type: ignore[override]
         """Let it be copied and pickled."""
         return (self.runs,)

@@ -196,6 +196,7 @@ class Exploring:
             branch.completion,
             branch.sibling,
             self._run.request.limits,
+            continues=self._workspace.head.metadata.is_answer,  # behind a beginning that was given
             explored=None if branch.n_parallel == 1 else explored,
             before=self._workspace.head.tokens[-4:],
         )

@@ -9,7 +9,7 @@ from ..errors import HistoryError, ParameterError
 from .answering import Answer, Answering
 from .conversation import Conversation, Said
 from .forking import fork
-from .message import message_ends_back, message_parts, token_place
+from .message import message_parts, point_before, token_place, whole_message
 from .notes import Message, choice_notes
 from .tree import Checkpoint
 from .workspace import Workspace
@@ -44,7 +44,7 @@ def answer_again(
 ) -> Answer:
     """Generate another answer in place of one, or of the last; see ``Chat.regenerate``."""
     with workspace.going_back_on_error():
-        end = _last(workspace, "assistant") if end is None else end
+        end = _last(conversation, "assistant", workspace.head) if end is None else end
         if not end.metadata.is_answer:
             raise HistoryError(f"{end!r} is not an answer, so there is no other one")
         stand_on_question(workspace, end)
@@ -66,10 +66,10 @@ def say_otherwise(
         raise HistoryError(
             "chat_template_kwargs changes how a question is put, and there is none at the head"
         )
+    messages = conversation.messages_at(question)
     with workspace.changing():
-        workspace.checkout(conversation.point_before(question))
-    n_before = len(conversation.messages_at(workspace.head))
-    conversation.say(list(notes.history or ())[n_before:] or [notes.message], variables)
+        workspace.checkout(point_before(question))
+    conversation.say(messages[len(conversation.messages_at(workspace.head)) :], variables)
 
 
 def ask_otherwise(
@@ -81,24 +81,37 @@ def ask_otherwise(
 ) -> tuple[Answer, Said | None]:
     """Replace a message, or the last question; see ``Chat.edit``."""
     with workspace.going_back_on_error():
-        end = _last(workspace, "user") if end is None else end
+        end = _last(conversation, "user", workspace.head) if end is None else end
+        notes = end.metadata
+        if notes.is_system:
+            raise HistoryError(
+                "the system message is what the chat was made with: make one with another, "
+                "Chat.from_messages(model, chat.messages[1:], system=...)"
+            )
         with workspace.changing():
-            workspace.checkout(conversation.point_before(end))
-        if end.metadata.is_answer:
-            said = dict(messages[0], role="assistant")
-            return Answer(conversation.answer_with(said, edited=True), 0.0), None
+            workspace.checkout(point_before(end))
+        if notes.is_answer:
+            conversation.append([dict(messages[0], role="assistant")], edited=True)
+            return Answer(workspace.head, 0.0), None
+        if notes.message is not None and len(messages) == 1:  # of a tool, it stays that of the call
+            messages = [{**notes.message, **messages[0], "role": notes.role}]
         return ask(workspace, conversation, messages, answering)
 
 
 def go_on(workspace: Workspace[Checkpoint], answering: Answering) -> Answer:
-    """Continue the answer at the head; see ``Chat.resume``."""
-    head = workspace.head
+    """Continue the answer at the head, or answer the question there; see ``Chat.resume``."""
+    head = whole_message(workspace.head)
     if head.metadata.is_answer and head.metadata.is_finished:
         raise HistoryError("the last answer is complete: ask something, or regenerate()")
-    if head.metadata.role is None:
-        raise HistoryError("there is no answer to continue; ask() something first")
+    if head.metadata.role in (None, "system"):
+        raise HistoryError(
+            "there is no answer to continue and no question to answer; ask() something first"
+        )
     _check_goes_on(answering)
-    return answering.answer(head)
+    with workspace.going_back_on_error():
+        with workspace.changing():
+            workspace.checkout(head)
+        return answering.answer(head)
 
 
 def answer_from(
@@ -113,9 +126,13 @@ def answer_from(
     part, index = token_place(end, token)
     begins = part is message_parts(end)[0] and index == 0
     notes = choice_notes(end.metadata.role, continues=not begins)
+    if begins and part.metadata.came_from is not None:
+        notes["came_from"] = part.metadata.came_from
     with workspace.going_back_on_error(always=True):
         with workspace.changing():
-            point = fork(workspace, part, index, None, {})
+            again = begins and choose is None and part.previous is not part.parent
+            point = point_before(end) if again else fork(workspace, part, index, None, {})
+            workspace.checkout(point)
         if choose is not None:
             with workspace.changing():
                 point = fork(workspace, point, None, choose, notes)
@@ -123,12 +140,16 @@ def answer_from(
 
 
 def stand_on_question(workspace: Workspace[Checkpoint], answer: Checkpoint) -> Checkpoint:
-    """Move the head to the question of an answer."""
-    question = message_parts(answer)[0].parent
-    assert question is not None
+    """Move the head to where an answer began: at its question, or behind a beginning given."""
+    parts = message_parts(answer)
+    begun = [p for p in parts if p.metadata.message is not None and p.metadata.was_cut_short]
+    point = begun[-1] if begun else parts[0].previous
+    assert point is not None
+    if not begun and (point.is_root or point.metadata.role in ("assistant", "system")):
+        raise HistoryError("no question stands before this answer, so there is no other one to it")
     with workspace.changing():
-        workspace.checkout(question)
-    return question
+        workspace.checkout(point)
+    return point
 
 
 def _check_goes_on(answering: Answering) -> None:
@@ -139,8 +160,8 @@ def _check_goes_on(answering: Answering) -> None:
         )
 
 
-def _last(workspace: Workspace[Checkpoint], role: str) -> Checkpoint:
-    for end in message_ends_back(workspace.head):
-        if end.metadata.role == role:
-            return end
+def _last(conversation: Conversation, role: str, head: Checkpoint) -> Checkpoint:
+    for line in reversed(conversation.lines_at(head)):
+        if line.message["role"] == role:
+            return line.end if line.index is None else conversation.unfold(line.end, line.index)
     raise HistoryError(f"there is no {role} message yet; ask() something first")

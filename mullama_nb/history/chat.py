@@ -36,8 +36,8 @@ from .conversation import Conversation, as_messages, checked_messages
 from .conversation import Said as Spent
 from .display import chat_bundle
 from .export import export
-from .message import message_ends, message_ends_back
-from .moving import alternatives, redo_turns, step_ahead, undo_turns
+from .message import last_end, whole_message
+from .moving import alternatives, redo_turns, step_ahead, step_back, undo_turns
 from .opening import open_chat, open_or_create
 from .options import (
     CONTEXT_OPTIONS,
@@ -130,7 +130,7 @@ class Chat(Live):
         self._conversation = Conversation(self._workspace, system, template)
         if not self.tree.head.is_root:  # a context that holds a conversation already
             recover_messages(self._workspace, system, template)
-        self._turns_behind = Totals(self._conversation.step_back)
+        self._turns_behind = Totals(step_back)
         self._turns_ahead = Totals(step_ahead)
         self._saves = Saves(self._workspace, self._settings)
 
@@ -147,7 +147,14 @@ class Chat(Live):
     @property
     def turns(self) -> list[Turn]:
         """The messages up to the head."""
-        return [Turn(self, checkpoint) for checkpoint in message_ends(self.tree.path())]
+        return [
+            Turn(
+                *(self, line.end),
+                index=line.index,
+                _held=None if line.index is None else line.message,
+            )
+            for line in self._conversation.lines_at(self.tree.head)
+        ]
 
     @property
     def messages(self) -> list[dict[str, Any]]:
@@ -177,7 +184,8 @@ class Chat(Live):
     @property
     def undo_steps(self) -> int:
         """The number of turns that ``undo`` can go back."""
-        return self._turns_behind.at(self.tree.head, self._workspace.graph.n_edits)
+        end = last_end(self.tree.head)
+        return self._turns_behind.at(end, self._workspace.graph.n_edits)
 
     @property
     def redo_steps(self) -> int:
@@ -194,7 +202,8 @@ class Chat(Live):
         Parameters
         ----------
         message : str or mapping or sequence of mapping
-            The user's message; or messages of any roles that the template supports.
+            The user's message; or messages of any roles that the template supports, each of which
+            becomes a checkpoint. If the last one is the assistant's, the answer begins with it.
         **options
             ``max_tokens``, ``stop`` and ``stop_tokens`` as for ``Context.generate``; sampling
             parameters and ``chat_template_kwargs`` for this answer only; ``on_token``, called with
@@ -216,7 +225,8 @@ class Chat(Live):
     def regenerate(self, turn: Place | None = None, **options: Unpack[AnswerOptions]) -> Turn:
         """Generate another answer to the same question, beside the existing ones.
 
-        At temperature 0 it is the same answer, as nothing is drawn.
+        One whose beginning was given begins with it again. At temperature 0 it is the same answer,
+        as nothing is drawn.
 
         Parameters
         ----------
@@ -251,7 +261,10 @@ class Chat(Live):
 
     @lists_answer
     def resume(self, **options: Unpack[AnswerOptions]) -> Turn:
-        """Continue an answer that was cut short; options are those of :meth:`ask`."""
+        """Continue an answer that was cut short, or answer the question at the head.
+
+        Options are those of :meth:`ask`.
+        """
         answering = self._answering(options)
         with self.tree.turn():
             return self._turn(go_on(self._workspace, answering))
@@ -279,7 +292,7 @@ class Chat(Live):
         """
         answering = self._answering(options)
         with self.tree.turn():
-            end = self._checkpoint(turn)
+            end = self._place(turn)
             return self._turn(answer_from(self._workspace, end, token, choose, answering))
 
     @lists_changes
@@ -370,7 +383,7 @@ class Chat(Live):
         n = check_steps(n)
         self._stop_others()
         with self.tree.turn():
-            undo_turns(self._workspace, self._conversation, n)
+            undo_turns(self._workspace, n)
             return self._here()
 
     def redo(self, n: int = 1) -> Turn | None:
@@ -381,22 +394,26 @@ class Chat(Live):
             return self._here()
 
     def checkout(self, ref: Place) -> Turn | None:
-        """Move the head to a checkpoint; stops a running answer."""
+        """Move the head to a checkpoint; stops a running answer.
+
+        A piece that was cut off a question stands for the question.
+        """
         self._stop_others()
         with self.tree.turn():
-            self.tree.checkout(_ref(ref))
+            self.tree.checkout(whole_message(self._place(ref)))
             return self._here()
 
     @contextmanager
     def at(self, ref: Place) -> Iterator[Self]:
         """Move the head to a checkpoint for a ``with`` block, then back."""
-        with self.tree.visit(_ref(ref)):
+        with self.tree.turn(), self.tree.visit(self.tree.head):
+            self.tree.checkout(whole_message(self._place(ref)))
             yield self
 
     def tag(self, name: str, ref: Place = "HEAD") -> Checkpoint:
         """Tag a checkpoint with a name."""
         with self.tree.turn():
-            return self.tree.tag(name, _ref(ref))
+            return self.tree.tag(name, ref if isinstance(ref, str) else self._place(ref))
 
     def trim(self, keep: int | None = None) -> int:
         """Make room: continue on a new branch that holds only the latest turns.
@@ -429,7 +446,7 @@ class Chat(Live):
         k : int
         """
         with self.tree.turn():
-            return alternatives(self._workspace, self._checkpoint(turn), token, k)
+            return alternatives(self._workspace, self._place(turn), token, k)
 
     def compare(self, a: Place, b: Place) -> Difference:
         """Return where two messages diverge, the texts from there, and how likely each was."""
@@ -485,11 +502,8 @@ class Chat(Live):
         chat_template_kwargs : mapping, optional
             Variables of the chat template for these messages only.
         """
-        for message in checked_messages(messages):
-            if message.get("role") == "assistant":
-                self._conversation.answer_with(message)
-            else:
-                self._conversation.say([message], chat_template_kwargs)
+        with self.tree.turn():
+            self._conversation.append(checked_messages(messages), chat_template_kwargs)
 
     def save_session(
         self,
@@ -711,14 +725,17 @@ class Chat(Live):
         cost = {} if said is None else vars(said)
         return Turn(self, answer.checkpoint, seconds=answer.seconds, **cost)
 
-    def _checkpoint(self, ref: Place) -> Checkpoint:
+    def _place(self, ref: Place) -> Checkpoint:
+        """The checkpoint of a message; one that another holds gets its own, as the head."""
+        if isinstance(ref, Turn) and ref.index is not None:
+            return self._conversation.unfold(self.tree[ref.checkpoint], ref.index)
         return self.tree[_ref(ref)]
 
     def _end(self, ref: Place | None) -> Checkpoint | None:
-        return None if ref is None else self._checkpoint(ref)
+        return None if ref is None else whole_message(self._place(ref))
 
     def _here(self) -> Turn | None:
-        last = next(message_ends_back(self.tree.head), None)
+        last = last_end(self.tree.head)
         return None if last is None else Turn(self, last)
 
     def _settings(self) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 from ..engine.chat_template import ChatPrompt, Message
 from ..engine.template_options import TemplateOptions
@@ -16,12 +17,14 @@ from ..errors import (
 )
 from .events import Progress
 from .forking import fork_at
-from .message import message_parts, message_text, messages_on
+from .message import Line, lines_at, point_before
 from .notes import check_notes, message_notes
 from .tree import Checkpoint
 from .workspace import Workspace
 
 __all__ = ["Conversation", "Said", "as_messages", "checked_messages"]
+
+Variables: TypeAlias = Mapping[str, Any] | None
 
 _PROBE = {"role": "user", "content": "?"}
 
@@ -98,29 +101,20 @@ class Conversation:
 
     # -- look --------------------------------------------------------------------------------
 
+    def lines_at(self, checkpoint: Checkpoint) -> list[Line[Checkpoint]]:
+        """Return the messages up to a checkpoint, with the checkpoints that hold them."""
+        return lines_at(checkpoint, self.system)
+
     def messages_at(self, checkpoint: Checkpoint) -> list[dict[str, Any]]:
         """Return the messages up to a checkpoint, in the form that chat templates take."""
-        return messages_on(self._workspace.graph.path(checkpoint), message_text, self.system)
-
-    def point_before(self, checkpoint: Checkpoint) -> Checkpoint:
-        """Return the head before the message that ends at a checkpoint."""
-        begin = message_parts(checkpoint)[0]
-        came_from, graph = begin.metadata.came_from, self._workspace.graph
-        if came_from is not None and came_from in graph:
-            return graph.node(came_from)
-        assert begin.parent is not None
-        return begin.parent
-
-    def step_back(self, checkpoint: Checkpoint) -> tuple[int, Checkpoint | None]:
-        """Return the number of turns that begin here, 0 or 1, and where to continue counting."""
-        if checkpoint.metadata.begins_turn:
-            return 1, self.point_before(checkpoint)
-        return 0, checkpoint.parent
+        return [line.message for line in self.lines_at(checkpoint)]
 
     # -- say ---------------------------------------------------------------------------------
 
     def say(self, messages: Sequence[Message], variables: Mapping[str, Any] | None = None) -> Said:
-        """Evaluate the tokens that messages add to the conversation, and commit them.
+        """Evaluate the tokens that messages add to the conversation, and commit each of them.
+
+        The answer may follow. If the last message is the assistant's, it begins with that.
 
         Parameters
         ----------
@@ -135,29 +129,177 @@ class Conversation:
         HistoryError
             When it was stopped.
         """
-        workspace, home = self._workspace, self._workspace.head
+        workspace = self._workspace
+        home, n_held = workspace.head, self._context.token_count()
         before = self.messages_at(home)
-        prompt = self.render([*before, *messages], variables)
-        n_held, (keep, used) = self._context.token_count(), self.common_prefix(prompt)
-        self.check_room(keep, len(prompt.tokens) - used)
-        goes_back = keep < n_held
-        notes = message_notes(
-            messages[-1],
-            history=[*before, *messages] if goes_back or len(messages) > 1 else None,
-            came_from=home.id if goes_back else None,
-            **({"chat_template_kwargs": dict(variables)} if variables else {}),
-        )
-        n_system = 0
-        with workspace.operation(), workspace.going_back_on_error():
+        tokens = self._prompt(before, messages, variables)
+        keep, used = self.common_prefix(tokens)
+        self.check_room(keep, len(tokens) - used)
+        n_again = 0
+        if keep < n_held:
+            n_again = max(0, min(n_held - keep, self._n_tokens(before) - used))
+        with workspace.operation(), workspace.going_back_on_error(always=True):
+            n_system = self._begin(before, variables, lambda: tokens)
             if home.is_root and not n_held:
-                n_system = self._say_system(before[:1], prompt, variables)
-                keep, used = self.common_prefix(prompt)
-            fork_at(workspace, keep)
-            rest = prompt.tokens[used:]
-            workspace.evaluate(rest, lambda done, total: workspace.notify(Progress(done, total)))
-            workspace.commit(notes, allow_empty=True)
-        n_again = min(n_held - keep, self._n_tokens(before) - used) if goes_back else 0
-        return Said(keep - n_system, len(rest) + n_system, max(0, n_again))
+                keep, _ = self.common_prefix(tokens)
+            n_evaluated = self.append(messages, variables, answered=False)
+        return Said(keep - n_system, n_evaluated + n_system, n_again)
+
+    def append(
+        self,
+        messages: Sequence[Message],
+        variables: Variables = None,
+        *,
+        answered: bool = True,
+        **notes: Any,
+    ) -> int:
+        """Commit messages, each on a checkpoint of its own if the template takes it as the last.
+
+        Parameters
+        ----------
+        messages : sequence of mapping
+        variables : mapping, optional
+            Variables of the chat template for these messages alone.
+        answered : bool
+            Whether an assistant's message at the end is complete, instead of the beginning of the
+            answer.
+        **notes
+            Further notes of the last one.
+
+        Returns
+        -------
+        int
+            Tokens that were evaluated.
+        """
+        if not messages:
+            return 0
+        workspace = self._workspace
+        told, n_evaluated, is_held = self.messages_at(workspace.head), 0, False
+        before = told
+        with workspace.operation(), workspace.going_back_on_error(always=True):
+            prompt = partial(self._prompt, told, messages, variables)
+            n_evaluated += self._begin(told, variables, prompt)
+            at = self._standing(workspace.head)
+            for left, message in zip(reversed(range(len(messages))), messages, strict=True):
+                try:
+                    is_complete = answered or left > 0
+                    added = self._addition(before, message, variables, is_complete=is_complete)
+                except ChatTemplateError:
+                    if not left:
+                        raise
+                    added = None
+                before = [*before, dict(message)]
+                if added is None:  # it cannot be the last, so the next checkpoint holds it
+                    is_held = True
+                    continue
+                keep, tokens, noted = added
+                noted |= notes if not left else {}
+                if is_held:
+                    noted["history"], is_held = before, False
+                check_notes(noted)
+                self.check_room(keep, len(tokens))
+                if fork_at(workspace, keep) is not at:
+                    noted["came_from"] = at.id
+                self._evaluate(tokens)
+                at = workspace.commit(noted, allow_empty=True)
+                n_evaluated += len(tokens)
+        return n_evaluated
+
+    def _begin(
+        self,
+        before: Sequence[Message],
+        variables: Variables,
+        prompt: Callable[[], Sequence[int]],
+    ) -> int:
+        """Say the system message where nothing is said yet; return how many tokens it took."""
+        if not self._workspace.head.is_root or self._context.token_count():
+            return 0
+        return self._say_system(before[:1], prompt(), variables)
+
+    def _standing(self, head: Checkpoint) -> Checkpoint:
+        """The head, or the checkpoint before a question that was cut off there."""
+        while head.metadata.cut and not head.metadata.is_answer:
+            head = point_before(head)
+        return head
+
+    def _evaluate(self, tokens: Sequence[int]) -> None:
+        workspace = self._workspace
+        workspace.evaluate(tokens, lambda done, total: workspace.notify(Progress(done, total)))
+
+    def _prompt(
+        self, before: Sequence[Message], messages: Sequence[Message], variables: Variables
+    ) -> tuple[int, ...]:
+        """The tokens that an answer follows; they end with a last message of the assistant."""
+        *earlier, last = messages
+        if not _is_answer(last):
+            return self.render([*before, *messages], variables).tokens
+        begun = self._model.tokenize(_text(last))
+        if not before and not earlier:
+            return tuple(begun)
+        return (*self.render([*before, *earlier], variables).tokens, *begun)
+
+    def _addition(
+        self,
+        before: Sequence[Message],
+        message: Message,
+        variables: Variables,
+        *,
+        is_complete: bool,
+    ) -> tuple[int, Sequence[int], dict[str, Any]]:
+        """How many tokens of the context stay, those that a message adds, and its notes."""
+        if _is_answer(message):
+            if is_complete:
+                variables = self._workspace.head.metadata.chat_template_kwargs
+                tokens = self._with_answer(before, message, variables)
+            else:
+                tokens = self._prompt(before, [message], variables)
+            notes = message_notes(message, finish_reason="stop" if is_complete else "length")
+        else:
+            asks = message.get("role") != "system"
+            tokens = self.render([*before, message], variables, add_generation_prompt=asks).tokens
+            notes = message_notes(message)
+            if variables:
+                notes["chat_template_kwargs"] = dict(variables)
+        keep, used = self.common_prefix(tokens)
+        return keep, tokens[used:], notes
+
+    def _with_answer(
+        self, before: Sequence[Message], message: Message, variables: Variables
+    ) -> tuple[int, ...]:
+        """The tokens up to the end of an answer that was given.
+
+        They are those of the question and its own, except where the prompt begins what no given
+        answer has, such as a thought: there the answer stands as the template writes it.
+        """
+        text, held = _text(message), self._context.tokens
+        plain = (*held, *self._model.tokenize(text))
+        probe = dict(message, content="1" if text.rstrip().endswith("0") else "0")
+        try:
+            asked = self.render(before, variables) if before else ChatPrompt("", [], [])
+            said = self.render([*before, message], variables, add_generation_prompt=False)
+            other = self.render([*before, probe], variables, add_generation_prompt=False)
+        except ChatTemplateError:
+            return plain
+        end = _common_end(said, other)
+        up_to_end = said[: len(said) - len(end)]
+        shown = text if up_to_end.endswith(text) else text.strip()
+        if not shown or not up_to_end.endswith(shown):
+            return plain  # the template shows it in another way
+        question = _text(before[-1]).strip() if before else ""
+        is_asked = self.common_prefix(asked.tokens) == (len(held), len(asked.tokens))
+        if is_asked and _tail(asked, question) == _tail(up_to_end[: -len(shown)], question):
+            return plain
+        return self._without_end(said.tokens, len(end.encode()))
+
+    def _without_end(self, tokens: Sequence[int], n_bytes: int) -> tuple[int, ...]:
+        """Tokens without the last bytes of their text."""
+        vocabulary, n, left = self._model.vocabulary, len(tokens), n_bytes
+        while left > 0:
+            n -= 1
+            piece = vocabulary.piece(tokens[n], special=True)
+            left -= len(piece)
+        kept = piece[: -(len(piece) + left)] if left < 0 else b""
+        return (*tokens[:n], *self._model.tokenize(kept.decode("utf-8", "ignore")))
 
     def say_system(self) -> None:
         """Evaluate and commit the system message alone; a question may follow.
@@ -173,7 +315,7 @@ class Conversation:
             )
         system, workspace = {"role": "system", "content": self.system}, self._workspace
         with workspace.operation(), workspace.going_back_on_error():
-            self._say_system([system], self.render([system, _PROBE]))
+            self._say_system([system], self.render([system, _PROBE]).tokens)
             if workspace.head.is_root:
                 raise HistoryError(
                     f"the chat template of {self._model.name!r} lets no system message stand "
@@ -183,8 +325,8 @@ class Conversation:
     def _say_system(
         self,
         system: Sequence[Message],
-        prompt: ChatPrompt,
-        variables: Mapping[str, Any] | None = None,
+        prompt: Sequence[int],
+        variables: Variables = None,
     ) -> int:
         """Give the system message a checkpoint of its own if the template lets it stand alone.
 
@@ -199,7 +341,7 @@ class Conversation:
             tokens = () if alone is None else alone.tokens
         except ChatTemplateError:
             return 0
-        if not tokens or prompt.tokens[: len(tokens)] != tokens:
+        if not tokens or tuple(prompt[: len(tokens)]) != tokens:
             return 0
         for child in workspace.graph.root.children:
             if child.tokens == tokens and child.metadata.is_system:
@@ -209,14 +351,22 @@ class Conversation:
         workspace.commit(message_notes(system[0]))
         return len(tokens)
 
-    def answer_with(self, message: Message, **notes: Any) -> Checkpoint:
-        """Append a given answer to a question, as if the model had generated it."""
-        workspace, tokens = self._workspace, self._model.tokenize(str(message.get("content") or ""))
-        self.check_room(self._context.token_count(), len(tokens))
-        with workspace.operation():
-            workspace.evaluate(tokens)
-            noted = message_notes(message, finish_reason="stop", **notes)
-            return workspace.commit(noted, allow_empty=True)
+    def unfold(self, end: Checkpoint, index: int) -> Checkpoint:
+        """Return a checkpoint, as the head, for one of several messages that a checkpoint holds.
+
+        Parameters
+        ----------
+        end : Checkpoint
+        index : int
+            Of the message, as in its ``Line``.
+        """
+        workspace, lines = self._workspace, self.lines_at(end)[: index + 1]
+        own = [i for i, line in enumerate(lines) if line.index is None or line.end.is_root]
+        last = lines[own[-1]].end if own else workspace.graph.root
+        with workspace.changing(), workspace.going_back_on_error(always=True):
+            workspace.checkout(last)
+            self.append([line.message for line in lines[own[-1] + 1 if own else 0 :]])
+            return workspace.head
 
     # -- render ------------------------------------------------------------------------------
 
@@ -238,9 +388,9 @@ class Conversation:
         """
         return self.template.with_changes(variables).render(self._model, messages, **options)
 
-    def common_prefix(self, prompt: ChatPrompt) -> tuple[int, int]:
+    def common_prefix(self, tokens: Sequence[int]) -> tuple[int, int]:
         """Return the length of the common prefix of context and prompt, in the tokens of each."""
-        return self._model.vocabulary.common_prefix(self._context.tokens, prompt.tokens)
+        return self._model.vocabulary.common_prefix(self._context.tokens, tokens)
 
     def _n_tokens(self, messages: Sequence[Message]) -> int:
         try:
@@ -266,6 +416,26 @@ class Conversation:
                 needed=n_tokens,
                 free=free,
             )
+
+
+def _is_answer(message: Message) -> bool:
+    return message.get("role") == "assistant"
+
+
+def _text(message: Message) -> str:
+    content = message.get("content")
+    return content if isinstance(content, str) else ""
+
+
+def _common_end(a: str, b: str) -> str:
+    pairs = zip(reversed(a), reversed(b), strict=False)
+    n = next((i for i, (x, y) in enumerate(pairs) if x != y), min(len(a), len(b)))
+    return a[len(a) - n :]
+
+
+def _tail(text: str, question: str) -> str:
+    """What stands behind a question."""
+    return text[text.rfind(question) + len(question) :] if question else text
 
 
 def as_messages(message: str | Message | Sequence[Message]) -> list[dict[str, Any]]:

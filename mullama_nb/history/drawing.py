@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from .message import message_text
+from .message import message_text, whole_message
 from .node import Node
 
 __all__ = ["Row", "draw_svg", "draw_text", "label", "lay_out", "words"]
@@ -93,9 +93,17 @@ def lay_out(tree: Drawable[N]) -> list[Row[N]]:
 
 
 def words(checkpoint: Node) -> str:
-    """Return a checkpoint's message, or the text of its tokens if the message is incomplete."""
-    own = not checkpoint.metadata.is_message or checkpoint.metadata.continues
-    return checkpoint.text if own else message_text(checkpoint)
+    """Return a checkpoint's message, or the text of its tokens if that is only a part of an answer.
+
+    A piece that was cut off a question stands for all of it, without the template around it.
+    """
+    notes = checkpoint.metadata
+    if not notes.is_message or (notes.continues and notes.message is None and notes.is_answer):
+        return checkpoint.text
+    end = whole_message(checkpoint)
+    if end.metadata.message is None and not notes.is_answer and (notes.cut or notes.continues):
+        return "…"  # what it was has been pruned
+    return message_text(end)
 
 
 def label(checkpoint: Node, n_characters: int = _LABEL_CHARACTERS) -> str:

@@ -83,6 +83,7 @@ class Graph(Generic[N]):
         self._depths: Totals[N] = Totals(_step_up)
         self._sorted_ids: list[str] | None = None  # made when it is first asked for
         self._made: dict[str, int] = {}
+        self._led: dict[str, list[N]] = {}  # by ids, those that came from there
 
     @property
     def contents(self) -> Contents | None:
@@ -146,9 +147,24 @@ class Graph(Generic[N]):
         """Return the ordinal that the next child of a node gets."""
         return self._made.get(node.id, 0)
 
+    def previous(self, node: N) -> N | None:
+        """Return the node before one in the conversation: mostly the parent; None for the root."""
+        before = node.metadata.get("came_from")
+        return node.parent if before is None else self._by_id.get(before, node.parent)
+
+    def followers(self, node: N) -> list[N]:
+        """Return the nodes that go on from one in the conversation, mostly its children."""
+        elsewhere = [
+            each for each in self._led.get(node.id, ()) if each.parent is not node and each in self
+        ]
+        return [each for each in (*node._children, *elsewhere) if self.previous(each) is node]
+
     def note_change(self, identifier: str) -> None:
         """Note a change to something saved of the node with an id."""
         self.changes.note(identifier)
+        node = self._by_id.get(identifier)
+        if node is not None:
+            self._note_origin(node)
 
     # -- change ------------------------------------------------------------------------------
 
@@ -231,6 +247,10 @@ class Graph(Generic[N]):
         first._children.append(node)
         self._count(first.id)
         self._enter(first)
+        origin = first.metadata.came_from
+        if origin is not None:  # it takes the node's place among those that go on from there
+            led = [first if each is node else each for each in self._led[origin]]
+            self._led[origin] = [*dict.fromkeys(led)]
         self.changes.note(first.id, node.id)
         self.n_edits += 1
         return first
@@ -246,6 +266,7 @@ class Graph(Generic[N]):
         self.n_edits += 1
         for name in gone:
             del self._by_id[name]
+            self._led.pop(name, None)
             self._made.pop(name, None)
             self._made.pop(_cuts(name), None)
         self.changes.note(node.parent.id, *gone)
@@ -261,8 +282,14 @@ class Graph(Generic[N]):
         del self._tags[name]
         self.changes.note()
 
+    def _note_origin(self, node: N) -> None:
+        origin = node.metadata.came_from
+        if origin is not None and node not in (led := self._led.setdefault(origin, [])):
+            led.append(node)
+
     def _enter(self, node: N) -> None:
         self._by_id[node.id] = node
+        self._note_origin(node)
         if self._sorted_ids is not None:
             insort(self._sorted_ids, node.id)
 

@@ -1,30 +1,208 @@
-"""Messages on a path: their checkpoints, their text, and their versions."""
+"""Messages: the conversation at a checkpoint, their checkpoints, their text, their versions.
+
+``conversation_at`` is the one place that says what was said: turns, messages, undo, exports and
+recordings all come from it. It follows the checkpoints in the order in which they were said, which
+is not always that of the tree: a template that rewrites earlier text makes a branch elsewhere.
+"""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from ..errors import ParameterError
 from .node import Node
-from .notes import Noted, Notes
+from .notes import Message, Noted, Notes
 
 __all__ = [
-    "message_ends",
-    "message_ends_back",
+    "Line",
+    "chain",
+    "conversation_at",
+    "keep_said",
+    "last_end",
+    "last_message",
+    "lines_at",
     "message_parts",
     "message_text",
     "message_versions",
-    "messages_on",
+    "messages_back",
+    "point_before",
     "token_place",
+    "whole_message",
 ]
 
 N = TypeVar("N", bound=Node)
 M = TypeVar("M", bound=Noted)
+Previous: TypeAlias = Callable[[M], M | None]
+
+
+@dataclass(frozen=True)
+class Line(Generic[M]):
+    """One message of a conversation.
+
+    Attributes
+    ----------
+    message : dict
+        In the form that chat templates take.
+    end : Node or Entry
+        The checkpoint where it ends, or the one that holds it with others.
+    index : int or None
+        Which of the messages up to ``end`` it is, if it has no checkpoint of its own: that was
+        pruned, or never made.
+    """
+
+    message: dict[str, Any]
+    end: M
+    index: int | None = None
+
+
+def chain(node: N) -> Iterator[N]:
+    """Yield a checkpoint, the one before it in the conversation, and so on to the root."""
+    at: N | None = node
+    while at is not None:
+        yield at
+        at = at.previous
+
+
+def messages_back(node: N) -> Iterator[list[N]]:
+    """Yield lazily the checkpoints of each message up to one, latest message first."""
+    return (parts for parts, ends in _messages_back(node, attrgetter("previous")) if ends)
+
+
+def last_message(node: N) -> list[N] | None:
+    """Return the checkpoints of the last message up to one; None without any."""
+    return next(messages_back(node), None)
+
+
+def last_end(node: N) -> N | None:
+    """Return where the last message up to a checkpoint ends; None without any."""
+    parts = last_message(node)
+    return None if parts is None else parts[-1]
+
+
+def point_before(end: N) -> N:
+    """Return the head before the message that ends at a checkpoint."""
+    before = message_parts(end)[0].previous
+    assert before is not None
+    return before
+
+
+def lines_at(node: N, system: str | None = None) -> list[Line[N]]:
+    """Return the messages up to a checkpoint; see ``conversation_at``."""
+    return conversation_at(node, attrgetter("previous"), message_text, system)
+
+
+def _messages_back(node: M, previous: Previous[M]) -> Iterator[tuple[list[M], bool]]:
+    """Yield lazily the checkpoints of each message, and whether it ends there.
+
+    It does not where the rest of a question was cut off; what was before it may be noted there.
+    """
+    parts: list[M] = []
+    following: Notes | None = None
+    ends = False
+    at, before = node, previous(node)
+    while before is not None:
+        notes = Notes.of(at.metadata)
+        if not parts:
+            ends = notes.ends_message(following)
+        if parts or ends or notes.is_message:
+            parts.append(at)
+            if not notes.continues:
+                yield parts[::-1], ends
+                parts = []
+        following = notes
+        at, before = before, previous(before)
+    if parts:
+        yield parts[::-1], ends
+
+
+def conversation_at(
+    node: M, previous: Previous[M], text_of: Callable[[M], str], system: str | None = None
+) -> list[Line[M]]:
+    """Return the messages up to a checkpoint, live or saved.
+
+    Parameters
+    ----------
+    node : Node or Entry
+    previous : callable
+        Returns the checkpoint before one in the conversation; None for the root.
+    text_of : callable
+        Returns the text of the message that ends there, if the notes do not have it.
+    system : str or None
+        The system message, if none was said; the root holds it.
+    """
+    lines: list[Line[M]] = []
+    said = [*_messages_back(node, previous)][::-1]
+    told = None if system is None else {"role": "system", "content": system}
+    first = next((parts[-1] for parts, ends in said if ends), None)
+    if told is not None and (first is None or _role(first) != "system"):
+        root = node
+        while (before := previous(root)) is not None:
+            root = before
+        lines.append(Line(told, root, 0))
+    for parts, ends in said:
+        end = parts[-1]
+        notes = Notes.of(end.metadata)
+        history = next((h for p in reversed(parts) if (h := Notes.of(p.metadata).history)), None)
+        if history is not None:
+            lines = _with_history(lines, history[:-1], end, told)
+        if not ends:
+            continue
+        message = notes.message
+        if message is None:
+            message = {"role": notes.role, "content": text_of(end)}
+        lines.append(Line(dict(message), end))
+    return lines
+
+
+def _role(end: Noted) -> str | None:
+    notes = Notes.of(end.metadata)
+    role: str | None = (notes.message or notes).get("role")
+    return role
+
+
+def _with_history(
+    lines: list[Line[M]], history: Sequence[Message], end: M, system: Message | None
+) -> list[Line[M]]:
+    """The messages before one whose notes list them: not all have checkpoints of their own."""
+    before = [dict(message) for message in history]
+    if system is not None and not any(message["role"] == "system" for message in before[:1]):
+        before.insert(0, dict(system))
+    same = itertools.takewhile(
+        lambda pair: pair[0].message == pair[1], zip(lines, before, strict=False)
+    )
+    n = sum(1 for _ in same)
+    held = [Line(message, end, index) for index, message in enumerate(before[n:], n)]
+    return lines[:n] + held
+
+
+def keep_said(node: N) -> None:
+    """Note what a node that will be removed said, for those that go on from there and remain."""
+    gone = {node, *node.descendants()}
+    left = [(origin, each) for origin in gone for each in origin.followers if each not in gone]
+    for origin, begin in left:
+        history = [line.message for line in lines_at(_first_end(begin))]
+        begin.metadata["came_from"] = next(at for at in chain(origin) if at not in gone).id
+        begin.metadata["history"] = history
+
+
+def _first_end(begin: N) -> N:
+    """Where a message ends, first, that begins with a checkpoint."""
+    while (rest := next((c for c in begin.children if c.metadata.continues), None)) is not None:
+        begin = rest
+    return begin
+
+
+def whole_message(node: N) -> N:
+    """Return the end of a message that was given, for a piece that was cut off its beginning."""
+    return _first_end(node) if node.metadata.cut and not node.metadata.is_answer else node
 
 
 def message_parts(end: N) -> list[N]:
-    """Return the checkpoints of one message, in order: several if it was resumed or forked."""
+    """Return the checkpoints of one message, in order: several if it was resumed or cut."""
     parts = [end]
     while parts[-1].metadata.continues and parts[-1].parent is not None:
         parts.append(parts[-1].parent)
@@ -38,11 +216,20 @@ def message_text(end: Node) -> str:
     """
     message = end.metadata.message
     if message is not None:
-        content = message.get("content")
-        return content if isinstance(content, str) else ""
-    tokens = tuple(token for part in message_parts(end) for token in part.tokens)
-    text = end._contents.spoken_by(tokens)  # of all parts at once: one may end in a character
+        return _content(message)
+    given, tokens = "", list[int]()
+    for part in message_parts(end):
+        if part.metadata.message is None:
+            tokens += part.tokens
+        else:  # all of the message up to there
+            given, tokens = _content(part.metadata.message), []
+    text = end._contents.spoken_by(tuple(tokens), given)  # at once: a part may end in a character
     return text[: len(text) - end.metadata.hidden]
+
+
+def _content(message: Message) -> str:
+    content = message.get("content")
+    return content if isinstance(content, str) else ""
 
 
 def message_versions(end: N) -> list[N]:
@@ -54,8 +241,9 @@ def message_versions(end: N) -> list[N]:
         Where the message ends; one of them.
     """
     first = message_parts(end)[0]
-    role = end.metadata.role
-    begins = [node for node in first.siblings if node is first or node.metadata.role == role]
+    role, before = end.metadata.role, first.previous
+    beside = (first,) if before is None else before.followers
+    begins = [node for node in beside if node is first or node.metadata.role == role]
     found, stack = [], begins[::-1]
     while stack:
         at = stack.pop()
@@ -64,54 +252,6 @@ def message_versions(end: N) -> list[N]:
             found.append(at)
         stack += following[::-1]
     return found
-
-
-def message_ends_back(node: N) -> Iterator[N]:
-    """Yield lazily the checkpoints up to one where messages end, latest first."""
-    following: Notes | None = None
-    for at in node.lineage():
-        if not at.is_root and at.metadata.ends_message(following):
-            yield at
-        following = at.metadata
-
-
-def message_ends(path: Sequence[M]) -> Iterator[M]:
-    """Yield the checkpoints of a path, live or saved, where messages end."""
-    following: Notes | None = None
-    ends = []
-    for noted in reversed(path):
-        notes = Notes.of(noted.metadata)
-        if notes.ends_message(following):
-            ends.append(noted)
-        following = notes
-    return reversed(ends)
-
-
-def messages_on(
-    path: Sequence[M], text_of: Callable[[M], str], system: str | None
-) -> list[dict[str, Any]]:
-    """Return the messages on a path, in the form that chat templates take.
-
-    Parameters
-    ----------
-    path : sequence of Node or Entry
-    text_of : callable
-        Returns the text of the message that ends there, if the notes do not have it.
-    system : str or None
-        The system message, if the path has none.
-    """
-    messages: list[dict[str, Any]] = []
-    for end in message_ends(path):
-        notes = Notes.of(end.metadata)
-        if notes.history is not None:  # the template rewrote what was before, or turns were dropped
-            messages = [dict(message) for message in notes.history]
-        elif notes.message is not None:
-            messages.append(dict(notes.message))
-        else:
-            messages.append({"role": notes.role, "content": text_of(end)})
-    if system is not None and not any(m["role"] == "system" for m in messages[:1]):
-        messages.insert(0, {"role": "system", "content": system})
-    return messages
 
 
 def token_place(end: N, token: int) -> tuple[N, int]:

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 from ..engine.context import TokenProbability
-from .conversation import Conversation
-from .message import token_place
+from .message import chain, last_end, message_parts, messages_back, point_before, token_place
 from .paths import Redo
 from .tree import Checkpoint
 from .workspace import Workspace
 
-__all__ = ["alternatives", "redo_turns", "step_ahead", "undo_turns"]
+__all__ = ["alternatives", "redo_turns", "step_ahead", "step_back", "undo_turns"]
 
 
-def undo_turns(workspace: Workspace[Checkpoint], conversation: Conversation, n: int) -> None:
+def undo_turns(workspace: Workspace[Checkpoint], n: int) -> None:
     """Take back the last questions with their answers; see ``Chat.undo``."""
     for _ in range(n):
-        steps = enumerate(workspace.head.lineage(), 1)
-        found = next(((i, c) for i, c in steps if c.metadata.begins_turn), None)
-        if found is None:
-            break
-        n_steps, begin = found
-        workspace.undo(n_steps, to=conversation.point_before(begin))
+        with workspace.changing() as head:
+            said = messages_back(head)
+            begin = next((parts[0] for parts in said if parts[0].metadata.begins_turn), None)
+            if begin is None:
+                break
+            to = point_before(begin)
+            workspace.go_back([*itertools.takewhile(_differs_from(to), chain(head))], to)
+
+
+def _differs_from(place: Checkpoint) -> Callable[[Checkpoint], bool]:
+    return lambda at: at is not place
 
 
 def redo_turns(workspace: Workspace[Checkpoint], n: int) -> None:
@@ -31,13 +36,22 @@ def redo_turns(workspace: Workspace[Checkpoint], n: int) -> None:
         way = workspace.graph.redo
         if way is None:
             break
-        ahead = itertools.islice(enumerate(way), 1, None)
-        workspace.redo(next((i for i, c in ahead if c.metadata.begins_turn), way.n))
+        n_steps, at = 1, way.rest
+        while at is not None and not step_ahead(at)[0]:
+            n_steps, at = n_steps + 1, at.rest
+        workspace.redo(n_steps)
+
+
+def step_back(end: Checkpoint) -> tuple[int, Checkpoint | None]:
+    """Return whether a message is a question, 0 or 1, and where the one before it ends."""
+    return int(message_parts(end)[0].metadata.begins_turn), last_end(point_before(end))
 
 
 def step_ahead(way: Redo[Checkpoint]) -> tuple[int, Redo[Checkpoint] | None]:
     """Return how many turns begin at the next step, 0 or 1, and where to continue counting."""
-    return int(way.checkpoint.metadata.begins_turn), way.rest
+    notes, rest = way.checkpoint.metadata, way.rest
+    is_piece = notes.cut and not (rest is not None and rest.checkpoint.metadata.continues)
+    return int(notes.begins_turn and not is_piece), rest
 
 
 def alternatives(

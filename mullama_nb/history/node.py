@@ -42,8 +42,11 @@ class Contents(Protocol):
     def text_of(self, tokens: tuple[int, ...]) -> str:
         """Return the text of tokens, including control tokens."""
 
-    def spoken_by(self, tokens: tuple[int, ...]) -> str:
-        """Return the text of an answer, with control tokens that do not end it."""
+    def spoken_by(self, tokens: tuple[int, ...], given: str = "") -> str:
+        """Return the text of an answer, behind a beginning that was given.
+
+        It has the control tokens that do not end it.
+        """
 
     def bytes_of(self, node: Node) -> int:
         """Return the bytes of a node's own rows."""
@@ -62,6 +65,12 @@ class Surroundings(Protocol):
     @property
     def contents(self) -> Contents | None:
         """The data behind the nodes; None if there is none, or it is gone."""
+
+    def previous(self, node: Any) -> Any:
+        """Return the node before one in the conversation; None for the root."""
+
+    def followers(self, node: Any) -> list[Any]:
+        """Return the nodes that go on from one in the conversation."""
 
     def note_change(self, identifier: str) -> None:
         """Note a change to something saved of the node with an id."""
@@ -173,6 +182,23 @@ class Node:
     def siblings(self) -> tuple[Self, ...]:
         """The children of the parent, including this one."""
         return (self,) if self.parent is None else self.parent.children
+
+    @property
+    def previous(self) -> Self | None:
+        """The checkpoint before this one in the conversation; None for the root.
+
+        It is the parent, unless the chat template rewrote earlier text: what was said then lies on
+        a branch of its own.
+        """
+        graph = self._graph()
+        found: Self | None = self.parent if graph is None else graph.previous(self)
+        return found
+
+    @property
+    def followers(self) -> tuple[Self, ...]:
+        """The checkpoints that go on from this one in the conversation, mostly its children."""
+        graph = self._graph()
+        return self.children if graph is None else tuple(graph.followers(self))
 
     @property
     def is_root(self) -> bool:

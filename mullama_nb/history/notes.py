@@ -25,8 +25,8 @@ __all__ = [
 T = TypeVar("T")
 Message: TypeAlias = Mapping[str, Any]
 
-_OF_A_WHOLE_MESSAGE = ("message", "history", "finish_reason", "hidden")
-_OF_A_PART = ("continues", "cut", "history")
+_OF_A_WHOLE_MESSAGE = ("message", "finish_reason", "hidden")
+_OF_A_PLACE = ("cut", "history", "came_from")
 
 
 def check_notes(notes: Mapping[str, Any], what: str = "what is noted") -> None:
@@ -102,10 +102,11 @@ class Notes(dict[str, Any]):
     message : mapping or None
         The message as given; None if only the tokens have its text.
     history : list of mapping or None
-        All messages up to here, if they differ from those on the path: the template rewrote earlier
-        text, or turns were dropped.
+        All messages up to and including this one, if some of those before have no checkpoints: they
+        were pruned, or a loaded file held several at once.
     came_from : str or None
-        Id of the head before the message, if that is not the parent.
+        Id of the checkpoint before this one in the conversation, if that is not the parent: the
+        template rewrote earlier text, or turns were dropped.
     chat_template_kwargs : mapping
         Variables of the chat template for this message alone, beside those of the chat.
     edited : bool
@@ -242,9 +243,9 @@ class Notes(dict[str, Any]):
             self["sampler_states"] = states
         self.pop("came_from", None)
 
-    def of_whole(self) -> dict[str, Any]:
-        """Return the notes of a message whose parts become one checkpoint."""
-        return {k: v for k, v in self.items() if k not in _OF_A_PART}
+    def of_another_place(self) -> dict[str, Any]:
+        """Return the notes of a checkpoint whose tokens are said once more, elsewhere."""
+        return {k: v for k, v in self.items() if k not in _OF_A_PLACE}
 
     def rename_places(self, now: Mapping[str, str]) -> None:
         """Replace ids of checkpoints by the ids that they have in another tree."""

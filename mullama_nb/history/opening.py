@@ -35,7 +35,7 @@ from ..sessions.store import SessionStore
 from .conversation import Conversation
 from .kv_rows import LentRows
 from .merging import reader
-from .message import messages_on
+from .message import conversation_at
 from .node import ROOT_ID
 from .options import CONTEXT_OPTIONS, SAMPLING_OPTIONS
 from .paths import Redo
@@ -258,7 +258,8 @@ def _messages(name: str, saved: SavedChat, system: str | None) -> list[dict[str,
             )
         return entry.said
 
-    return messages_on(saved.path(), text_of, system)
+    lines = conversation_at(saved.head, saved.previous, text_of, system)
+    return [line.message for line in lines]
 
 
 def _reason_to_replay(

@@ -5,9 +5,7 @@ from __future__ import annotations
 from ..checks import is_integer
 from ..errors import HistoryError, ParameterError
 from .conversation import Conversation
-from .forking import fork_at
-from .message import message_ends_back, message_parts
-from .notes import message_notes
+from .message import last_message
 from .tree import Checkpoint
 from .workspace import Workspace
 
@@ -33,10 +31,9 @@ def trim(workspace: Workspace[Checkpoint], conversation: Conversation, keep: int
     keep = None if keep is None else int(keep)
     if not begins:
         return 0
-    question, parts = next(message_ends_back(head), head), list[Checkpoint]()
-    if question.metadata.is_answer:  # taken over as it is, token by token
-        parts = message_parts(question)
-        question = parts[0].parent or graph.root
+    last, parts = last_message(head), list[Checkpoint]()
+    if last is not None and last[-1].metadata.is_answer:  # taken over as it is, token by token
+        parts = last
     answer = [token for part in parts for token in part.tokens]
     system = [m for m in messages[:1] if m["role"] == "system"]
     for begin in begins if keep is None else begins[-keep:]:
@@ -53,14 +50,12 @@ def trim(workspace: Workspace[Checkpoint], conversation: Conversation, keep: int
     if begin == begins[0]:
         return 0
     conversation.check_room(0, n_tokens)
-    came_from = None if question.is_root else conversation.point_before(question).id
-    notes = message_notes(asked[-1], history=asked, came_from=came_from)
     with workspace.operation(), workspace.going_back_on_error(always=True):
-        common, used = conversation.common_prefix(prompt)
-        fork_at(workspace, common)
-        workspace.evaluate(prompt.tokens[used:])
-        workspace.commit(notes, allow_empty=True)
-        if parts:
-            workspace.evaluate(answer)
-            workspace.commit(parts[-1].metadata.of_whole(), allow_empty=True)
+        workspace.checkout(graph.root)
+        told = conversation.messages_at(graph.root)
+        conversation.append(asked[len(told) :] if asked[: len(told)] == told else asked)
+        for part in parts:
+            workspace.evaluate(part.tokens)
+            notes = part.metadata.of_another_place()
+            workspace.commit(notes, logprobs=part.logprobs, allow_empty=True)
     return n_before - context.token_count()

@@ -17,6 +17,7 @@ from .tree import Checkpoint
 if TYPE_CHECKING:
     from ..engine.context import TokenProbability
     from .chat import Chat
+    from .notes import Message
 
 __all__ = ["Answers", "Turn"]
 
@@ -25,16 +26,22 @@ __all__ = ["Answers", "Turn"]
 class Turn(Live):
     """One message of a chat; ``ask`` returns the answer's.
 
+    A message whose checkpoint was pruned, or that was loaded together with others, is held by the
+    checkpoint of a later one. ``edit``, ``regenerate`` and ``checkout`` give it one of its own
+    first; until then it has no tokens.
+
     Attributes
     ----------
     checkpoint : Checkpoint
-        Where the message ends.
+        Where the message ends, or the one that holds it.
     reused, evaluated : int
         Tokens of the prompt that were reused from the context, and that were evaluated.
     evaluated_again : int
         The evaluated tokens that had been evaluated before: the chat template rewrote earlier text.
     seconds : float
         For the prompt and the answer; 0 for turns from the history.
+    index : int or None
+        Which of the messages up to the checkpoint it is, if that holds several.
     """
 
     _instead_of_a_copy = "its text is a value: str(turn), or chat.messages for the conversation"
@@ -45,42 +52,58 @@ class Turn(Live):
     evaluated: int = 0
     evaluated_again: int = 0
     seconds: float = 0.0
+    index: int | None = None
+    _held: Message | None = None
+
+    @property
+    def id(self) -> str:
+        """The checkpoint's id, and the index if that holds several messages."""
+        return self.checkpoint.id + ("" if self.index is None else f".{self.index}")
 
     @property
     def role(self) -> str:
         """The role of the speaker."""
-        return self.checkpoint.metadata.role or ""
+        said = self.checkpoint.metadata if self._held is None else self._held
+        return said.get("role") or ""
 
     @property
     def text(self) -> str:
         """The text of the message."""
-        return message_text(self.checkpoint)
+        if self._held is None:
+            return message_text(self.checkpoint)
+        content = self._held.get("content")
+        return content if isinstance(content, str) else ""
+
+    @property
+    def parts(self) -> list[Checkpoint]:
+        """The checkpoints of the message alone: several if it was resumed or cut."""
+        return message_parts(self.checkpoint) if self._held is None else []
 
     @property
     def message(self) -> dict[str, Any]:
         """The message, in the form that chat templates take."""
-        given = self.checkpoint.metadata.message
+        given = self.checkpoint.metadata.message if self._held is None else self._held
         return {"role": self.role, "content": self.text} if given is None else dict(given)
 
     @property
     def tokens(self) -> tuple[int, ...]:
         """The tokens of the message, including those of the template around it."""
-        return tuple(token for part in message_parts(self.checkpoint) for token in part.tokens)
+        return tuple(token for part in self.parts for token in part.tokens)
 
     @property
     def logprobs(self) -> tuple[float, ...]:
         """The log-probabilities of the tokens; empty if they were not generated."""
-        return tuple(value for part in message_parts(self.checkpoint) for value in part.logprobs)
+        return tuple(value for part in self.parts for value in part.logprobs)
 
     @property
     def finish_reason(self) -> str | None:
         """Why the answer ended; None for a message that was not generated."""
-        return self.checkpoint.metadata.finish_reason
+        return self.checkpoint.metadata.finish_reason if self._held is None else None
 
     @property
     def is_complete(self) -> bool:
         """Whether the model ended the answer by itself."""
-        return not self.checkpoint.metadata.was_cut_short
+        return self._held is not None or not self.checkpoint.metadata.was_cut_short
 
     def alternatives(self, token: int, k: int = 10) -> list[TokenProbability]:
         """Return the most likely alternatives to a token; see ``Chat.alternatives``."""
@@ -88,7 +111,7 @@ class Turn(Live):
 
     def keep(self) -> Turn:
         """Make this turn the head."""
-        self.chat.checkout(self.checkpoint)
+        self.chat.checkout(self)
         return self
 
     def __str__(self) -> str:

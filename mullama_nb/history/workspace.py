@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 from ..engine.context import Context
+from ..engine.generated_text import GeneratedText
 from ..engine.lock import CancelToken
 from ..engine.path import Progress
 from ..engine.warn import warn
@@ -23,6 +24,7 @@ from .events import Committed, Event, Moved, Observers, Pruned, Spilled, Split, 
 from .graph import Graph, common_ancestor
 from .kv_rows import KVRows, LentRows
 from .lock import TreeLock
+from .message import keep_said
 from .node import Node
 from .notes import check_notes
 from .paths import Redo
@@ -78,9 +80,13 @@ class Workspace(Generic[N]):
         """Return the text of tokens, including control tokens."""
         return self.context.model.detokenize(tokens, special=True)
 
-    def spoken_by(self, tokens: tuple[int, ...]) -> str:
-        """Return the text of an answer, with control tokens that do not end it."""
-        return self.context.model.vocabulary.generated_text(tokens)
+    def spoken_by(self, tokens: tuple[int, ...], given: str = "") -> str:
+        """Return the text of an answer, behind a beginning that was given.
+
+        It has the control tokens that do not end it.
+        """
+        text = self.context.model.vocabulary.generated_text(tokens)
+        return GeneratedText.behind(given, text) if given else text
 
     def bytes_of(self, node: Node) -> int:
         """Return the bytes of a node's own rows, wherever they are."""
@@ -305,26 +311,23 @@ class Workspace(Generic[N]):
             self.go(target)
         self.graph.redo = None
 
-    def undo(self, n: int, to: N | None = None) -> N:
-        """Go back, remembering the way; see ``CheckpointTree.undo``.
-
-        Parameters
-        ----------
-        n : int
-        to : Node, optional
-            The final head, if not that ancestor.
-        """
+    def undo(self, n: int) -> N:
+        """Go back, remembering the way; see ``CheckpointTree.undo``."""
         with self.changing() as at:
             way: list[N] = []
             while len(way) < n and at.parent is not None:
                 way.append(at)
                 at = at.parent
-            at = at if to is None else to
+            self.go_back(way, at)
+            return at
+
+    def go_back(self, way: Sequence[N], to: N) -> None:
+        """Move to a node, and let ``redo`` go the way back, given latest first."""
+        with self.changing():
             with self.going_back_on_error():
-                self.go(at)
+                self.go(to)
             for node in way:
                 self.graph.redo = Redo(node, self.graph.redo)
-            return at
 
     def redo(self, n: int) -> N:
         """Take back undo, at most ``n`` steps; return the head."""
@@ -380,6 +383,7 @@ class Workspace(Generic[N]):
 
     def remove(self, node: N) -> int:
         """Remove a node and its descendants, without the head; return how many."""
+        keep_said(node)
         gone = self.graph.remove(node)
         for each in gone:
             self.rows.drop(each)

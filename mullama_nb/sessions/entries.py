@@ -197,8 +197,10 @@ class SavedChat:
             stack += children.get(entry.number, ())
         if len(self.entries) != len(self.by_number):
             raise MalformedError("some of its checkpoints are not connected to the root")
-        if len({entry.id for entry in self.entries}) != len(self.entries):
+        self._by_id = {entry.id: entry for entry in self.entries}
+        if len(self._by_id) != len(self.entries):
             raise MalformedError("two of its checkpoints have the same id")
+        self._check_order()
         wanted = {places["head"], *places["redo"], *places["tags"].values()}
         if wanted - {*self.by_number}:
             raise MalformedError("its head, tags or redo path name a checkpoint that is missing")
@@ -213,17 +215,41 @@ class SavedChat:
             at = self.by_number[at.parent]
         return path[::-1]
 
+    def previous(self, entry: Entry) -> Entry | None:
+        """Return the entry before one in the conversation, mostly its parent."""
+        if entry.parent is None:
+            return None
+        before = self._by_id.get(entry.metadata.get("came_from") or "")
+        return self.by_number[entry.parent] if before is None else before
+
     @property
     def n_messages(self) -> int:
         """The number of questions and answers up to the head."""
-        n = 0
-        for entry in self.path():
-            history = entry.metadata.get("history")
+        n, goes_on = 0, False
+        at: Entry | None = self.head
+        while at is not None:
+            role = at.metadata.get("role", "system")
+            is_piece = at.metadata.get("cut") and role != "assistant"
+            n += role != "system" and not goes_on and not is_piece
+            history = at.metadata.get("history")
             if history is not None:  # all that was said up to here
-                n = sum(message["role"] != "system" for message in history)
-            elif entry.metadata.get("role", "system") != "system":
-                n += not entry.metadata.get("continues")
+                return n + len([m for m in history[:-1] if m["role"] != "system"])
+            goes_on = bool(at.metadata.get("continues"))
+            at = self.previous(at)
         return n
+
+    def _check_order(self) -> None:
+        """Check that whoever goes back in the conversation comes to the root."""
+        arrives = {0}
+        for entry in self.entries:
+            way, at = [], entry
+            while at.number not in arrives:
+                way.append(at.number)
+                before = self.previous(at)
+                if before is None or len(way) > len(self.entries):
+                    raise MalformedError("its conversation goes round in circles")
+                at = before
+            arrives.update(way)
 
     def tokens(self) -> list[int]:
         """Return all tokens up to the head."""

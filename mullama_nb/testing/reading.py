@@ -20,6 +20,7 @@ from ..errors import MullamaError, ParameterError, RecordingError, SessionFormat
 from ..state.reading import open_regular
 from .places import misplaced
 from .recording import VERSION, Recording
+from .said import in_order_said
 from .sealing import broken
 from .walk import Entry, Step
 
@@ -221,6 +222,7 @@ def _checked_entries(rows: Any, n_ctx: int) -> tuple[Entry, ...]:
         stops[entry.id] = stops[entry.parent] + len(entry.tokens)
         _need(stops[entry.id] <= n_ctx, f"{stops[entry.id]:,} tokens in {n_ctx:,} cells")
         entries.append(entry)
+    _need(len([*in_order_said(entries)]) == len(entries), "the order in which things were said")
     return tuple(entries)
 
 

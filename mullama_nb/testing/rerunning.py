@@ -13,10 +13,12 @@ from ..engine.stored import check_room
 from ..history.answering import completion_notes
 from ..history.carrying import carried, notes_back
 from ..history.chat import Chat
+from ..history.node import ROOT_ID
 from ..history.tree import Checkpoint
 from .reading import read_edited
 from .recording import Recording, context_params, record
 from .replaying import check_vocabulary, find_model
+from .said import cut_off, in_order_said
 from .walk import Entry, longest_path
 
 if TYPE_CHECKING:
@@ -85,20 +87,27 @@ def record_again(
 def _lead(entries: Sequence[Entry], chat: Chat) -> dict[str | None, Checkpoint]:
     """Say and generate everything again; where each entry is now."""
     tree = chat.tree
-    places: dict[str | None, Checkpoint] = {None: tree.root}
-    for entry in entries:
+    places: dict[str | None, Checkpoint] = {None: tree.root, ROOT_ID: tree.root}
+    pieces = cut_off(entries)
+    for entry in in_order_said(entries):
         home = places.get(entry.noted.came_from or "", places[entry.parent])
         tree.checkout(home)
         if _is_answer(entry):
             places[entry.id] = _answered(entry, chat)
+        elif entry.id in pieces:
+            places[entry.id] = home  # what it was cut off says all of it
         elif _is_tokens(entry):
             places[entry.id] = _evaluated(entry, chat)
-        elif entry.noted.is_system:
+        elif entry.noted.is_system and chat.system is not None:
             places[entry.id] = home  # the first question says it, and then it has a place
+        elif entry.noted.is_answer and entry.noted.was_cut_short:
+            places[entry.id] = _begun(entry, chat)
         else:
             variables = entry.noted.chat_template_kwargs
             chat.replay(_messages(entry, chat), chat_template_kwargs=variables or None)
             places[entry.id] = tree.head
+            if entry.noted.edited:
+                tree.head.metadata["edited"] = True
             if entry.parent is not None and places[entry.parent].is_root:
                 places[entry.parent] = tree.path()[0]
     return places
@@ -117,6 +126,13 @@ def _messages(entry: Entry, chat: Chat) -> list[dict[str, Any]]:
     history = entry.notes.get("history", [])
     new = history[len(chat.messages) :]
     return [dict(each) for each in new] or [dict(entry.notes["message"])]
+
+
+def _begun(entry: Entry, chat: Chat) -> Checkpoint:
+    """The beginning of an answer, as it was given."""
+    chat.context.evaluate(chat.model.tokenize(entry.notes["message"].get("content") or ""))
+    notes = {k: v for k, v in entry.notes.items() if k not in ("came_from", "history")}
+    return chat.tree.commit(allow_empty=True, **notes)
 
 
 def _answered(entry: Entry, chat: Chat) -> Checkpoint:

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..engine.generated_text import GeneratedText
 from ..engine.model import Model
 from ..engine.template_options import TemplateOptions
 from ..errors import ChatTemplateError, ParameterError
-from ..history.message import messages_on
+from ..history.message import conversation_at
+from .said import previous_in
 from .walk import Entry
 
 __all__ = ["rendered"]
@@ -51,7 +53,7 @@ def rendered(
     dict
         By id.
     """
-    by_id = {entry.id: entry for entry in entries}
+    by_id, previous = {entry.id: entry for entry in entries}, previous_in(entries)
 
     def is_said(entry: Entry) -> bool:
         try:
@@ -68,20 +70,26 @@ def rendered(
             content = model.tokenize(str(message.get("content") or ""))
             if tuple(content) == _tokens(_parts(path)):
                 return True
-        messages = entry.notes.get("history")
-        if role == "system" and len(path) == 1:  # it stands alone, and the chat was made with it
-            if message.get("content") != system:
-                return False
-            messages = [message]
-        elif messages is None:
-            messages = [*messages_on([*map(_Noted, path[:-1])], text_of, system), message]
-        elif not messages or messages[-1] != message:
+        is_own = role == "system" and len(path) == 1 and system is not None
+        if is_own and message.get("content") != system:  # the chat was made with another one
             return False
+        lines = conversation_at(_Noted(entry), before, text_of, system)
+        messages = [line.message for line in lines]
         return any(renders(messages, path, asks) for asks in (True, False))
 
+    def before(noted: _Noted) -> _Noted | None:
+        found = previous(noted.entry)
+        return None if found is None else _Noted(found)
+
     def text_of(noted: _Noted) -> str:
-        tokens = _tokens(_parts(_path(noted.entry, by_id)))
-        text = model.vocabulary.generated_text(tokens)
+        before, tokens = "", list[int]()
+        for part in _parts(_path(noted.entry, by_id)):
+            given = part.notes.get("message")
+            if given is None:
+                tokens += part.tokens
+            else:  # all of the message up to there
+                before, tokens = str(given.get("content") or ""), []
+        text = GeneratedText.behind(before, model.vocabulary.generated_text(tokens))
         return text[: len(text) - noted.entry.noted.hidden]
 
     def renders(messages: Sequence[Mapping[str, Any]], path: Sequence[Entry], asks: bool) -> bool:
@@ -93,6 +101,8 @@ def rendered(
         except (ChatTemplateError, ParameterError):  # it may take them in the other way
             return False
         wanted = prompt.tokens
+        if path[-1].noted.is_answer:  # without what ends it
+            return not asks and model.vocabulary.common_prefix(held, wanted)[0] == len(held)
         if wanted[len(wanted) - len(own) :] != own:
             return False  # answers before it may be spelt by other tokens; it may not
         return model.vocabulary.common_prefix(held, wanted) == (len(held), len(wanted))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import itertools
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from ..errors import HistoryError
 from ..history.chat import Chat
 from ..history.display import messages_html
 from ..history.events import Committed, Event, Moved, Progress, Pruned, Split, TokenAdded
-from ..history.message import message_parts, message_versions
+from ..history.message import chain, message_versions
 from ..history.shown import ShownMessage
 from ..history.tree import Checkpoint
 from ..history.turn import Turn
@@ -178,16 +179,16 @@ class ChatPanel(ChatWidget):
         return messages_html([turn.message for turn in self.chat.turns], render_markdown)
 
     def _messages(self) -> list[dict[str, Any]]:
-        turns, known = _by_id(self.chat.turns), self._content
+        turns, known = self.chat.turns, self._content
         self._content = {}
         messages = []
-        for identifier, turn in turns.items():
+        for turn in turns:
             message = turn.message
-            before, content = known.get(identifier, ({}, {}))
+            before, content = known.get(turn.id, ({}, {}))
             if before != message:
                 content = _described(turn, message)
-            self._content[identifier] = message, content
-            messages.append({"id": identifier, **content, **_places(turn, identifier)})
+            self._content[turn.id] = message, content
+            messages.append({"id": turn.id, **content, **_places(turn)})
         return messages
 
     def _message_changes(self) -> dict[str, Any]:
@@ -209,16 +210,16 @@ class ChatPanel(ChatWidget):
         return {} if self._settings == before else {"settings": self._settings}
 
     def _turn(self, identifier: str) -> Turn:
-        turn = _by_id(self.chat.turns).get(identifier)
-        if turn is None:
-            raise HistoryError("That message is no longer on the path to the head.")
-        return turn
+        for turn in self.chat.turns:
+            if turn.id == identifier:
+                return turn
+        raise HistoryError("That message is no longer on the path to the head.")
 
     def _tokens(self, turn: Turn) -> list[tuple[str, float | None]]:
         """Each token's text, and how likely it was, where it was drawn."""
         return [
             (self._piece(token), None if logprob is None else math.exp(logprob))
-            for part in message_parts(turn.checkpoint)
+            for part in turn.parts
             for token, logprob in zip_longest(part.tokens, part.logprobs)
         ]
 
@@ -236,15 +237,14 @@ class ChatPanel(ChatWidget):
         return self.chat.model.detokenize([token], special=True)
 
     def _remember_way(self) -> None:
-        for checkpoint in self.tree.path():
-            if checkpoint.parent is not None:
-                self._visited[checkpoint.parent.id] = checkpoint
+        for after, checkpoint in itertools.pairwise(chain(self.tree.head)):
+            self._visited[checkpoint.id] = after
 
     def _leaf(self, at: Checkpoint) -> Checkpoint:
         """Where one went last from here, or else the first way to its end."""
-        while at.children:
+        while following := at.followers:
             visited = self._visited.get(at.id)
-            at = visited if visited in at.children else at.children[0]
+            at = visited if visited in following else following[0]
         return at
 
     def __repr__(self) -> str:
@@ -296,14 +296,13 @@ def _preformatted(text: str) -> str:
     return f"<pre><code>{html.escape(text)}</code></pre>"
 
 
-def _places(turn: Turn, identifier: str) -> dict[str, Any]:
+def _places(turn: Turn) -> dict[str, Any]:
     """Where a message stands among those in its place, and whether it could go on."""
-    checkpoint = turn.checkpoint
-    # Of several that end there the last one alone can have others in its place.
-    ends = message_versions(checkpoint) if identifier == checkpoint.id else [checkpoint]
+    checkpoint, is_own = turn.checkpoint, turn.index is None
+    ends = message_versions(checkpoint) if is_own else [checkpoint]
     at = ends.index(checkpoint)
     return {
-        "unfinished": checkpoint.is_unfinished,
+        "unfinished": is_own and checkpoint.is_unfinished,
         "place": at + 1,
         "count": len(ends),
         "before": ends[at - 1].id if at else None,

@@ -9,6 +9,7 @@ from ..errors import HistoryError
 from ..history.chat import Chat
 from ..history.display import message_html
 from ..history.events import Committed, Event, TokenAdded
+from ..history.message import chain
 from ..history.shown import ShownMessage
 from ..history.turn import Answers, Turn
 from .actions import stops_first
@@ -99,6 +100,7 @@ class Explorer(ChatWidget):
 
     def _answers(self) -> list[dict[str, Any]]:
         found = list(self._found)
+        said = {*chain(self.tree.head)} if found else set()
         return [
             {
                 "settings": settings,
@@ -106,7 +108,7 @@ class Explorer(ChatWidget):
                 "finish_reason": turn.finish_reason,
                 "tokens": len(turn.tokens),
                 "is_there": turn.checkpoint in self.tree,
-                "is_kept": turn.checkpoint.is_ancestor_of(self.tree.head),
+                "is_kept": turn.checkpoint in said,
             }
             for turn, settings in zip(found, _varying(found), strict=True)
         ]

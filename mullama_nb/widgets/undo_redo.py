@@ -7,7 +7,7 @@ from typing import Any
 
 from ..history.chat import Chat
 from ..history.events import Event, Progress, TokenAdded
-from ..history.message import message_versions
+from ..history.message import chain, message_versions
 from .actions import stops_first
 from .base import ChatWidget
 from .esm import front_end
@@ -80,5 +80,5 @@ class UndoRedo(ChatWidget):
             "redo": self.chat.redo_steps,
             "sibling": siblings.index(head) + 1,
             "siblings": len(siblings),
-            "answered": any(c.metadata.is_answer for c in head.lineage()),
+            "answered": any(c.metadata.is_answer for c in chain(head)),
         }

@@ -274,10 +274,10 @@ def test_what_could_not_be_saved_is_refused_when_it_is_said(chat: Chat) -> None:
 def test_a_note_that_cannot_be_kept_leaves_the_chat_where_it_was(tiny: ModelMaker) -> None:
     chat = Chat(tiny(chat_template=DATED), n_ctx=256, n_threads=1)
     chat.ask("why?", max_tokens=4)
-    chat.turns[0].checkpoint.metadata["message"]["content"] = "\ud800"  # as from a stranger's store
+    chat.turns[0].checkpoint.metadata["message"]["name"] = "\ud800"  # as from a stranger's store
     head, n, tokens = chat.head, len(chat.tree), chat.context.tokens
     with pytest.raises(ParameterError, match="unpaired surrogate"):
-        chat.ask("and?", max_tokens=4)
+        chat.edit("how?", max_tokens=4)
     assert (chat.head, len(chat.tree), chat.context.tokens) == (head, n, tokens)
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mullama_nb.errors import ParameterError
-from mullama_nb.history.message import message_ends, messages_on
+from mullama_nb.history.message import conversation_at
 from mullama_nb.history.notes import (
     Notes,
     answer_notes,
@@ -117,17 +117,27 @@ class Saved:
 
 @given(st.lists(PARTS, max_size=6))
 def test_messages_end_where_their_last_parts_are(path: list[dict[str, Any]]) -> None:
-    saved = [Saved(notes) for notes in path]
-    ends = [saved.index(end) for end in message_ends(saved)]
+    saved = [Saved(notes) for notes in [{}, *path]]
+
+    def before(at: Saved) -> Saved | None:
+        index = saved.index(at)
+        return saved[index - 1] if index else None
+
+    lines = conversation_at(saved[-1], before, lambda _: "text", "sys")
+    ends = [saved.index(line.end) - 1 for line in lines if line.index is None]
     assert ends == sorted(ends)
+    begin = max((i for i, notes in enumerate(path) if "history" in notes), default=0)
+    while begin and path[begin].get("continues"):  # what was before is in the history
+        begin -= 1
     for index, notes in enumerate(path):
+        if index < begin:
+            continue
         following = path[index + 1] if index + 1 < len(path) else {}
         is_end = "role" in notes and not following.get("continues")
         if notes.get("cut") and (notes.get("role") != "assistant" or "history" in following):
             is_end = False
         assert (index in ends) == is_end
-    messages = messages_on(saved, lambda _: "text", "sys")
-    assert messages[0]["role"] == "system"
+    assert lines[0].message["role"] == "system"
 
 
 @given(PARTS, st.sampled_from([None, "stop", "length"]))
@@ -136,9 +146,9 @@ def test_what_survives_a_cut(values: dict[str, Any], reason: str | None) -> None
     first, rest = Notes(whole.of_beginning(1)), Notes(whole)
     rest.begin_later(1)
     assert first.cut
-    assert not {"message", "history", "hidden"} & first.keys()
+    assert not {"message", "hidden"} & first.keys()
     assert first.finish_reason == (None if reason is None else "stopped")
     assert rest.continues
     assert rest.came_from is None
     assert first["own"] == rest["own"] == 1
-    assert not {"continues", "cut", "history"} & whole.of_whole().keys()
+    assert not {"came_from", "cut", "history"} & whole.of_another_place().keys()
