@@ -1,4 +1,8 @@
-"""Random walks over a chat's tree, checked against a plain model after every step."""
+"""Random walks over a chat's tree, checked against a plain model after every step.
+
+Rows outside the path are compared in every tenth step: reading all of them takes longer than the
+step itself.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,8 @@ from mullama_nb.history.tree import Checkpoint
 from mullama_nb.state.layout import SequenceState
 
 Step = Callable[["Walk"], None]
+
+_ALL_ROWS_EVERY = 10  # steps
 
 
 def notes_of(checkpoint: Checkpoint) -> Notes:
@@ -39,7 +45,8 @@ class Walk:
         self.paths: dict[str, tuple[int, ...]] = {}
         self.twin = Context(chat.model, chat.context.params)
         self.done: list[str] = []
-        self._remember()
+        for checkpoint in chat.tree:
+            self._remember(checkpoint)
 
     # -- steps -------------------------------------------------------------------------------
 
@@ -51,7 +58,7 @@ class Walk:
             if getattr(self, "_" + name)():
                 break
         self.done.append(name)
-        self.check()
+        self.check(all_rows=len(self.done) % _ALL_ROWS_EVERY == 0)
         return name
 
     def _some_checkpoint(self) -> Checkpoint:
@@ -165,7 +172,7 @@ class Walk:
 
     # -- checks ------------------------------------------------------------------------------
 
-    def check(self) -> None:
+    def check(self, *, all_rows: bool = True) -> None:
         """What must hold after every step."""
         chat = self.chat
         head = chat.tree.head
@@ -175,10 +182,9 @@ class Walk:
         assert chat.context.token_count() - n == chat.tree.uncommitted
         if n:
             self._check_rows(head)
-        self._check_nothing_changed()
+        self._check_nothing_changed(all_rows=all_rows)
         if n and not chat.tree.uncommitted:
             self._check_logits(head)
-        self._remember()
 
     def _check_rows(self, head: Checkpoint) -> None:
         structure, _ = self.chat.context.layout
@@ -190,14 +196,15 @@ class Walk:
                 mine = live.slice(checkpoint.start, checkpoint.stop)
                 assert np.array_equal(mine[8:], segment.data[8:]), f"rows of {checkpoint!r} differ"
 
-    def _check_nothing_changed(self) -> None:
+    def _check_nothing_changed(self, *, all_rows: bool) -> None:
         """What was committed has the same tokens and rows, however it was cut since."""
         structure, _ = self.chat.context.layout
         for checkpoint in self.chat.tree:
-            assert self.chat.tree.tokens(checkpoint) == self.paths.get(
-                checkpoint.id, self.chat.tree.tokens(checkpoint)
-            )
-            if checkpoint.id in self.rows and checkpoint.tokens:
+            tokens = self.chat.tree.tokens(checkpoint)
+            assert tokens == self.paths.get(checkpoint.id, tokens)
+            if checkpoint.id not in self.paths:
+                self._remember(checkpoint)
+            elif all_rows and checkpoint.tokens:
                 segment = self.chat.tree.segment(checkpoint)
                 assert segment is not None
                 old = SequenceState(np.frombuffer(self.rows[checkpoint.id], np.uint8), structure)
@@ -229,13 +236,13 @@ class Walk:
         states = [state for part in parts for state in part.metadata.sampler_states]
         assert [list(state) for state in said.sampler_states] == states
 
-    def _remember(self) -> None:
-        for checkpoint in self.chat.tree:
-            self.paths[checkpoint.id] = self.chat.tree.tokens(checkpoint)
-            if checkpoint.tokens:
-                segment = self.chat.tree.segment(checkpoint)
-                assert segment is not None
-                self.rows[checkpoint.id] = segment.data.tobytes()
+    def _remember(self, checkpoint: Checkpoint) -> None:
+        """Keep what a new checkpoint has; one that is cut later has the end of that."""
+        self.paths[checkpoint.id] = self.chat.tree.tokens(checkpoint)
+        if checkpoint.tokens:
+            segment = self.chat.tree.segment(checkpoint)
+            assert segment is not None
+            self.rows[checkpoint.id] = segment.data.tobytes()
 
 
 STEPS = {
