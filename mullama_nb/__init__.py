@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .engine.adapters import ControlVector, LoRA
     from .engine.completion import Completion, Token
     from .engine.context import Context, TokenProbability
     from .engine.kv import kv_bytes_per_token, predict_session_bytes
@@ -26,6 +27,8 @@ _PLACES = {
     "Completion": ".engine.completion",
     "Context": ".engine.context",
     "ContextParams": ".engine.params",
+    "ControlVector": ".engine.adapters",
+    "LoRA": ".engine.adapters",
     "Model": ".engine.model",
     "MullamaError": ".errors",
     "MullamaWarning": ".errors",
@@ -48,6 +51,8 @@ __all__ = [
     "Completion",
     "Context",
     "ContextParams",
+    "ControlVector",
+    "LoRA",
     "Model",
     "MullamaError",
     "MullamaWarning",

@@ -6,6 +6,7 @@ MullamaError
 ├── ModelError
 │   ├── ModelNotFoundError    no GGUF file under that name
 │   ├── ModelFormatError      not a GGUF file that can generate text
+│   ├── AdapterError          a LoRA or control vector that is damaged or does not fit
 │   └── ChatTemplateError     no chat template, or it rejects the messages
 ├── ContextError
 │   ├── ContextFullError      more tokens than free cells
@@ -38,6 +39,7 @@ bounded length, whatever it quotes. Untrusted text is first cut short by ``shown
 from __future__ import annotations
 
 __all__ = [
+    "AdapterError",
     "ChatTemplateError",
     "ContextClosedError",
     "ContextError",
@@ -127,6 +129,10 @@ class ModelNotFoundError(ModelError, FileNotFoundError):
 
 class ModelFormatError(ModelError):
     """The file is not a GGUF file that can generate text."""
+
+
+class AdapterError(ModelError):
+    """A LoRA or control vector is damaged, does not fit the model, or is not at hand."""
 
 
 class ChatTemplateError(ModelError):

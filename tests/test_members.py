@@ -15,20 +15,20 @@ from mullama_nb import Chat, Checkpoint, CheckpointTree, Context, Turn
 ROOT = Path(__file__).parents[1]
 
 TREE = """
-checkout children commit diff find flush fork fork_at head is_held_by_cell keeps_snapshots kv_bytes
-leaves log memory on_change path prune redo redo_path segment siblings spill tag tags tokens turn
-uncommitted undo undo_steps untag visit
+adapters checkout children commit diff find flush fork fork_at head is_held_by_cell keeps_snapshots
+kv_bytes leaves log memory on_change path prune redo redo_path segment siblings spill tag tags
+tokens turn uncommitted undo undo_steps untag visit
 """
 CHAT = """
-aask aexplore alternatives ask astream at autosave chat_template chat_template_kwargs checkout
-compare edit explore export fork from_messages head kv_bytes load_session messages model open
-open_or_create redo redo_steps regenerate replay resume save save_session score stop system tag
+aask adapters aexplore alternatives ask astream at autosave chat_template chat_template_kwargs
+checkout compare edit explore export fork from_messages head kv_bytes load_session messages model
+open open_or_create redo redo_steps regenerate replay resume save save_session score stop system tag
 tools trim turns undo undo_steps
 """
 CONTEXT = """
-aevaluate agenerate aload_session asave_session astream capture claim clear close evaluate
-exploration explore fork generate in_callback is_resting kv_bytes layout load_session logits
-logits_at mark memory_kind owner rest restore rewind save_session score session_metadata
+adapters aevaluate agenerate aload_session asave_session astream capture claim clear close evaluate
+exploration explore fork generate in_callback is_resting known_adapters kv_bytes layout load_session
+logits logits_at mark memory_kind owner rest restore rewind save_session score session_metadata
 settings_digest stop stream take_session text token_count tokens top_tokens waiting watermark
 """
 # What trees and stores are built on; nobody else needs it.

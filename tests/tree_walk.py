@@ -226,8 +226,12 @@ class Walk:
         assert question is not None
         if ways[0] != (ways[0][0], ways[0][1], None) or ways.count(ways[0]) < len(ways):
             return
+        made_with = [part.metadata.adapters for part in parts]
+        if made_with.count(made_with[0]) < len(parts):
+            return
         segments = [self.chat.tree.segment(c) for c in self.chat.tree.path(question) if c.tokens]
         self.twin.clear()
+        self.twin.adapters = self.twin.known_adapters.of(made_with[0])
         self.twin.restore([segment for segment in segments if segment is not None])
         tokens = [token for part in parts for token in part.tokens]
         sampling = recalled(parts[0].metadata.sampling)

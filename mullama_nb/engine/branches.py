@@ -295,6 +295,7 @@ class Branches:
         tokens = tuple(token.id for token in branch.answer.tokens)
         stop = self._start + len(tokens)
         structure, _ = self._memory.description
+        logits: Logits | None
         if not self._memory.kind.can_cut:
             if branch.n_tokens > stop:
                 self._replay(branch, tokens)
@@ -307,12 +308,14 @@ class Branches:
                 data = _in_order(SequenceState(state, structure))
             # Equal rows are equal bytes, whichever sequence they were read from.
             SequenceState(data, structure).mark_cells(0)
-            logits = branch.logits
-            return Segment(self._start, tokens, data, self._request.settings, None, True, logits)
-        self._capture(branch)
-        states = [SequenceState(rows, structure) for rows in branch.rows]
-        data = join(states, self._start, stop)
-        return Segment(self._start, tokens, data, self._request.settings)
+            logits, whole = branch.logits, True
+        else:
+            self._capture(branch)
+            states = [SequenceState(rows, structure) for rows in branch.rows]
+            data, logits, whole = join(states, self._start, stop), None, False
+        adapters = self._path.adapters.between(self._start, stop)
+        settings = self._request.settings
+        return Segment(self._start, tokens, data, settings, None, whole, logits, adapters)
 
     def _replay(self, branch: _Growing, tokens: tuple[int, ...]) -> None:
         """Return to fewer tokens where memory cannot be cut; the last one is evaluated alone."""

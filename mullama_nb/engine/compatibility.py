@@ -3,9 +3,10 @@
 ==================================  ==========================================================
 refused                             weights, KV cache types, flash attention, rope settings and
                                     factors, the cache's shape; of quantised rows their rotation
-                                    and llama.cpp's build; whatever this version does not know
+                                    and llama.cpp's build; adapters that are not at hand; whatever
+                                    this version does not know
 loads, and is said not to be exact  llama.cpp's build, thread count, CPU features and backends,
-                                    layers on a GPU
+                                    layers on a GPU; more than two LoRAs
 free                                n_ctx with room for the tokens, batch sizes, n_parallel
 ==================================  ==========================================================
 
@@ -23,15 +24,19 @@ from blake3 import blake3
 
 from ..checks import is_integer
 from . import native
+from .adapters import described
 from .llama_context import metadata_number
+from .loaded_adapters import KnownAdapters
 from .model import Model
 from .params import KV_CACHE_TYPES, ContextParams
 from .rotation import rotation
 
 __all__ = [
+    "ADAPTERS",
     "FORMAT",
     "differences",
     "environment",
+    "inexactness",
     "refusals",
     "settings",
     "settings_digest",
@@ -39,6 +44,9 @@ __all__ = [
 
 FORMAT = 2
 """The version of what a session says about itself. Version 1 knew nothing of rotation."""
+
+ADAPTERS = "adapters"
+"""Among settings: the adapters that rows were made with; missing where there are none."""
 
 _CELLS = 256  # llama.cpp makes a context's cells a multiple of this
 _MOST_CHARACTERS = 100
@@ -127,18 +135,50 @@ def settings_digest(values: Mapping[str, Any]) -> str:
     return blake3(canonical.encode()).hexdigest(length=16)
 
 
-def refusals(saved: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+def refusals(
+    saved: Mapping[str, Any], here: Mapping[str, Any], known: KnownAdapters | None = None
+) -> list[str]:
     """Return the reasons why a session cannot be loaded, in words.
 
     Parameters
     ----------
     saved, here : mapping
         The metadata of a session and of a context.
+    known : KnownAdapters, optional
+        The adapters at hand there.
     """
     version = saved.get("format", 1)
     if not is_integer(version) or version > FORMAT:
         return [f"the version of its metadata: {_show(version)} saved, up to {FORMAT} known here"]
-    return differences(saved["settings"], here["settings"])
+    theirs, ours = (_without_adapters(values["settings"]) for values in (saved, here))
+    return [*differences(theirs, ours), *_missing(saved["settings"].get(ADAPTERS, []), known)]
+
+
+def _without_adapters(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What adapters are on is switched when a session is loaded, so it need not be the same."""
+    return {key: value for key, value in values.items() if key != ADAPTERS}
+
+
+def _missing(notes: object, known: KnownAdapters | None) -> list[str]:
+    if not isinstance(notes, list) or not all(isinstance(note, Mapping) for note in notes):
+        return [f"its adapters: {_show(notes)} saved, which are none"]
+    missing = known.missing(notes) if known is not None else [*map(described, notes)]
+    return [f"{what}, which is not at hand: give its file as adapters=[...]" for what in missing]
+
+
+def inexactness(saved: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """Return the reasons why a session goes on with other last bits, in words.
+
+    Parameters
+    ----------
+    saved, here : mapping
+        The metadata of a session and of a context, between which nothing is to be refused.
+    """
+    notes = saved["settings"].get(ADAPTERS, [])
+    loras = {note["fingerprint"] for note in notes if note["kind"] == "lora"}
+    # llama.cpp keeps them by their addresses in memory.
+    order = ["the order in which llama.cpp adds up more than two LoRAs"] * (len(loras) > 2)
+    return [*differences(saved["environment"], here["environment"]), *order]
 
 
 def differences(saved: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from ..state.layout import Shape, Structure
 from ..state.segment import Segment
 from ..state.session_info import SessionInfo
 from . import compatibility, resting, session
+from .adapters import Adapter
 from .awaiting import in_thread
 from .branches import Branch, BranchRequest
 from .cells import Cells
@@ -27,6 +28,7 @@ from .contention import Waiting, waiting
 from .decoder import Logits
 from .exploration import Exploration
 from .live import Live
+from .loaded_adapters import KnownAdapters, LoadedAdapters
 from .lock import CancelToken, interrupts_held
 from .memory_kind import MemoryKind
 from .model import Model
@@ -58,6 +60,8 @@ class Context(Live):
     ----------
     model : Model
     params : ContextParams, optional
+    adapters : sequence of LoRA and ControlVector
+        What is on from the first token; see :attr:`adapters`.
     verbose : bool, optional
         Whether to show llama.cpp's log. None: as for the model.
 
@@ -65,6 +69,8 @@ class Context(Live):
     ------
     ParameterError
         When model and parameters do not fit together.
+    AdapterError
+        When an adapter does not fit the model.
 
     Notes
     -----
@@ -79,7 +85,12 @@ class Context(Live):
     )
 
     def __init__(
-        self, model: Model, params: ContextParams | None = None, *, verbose: bool | None = None
+        self,
+        model: Model,
+        params: ContextParams | None = None,
+        *,
+        adapters: Sequence[Adapter] = (),
+        verbose: bool | None = None,
     ) -> None:
         params = params if params is not None else ContextParams()
         if not isinstance(model, Model) or not isinstance(params, ContextParams):
@@ -94,9 +105,11 @@ class Context(Live):
         shown = model.verbose if verbose is None else verbose
         with interrupts_held():
             self._host = session.Host(model, params, self.n_ctx)
+            loaded = self._host.adapters.load(adapters)
             # A stream lives on without this object, so the cells go with what both hold.
             cells = Cells(model, params, self.n_ctx, verbose=shown)
             path = ActivePath(cells.make(), self.n_ctx, params.n_ubatch)
+            path.switch_adapters(loaded)
             self._scheduler = Scheduler(path, cells)
         self._owner: weakref.ref[object] | None = None
         resting.follow(self)
@@ -203,7 +216,47 @@ class Context(Live):
     @property
     def session_metadata(self) -> dict[str, Any]:
         """The metadata that a session file of this context carries."""
-        return session.session_metadata(self._host)
+        path = self._scheduler.path
+        return session.session_metadata(self._host, path.adapters, path.n_tokens)
+
+    # -- adapters ----------------------------------------------------------------------------
+
+    @property
+    def adapters(self) -> tuple[Adapter, ...]:
+        """The LoRAs and control vectors that the next token is evaluated with.
+
+        Setting them ends what is being generated. They apply from the next token on: the rows and
+        logits up to here stay as they are, and going back there gives the same ones again. An
+        adapter with scale 0 is the same as none.
+
+        Raises
+        ------
+        AdapterError
+            When one does not fit the model.
+        ContextError
+            When a chat or tree has not noted the latest tokens yet.
+        """
+        return self._scheduler.path.adapters.on.values
+
+    @adapters.setter
+    def adapters(self, values: Sequence[Adapter]) -> None:
+        self._switch(self._host.adapters.load(values))
+
+    def _switch(self, adapters: LoadedAdapters) -> None:
+        if adapters.text == self._scheduler.path.adapters.on.text:
+            return
+        with self._scheduler.moving() as path:
+            if self.owner is not None and path.n_tokens > path.watermark:
+                raise ContextError(
+                    f"{self.owner!r} has not noted the last {path.n_tokens - path.watermark} "
+                    "tokens of this context yet: set its adapters instead, which does that first"
+                )
+            path.switch_adapters(adapters)
+
+    @property
+    def known_adapters(self) -> KnownAdapters:
+        """The adapters that this context was ever given, to switch to what a session names."""
+        return self._host.adapters
 
     # -- evaluate and generate ---------------------------------------------------------------
 
@@ -526,7 +579,7 @@ class Context(Live):
             When this context holds only the last rows of a sliding window.
         """
         state = self._scheduler.call(lambda path: path.whole_state() if path.tokens else None)
-        other = Context(self.model, self.params)
+        other = Context(self.model, self.params, adapters=self.adapters)
         if state is not None:
             if other.settings_digest != self.settings_digest:
                 other.close()
@@ -586,7 +639,7 @@ class Context(Live):
             path.room(stop - path.n_tokens)
             whole = bool(chain) and chain[-1].whole
             inexact = keep > 0 and not whole and not path.repeats(keep)
-            path.restore(chain, keep)
+            path.restore(chain, keep, self._host.adapters.saved)
             lacks_rows = whole and path.memory.floor > 0
         if lacks_rows:
             warn_inexact("only the last rows of the sliding window were restored")
@@ -631,14 +684,18 @@ class Context(Live):
             scheduler, self._host, path, include_logits=include_logits, window_only=window_only
         )
 
-    def load_session(self, path: str | os.PathLike[str]) -> SessionInfo:
-        """Restore a saved session.
+    def load_session(
+        self, path: str | os.PathLike[str], *, adapters: Iterable[Adapter] = ()
+    ) -> SessionInfo:
+        """Restore a saved session, with the adapters that were on.
 
         Every byte is checked before llama.cpp sees it. On any error the context is unchanged.
 
         Parameters
         ----------
         path : str or path
+        adapters : sequence of LoRA and ControlVector
+            To have at hand for what it was made with, besides those that this context ever had.
 
         Raises
         ------
@@ -657,6 +714,7 @@ class Context(Live):
         UnverifiedWarning
             When llama.cpp wrote it: it does not say which model it belongs to.
         """
+        self.known_adapters.offer(adapters)
         return session.load(self._scheduler, self._host, Path(path).expanduser())
 
     def take_session(self, file: SessionFile, name: str) -> None:
@@ -682,9 +740,11 @@ class Context(Live):
             lambda: self.save_session(path, include_logits=include_logits, window_only=window_only)
         )
 
-    async def aload_session(self, path: str | os.PathLike[str]) -> SessionInfo:
+    async def aload_session(
+        self, path: str | os.PathLike[str], *, adapters: Iterable[Adapter] = ()
+    ) -> SessionInfo:
         """:meth:`load_session` for asyncio."""
-        return await in_thread(lambda: self.load_session(path))
+        return await in_thread(lambda: self.load_session(path, adapters=adapters))
 
     # -- belong ------------------------------------------------------------------------------
 
@@ -760,7 +820,8 @@ class Context(Live):
     def __repr__(self) -> str:
         kv = self.params.kv_cache_type
         types = kv if isinstance(kv, str) else "/".join(kv)
+        on = "".join(f", {adapter!r}" for adapter in self.adapters)
         return (
             f"Context({self.model.name!r}, {self._scheduler.n_tokens:,} of {self.n_ctx:,} "
-            f"tokens, {types} KV cache)"
+            f"tokens, {types} KV cache{on})"
         )

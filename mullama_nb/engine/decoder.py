@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NoReturn, TypeAlias
 
@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from ..errors import DecodeError
 from .contention import watched
+from .loaded_adapters import AdapterSwitch
 from .memory_kind import MemoryKind
 from .model import Model
 from .native import StopFlag
@@ -66,6 +67,8 @@ class Decoder:
     ----------
     n_batch : int
         Maximum number of tokens in one batch.
+    adapters : AdapterSwitch
+        What it evaluates with.
     """
 
     def __init__(self, handle: Any, model: Model, kind: MemoryKind, flag: StopFlag) -> None:
@@ -74,6 +77,7 @@ class Decoder:
         self._can_cut = kind.can_cut
         self._flag = flag
         self._n_vocab = model.n_vocab
+        self.adapters = AdapterSwitch(handle, model)
         self._logits_rows: dict[int, Logits] = {}
         self._held: list[Logits] = []  # of the last decode's last tokens
         self._held_from = 0
@@ -128,7 +132,7 @@ class Decoder:
     def decode_one(self, token: int, start: int) -> Logits:
         """:meth:`decode` of a single token."""
         self._one_token[0], self._one_position[0] = token, start
-        status = decoding(self._decode_one)
+        status = self._run(self._decode_one)
         if status:
             self._take_back(status, [start], [PATH])
         row = self._logits_row(0)
@@ -171,12 +175,20 @@ class Decoder:
             batch.seq_id[i][0] = sequences[i]
             batch.logits[i] = i >= n - n_outputs
         with self._stopped_by_flag() if stoppable else contextlib.nullcontext():
-            status = decoding(self._decode_many if n > 1 else self._decode_single)
+            status = self._run(self._decode_many if n > 1 else self._decode_single)
         if status:
             self._take_back(status, positions, sequences)
         self._held_from = n - n_outputs
         self._held = [self._logits_row(i) for i in range(n - n_outputs, n)]
         return self._held
+
+    def _run(self, decode: Callable[[], int]) -> int:
+        reserving = self.adapters.reserving
+        if reserving is None:
+            return decoding(decode)
+        with reserving:
+            self.adapters.reserving = None
+            return decoding(decode)
 
     def sample(self, chain: Any, logits: Logits) -> int | None:
         """Have llama.cpp sample from logits that it still holds.

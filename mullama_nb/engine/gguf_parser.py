@@ -84,6 +84,8 @@ class GGUFFile:
     version : int
     metadata : dict
         Values by key, of the first file; bytes that are not UTF-8 become U+FFFD.
+    kinds : dict
+        Their types by key.
     tensors : tuple of TensorInfo
         Of all files.
     data_offset : int
@@ -98,6 +100,7 @@ class GGUFFile:
     paths: tuple[Path, ...]
     version: int
     metadata: dict[str, Value]
+    kinds: dict[str, GGUFValueType]
     tensors: tuple[TensorInfo, ...]
     data_offset: int
     alignment: int
@@ -131,6 +134,7 @@ class _Parser:
         self.position = len(b"GGUF")
         self.place = "its header"
         self.vocabulary: tuple[int, int] | None = None
+        self.kinds: dict[str, GGUFValueType] = {}
 
     def file(self) -> GGUFFile:
         version = self.version()
@@ -145,7 +149,7 @@ class _Parser:
         start = _pad(self.position, alignment) if directory else self.position
         tensors = tuple(self.placed(directory, start, alignment))
         return GGUFFile(
-            *((self.path,), version, metadata, tensors, start, alignment, self.size),
+            *((self.path,), version, metadata, self.kinds, tensors, start, alignment, self.size),
             vocabulary=self.vocabulary,
         )
 
@@ -169,7 +173,7 @@ class _Parser:
                 )
             seen.add(key)
             self.place = f"the value of {shown(repr(key))}"
-            kind = self.kind()
+            kind = self.kinds[key] = self.kind()
             yield key, self.array(key) if kind is GGUFValueType.ARRAY else self.scalar(kind)
 
     def array(self, key: str) -> list[Scalar] | ArraySummary:

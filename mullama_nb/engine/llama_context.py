@@ -122,7 +122,7 @@ def make_llama_context(model: Model, params: ContextParams, n_ctx: int, *, verbo
     c.rope_freq_scale = params.rope_freq_scale or 0.0
     c.yarn_orig_ctx = params.yarn_orig_ctx or 0
     c.kv_unified = c.swa_full = c.no_perf = True
-    with native.captured_log(verbose=verbose) as complaints:
+    with model.loras.lock, native.captured_log(verbose=verbose) as complaints:
         handle = llama_cpp.llama_init_from_model(model.handle, c)
     if not handle:
         raise ContextError(

@@ -27,6 +27,7 @@ from .chat_templates import ChatTemplates
 from .gguf_file import check_vocabulary, fingerprint, read_gguf
 from .gguf_parser import GGUFFile
 from .live import Live
+from .loaded_adapters import LoRAs
 from .locate import locate_model
 from .lock import interrupts_held
 from .vocabulary import Vocabulary
@@ -46,6 +47,7 @@ class _Weights:
         self.handle = handle
         self.file = file
         self.n_gpu_layers = n_gpu_layers
+        self.loras = LoRAs()
         # Now, while the file is known to be the one that was loaded.
         self.fingerprint = fingerprint(file.paths[0])
         self._free = weakref.finalize(self, llama_cpp.llama_model_free, handle)
@@ -169,6 +171,21 @@ class Model(Live):
     def n_vocab(self) -> int:
         """The number of tokens in the vocabulary."""
         return self.vocabulary.n_tokens
+
+    @property
+    def n_layers(self) -> int:
+        """The number of layers."""
+        return int(llama_cpp.llama_model_n_layer(self.handle))
+
+    @property
+    def n_embd(self) -> int:
+        """The number of values between two layers."""
+        return int(llama_cpp.llama_model_n_embd(self.handle))
+
+    @property
+    def loras(self) -> LoRAs:
+        """The LoRAs that are loaded for the weights."""
+        return self._weights.loras
 
     @property
     def n_parameters(self) -> int:

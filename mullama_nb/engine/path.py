@@ -5,8 +5,9 @@ Everything here runs under the context's lock, one call at a time.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from ..errors import ContextError, ContextFullError, ParameterError
 from ..state.segment import Segment
 from .decoder import Logits, sealed
+from .loaded_adapters import NONE, AdapterRuns, LoadedAdapters
 from .memory import Memory
 from .path_state import PathState, ReplayLog
 
@@ -37,6 +39,12 @@ class ActivePath:
         Cells.
     n_chunk : int
         Number of tokens decoded in one call.
+
+    Attributes
+    ----------
+    adapters : AdapterRuns
+        What the tokens were evaluated with, and what is on; llama.cpp has the latter on, except
+        while something is evaluated again.
     """
 
     def __init__(self, memory: Memory, n_ctx: int, n_chunk: int) -> None:
@@ -47,6 +55,7 @@ class ActivePath:
         # path was moved.
         self.watermark = 0
         self._n_chunk = n_chunk
+        self.adapters = AdapterRuns()
         self._logits: Logits | None = None
         self._replay = ReplayLog()  # for memory that cannot be cut
 
@@ -73,7 +82,8 @@ class ActivePath:
                 self._go_back(self.n_tokens)
                 assert self._logits is not None
             else:
-                self._logits = self.memory.logits_of_last(self.tokens[-1], self.n_tokens)
+                with self._evaluating_as(self.n_tokens - 1):
+                    self._logits = self.memory.logits_of_last(self.tokens[-1], self.n_tokens)
         return self._logits
 
     def hold_logits(self) -> Logits:
@@ -102,7 +112,8 @@ class ActivePath:
             self.hold_logits()
         if self.memory.kind.can_cut and self.memory.can_cut(n_tokens - 1):
             token = self.tokens[n_tokens - 1]
-            return self.memory.logits_of_last(token, n_tokens, self.n_tokens)
+            with self._evaluating_as(n_tokens - 1):
+                return self.memory.logits_of_last(token, n_tokens, self.n_tokens)
         before = dataclasses.replace(self.whole_state(include_logits=False), logits=self._logits)
         kept = self._replay, self.watermark
         try:
@@ -125,6 +136,24 @@ class ActivePath:
         """Whether a whole state of the path, put back, takes the cells that it has now."""
         kind, has_all_rows = self.memory.kind, self.memory.floor == 0
         return not kind.exceeds_window(self.n_tokens) or (kind.has_readable_window and has_all_rows)
+
+    def switch_adapters(self, adapters: LoadedAdapters) -> None:
+        """Evaluate what follows with adapters; rows and logits up to here stay as they are."""
+        self._use(self.adapters.switched(self.n_tokens, adapters))
+
+    def _use(self, runs: AdapterRuns) -> None:
+        self.memory.decoder.adapters.use(runs.on)
+        self.adapters = runs
+
+    @contextlib.contextmanager
+    def _evaluating_as(self, token: int) -> Iterator[None]:
+        """Evaluate again with what a token was evaluated with."""
+        switch = self.memory.decoder.adapters
+        switch.use(self.adapters.at(token))
+        try:
+            yield
+        finally:
+            switch.use(self.adapters.on)
 
     def mark(self) -> None:
         """Let the watermark count from here."""
@@ -178,7 +207,7 @@ class ActivePath:
         Aborted, ContextFullError, DecodeError
             The path is as it was, what lay behind ``keep`` included.
         """
-        dropped, kept = self.n_tokens - keep, (self._replay, self.watermark)
+        dropped, kept = self.n_tokens - keep, (self._replay, self.watermark, self.adapters)
         if dropped == 0:
             return self.evaluate(tokens, progress)
         self.room(len(tokens) - dropped)
@@ -188,7 +217,7 @@ class ActivePath:
             self.evaluate(tokens, progress)
         except BaseException:
             self.restore([tail], keep)
-            self._replay, self.watermark = kept
+            self._replay, self.watermark, self.adapters = kept
             raise
 
     def append(self, token: int) -> None:
@@ -247,6 +276,7 @@ class ActivePath:
             return self._go_back(n_tokens, progress)
         self.memory.cut(n_tokens)
         del self.tokens[n_tokens:]
+        self.adapters = self.adapters.up_to(n_tokens)
         self._logits = None
         self._replay = self._replay.up_to(n_tokens)
         return 0
@@ -267,12 +297,14 @@ class ActivePath:
         start = self.n_tokens
         failure: BaseException | None = None
         for at, stop in log.steps(start, n_tokens):
-            self._decode_sealed(wanted[at:stop], None, stoppable=False)
+            with self._evaluating_as(at):
+                self._decode_sealed(wanted[at:stop], None, stoppable=False)
             if progress is not None and failure is None:
                 try:
                     progress(self.n_tokens - start, n_tokens - start)
                 except BaseException as error:  # there is no way back: first arrive
                     failure = error
+        self.adapters = self.adapters.up_to(n_tokens)
         self._keep_snapshot()
         if failure is not None:
             raise failure
@@ -291,6 +323,7 @@ class ActivePath:
         self.memory.clear()
         self.watermark = 0
         self.tokens, self._logits = [], None
+        self.adapters = self.adapters.up_to(0)
         self._replay = ReplayLog()
 
     # -- rest --------------------------------------------------------------------------------
@@ -317,6 +350,7 @@ class ActivePath:
         elif kept is not None:
             memory.append(kept.data)
         memory.floor = self.memory.floor
+        memory.decoder.adapters.use(self.adapters.on)
         self.memory = memory
 
     # -- states ------------------------------------------------------------------------------
@@ -329,10 +363,31 @@ class ActivePath:
             data, whole = self.memory.rows(start, self.n_tokens), False
         # Rows can work their logits out again; a recurrent state cannot.
         logits = np.array(self.logits) if whole else None
-        return Segment(start, tuple(self.tokens[start:]), data, settings, parent, whole, logits)
+        adapters = self.adapters.between(start, self.n_tokens)
+        tokens = tuple(self.tokens[start:])
+        return Segment(start, tokens, data, settings, parent, whole, logits, adapters)
 
-    def restore(self, segments: Sequence[Segment], keep: int) -> None:
-        """Keep ``keep`` tokens and put the rows of segments behind them."""
+    def restore(
+        self,
+        segments: Sequence[Segment],
+        keep: int,
+        adapters: Callable[[str], LoadedAdapters] = lambda _: NONE,
+    ) -> None:
+        """Keep ``keep`` tokens and put the rows of segments behind them; what is on stays on.
+
+        Parameters
+        ----------
+        segments : sequence of Segment
+        keep : int
+        adapters : callable
+            Gives the adapters that segments name.
+        """
+        runs = self.adapters.up_to(segments[0].start if segments else keep)
+        for segment in segments:
+            runs = runs.switched(segment.start, NONE)
+            for first, text in segment.adapters:
+                runs = runs.switched(first, adapters(text))
+        on = self.adapters.on
         self._logits = None
         if segments and segments[-1].whole:
             last = segments[-1]
@@ -340,12 +395,15 @@ class ActivePath:
             for segment in segments:
                 tokens[segment.start :] = segment.tokens
             floor = self.memory.floor_of(last.data, len(tokens))
-            self.replace(PathState(tuple(tokens), last.data, last.logits, floor))
+            runs = runs.switched(len(tokens), on)
+            self.replace(PathState(tuple(tokens), last.data, last.logits, floor, runs))
             return
         self.rewind(keep)
         for segment in segments:
             self.memory.append(segment.data)
             self.tokens += segment.tokens
+        if segments:
+            self.adapters = runs.switched(self.n_tokens, on)
         if segments and segments[-1].logits is not None:
             self._logits = segments[-1].logits
 
@@ -371,6 +429,7 @@ class ActivePath:
         self.memory.replace(state.data)
         self.memory.floor = state.floor
         self.tokens, self._logits = list(state.tokens), state.logits
+        self._use(state.adapters)
 
     def whole_state(self, *, include_logits: bool = True, window_only: bool = False) -> PathState:
         """Return the whole state of the path.
@@ -393,4 +452,4 @@ class ActivePath:
         logits = np.array(self.logits) if include_logits else None
         data = self.memory.whole(self.n_tokens, window_only=window_only)
         floor = self.memory.floor_of(data, self.n_tokens)
-        return PathState(tuple(self.tokens), data, logits, floor)
+        return PathState(tuple(self.tokens), data, logits, floor, self.adapters)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..state.layout import ByteArray
 from .decoder import Logits
+from .loaded_adapters import AdapterRuns
 from .memory import Snapshot
 
 __all__ = ["PathState", "ReplayLog"]
@@ -28,12 +29,15 @@ class PathState:
         Of the next token.
     floor : int
         Below this position a sliding window has no rows to go back to.
+    adapters : AdapterRuns
+        What the tokens were evaluated with, and what is on.
     """
 
     tokens: tuple[int, ...]
     data: ByteArray
     logits: Logits | None
     floor: int = 0
+    adapters: AdapterRuns = field(default_factory=AdapterRuns)
 
 
 @dataclass(frozen=True)

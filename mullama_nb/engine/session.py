@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..checks import is_integer
 from ..errors import (
+    AdapterError,
     ContextError,
+    ParameterError,
     SessionFormatError,
     SessionMismatchError,
     UnverifiedWarning,
@@ -22,6 +25,7 @@ from ..state.layout import LayoutError, SequenceState, Shape, Structure, join, r
 from ..state.segment import Segment
 from ..state.session_info import SessionInfo, session_info
 from . import compatibility
+from .loaded_adapters import AdapterRuns, KnownAdapters
 from .lock import interrupts_held
 from .memory_kind import MemoryKind, memory_kind
 from .model import Model
@@ -41,6 +45,7 @@ __all__ = [
     "take_over",
 ]
 
+_RUNS = "adapter_runs"
 _MOST_STREAMS = 256  # llama.cpp's LLAMA_MAX_SEQ
 
 
@@ -56,11 +61,13 @@ class Host:
     n_ctx: int
     settings: Mapping[str, Any] = field(init=False)
     kind: MemoryKind = field(init=False)
+    adapters: KnownAdapters = field(init=False)
 
     def __post_init__(self) -> None:
         values = compatibility.settings(self.model, self.params, self.n_ctx)
         object.__setattr__(self, "settings", values)
         object.__setattr__(self, "kind", memory_kind(self.model))
+        object.__setattr__(self, "adapters", KnownAdapters(self.model))
 
 
 @dataclass(frozen=True)
@@ -72,9 +79,19 @@ class _Fit:
     unverified: bool = False
 
 
-def session_metadata(host: Host) -> dict[str, Any]:
-    """Return the metadata of a session file."""
-    return {
+def session_metadata(
+    host: Host, adapters: AdapterRuns | None = None, n_tokens: int = 0
+) -> dict[str, Any]:
+    """Return the metadata of a session file.
+
+    Parameters
+    ----------
+    host : Host
+    adapters : AdapterRuns, optional
+        Of the tokens, and what is on behind them.
+    n_tokens : int
+    """
+    metadata: dict[str, Any] = {
         "format": compatibility.FORMAT,
         "model": host.model.name,
         "settings": dict(host.settings),
@@ -82,6 +99,10 @@ def session_metadata(host: Host) -> dict[str, Any]:
         "n_ctx": host.n_ctx,
         "created": now(),
     }
+    if adapters is not None and (notes := adapters.notes(n_tokens)):
+        metadata["settings"][compatibility.ADAPTERS] = notes
+        metadata[_RUNS] = [[*run] for run in adapters.between(0, n_tokens + 1)]
+    return metadata
 
 
 def layout_of(scheduler: Scheduler) -> tuple[Structure, Shape]:
@@ -148,7 +169,11 @@ def take_over(scheduler: Scheduler, host: Host, file: SessionFile, name: str) ->
     """Restore a context from a session; see ``Context.take_session``."""
     fit = _fitted(file, host, *layout_of(scheduler), name)
     with scheduler.moving() as path:
-        path.replace(fit.state)
+        state = fit.state
+        if fit.unverified:  # it says nothing of adapters
+            on = state.adapters.switched(len(state.tokens), path.adapters.on)
+            state = replace(state, adapters=on)
+        path.replace(state)
     if fit.unverified:
         warn(
             f"{name} was not written by mullama_nb: that it belongs to {host.model.name!r} could "
@@ -164,7 +189,8 @@ def take_over(scheduler: Scheduler, host: Host, file: SessionFile, name: str) ->
 def _packed(host: Host, structure: Structure, state: PathState) -> SessionFile:
     """The file of a state, whose cells get our mark."""
     SequenceState(state.data, structure).mark_cells(CELL_MARK)
-    return SessionFile(state.tokens, state.data, session_metadata(host), state.logits)
+    metadata = session_metadata(host, state.adapters, len(state.tokens))
+    return SessionFile(state.tokens, state.data, metadata, state.logits)
 
 
 def _fitted(file: SessionFile, host: Host, structure: Structure, shape: Shape, name: str) -> _Fit:
@@ -203,8 +229,24 @@ def _fitted(file: SessionFile, host: Host, structure: Structure, shape: Shape, n
     if state.is_split or not state.is_sorted():
         data = join([state], whole=True)
     complete = not host.kind.exceeds_window(n_tokens) or state.covers(0, n_tokens)
-    path = PathState(file.tokens, data, file.logits, floor=0 if complete else n_tokens)
+    floor = 0 if complete else n_tokens
+    path = PathState(file.tokens, data, file.logits, floor, _adapters(file, host, name))
     return _Fit(path, tuple(inexact), unverified)
+
+
+def _adapters(file: SessionFile, host: Host, name: str) -> AdapterRuns:
+    """What a file's tokens were evaluated with."""
+    runs = AdapterRuns()
+    try:
+        for first, text in file.metadata.get(_RUNS, []) if file.is_verified else ():
+            if not is_integer(first) or not runs.runs[-1][0] <= first <= len(file.tokens):
+                raise ValueError(f"adapters begin at token {first!r:.60}")
+            runs = runs.switched(first, host.adapters.saved(text))
+    except (AdapterError, ParameterError, TypeError, ValueError) as error:
+        raise SessionFormatError(
+            f"{name} is damaged: what it says of adapters is wrong: {error}"
+        ) from None
+    return runs
 
 
 def _check_identity(file: SessionFile, host: Host, name: str) -> list[str]:
@@ -214,7 +256,7 @@ def _check_identity(file: SessionFile, host: Host, name: str) -> list[str]:
     if not isinstance(settings, dict) or not isinstance(environment, dict):
         raise SessionFormatError(f"{name} is damaged: its metadata names no settings")
     here = session_metadata(host)
-    refused = compatibility.refusals(file.metadata, here)
+    refused = compatibility.refusals(file.metadata, here, host.adapters)
     if refused:
         theirs, ours = file.metadata.get("model"), host.model.name
         where = "this context" if theirs == ours else f"this context of {ours!r}"
@@ -223,7 +265,7 @@ def _check_identity(file: SessionFile, host: Host, name: str) -> list[str]:
             f"{'; '.join(refused)}. Load it with the same model and settings, or evaluate its "
             "conversation again here"
         )
-    return compatibility.differences(environment, here["environment"])
+    return compatibility.inexactness(file.metadata, here)
 
 
 def _check_tokens(file: SessionFile, host: Host, name: str) -> None:

@@ -68,7 +68,7 @@ def say_otherwise(
         )
     messages = conversation.messages_at(question)
     with workspace.changing():
-        workspace.checkout(point_before(question))
+        workspace.checkout(point_before(question), adapters=workspace.context.adapters)
     conversation.say(messages[len(conversation.messages_at(workspace.head)) :], variables)
 
 
@@ -89,7 +89,8 @@ def ask_otherwise(
                 "Chat.from_messages(model, chat.messages[1:], system=...)"
             )
         with workspace.changing():
-            workspace.checkout(point_before(end))
+            adapters = workspace.adapters_of(message_parts(end)[0])
+            workspace.checkout(point_before(end), adapters=adapters)
         if notes.is_answer:
             conversation.append([dict(messages[0], role="assistant")], edited=True)
             return Answer(workspace.head, 0.0), None
@@ -110,7 +111,7 @@ def go_on(workspace: Workspace[Checkpoint], answering: Answering) -> Answer:
     _check_goes_on(answering)
     with workspace.going_back_on_error():
         with workspace.changing():
-            workspace.checkout(head)
+            workspace.checkout(head, adapters=workspace.context.adapters)
         return answering.answer(head)
 
 
@@ -132,7 +133,7 @@ def answer_from(
         with workspace.changing():
             again = begins and choose is None and part.previous is not part.parent
             point = point_before(end) if again else fork(workspace, part, index, None, {})
-            workspace.checkout(point)
+            workspace.checkout(point, adapters=workspace.adapters_of(part))
         if choose is not None:
             with workspace.changing():
                 point = fork(workspace, point, None, choose, notes)
@@ -147,8 +148,9 @@ def stand_on_question(workspace: Workspace[Checkpoint], answer: Checkpoint) -> C
     assert point is not None
     if not begun and (point.is_root or point.metadata.role in ("assistant", "system")):
         raise HistoryError("no question stands before this answer, so there is no other one to it")
+    replaced = parts[min(len(parts) - 1, parts.index(point) + 1)] if begun else parts[0]
     with workspace.changing():
-        workspace.checkout(point)
+        workspace.checkout(point, adapters=workspace.adapters_of(replaced))
     return point
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ..checks import check_names
+from ..engine.adapters import Adapter
 from ..engine.chat_template import Message
 from ..engine.completion import Token
 from ..engine.context import Context, TokenProbability
@@ -91,6 +92,8 @@ class Chat(Live):
         place of the model's default. Where it asks for the date, it is told that of the chat.
     chat_template_kwargs : mapping, optional
         Variables of the template, such as ``{"enable_thinking": False}``.
+    adapters : sequence of LoRA and ControlVector
+        What is on from the first token; see :attr:`adapters`.
     max_bytes : int, optional
         Memory for the rows of the tree; see ``CheckpointTree``.
     **options
@@ -118,12 +121,15 @@ class Chat(Live):
         tools: Sequence[Mapping[str, Any]] | None = None,
         chat_template: str | os.PathLike[str] | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
+        adapters: Sequence[Adapter] = (),
         max_bytes: int | None = None,
         **options: Unpack[ChatOptions],
     ) -> None:
         check_names("a chat", options, (*CONTEXT_OPTIONS, *SAMPLING_OPTIONS))
         self.sampling = SamplingParams().with_changes(**pick(options, SAMPLING_OPTIONS))
         self.context = _make_context(model, pick(options, CONTEXT_OPTIONS))
+        if adapters:
+            self.context.adapters = adapters
         self.tree = CheckpointTree(self.context, max_bytes=max_bytes)
         self._workspace = self.tree._workspace
         template = TemplateOptions.of(self.model, tools, chat_template, chat_template_kwargs)
@@ -180,6 +186,27 @@ class Chat(Live):
     def chat_template_kwargs(self) -> dict[str, Any]:
         """The variables of the chat template that were given."""
         return dict(self._conversation.template.chat_template_kwargs)
+
+    @property
+    def adapters(self) -> tuple[Adapter, ...]:
+        """The LoRAs and control vectors that are on, such as ``[LoRA("style.gguf", scale=0.5)]``.
+
+        Setting them waits for a running answer. They apply to what comes next: what was said keeps
+        the rows that it has. Each message notes what it was evaluated with. A checkout switches to
+        what the checkpoint was made with; ``undo``, ``regenerate`` and ``edit`` to what was on for
+        the message that they take back or replace.
+
+        Raises
+        ------
+        AdapterError
+            When one does not fit the model.
+        """
+        return self.tree.adapters
+
+    @adapters.setter
+    def adapters(self, values: Sequence[Adapter]) -> None:
+        with self.tree.turn():
+            self.tree.adapters = values
 
     @property
     def undo_steps(self) -> int:
@@ -537,7 +564,9 @@ class Chat(Live):
                 path, include_logits=include_logits, window_only=window_only
             )
 
-    def load_session(self, path: str | os.PathLike[str]) -> SessionInfo:
+    def load_session(
+        self, path: str | os.PathLike[str], *, adapters: Sequence[Adapter] = ()
+    ) -> SessionInfo:
         """Continue from a session file; the chat's present contents remain as other branches.
 
         The messages are recovered from the file's text by the model's chat template. Plain text has
@@ -547,6 +576,8 @@ class Chat(Live):
         ----------
         path : str or path
             Written by :meth:`save_session`, ``Context.save_session`` or llama.cpp.
+        adapters : sequence of LoRA and ControlVector
+            To have at hand for what it was made with, besides those that this chat ever had.
 
         Raises
         ------
@@ -560,6 +591,7 @@ class Chat(Live):
             As for ``Context.load_session``.
         """
         self._stop_others()
+        self.context.known_adapters.offer(adapters)
         with self.tree.turn():
             return load_session(self._workspace, path, self.system, self._conversation.template)
 
@@ -628,7 +660,7 @@ class Chat(Live):
     ) -> Self:
         """Open a saved chat, with every checkpoint and tag, at its saved head.
 
-        Rows are read when needed.
+        Rows are read when needed. Adapters are found where they were, or among those given.
 
         Parameters
         ----------
@@ -641,8 +673,8 @@ class Chat(Live):
             What to do when model or settings differ: raise, or evaluate again its tokens or, with
             other weights, the messages up to its head.
         **options
-            Changes to the saved context and sampling parameters; and ``max_bytes``, as for the
-            class.
+            Changes to the saved context and sampling parameters; ``max_bytes``, as for the class;
+            and ``adapters``, to have at hand for what it was made with. What is on is as saved.
 
         Raises
         ------
@@ -711,7 +743,8 @@ class Chat(Live):
 
     def __repr__(self) -> str:
         n = len(self.turns)
-        return f"Chat({self.model.name!r}, {n} message{'s' * (n != 1)})"
+        on = "".join(f", {adapter!r}" for adapter in self.adapters)
+        return f"Chat({self.model.name!r}, {n} message{'s' * (n != 1)}{on})"
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         return chat_bundle(self, [turn.message for turn in self.turns])

@@ -344,7 +344,8 @@ class Conversation:
         if not tokens or tuple(prompt[: len(tokens)]) != tokens:
             return 0
         for child in workspace.graph.root.children:
-            if child.tokens == tokens and child.metadata.is_system:
+            is_same = child.tokens == tokens and child.metadata.is_system
+            if is_same and workspace.is_made_with_what_is_on(child):
                 workspace.checkout(child)
                 return 0
         workspace.evaluate(tokens)
@@ -364,7 +365,7 @@ class Conversation:
         own = [i for i, line in enumerate(lines) if line.index is None or line.end.is_root]
         last = lines[own[-1]].end if own else workspace.graph.root
         with workspace.changing(), workspace.going_back_on_error(always=True):
-            workspace.checkout(last)
+            workspace.checkout(last, adapters=workspace.adapters_of(end))
             self.append([line.message for line in lines[own[-1] + 1 if own else 0 :]])
             return workspace.head
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 __all__ = [
+    "AdaptersChanged",
     "Committed",
     "Event",
     "Moved",
@@ -58,6 +59,13 @@ class Moved:
 
     head: str
     before: str
+
+
+@dataclass(frozen=True)
+class AdaptersChanged:
+    """Other adapters are on; the head is where it was."""
+
+    head: str
 
 
 @dataclass(frozen=True)
@@ -113,7 +121,9 @@ class TokenAdded:
     part: str = "text"
 
 
-Event: TypeAlias = Committed | Split | Moved | Tagged | Pruned | Spilled | Progress | TokenAdded
+Event: TypeAlias = (
+    Committed | Split | Moved | AdaptersChanged | Tagged | Pruned | Spilled | Progress | TokenAdded
+)
 
 
 class Subscription:

@@ -27,18 +27,18 @@ def fork(
         position, chosen = _position(node, token), _chosen_tokens(workspace, choose)
         with workspace.going_back_on_error():
             point = node if token is None else workspace.cut_at(node, position)
-            workspace.go(point)
+            workspace.go(point, adapters=workspace.adapters_of(node))
             logprobs = _evaluate(workspace, chosen)
         workspace.graph.redo = None
         return workspace.commit(notes, logprobs=logprobs) if chosen else point
 
 
 def fork_at(workspace: Workspace[N], position: int) -> N:
-    """Branch off after the first tokens of the current path."""
+    """Branch off after the first tokens of the current path; what adapters are on stay on."""
     with workspace.changing() as head:
         position = check_integer("position", position, 0, head.stop)
         point = workspace.cut_at(head, position)
-        workspace.checkout(point)
+        workspace.checkout(point, adapters=workspace.context.adapters)
         return point
 
 

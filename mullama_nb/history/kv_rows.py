@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
 from ..engine.context import Context
+from ..engine.loaded_adapters import text_of
 from ..engine.path import Progress
 from ..errors import HistoryError
 from ..state.segment import Segment
@@ -232,9 +233,13 @@ class KVRows:
         if segment is None:
             self._context.clear()
         else:
-            path = reversed(list(at.lineage()))
+            path = list(at.lineage())[::-1]
             tokens = tuple(token for checkpoint in path for token in checkpoint.tokens)
-            self._context.restore(dataclasses.replace(segment, start=0, tokens=tokens))
+            made = {c.start: text_of(c.metadata.adapters) for c in path if c.tokens}
+            adapters = tuple(made.items()) if any(made.values()) else ()
+            self._context.restore(
+                dataclasses.replace(segment, start=0, tokens=tokens, adapters=adapters)
+            )
         reached(at)
         for checkpoint in reversed(again):
             if checkpoint.tokens:
@@ -244,6 +249,8 @@ class KVRows:
     def _evaluate_again(self, checkpoint: Node) -> None:
         """Work lost rows out from their tokens, in the steps in which it was done before."""
         why = None if checkpoint.address is None else self._store.why_lost(checkpoint.address)
+        context = self._context
+        context.adapters = context.known_adapters.of(checkpoint.metadata.adapters)
         alone = bool(checkpoint.logprobs)  # generated, one token at a time
         for tokens in [[t] for t in checkpoint.tokens] if alone else [checkpoint.tokens]:
             self.evaluate(tokens)

@@ -13,6 +13,7 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar, overload
 from ..errors import ParameterError
 
 __all__ = [
+    "ADAPTERS",
     "Message",
     "Noted",
     "Notes",
@@ -24,6 +25,9 @@ __all__ = [
 
 T = TypeVar("T")
 Message: TypeAlias = Mapping[str, Any]
+
+ADAPTERS = "adapters"
+"""The key of what tokens were evaluated with."""
 
 _OF_A_WHOLE_MESSAGE = ("message", "finish_reason", "hidden")
 _OF_A_PLACE = ("cut", "history", "came_from")
@@ -127,6 +131,9 @@ class Notes(dict[str, Any]):
         Whether the message began in the parent.
     cut : bool
         Whether this is the first part of a checkpoint that was split.
+    adapters : list of mapping
+        The adapters that the tokens were evaluated with, without paths; those that are on where
+        there are no tokens.
     source : str or None
         ``"context"``: the tokens were evaluated directly on the context; ``"session"``: they come
         from a session file.
@@ -149,6 +156,7 @@ class Notes(dict[str, Any]):
     hidden = _Key[int](0)
     continues = _Key[bool](False)
     cut = _Key[bool](False)
+    adapters = _Key[Sequence[Mapping[str, Any]]](())
     source = _Key[str | None](None)
 
     def __init__(self, values: Mapping[str, Any], owner: weakref.ref[Owner] | None = None) -> None:

@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from ..checks import check_names
+from ..engine.adapters import checked_adapters
 from ..engine.chat_template import Message
 from ..engine.chat_templates import template_text
-from ..engine.compatibility import differences
+from ..engine.compatibility import inexactness
 from ..engine.context import Context
 from ..engine.model import Model
 from ..engine.params import ContextParams
@@ -41,6 +42,7 @@ from .options import CONTEXT_OPTIONS, SAMPLING_OPTIONS
 from .paths import Redo
 from .persistence import Saves
 from .refs import check_tag
+from .saved_adapters import at_hand_alone, offer_saved, saved_on
 from .saving import Image
 from .tree import Checkpoint
 from .workspace import Workspace
@@ -178,7 +180,9 @@ def open_chat(
     """Make a chat from a saved one, at its head; see ``Chat.open``."""
     if on_mismatch not in ("error", "replay"):
         raise ParameterError(f'on_mismatch={on_mismatch!r} must be "error" or "replay"')
-    check_names("a saved chat", options, (*CONTEXT_OPTIONS, *SAMPLING_OPTIONS, "max_bytes"))
+    known_options = (*CONTEXT_OPTIONS, *SAMPLING_OPTIONS, "max_bytes", "adapters")
+    check_names("a saved chat", options, known_options)
+    adapters = checked_adapters(options.pop("adapters", ()))
     place, record, body, saved = store.open_chat(name)
     if saved.entries[0].id != ROOT_ID:
         raise SessionFormatError(f"the session {name!r} is damaged: its root is another one's")
@@ -191,6 +195,8 @@ def open_chat(
     check_room(loaded, params, record.n_tokens)
     context = Context(loaded, params)
     try:
+        context.known_adapters.offer(adapters)
+        offer_saved(context, body)
         reason = _reason_to_replay(record, context, name, on_mismatch)
         there, here = record.metadata["settings"], context.session_metadata["settings"]
         template = _template(name, body, loaded)
@@ -205,12 +211,13 @@ def open_chat(
             messages = _messages(name, saved, body["system"])
             if messages and messages[0]["role"] == "system":
                 common["system"] = messages.pop(0)["content"]
-            chat = make(context, **common)
+            chat = make(context, adapters=adapters, **common)
             chat.replay(messages)
         else:
             chat = make(context, system=body["system"], **common)
             chat._conversation.template = template
             restore_tree(chat._workspace, saved, None if reason is not None else store)
+            chat._workspace.set_adapters(saved_on(context, body))
     except BaseException:
         context.close()
         raise
@@ -271,8 +278,7 @@ def _reason_to_replay(
         if on_mismatch == "error":
             raise
         return error
-    here = context.session_metadata["environment"]
-    inexact = differences(record.metadata["environment"], here)
+    inexact = inexactness(record.metadata, context.session_metadata)
     if inexact:
         warn(
             f"{name!r} was saved elsewhere: {'; '.join(inexact)}. What follows may differ in its "
@@ -296,18 +302,21 @@ def restore_tree(
         Source of rows, which are read when needed; None evaluates tokens again.
     """
     graph, read = workspace.graph, reader(workspace.context, store)
+    context = workspace.context
     made: dict[int, Checkpoint] = {}
     for entry in saved.entries:
+        notes = entry.metadata if store is not None else at_hand_alone(context, entry.metadata)
         node = made[entry.number] = graph.restore(
             entry.id,
             None if entry.parent is None else made[entry.parent],
             tuple(entry.tokens),
             entry.ordinal,
-            entry.metadata,
+            notes,
             tuple(entry.logprobs),
             made=entry.made,
             cuts=entry.cuts,
         )
+        workspace.remember_adapters(node.metadata.adapters)
         if entry.parent is not None:
             node.rows_exact = entry.exact
             address = None if store is None else entry.address

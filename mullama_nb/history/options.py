@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from ..engine.adapters import Adapter
 from ..engine.completion import Limits, Token
 from ..engine.options import (
     ContextOptions,
@@ -54,6 +55,7 @@ class OpenOptions(ChatOptions, total=False):
     """Options that may differ from those a chat was saved with."""
 
     max_bytes: int | None
+    adapters: Sequence[Adapter]
 
 
 class NewChatOptions(OpenOptions, total=False):
@@ -80,8 +82,8 @@ class AnswerOptions(StreamOptions, total=False):
 
 _answer = vars(Limits()) | {"echo": None, "on_token": None, "chat_template_kwargs": None}
 _chat = vars(ContextParams()) | vars(SamplingParams()) | {"n_ctx": Described(f"up to {N_CTX:,}")}
-_chat |= {"max_bytes": None, "system": None, "tools": None}
 _chat |= {"chat_template": None, "chat_template_kwargs": None}
+_chat |= {"max_bytes": None, "adapters": (), "system": None, "tools": None}
 
 # Each lists for Tab what its options may be; see ``lists_options``.
 lists_answer = lists_options(AnswerOptions, _answer)
@@ -89,7 +91,7 @@ lists_stream = lists_options(StreamOptions, _answer)
 lists_changes = lists_options(SamplingOptions, {})
 lists_chat = lists_options(ChatOptions, _chat)
 lists_new_chat = lists_options(NewChatOptions, _chat)
-lists_open = lists_options(OpenOptions, {"max_bytes": None})
+lists_open = lists_options(OpenOptions, {"max_bytes": None, "adapters": ()})
 
 
 def pick(options: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:

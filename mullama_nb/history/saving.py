@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..engine.compatibility import ADAPTERS
 from ..engine.context import Context
 from ..engine.sampling import SamplingParams
 from ..engine.template_options import TemplateOptions
@@ -29,6 +30,7 @@ def settings_of(
 ) -> dict[str, Any]:
     """Return the saved form of everything in a chat besides its tree."""
     schema = sampling.json_schema
+    adapters = _adapters_of(context)
     return {
         "system": system,
         "tools": None if template.tools is None else [dict(tool) for tool in template.tools],
@@ -39,6 +41,21 @@ def settings_of(
         | {
             "logit_bias": sampling.plain_biases,
             "json_schema": dict(schema) if isinstance(schema, Mapping) else schema,
+        },
+        **({"adapters": adapters} if adapters else {}),
+    }
+
+
+def _adapters_of(context: Context) -> dict[str, Any]:
+    """What is on, and where the files of all are; nothing where there never were any."""
+    if not context.known_adapters.at_hand:
+        return {}
+    return {
+        "on": [adapter.note() for adapter in context.adapters],
+        "files": {
+            adapter.fingerprint: str(adapter.path)
+            for adapter in context.known_adapters.at_hand
+            if adapter.path is not None
         },
     }
 
@@ -101,6 +118,7 @@ class Draft:
     ) -> None:
         self._context, self._graph = workspace.context, workspace.graph
         self._settings, self._name = settings, name
+        self._adapters = [*workspace.made_with.values()]
         self._count = self._graph.changes.count
         self._rows = {} if image is None else image.rows
         self._total = 0 if image is None else image.total
@@ -148,7 +166,7 @@ class Draft:
         }
         record = Record(
             "chat",
-            self._context.session_metadata,
+            self._metadata,
             graph.head.stop,
             n_entries=n_entries,
             entries=sum_text(self._total),
@@ -156,6 +174,17 @@ class Draft:
         )
         rows, removed = [*self._put.values()], [*self._removed.values()]
         return Written(record, self._settings, rows, removed)
+
+    @property
+    def _metadata(self) -> dict[str, Any]:
+        """The context's, with all adapters that any checkpoint was made with."""
+        metadata = self._context.session_metadata
+        # Which tokens were evaluated with which is in the notes of the checkpoints.
+        metadata.pop("adapter_runs", None)
+        metadata["settings"].pop(ADAPTERS, None)
+        if self._adapters:
+            metadata["settings"][ADAPTERS] = self._adapters
+        return metadata
 
     def image(self, place: Place) -> Image:
         """Return the image of the version after writing."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
+from ..engine.adapters import Adapter
 from ..engine.context import Context
 from ..engine.live import Live
 from ..errors import ContextError, HistoryError
@@ -132,6 +133,19 @@ class CheckpointTree(Live):
     def keeps_snapshots(self) -> bool:
         """Whether each checkpoint keeps the whole state, as its rows cannot be cut."""
         return self._workspace.keeps_snapshots
+
+    @property
+    def adapters(self) -> tuple[Adapter, ...]:
+        """The LoRAs and control vectors that are on; see ``Context.adapters``.
+
+        Each checkpoint notes what its tokens were evaluated with. A checkout switches to that; undo
+        switches to what was on before the step that it takes back.
+        """
+        return self.context.adapters
+
+    @adapters.setter
+    def adapters(self, values: Sequence[Adapter]) -> None:
+        self._workspace.set_adapters(values)
 
     @property
     def undo_steps(self) -> int:
@@ -375,7 +389,8 @@ class CheckpointTree(Live):
                     f"pruning {checkpoint!r} would remove {' and '.join(what)}; give force=True"
                 )
             if self._graph.head in gone:
-                self._workspace.go(checkpoint.parent)
+                on = self._workspace.adapters_of(checkpoint)
+                self._workspace.go(checkpoint.parent, adapters=on)
             return self._workspace.remove(checkpoint)
 
     def _ipython_key_completions_(self) -> list[str]:

@@ -51,7 +51,7 @@ def trim(workspace: Workspace[Checkpoint], conversation: Conversation, keep: int
         return 0
     conversation.check_room(0, n_tokens)
     with workspace.operation(), workspace.going_back_on_error(always=True):
-        workspace.checkout(graph.root)
+        workspace.checkout(graph.root, adapters=context.adapters)
         told = conversation.messages_at(graph.root)
         conversation.append(asked[len(told) :] if asked[: len(told)] == told else asked)
         for part in parts:

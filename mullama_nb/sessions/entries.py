@@ -143,6 +143,9 @@ def _check_notes(notes: Mapping[str, Any]) -> None:
         read_mapping(notes, "chat_template_kwargs")
     if "sampler_states" in notes:
         _check_states(read_list(notes, "sampler_states"))
+    adapters = notes.get("adapters", [])
+    if not isinstance(adapters, list) or not all(isinstance(each, dict) for each in adapters):
+        raise MalformedError(f"adapters are {adapters!r:.60}, no mappings")
     history = notes.get("history")
     if history is not None and not (
         isinstance(history, list) and all(isinstance(m, dict) and "role" in m for m in history)

@@ -298,6 +298,8 @@ def parse_body(name: str, record: Record, data: object) -> dict[str, Any]:
             read_text(values, "model")
             read_mapping(values, "params")
             _sampling(read_mapping(values, "sampling"))
+            adapters = read_mapping(values, "adapters") if "adapters" in values else {}
+            _adapters(adapters)
             tools = values.get("tools")
             if tools is not None and not all(
                 isinstance(tool, dict) for tool in read_list(values, "tools")
@@ -310,6 +312,15 @@ def parse_body(name: str, record: Record, data: object) -> dict[str, Any]:
     except MalformedError as error:
         raise damaged_name(name, f"its body holds what none does: {error}") from None
     return values
+
+
+def _adapters(values: dict[str, Any]) -> None:
+    if not values:
+        return
+    if not all(isinstance(path, str) for path in read_mapping(values, "files").values()):
+        raise MalformedError("the places of its adapters are no texts")
+    if not all(isinstance(each, dict) for each in read_list(values, "on")):
+        raise MalformedError("the adapters that are on are no mappings")
 
 
 def _sampling(values: dict[str, Any]) -> None:

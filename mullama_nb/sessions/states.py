@@ -47,13 +47,12 @@ def check_settings(metadata: Any, context: Context, name: str) -> None:
     SessionMismatchError
         When it was not.
     """
-    here = context.session_metadata
-    refused = refusals(metadata, here)
+    refused = refusals(metadata, context.session_metadata, context.known_adapters)
     if refused:
         raise SessionMismatchError(
             f"{shown(repr(name))} was saved from {shown(repr(metadata['model']))} and does not fit "
-            f"this context of {here['model']!r}. They differ in {'; '.join(refused)}. Load it with "
-            'the same model and settings, or evaluate it again here: on_mismatch="replay"'
+            f"this context of {context.model.name!r}. They differ in {'; '.join(refused)}. Load it "
+            'with the same model and settings, or evaluate it again here: on_mismatch="replay"'
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from dataclasses import dataclass, replace
 
@@ -35,6 +36,9 @@ class Segment:
         Whether the memory cannot be cut: the data is then the state after all tokens so far.
     logits : ndarray of float32, optional
         Of the next token; only a cache, unless ``whole``.
+    adapters : tuple of (int, str)
+        Where other adapters begin, and their names as JSON, empty for none; nothing for rows that
+        were computed without any.
     """
 
     start: int
@@ -44,6 +48,7 @@ class Segment:
     parent: str | None = None
     whole: bool = False
     logits: npt.NDArray[np.float32] | None = None
+    adapters: tuple[tuple[int, str], ...] = ()
 
     @property
     def stop(self) -> int:
@@ -57,7 +62,7 @@ class Segment:
 
     @cached
     def address(self) -> str:
-        """The content address: a hash of parent, settings, tokens and rows.
+        """The content address: a hash of parent, settings, tokens, rows and adapters.
 
         Equal tokens do not imply equal segments: other batch sizes give other rows.
         """
@@ -67,6 +72,8 @@ class Segment:
         digest.update(struct.pack("<QQ?", self.start, len(self.tokens), self.whole))
         digest.update(np.asarray(self.tokens, "<i4").tobytes())
         digest.update(self.data.data)
+        if self.adapters:  # without any it is what it always was
+            digest.update(json.dumps(self.adapters).encode())
         return digest.hexdigest(length=16)
 
     def split(self, n_tokens: int, structure: Structure) -> tuple[Segment, Segment]:
@@ -95,6 +102,7 @@ class Segment:
             tokens=self.tokens[:n_tokens],
             data=state.slice(self.start, cut),
             logits=None,
+            adapters=tuple(run for run in self.adapters if run[0] < cut),
         )
         tail = replace(
             self,
@@ -102,8 +110,14 @@ class Segment:
             tokens=self.tokens[n_tokens:],
             data=state.slice(cut, self.stop),
             parent=head.address,
+            adapters=self._adapters_from(cut),
         )
         return head, tail
+
+    def _adapters_from(self, start: int) -> tuple[tuple[int, str], ...]:
+        before = [text for first, text in self.adapters if first <= start]
+        begins = ((start, before[-1]),) if before and before[-1] else ()
+        return (*begins, *(run for run in self.adapters if run[0] > start))
 
     def __repr__(self) -> str:
         return f"Segment({self.start}..{self.stop}, {self.n_bytes:,} bytes, {self.address[:8]})"

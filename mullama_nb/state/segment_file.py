@@ -5,19 +5,22 @@ part         contents, little-endian
 ===========  =======================================================================================
 header       ``b"MULLSEG\n", version u32, flags u32, start u64, n_tokens u64, data_bytes u64,``
              ``n_logits u64, settings_bytes u32, parent_bytes u32``
-names        the digest of the settings and the parent's address, as text
+names        the digest of the settings and the parent's address, as text; where adapters were on,
+             a new line and their runs as JSON stand behind the former
 tokens       ``i32`` each
 data         the rows
 logits       ``f32`` each, or nothing
 checksum     32 bytes of BLAKE3 over header, names, tokens, logits and the segment's address
 ===========  =======================================================================================
 
-A root has an empty parent. Flag 1 is set if the data is the state after all tokens so far. The
-address already covers the rows, so they are hashed only once, on reading as on writing.
+A root has an empty parent. Flag 1 is set if the data is the state after all tokens so far, flag 2
+if adapters were on. The address already covers the rows, so they are hashed only once, on reading
+as on writing.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import struct
 from collections.abc import Iterable
@@ -39,6 +42,7 @@ _HEADER = struct.Struct("<8sIIQQQQII")
 _MAGIC = b"MULLSEG\n"
 _VERSION = 2
 _WHOLE = 1
+_ADAPTERS = 2
 _DIGEST = 32
 
 
@@ -62,13 +66,14 @@ def write_segment(path: Path, segment: Segment, *, durable: bool = True) -> int:
     SessionWriteError
         When that fails; an existing file is intact.
     """
-    settings, parent = segment.settings.encode(), (segment.parent or "").encode()
+    adapters = f"\n{json.dumps(segment.adapters)}" if segment.adapters else ""
+    settings, parent = (segment.settings + adapters).encode(), (segment.parent or "").encode()
     tokens = np.asarray(segment.tokens, "<i4").tobytes()
     logits = b"" if segment.logits is None else np.asarray(segment.logits, "<f4").tobytes()
     header = _HEADER.pack(
         _MAGIC,
         _VERSION,
-        _WHOLE if segment.whole else 0,
+        _WHOLE * segment.whole | _ADAPTERS * bool(adapters),
         segment.start,
         len(segment.tokens),
         segment.data.nbytes,
@@ -119,19 +124,33 @@ def read_segment(path: Path) -> Segment:
         names = settings.tobytes().decode(), parent.tobytes().decode()
     except UnicodeDecodeError:
         raise _damaged(name, "its names are no text") from None
+    digest, _, runs = names[0].rpartition("\n") if flags & _ADAPTERS else (names[0], "", "[]")
     segment = Segment(
         start,
         tuple(tokens.view("<i4").tolist()),
         data,
-        names[0],
+        digest,
         names[1] or None,
         bool(flags & _WHOLE),
         logits.view("<f4") if logits.size else None,
+        _parse_adapters(runs, name),
     )
     parts = (part.data for part in (settings, parent, tokens, logits))
     if _checksum(header, parts, segment.address) != checksum:
         raise _damaged(name, "its checksum does not match its contents")
     return segment
+
+
+def _parse_adapters(text: str, name: str) -> tuple[tuple[int, str], ...]:
+    try:
+        runs = json.loads(text)
+    except (ValueError, RecursionError):
+        runs = None
+    if not isinstance(runs, list) or not all(
+        isinstance(run, list) and [*map(type, run)] == [int, str] for run in runs
+    ):
+        raise _damaged(name, "what it says of adapters is no list of them")
+    return tuple((first, adapters) for first, adapters in runs)
 
 
 def _checksum(header: bytes, parts: Iterable[bytes | memoryview], address: str) -> bytes:
@@ -150,7 +169,7 @@ def _parse(header: bytes, n_bytes: int, name: str) -> tuple[int, ...]:
     if len(header) < _HEADER.size:
         raise _damaged(name, f"it ends after {len(header)} bytes")
     _, version, flags, start, n_tokens, data, n_logits, settings, parent = _HEADER.unpack(header)
-    if version != _VERSION or flags & ~_WHOLE:
+    if version != _VERSION or flags & ~(_WHOLE | _ADAPTERS):
         raise SessionFormatError(
             f"{name} is a segment of version {version} with flags {flags:#x}, and this mullama_nb "
             f"reads version {_VERSION}: it is damaged, or from a newer one"

@@ -23,6 +23,7 @@ from mullama_nb.state.segment_file import read_segment, write_segment
 
 TOKENS = st.lists(st.integers(-(2**31), 2**31 - 1), max_size=20).map(tuple)
 DATA = hnp.arrays(np.uint8, st.integers(0, 200))
+ADAPTERS = st.lists(st.tuples(st.integers(0, 2**53), st.text(max_size=9)), max_size=3).map(tuple)
 LOGITS = hnp.arrays(np.uint32, st.integers(1, 20)).map(lambda bits: bits.view(np.float32))
 
 OPEN_FILES = Path("/proc/self/fd")
@@ -53,6 +54,7 @@ def contents(segment: Segment) -> tuple[object, ...]:
         segment.parent,
         segment.whole,
         logits if logits is None else (logits.dtype, logits.tobytes()),
+        segment.adapters,
     )
 
 
@@ -84,6 +86,7 @@ def path(tmp_path: Path) -> Path:
         parent=st.none() | st.text(min_size=1, max_size=40),
         whole=st.booleans(),
         logits=st.none() | LOGITS,
+        adapters=ADAPTERS,
     )
 )
 def test_a_segment_comes_back_to_the_byte(
@@ -164,7 +167,7 @@ def test_a_claim_beyond_the_file_takes_no_memory(path: Path, part: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "value"), [(0, 3), (1, 2), (1, 1 << 31)], ids=["version", "flag", "high flag"]
+    ("number", "value"), [(0, 3), (1, 4), (1, 1 << 31)], ids=["version", "flag", "high flag"]
 )
 def test_a_newer_file_is_refused_in_words(path: Path, number: int, value: int) -> None:
     rewritten(path, lambda numbers: numbers.__setitem__(number, value))
