@@ -69,6 +69,8 @@ class Arrival:
         self._check_variables(variables)
         if tools and not self.reads_tools(tools, after_system=said[0]["role"] == "system"):
             self._warn("the tools, so that the model does not know them")
+        if all(message["role"] == "system" for message in said):
+            return  # a template may put it into the question that follows
         kinds = [_kind(said, index, bool(tools)) for index in range(len(said))]
         if self._arrived.issuperset(kinds):
             return
@@ -102,9 +104,7 @@ class Arrival:
             probe = [_SYSTEM, _USER] if after_system else [_USER]
             text = rendered(self._render, probe, tools=[*tools])
             without = rendered(self._render, probe) or ""
-            self._tools[key] = text is None or all(
-                text.count(name) > without.count(name) for name in names
-            )
+            self._tools[key] = text is None or _tells(text, without, names)
         return self._tools[key]
 
     def _tell(self, shaped: Sequence[Mapping[str, Any]], index: int, missing: str) -> None:
@@ -121,6 +121,12 @@ class Arrival:
 
     def _warn(self, what: str) -> None:
         warn(f"{self._whose} leaves out {what}", ParameterWarning)
+
+
+def _tells(text: str, without: str, names: Sequence[str]) -> bool:
+    """Whether a text tells of all tools: by their names, or in another way."""
+    arrived = [text.count(name) > without.count(name) for name in names]
+    return all(arrived) if any(arrived) else text != without
 
 
 def _kind(said: Sequence[Mapping[str, Any]], index: int, has_tools: bool) -> object:

@@ -53,6 +53,8 @@ def test_every_message_arrives_or_that_is_said(
         assert repr(model.name) in reason
         return
     missing = [message for message in messages if message["content"] not in prompt]
+    if {*roles} <= {"system"}:
+        return  # there is no question yet, which may say it
     assert missing == messages[: len(caught)]
     assert len(caught) <= 1, "of a system message at the beginning, and only of that"
 
