@@ -18,6 +18,7 @@ MullamaError
 ├── GrammarError              a grammar that is invalid, or that nothing can match
 ├── RecordingError            a damaged recording, or not a recording
 ├── RegressionError           a recording does not hold here; the message is the report
+├── TranscriptError           a file that holds no conversation to import
 └── SessionError
     ├── SessionConflictError  the name holds something else, or another chat saves it
     ├── SessionNotFoundError  no session of that path or name
@@ -66,6 +67,7 @@ __all__ = [
     "SessionMismatchError",
     "SessionNotFoundError",
     "SessionWriteError",
+    "TranscriptError",
     "UnverifiedWarning",
 ]
 
@@ -197,6 +199,10 @@ class RegressionError(MullamaError, AssertionError):
     def _render_traceback_(self) -> list[str]:
         """What IPython shows: the report says it all, and the way there nothing."""
         return [f"{type(self).__name__}: {self}"]
+
+
+class TranscriptError(MullamaError, ValueError):
+    """The file is damaged, or holds no conversation; nothing of it was evaluated."""
 
 
 class SessionError(MullamaError):

@@ -12,6 +12,7 @@ from click.shell_completion import CompletionItem
 
 from ..engine.locate import known_models, locate_model
 from ..engine.model import Model
+from ..engine.options import ContextOptions
 from ..engine.params import ContextParams
 from ..engine.stored import params_from_file
 from ..errors import (
@@ -22,6 +23,7 @@ from ..errors import (
     shown,
 )
 from ..history.chat import Chat
+from ..history.transcript_file import read_transcripts
 from ..sessions.listing import StoredSession
 from ..sessions.manager import SessionManager
 from ..sessions.store import SessionStore
@@ -193,6 +195,35 @@ def add(store: SessionStore, path: Path, name: str | None, *, model: str | None)
         params = _params(info.settings, info.n_ctx or max(info.n_tokens, 512))
         entry = SessionManager(loaded, store.folder, params).add(path, name)
         note(f"added {entry.name}, {entry.n_tokens:,} tokens")
+
+
+@session.command("import")
+@click.argument("path", type=click.Path(path_type=Path, dir_okay=False))
+@_name
+@_model
+@click.option("--index", type=click.IntRange(min=0), help="Which conversation, if there are more.")
+@click.option("--n-ctx", type=click.IntRange(min=1), help="Cells of the context.")
+@click.pass_obj
+def import_(
+    store: SessionStore,
+    path: Path,
+    name: str,
+    *,
+    model: str | None,
+    index: int | None,
+    n_ctx: int | None,
+) -> None:
+    """Make a chat from a file of messages: a chat exported as JSON, OpenAI's or ShareGPT's.
+
+    Every branch becomes a branch; all messages are evaluated.
+    """
+    with speaking_plainly():
+        made_with = None if model is not None else read_transcripts(path)[0].model
+        options: ContextOptions = {} if n_ctx is None else {"n_ctx": n_ctx}
+        chat = Chat.from_transcript(_loaded(made_with, model), path, index=index, **options)
+        chat.save(name, store.folder)
+        n = len(chat.tree)
+        note(f"imported {name}, {n} checkpoint{'s' * (n != 1)}")
 
 
 @session.command()

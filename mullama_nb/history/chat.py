@@ -37,6 +37,7 @@ from .conversation import Conversation, as_messages, checked_messages
 from .conversation import Said as Spent
 from .display import chat_bundle
 from .export import export
+from .importing import begin_with_transcript, choose_transcript, restore_messages
 from .message import last_end, whole_message
 from .moving import alternatives, redo_turns, step_ahead, step_back, undo_turns
 from .opening import open_chat, open_or_create
@@ -514,6 +515,54 @@ class Chat(Live):
         chat.replay(rest)
         return chat
 
+    @classmethod
+    @lists_new_chat
+    def from_transcript(
+        cls,
+        model: ModelSource | Context,
+        path: str | os.PathLike[str],
+        *,
+        index: int | None = None,
+        **options: Unpack[NewChatOptions],
+    ) -> Self:
+        """Make a chat from a file of messages: each a checkpoint, and each branch a branch.
+
+        Parameters
+        ----------
+        model, **options
+            As for the class. ``system`` and ``tools`` replace those in the file.
+        path : str or path
+            JSON, or a conversation on each line: what :meth:`export` wrote, OpenAI's messages,
+            ChatGPT's data export or ShareGPT's conversations.
+        index : int, optional
+            Which conversation, of a file that holds several.
+
+        Raises
+        ------
+        TranscriptError
+            When the file is damaged, or holds no conversation; the message says where.
+        ParameterError
+            When the file holds several conversations, and none is chosen.
+        ContextFullError, ChatTemplateError
+            When a branch does not fit the context, or the template refuses its messages.
+
+        Warns
+        -----
+        ParameterWarning
+            When something in the file is no text, and is left out.
+        """
+        transcript = choose_transcript(path, index)
+        begun: Any = {**begin_with_transcript(transcript), **options}
+        chat = cls(model, **begun)
+        try:
+            with chat.tree.turn():
+                restore_messages(chat._workspace, chat._conversation, transcript)
+        except BaseException:
+            if chat.context is not model:
+                chat.context.close()
+            raise
+        return chat
+
     def replay(
         self,
         messages: Sequence[Message],
@@ -738,8 +787,11 @@ class Chat(Live):
         )
 
     def export(self, path: str | os.PathLike[str]) -> None:
-        """Write the messages as Markdown (``.md``) or the tree's transcript as JSON (``.json``)."""
-        export(self.tree, self.messages, Path(path).expanduser())
+        """Write the messages as Markdown (``.md``), or the whole tree as JSON (``.json``).
+
+        :meth:`from_transcript` makes a chat from the JSON.
+        """
+        export(self.tree, self._conversation, Path(path).expanduser())
 
     def __repr__(self) -> str:
         n = len(self.turns)

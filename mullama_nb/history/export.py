@@ -10,8 +10,10 @@ from typing import Any
 
 from ..errors import ParameterError
 from ..state.atomic import write_atomically
+from .conversation import Conversation
 from .shown import ShownMessage
-from .tree import CheckpointTree
+from .transcript_formats import FORMAT, VERSION
+from .tree import Checkpoint, CheckpointTree
 
 __all__ = ["as_json", "as_markdown", "export"]
 
@@ -22,8 +24,13 @@ def as_markdown(messages: list[dict[str, Any]]) -> str:
     return "\n\n---\n\n".join(parts) + "\n"
 
 
-def as_json(tree: CheckpointTree) -> str:
-    """Return every checkpoint as JSON, with text, notes, tags and parent; no rows."""
+def as_json(tree: CheckpointTree, conversation: Conversation) -> str:
+    """Return a tree as JSON, without rows: its messages, and its checkpoints with their notes.
+
+    Each message has the id of the one before it in the conversation, so that all branches can be
+    read without the checkpoints; see ``Chat.from_transcript``.
+    """
+    messages, last = _message_rows(tree, conversation)
     checkpoints = [
         {
             "id": checkpoint.id,
@@ -37,17 +44,47 @@ def as_json(tree: CheckpointTree) -> str:
         if checkpoint.parent is not None
     ]
     document = {
-        "format": "mullama-transcript",
-        "version": 1,
+        "format": FORMAT,
+        "version": VERSION,
         "model": tree.context.model.name,
+        "tools": conversation.tools,
+        "last_message": last,
+        "messages": messages,
         "head": tree.head.id,
         "checkpoints": checkpoints,
     }
     return json.dumps(document, ensure_ascii=False, indent=1) + "\n"
 
 
-def export(tree: CheckpointTree, messages: list[dict[str, Any]], path: Path) -> None:
-    """Write messages or a tree, depending on the file's suffix.
+def _message_rows(
+    tree: CheckpointTree, conversation: Conversation
+) -> tuple[list[dict[str, Any]], str | None]:
+    """All messages, each after the one before it; and the id of the head's last one."""
+    graph = tree._workspace.graph
+    rows: dict[str, dict[str, Any]] = {}
+
+    def add(checkpoint: Checkpoint) -> str | None:
+        before = None
+        for line in conversation.lines_at(checkpoint):
+            name = line.end.id if line.index is None else f"{line.end.id}.{line.index}"
+            row: dict[str, Any] = {"id": name, "parent": before, "tags": []}
+            row["message"] = line.message
+            rows.setdefault(name, row)
+            before = name
+        return before
+
+    for checkpoint in tree:
+        if not graph.followers(checkpoint):
+            add(checkpoint)
+    for tag, checkpoint in sorted(tree.tags.items()):
+        if (name := add(checkpoint)) is not None:
+            rows[name]["tags"].append(tag)
+    last = add(tree.head)
+    return [*rows.values()], last
+
+
+def export(tree: CheckpointTree, conversation: Conversation, path: Path) -> None:
+    """Write the messages up to the head or the whole tree, depending on the file's suffix.
 
     Raises
     ------
@@ -57,7 +94,10 @@ def export(tree: CheckpointTree, messages: list[dict[str, Any]], path: Path) -> 
     ending = path.suffix.lower()
     if ending not in (".md", ".json"):
         raise ParameterError(f"cannot export to {path.name!r}: its ending must be .md or .json")
-    text = as_markdown(messages) if ending == ".md" else as_json(tree)
+    if ending == ".md":
+        text = as_markdown(conversation.messages_at(tree.head))
+    else:
+        text = as_json(tree, conversation)
     write_atomically(path, [text.encode()])
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from cli_process import Run
-from tiny_models import make_model
+from tiny_models import CHATML, make_model
 
 from mullama_nb import Chat, Context, ContextParams, Model, SessionManager, inspect_session
 
@@ -167,3 +167,24 @@ def test_a_chat_of_a_notebook_goes_on_in_the_terminal(
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("assistant") == 2
+
+
+def test_a_conversation_of_another_program_is_imported(run: Run, tmp_path: Path) -> None:
+    make_model(tmp_path / "tiny.gguf", "llama", chat_template=CHATML)
+    said = [{"from": "human", "value": "Name a river."}, {"from": "gpt", "value": "The Tay."}]
+    lines = [{"conversations": said}, {"conversations": said[:1]}]
+    (tmp_path / "many.jsonl").write_text("\n".join(map(json.dumps, lines)), "utf-8")
+    store = ("session", "--folder", str(tmp_path / "store"))
+    options = ("--model", "./tiny.gguf", "--n-ctx", "256")
+    several = run(*store, "import", "many.jsonl", "rivers", *options)
+    assert several.returncode == 1
+    assert "2 conversations" in several.stderr
+    done = run(*store, "import", "many.jsonl", "rivers", "--index", "0", *options)
+    assert done.returncode == 0, done.stderr
+    assert "imported rivers, 2 checkpoints" in done.stderr
+    chat = Chat.open("rivers", tmp_path / "tiny.gguf", tmp_path / "store")
+    assert [message["content"] for message in chat.messages] == ["Name a river.", "The Tay."]
+    (tmp_path / "no.json").write_text("[]", "utf-8")
+    refused = run(*store, "import", "no.json", "no", *options)
+    assert refused.returncode == 1
+    assert "no.json: there are no messages in it" in refused.stderr

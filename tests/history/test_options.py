@@ -36,6 +36,7 @@ LISTED: dict[str, list[str]] = {
     "Chat.aexplore": [*LIMITS, "exact", "on_token", *SAMPLING],
     "Chat": ["tools", "max_bytes", *CONTEXT, *SAMPLING],
     "Chat.from_messages": ["max_bytes", "system", "tools", *CONTEXT, *SAMPLING],
+    "Chat.from_transcript": ["index", "max_bytes", "system", "tools", *CONTEXT, *SAMPLING],
     "Chat.open": ["max_bytes", *CONTEXT, *SAMPLING],
     "Chat.open_or_create": ["system", "tools", "max_bytes", *CONTEXT, *SAMPLING],
     "testing.replay": CONTEXT,

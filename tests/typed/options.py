@@ -17,6 +17,8 @@ def chats(model: Model) -> None:
     Chat(model, max_tokens=5)  # type: ignore[call-arg]
     Chat.from_messages(model, [], system="Be brief.", tools=None, max_bytes=10**9, seed=None)
     Chat.from_messages(model, [], sytem="Be brief.")  # type: ignore[call-arg]
+    Chat.from_transcript(model, "said.json", index=0, tools=None, seed=None)
+    Chat.from_transcript(model, "said.json", idx=0)  # type: ignore[call-arg]
     assert_type(Chat.open("lesson", temperature=1, max_bytes=10**9), Chat)
     Chat.open("lesson", temprature=1)  # type: ignore[call-arg]
     Chat.open("lesson", system="Be brief.")  # type: ignore[call-arg]
