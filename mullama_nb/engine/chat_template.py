@@ -101,6 +101,7 @@ class ChatTemplate:
         *,
         add_generation_prompt: bool = True,
         continue_final_message: bool = False,
+        is_probe: bool = False,
         date: datetime | None = None,
         **variables: Any,
     ) -> ChatPrompt:
@@ -114,6 +115,8 @@ class ChatTemplate:
             Whether to end with the beginning of an answer.
         continue_final_message : bool
             Whether to end within the last message, which is the assistant's; nothing is added then.
+        is_probe : bool
+            Whether it is only to see what the template writes, so that it may leave things out.
         date : datetime, optional
             What the template is told when it asks for the time. None: now.
         **variables
@@ -150,7 +153,8 @@ class ChatTemplate:
             text = self._until(rendered, mark)
         else:
             text = render()
-        self._arrival.check(said, self.form.of(said), variables)
+        if not is_probe:
+            self._arrival.check(said, self.form.of(said), variables)
         tokens = self._vocabulary.tokenize_escaped(text, escape)
         if self._vocabulary.adds_bos and tokens[:1] != [self._vocabulary.bos]:
             assert self._vocabulary.bos is not None

@@ -22,6 +22,7 @@ _RESERVED = {
     "add_generation_prompt": "it follows from the messages",
     "continue_final_message": "it follows from the messages",
     "chat_template": "give it by itself",
+    "is_probe": "it is for what nobody reads",
     "date": "it is the day of the first message",
 }
 
@@ -117,6 +118,7 @@ class TemplateOptions:
         *,
         add_generation_prompt: bool = True,
         continue_final_message: bool = False,
+        is_probe: bool = False,
     ) -> ChatPrompt:
         """Render messages; see ``Model.apply_chat_template``."""
         variables = dict(self.chat_template_kwargs)
@@ -128,6 +130,7 @@ class TemplateOptions:
             chat_template=self.chat_template,
             add_generation_prompt=add_generation_prompt,
             continue_final_message=continue_final_message,
+            is_probe=is_probe,
             date=self.date,
             **variables,
         )

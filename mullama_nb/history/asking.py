@@ -47,7 +47,7 @@ def answer_again(
         end = _last(conversation, "assistant", workspace.head) if end is None else end
         if not end.metadata.is_answer:
             raise HistoryError(f"{end!r} is not an answer, so there is no other one")
-        stand_on_question(workspace, end)
+        stand_on_question(workspace, conversation, end)
         say_otherwise(workspace, conversation, answering.chat_template_kwargs)
         return answering.answer(workspace.head)
 
@@ -68,7 +68,8 @@ def say_otherwise(
         )
     messages = conversation.messages_at(question)
     with workspace.changing():
-        workspace.checkout(point_before(question), adapters=workspace.context.adapters)
+        begin = point_before(question) if notes.is_answer else question  # which was begun by hand
+        workspace.checkout(point_before(begin), adapters=workspace.context.adapters)
     conversation.say(messages[len(conversation.messages_at(workspace.head)) :], variables)
 
 
@@ -83,14 +84,12 @@ def ask_otherwise(
     with workspace.going_back_on_error():
         end = _last(conversation, "user", workspace.head) if end is None else end
         notes = end.metadata
-        if notes.is_system:
+        if notes.is_system or end.is_root:
             raise HistoryError(
                 "the system message is what the chat was made with: make one with another, "
                 "Chat.from_messages(model, chat.messages[1:], system=...)"
             )
-        with workspace.changing():
-            adapters = workspace.adapters_of(message_parts(end)[0])
-            workspace.checkout(point_before(end), adapters=adapters)
+        conversation.stand_before(end)
         if notes.is_answer:
             conversation.append([dict(messages[0], role="assistant")], edited=True)
             return Answer(workspace.head, 0.0), None
@@ -117,6 +116,7 @@ def go_on(workspace: Workspace[Checkpoint], answering: Answering) -> Answer:
 
 def answer_from(
     workspace: Workspace[Checkpoint],
+    conversation: Conversation,
     end: Checkpoint,
     token: int,
     choose: str | int | None,
@@ -127,31 +127,32 @@ def answer_from(
     part, index = token_place(end, token)
     begins = part is message_parts(end)[0] and index == 0
     notes = choice_notes(end.metadata.role, continues=not begins)
-    if begins and part.metadata.came_from is not None:
-        notes["came_from"] = part.metadata.came_from
     with workspace.going_back_on_error(always=True):
         with workspace.changing():
-            again = begins and choose is None and part.previous is not part.parent
-            point = point_before(end) if again else fork(workspace, part, index, None, {})
-            workspace.checkout(point, adapters=workspace.adapters_of(part))
+            if begins:
+                point = conversation.stand_before(end)
+            else:
+                point = fork(workspace, part, index, None, {})
         if choose is not None:
             with workspace.changing():
                 point = fork(workspace, point, None, choose, notes)
     return answering.answer(point)
 
 
-def stand_on_question(workspace: Workspace[Checkpoint], answer: Checkpoint) -> Checkpoint:
+def stand_on_question(
+    workspace: Workspace[Checkpoint], conversation: Conversation, answer: Checkpoint
+) -> None:
     """Move the head to where an answer began: at its question, or behind a beginning given."""
     parts = message_parts(answer)
     begun = [p for p in parts if p.metadata.message is not None and p.metadata.was_cut_short]
-    point = begun[-1] if begun else parts[0].previous
-    assert point is not None
-    if not begun and (point.is_root or point.metadata.role in ("assistant", "system")):
+    if begun:
+        with workspace.changing():
+            replaced = parts[min(len(parts) - 1, parts.index(begun[-1]) + 1)]
+            workspace.checkout(begun[-1], adapters=workspace.adapters_of(replaced))
+        return
+    point = conversation.stand_before(answer)
+    if point.is_root or point.metadata.role in ("assistant", "system"):
         raise HistoryError("no question stands before this answer, so there is no other one to it")
-    replaced = parts[min(len(parts) - 1, parts.index(point) + 1)] if begun else parts[0]
-    with workspace.changing():
-        workspace.checkout(point, adapters=workspace.adapters_of(replaced))
-    return point
 
 
 def _check_goes_on(answering: Answering) -> None:

@@ -321,7 +321,9 @@ class Chat(Live):
         answering = self._answering(options)
         with self.tree.turn():
             end = self._place(turn)
-            return self._turn(answer_from(self._workspace, end, token, choose, answering))
+            return self._turn(
+                answer_from(self._workspace, self._conversation, end, token, choose, answering)
+            )
 
     @lists_changes
     def explore(
@@ -374,7 +376,7 @@ class Chat(Live):
                 self._conversation.say(messages, chat_template_kwargs)
             else:
                 if self.tree.head.metadata.is_answer:
-                    stand_on_question(self._workspace, self.tree.head)
+                    stand_on_question(self._workspace, self._conversation, self.tree.head)
                 say_otherwise(self._workspace, self._conversation, chat_template_kwargs)
             return Answers(self, [self._turn(answer) for answer in exploring.answer()])
 

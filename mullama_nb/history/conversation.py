@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeAlias
 
 from ..engine.chat_template import ChatPrompt, Message
@@ -17,7 +16,7 @@ from ..errors import (
 )
 from .events import Progress
 from .forking import fork_at
-from .message import Line, lines_at, point_before
+from .message import Line, lines_at, message_parts, point_before
 from .notes import check_notes, message_notes
 from .tree import Checkpoint
 from .workspace import Workspace
@@ -139,7 +138,7 @@ class Conversation:
         if keep < n_held:
             n_again = max(0, min(n_held - keep, self._n_tokens(before) - used))
         with workspace.operation(), workspace.going_back_on_error(always=True):
-            n_system = self._begin(before, variables, lambda: tokens)
+            n_system = self._begin(before, messages, variables)
             if home.is_root and not n_held:
                 keep, _ = self.common_prefix(tokens)
             n_evaluated = self.append(messages, variables, answered=False)
@@ -174,18 +173,17 @@ class Conversation:
         if not messages:
             return 0
         workspace = self._workspace
-        told, n_evaluated, is_held = self.messages_at(workspace.head), 0, False
-        before = told
+        before, n_evaluated, is_held = self.messages_at(workspace.head), 0, False
         with workspace.operation(), workspace.going_back_on_error(always=True):
-            prompt = partial(self._prompt, told, messages, variables)
-            n_evaluated += self._begin(told, variables, prompt)
+            n_evaluated += self._begin(before, messages, variables)
             at = self._standing(workspace.head)
-            for left, message in zip(reversed(range(len(messages))), messages, strict=True):
+            for n, message in enumerate(messages, 1):
+                rest = messages[n:]
                 try:
-                    is_complete = answered or left > 0
-                    added = self._addition(before, message, variables, is_complete=is_complete)
+                    is_complete = answered or bool(rest)
+                    added = self._addition(before, message, rest, variables, is_complete)
                 except ChatTemplateError:
-                    if not left:
+                    if not rest:
                         raise
                     added = None
                 before = [*before, dict(message)]
@@ -193,7 +191,7 @@ class Conversation:
                     is_held = True
                     continue
                 keep, tokens, noted = added
-                noted |= notes if not left else {}
+                noted |= {} if rest else notes
                 if is_held:
                     noted["history"], is_held = before, False
                 check_notes(noted)
@@ -208,13 +206,13 @@ class Conversation:
     def _begin(
         self,
         before: Sequence[Message],
+        messages: Sequence[Message],
         variables: Variables,
-        prompt: Callable[[], Sequence[int]],
     ) -> int:
         """Say the system message where nothing is said yet; return how many tokens it took."""
-        if not self._workspace.head.is_root or self._context.token_count():
+        if not before or not self._workspace.head.is_root or self._context.token_count():
             return 0
-        return self._say_system(before[:1], prompt(), variables)
+        return self._say_system(before[0], messages, variables)
 
     def _standing(self, head: Checkpoint) -> Checkpoint:
         """The head, or the checkpoint before a question that was cut off there."""
@@ -230,20 +228,16 @@ class Conversation:
         self, before: Sequence[Message], messages: Sequence[Message], variables: Variables
     ) -> tuple[int, ...]:
         """The tokens that an answer follows; they end with a last message of the assistant."""
-        *earlier, last = messages
-        if not _is_answer(last):
-            return self.render([*before, *messages], variables).tokens
-        begun = self._model.tokenize(_text(last))
-        if not before and not earlier:
-            return tuple(begun)
-        return (*self.render([*before, *earlier], variables).tokens, *begun)
+        goes_on = _is_answer(messages[-1])
+        said = [*before, *messages]
+        return self.render(said, variables, continue_final_message=goes_on).tokens
 
     def _addition(
         self,
         before: Sequence[Message],
         message: Message,
+        rest: Sequence[Message],
         variables: Variables,
-        *,
         is_complete: bool,
     ) -> tuple[int, Sequence[int], dict[str, Any]]:
         """How many tokens of the context stay, those that a message adds, and its notes."""
@@ -255,8 +249,10 @@ class Conversation:
                 tokens = self._prompt(before, [message], variables)
             notes = message_notes(message, finish_reason="stop" if is_complete else "length")
         else:
-            asks = message.get("role") != "system"
-            tokens = self.render([*before, message], variables, add_generation_prompt=asks).tokens
+            if rest and message.get("role") == "system":
+                tokens = self._alone(before, message, rest, variables)
+            else:
+                tokens = self._prompt(before, [message], variables)
             notes = message_notes(message)
             if variables:
                 notes["chat_template_kwargs"] = dict(variables)
@@ -276,8 +272,8 @@ class Conversation:
         probe = dict(message, content="1" if text.rstrip().endswith("0") else "0")
         try:
             asked = self.render(before, variables) if before else ChatPrompt("", [], [])
-            said = self.render([*before, message], variables, add_generation_prompt=False)
-            other = self.render([*before, probe], variables, add_generation_prompt=False)
+            said = self._probe([*before, message], variables)
+            other = self._probe([*before, probe], variables)
         except ChatTemplateError:
             return plain
         end = _common_end(said, other)
@@ -315,7 +311,7 @@ class Conversation:
             )
         system, workspace = {"role": "system", "content": self.system}, self._workspace
         with workspace.operation(), workspace.going_back_on_error():
-            self._say_system([system], self.render([system, _PROBE]).tokens)
+            self._say_system(system, [_PROBE])
             if workspace.head.is_root:
                 raise HistoryError(
                     f"the chat template of {self._model.name!r} lets no system message stand "
@@ -323,10 +319,7 @@ class Conversation:
                 )
 
     def _say_system(
-        self,
-        system: Sequence[Message],
-        prompt: Sequence[int],
-        variables: Variables = None,
+        self, system: Message, rest: Sequence[Message], variables: Variables = None
     ) -> int:
         """Give the system message a checkpoint of its own if the template lets it stand alone.
 
@@ -337,11 +330,8 @@ class Conversation:
         """
         workspace = self._workspace
         try:
-            alone = self.render(system, variables, add_generation_prompt=False) if system else None
-            tokens = () if alone is None else alone.tokens
+            tokens = self._alone([], system, rest, variables)
         except ChatTemplateError:
-            return 0
-        if not tokens or tuple(prompt[: len(tokens)]) != tokens:
             return 0
         for child in workspace.graph.root.children:
             is_same = child.tokens == tokens and child.metadata.is_system
@@ -349,8 +339,44 @@ class Conversation:
                 workspace.checkout(child)
                 return 0
         workspace.evaluate(tokens)
-        workspace.commit(message_notes(system[0]))
+        workspace.commit(message_notes(system))
         return len(tokens)
+
+    def _alone(
+        self,
+        before: Sequence[Message],
+        system: Message,
+        rest: Sequence[Message],
+        variables: Variables,
+    ) -> tuple[int, ...]:
+        """The tokens up to a system message, if what follows comes behind them.
+
+        Raises
+        ------
+        ChatTemplateError
+            When the template does not let it stand alone.
+        """
+        alone = self._probe([*before, system], variables)
+        whole = self._probe([*before, system, *rest], variables).tokens
+        if _text(system).strip() not in alone or whole[: len(alone.tokens)] != alone.tokens:
+            raise ChatTemplateError("a system message that does not stand alone")
+        return alone.tokens
+
+    def stand_before(self, end: Checkpoint) -> Checkpoint:
+        """Move the head to where a message was said.
+
+        What was said before it has a checkpoint again afterwards, even if that was pruned.
+        """
+        if any(part.metadata.history is not None for part in message_parts(end)):
+            before = self.lines_at(end)[:-1]
+            last = before[-1] if before else None
+            if last is not None and last.index is not None and not last.end.is_root:
+                return self.unfold(last.end, last.index)
+        workspace, point = self._workspace, point_before(end)
+        with workspace.changing():
+            adapters = workspace.adapters_of(message_parts(end)[0])
+            workspace.checkout(point, adapters=adapters)
+        return point
 
     def unfold(self, end: Checkpoint, index: int) -> Checkpoint:
         """Return a checkpoint, as the head, for one of several messages that a checkpoint holds.
@@ -385,9 +411,13 @@ class Conversation:
         variables : mapping, optional
             Variables of the template, beside those of the chat.
         **options
-            ``add_generation_prompt`` and ``continue_final_message``.
+            ``add_generation_prompt``, ``continue_final_message`` and ``is_probe``.
         """
         return self.template.with_changes(variables).render(self._model, messages, **options)
+
+    def _probe(self, messages: Sequence[Message], variables: Variables = None) -> ChatPrompt:
+        """What the template writes for messages that nothing follows, whatever it leaves out."""
+        return self.render(messages, variables, add_generation_prompt=False, is_probe=True)
 
     def common_prefix(self, tokens: Sequence[int]) -> tuple[int, int]:
         """Return the length of the common prefix of context and prompt, in the tokens of each."""
@@ -395,7 +425,7 @@ class Conversation:
 
     def _n_tokens(self, messages: Sequence[Message]) -> int:
         try:
-            return len(self.render(messages, add_generation_prompt=False).tokens)
+            return len(self._probe(messages).tokens)
         except ChatTemplateError:  # none, or none that can stand without what follows
             return 0
 

@@ -185,8 +185,18 @@ def keep_said(node: N) -> None:
     left = [(origin, each) for origin in gone for each in origin.followers if each not in gone]
     for origin, begin in left:
         history = [line.message for line in lines_at(_first_end(begin))]
-        begin.metadata["came_from"] = next(at for at in chain(origin) if at not in gone).id
+        begin.metadata["came_from"] = _survivor(origin, gone).id
         begin.metadata["history"] = history
+
+
+def _survivor(node: N, gone: set[N]) -> N:
+    """The last checkpoint before one that remains, and ends a whole message if any."""
+    is_piece = False
+    for at in chain(node):
+        if at not in gone and not is_piece:
+            return at
+        is_piece = at.metadata.continues
+    raise AssertionError("unreachable")  # the root remains
 
 
 def _first_end(begin: N) -> N:
