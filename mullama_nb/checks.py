@@ -91,14 +91,14 @@ def check_names(what: str, given: Iterable[str], known: Iterable[str]) -> None:
         raise TypeError(f"{what} has no {', '.join(unknown)}; it has {', '.join(known)}")
 
 
-def close_names(name: str, known: Iterable[str], n: int = 3) -> list[str]:
-    """Return up to ``n`` names with a similar spelling, the closest first."""
-    return difflib.get_close_matches(name, list(known), n)
+def close_names(name: str, known: Iterable[str], n: int = 3, least: float = 0.6) -> list[str]:
+    """Return up to ``n`` names with a similar spelling, 0 to 1, the closest first."""
+    return difflib.get_close_matches(name, list(known), n, least)
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known: Iterable[str], least: float = 0.6) -> str:
     """Return a "did you mean" with the closest name; empty if none is close."""
-    close = close_names(name, known, 1)
+    close = close_names(name, known, 1, least)
     return f"did you mean {shown(repr(close[0]))}?" if close else ""
 
 

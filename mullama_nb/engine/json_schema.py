@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
-from llama_cpp.llama_grammar import PRIMITIVE_RULES, RESERVED_NAMES, SchemaConverter
-
 from ..errors import GrammarError, shown
 from .grammar import MOST_REPETITIONS, MOST_WAYS, check_grammar
+from .schema_grammar import Builder
 
 __all__ = ["check_schema", "gbnf"]
 
@@ -113,58 +111,6 @@ def _check_pattern(pattern: str) -> None:
         _need("pattern, written out", sums[-1], _MOST_OF_A_PATTERN, "use fewer repetitions")
 
 
-class _Converter(SchemaConverter):  # type: ignore[misc, unused-ignore]
-    """llama-cpp-python's, which loses the backslashes of constants and names, and some emoji.
-
-    It also nests one pair of parentheses for each item that may be left out, where llama.cpp's
-    grammars can count.
-    """
-
-    def _format_literal(self, literal: str) -> str:
-        with contextlib.suppress(ValueError):
-            literal = json.dumps(json.loads(literal), ensure_ascii=False)
-        escaped = literal.replace("\\", r"\\").replace('"', r"\"")
-        return '"' + escaped.replace("\n", r"\n").replace("\r", r"\r") + '"'
-
-    def visit(self, schema: Any, name: str) -> Any:
-        """The name of the rule for a schema; counted parts are counted by llama.cpp."""
-        if isinstance(schema, dict) and not schema.keys() & {"$ref", "oneOf", "anyOf", *_DATA[:2]}:
-            this: Any = self  # the converter has no types
-            rule = f"{name}-" if name in RESERVED_NAMES else name or "root"
-            if schema.get("type") == "string" and not schema.keys() & {"pattern", "format"}:
-                low, high = _range(schema, "minLength", "maxLength")
-                if (low, high) != (0, None):
-                    char = this._add_primitive("char", PRIMITIVE_RULES["char"])
-                    return this._add_rule(rule, rf'"\"" {_times(char, low, high)} "\"" space')
-            if schema.get("type") == "array" and isinstance(schema.get("items"), dict):
-                low, high = _range(schema, "minItems", "maxItems")
-                prefix = f"{name}-" if name else ""
-                item = this.visit(schema["items"], f"{prefix}item")
-                then = this._add_rule(f"{prefix}then-item", f'"," space {item}')
-                some = f"{item} {_times(then, max(0, low - 1), None if high is None else high - 1)}"
-                # A rule of its own: llama.cpp counts what is in parentheses once more.
-                some = "" if high == 0 else this._add_rule(f"{prefix}items", some)
-                items = some if low or not some else f"{some}?"
-                return this._add_rule(rule, f'"[" space {items} "]" space')
-        return super().visit(schema, name)  # type: ignore[no-untyped-call, unused-ignore]
-
-
-def _range(schema: Mapping[str, Any], least: str, most: str) -> tuple[int, int | None]:
-    low, high = schema.get(least, 0), schema.get(most)
-    for number in (low, 0 if high is None else high):
-        if isinstance(number, bool) or number != int(number) or number < 0:
-            raise GrammarError(f"json_schema: {least} and {most} are numbers from 0, not {number}")
-    if high is not None and low > high:
-        raise GrammarError(f"json_schema: {least}: {low} is more than {most}: {high}")
-    return int(low), None if high is None else int(high)
-
-
-def _times(item: str, low: int, high: int | None) -> str:
-    if high == 0:
-        return ""
-    return f"{item}{{{low},{'' if high is None else high}}}"
-
-
 def gbnf(schema: Mapping[str, Any] | str) -> str:
     """Return the grammar of a schema.
 
@@ -179,17 +125,9 @@ def gbnf(schema: Mapping[str, Any] | str) -> str:
 @lru_cache(maxsize=64)
 def _gbnf(schema: str) -> str:
     check_schema(schema)
-    converter: Any = _Converter(  # type: ignore[no-untyped-call]
-        prop_order={}, allow_fetch=False, dotall=False, raw_pattern=False
-    )
     try:
-        converter.visit(converter.resolve_refs(json.loads(schema), "schema"), "")
-        text = str(converter.format_grammar())
-    except GrammarError:
-        raise
-    except Exception as error:  # the converter raises whatever it stumbles over
-        raise GrammarError(
-            f"json_schema cannot be turned into a grammar: {shown(error, 200)}"
-        ) from None
+        text = Builder(json.loads(schema)).grammar()
+    except RecursionError:
+        raise GrammarError("json_schema nests too deeply to be turned into a grammar") from None
     check_grammar(text)
     return text
