@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..checks import did_you_mean
@@ -71,12 +71,12 @@ class Arrival:
             self._warn("the tools, so that the model does not know them")
         if all(message["role"] == "system" for message in said):
             return  # a template may put it into the question that follows
-        kinds = [_kind(said, index, bool(tools)) for index in range(len(said))]
-        if self._arrived.issuperset(kinds):
+        kinds = [*_kinds(said, has_tools=bool(tools))]
+        if self._arrived.issuperset(kind for kind, _ in kinds):
             return
         marked = [
-            _Marked(message, index, keeps_thoughts=_must_keep_thoughts(said, index))
-            for index, message in enumerate(shaped)
+            _Marked(message, index, keeps_thoughts=keeps)
+            for index, (message, (_, keeps)) in enumerate(zip(shaped, kinds, strict=True))
         ]
         text = rendered(self._render, [each.message for each in marked], **variables)
         if text is None:  # what it takes depends on what is said, so there is no telling
@@ -85,7 +85,7 @@ class Arrival:
             if missing := each.missing(text):
                 self._tell(shaped, index, missing)
             else:
-                self._arrived.add(kinds[index])
+                self._arrived.add(kinds[index][0])
 
     def _check_variables(self, variables: Mapping[str, Any]) -> None:
         for name in variables:
@@ -129,30 +129,29 @@ def _tells(text: str, without: str, names: Sequence[str]) -> bool:
     return all(arrived) if any(arrived) else text != without
 
 
-def _kind(said: Sequence[Mapping[str, Any]], index: int, has_tools: bool) -> object:
-    """What decides whether a message arrives."""
-    roles = [message["role"] for message in said]
-    message = said[index]
-    return (
-        message["role"],
-        roles[index - 1] if index else "",
-        roles[index + 1] if index + 1 < len(roles) else "",
-        "system" in roles[:index],
-        bool(message["content"]),
-        bool(message.get("tool_calls")),
-        _must_keep_thoughts(said, index),
-        has_tools,
-    )
-
-
-def _must_keep_thoughts(said: Sequence[Mapping[str, Any]], index: int) -> bool:
-    """Whether what a model thought before a call is still of use: its results are the last."""
-    following = said[index + 1 :]
-    return (
-        "reasoning_content" in said[index]
-        and bool(following)
-        and all(message["role"] == "tool" for message in following)
-    )
+def _kinds(said: Sequence[Mapping[str, Any]], *, has_tools: bool) -> Iterator[tuple[object, bool]]:
+    """Yield for each message what decides whether it arrives, and whether its thoughts have to."""
+    roles = ["", *(message["role"] for message in said), ""]
+    n_results = 0  # at the end: what a model thought before its call is still of use then
+    while roles[-2 - n_results] == "tool":
+        n_results += 1
+    after_system = False
+    for index, message in enumerate(said):
+        keeps = bool(n_results) and index == len(said) - n_results - 1
+        keeps = keeps and "reasoning_content" in message
+        yield (
+            (
+                *roles[index : index + 3],
+                after_system,
+                bool(message["content"]),
+                len(message.get("tool_calls", ())) > 1,
+                "tool_calls" in message,
+                keeps,
+                has_tools,
+            ),
+            keeps,
+        )
+        after_system = after_system or message["role"] == "system"
 
 
 class _Marked:

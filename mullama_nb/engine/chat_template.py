@@ -141,20 +141,21 @@ class ChatTemplate:
         }
         date = datetime.now() if date is None else date
 
-        def render() -> str:
-            return self._render(self._escape(self.form.of(said), escape), told, date)
+        def render() -> tuple[list[dict[str, Any]], str]:
+            shaped = self.form.of(said)
+            return shaped, self._render(self._escape(shaped, escape), told, date)
 
         if continue_final_message:
             said[-1] = _marked(said[-1], mark)
-            rendered = render()
-            if mark not in rendered and not said[-1]["content"]:  # thoughts that are left out
+            shaped, text = render()
+            if mark not in text and not said[-1]["content"]:  # thoughts that are left out
                 said[-1] = self.form.within_thoughts(said[-1])
-                rendered = render()
-            text = self._until(rendered, mark)
+                shaped, text = render()
+            text = self._until(text, mark)
         else:
-            text = render()
+            shaped, text = render()
         if not is_probe:
-            self._arrival.check(said, self.form.of(said), variables)
+            self._arrival.check(said, shaped, variables)
         tokens = self._vocabulary.tokenize_escaped(text, escape)
         if self._vocabulary.adds_bos and tokens[:1] != [self._vocabulary.bos]:
             assert self._vocabulary.bos is not None
