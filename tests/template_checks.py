@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mullama_nb import Chat
+from mullama_nb.errors import MullamaError
 from mullama_nb.history.drawing import label
 from mullama_nb.history.tree import Checkpoint
 from mullama_nb.history.turn import Turn
@@ -49,7 +50,7 @@ def plain(message: Mapping[str, Any]) -> Said:
     """What a message says, whatever its shape."""
     content = message.get("content")
     if isinstance(content, (list, tuple)):
-        content = "".join(part.get("text", "") for part in content)
+        content = "\n".join(part.get("text", "") for part in content)
     calls = [call.get("function", call) for call in message.get("tool_calls") or ()]
     thought = message.get("reasoning_content") or ""
     return Said(
@@ -134,19 +135,26 @@ def context_text(chat: Chat) -> str:
 def check_context(chat: Chat) -> None:
     """The context holds what the template renders of the messages, and the answer as it was drawn.
 
-    Texts are compared, with their control tokens: a drawn answer has other tokens than its text.
+    An answer that was given may also stand as the template writes it, up to where it ends. Texts
+    are compared, with their control tokens: a drawn answer has other tokens than its text.
     """
-    messages = chat.messages
+    messages, held = chat.messages, context_text(chat)
     options: dict[str, Any] = {"tools": chat.tools} if chat.tools else {}
-    is_answer = messages[-1]["role"] == "assistant"
-    prompt = chat.model.apply_chat_template(messages[:-1] if is_answer else messages, **options)
-    wanted, held = chat.model.detokenize(prompt.tokens, special=True), context_text(chat)
-    if is_answer:
-        own = chat.model.detokenize(chat.turns[-1].tokens, special=True)
+
+    def rendered(said: Sequence[Mapping[str, Any]], *, asks: bool) -> str:
+        prompt = chat.model.apply_chat_template(said, add_generation_prompt=asks, **options)
+        return _comparable(chat.model.detokenize(prompt.tokens, special=True))
+
+    if messages[-1]["role"] == "assistant":
+        turn = chat.turns[-1]
+        if not turn.checkpoint.metadata.is_generated and _stands_last(rendered, messages, held):
+            return
+        own = chat.model.detokenize(turn.tokens, special=True)
         if not held.endswith(own):
             raise WrongError(f"the context does not end with the answer {own!r}")
         held = held.removesuffix(own)
-    wanted, held = _comparable(wanted), _comparable(held)
+        messages = messages[:-1]
+    wanted, held = rendered(messages, asks=True), _comparable(held)
     if wanted != held:
         pairs = zip(wanted, held, strict=False)
         n = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(wanted), len(held)))
@@ -155,6 +163,19 @@ def check_context(chat: Chat) -> None:
             f"the context holds …{held[begin : n + 40]!r}, and the template renders "
             f"…{wanted[begin : n + 40]!r}"
         )
+
+
+def _stands_last(
+    rendered: Callable[..., str], messages: Sequence[Mapping[str, Any]], held: str
+) -> bool:
+    """Whether a context holds a conversation with its last answer, but for what ends that."""
+    try:
+        whole = rendered(messages, asks=False)
+    except MullamaError:  # an answer must not stand last here
+        return False
+    held = _comparable(held)
+    text, end = plain(messages[-1]).text.strip(), whole[len(held) :]
+    return whole.startswith(held) and (not text or text not in end)
 
 
 def _comparable(text: str) -> str:

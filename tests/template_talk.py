@@ -166,7 +166,9 @@ class Talk:
             except Exception as error:  # whatever it is, it is what the walk looks for
                 self._wrong.append((name, _told(error)))
                 return False
-        self._warned += [(name, str(each.message)) for each in warned]
+        known = {told for _, told in self._warned}
+        told = dict.fromkeys(str(each.message) for each in warned)
+        self._warned += [(name, each) for each in told if each not in known]
         if refused:
             self._refused.append((name, refused))
             return False

@@ -157,8 +157,9 @@ def _call_a_tool(talk: Talk) -> None:
     }
 
     def called() -> None:
+        given = [talk.given(question), talk.given(call)]
         chat.replay([question, call])
-        talk.said += [talk.given(question), talk.given(call)]
+        talk.said += given
         talk.arrived("tide_at", "Whitby")
 
     def answered() -> None:
@@ -263,9 +264,9 @@ def _say_the_unusual(talk: Talk) -> None:
         talk.arrived("Who said so?", begun)
 
     def say_parts() -> None:
-        parts = [{"type": "text", "text": "Where is the maple mole?"}]
-        talk.ask({"role": "user", "content": parts})
-        talk.arrived("Where is the maple mole?")
+        texts = ["Where is the maple mole?", "And the myrtle?"]
+        talk.ask({"role": "user", "content": [{"type": "text", "text": text} for text in texts]})
+        talk.arrived(*texts)
         whole = chat.model.detokenize(chat.context.tokens, special=True)
         if "'type':" in whole:
             raise WrongError("the parts of a content are in the prompt as Python writes them")
@@ -282,9 +283,10 @@ def _say_the_unusual(talk: Talk) -> None:
     def say_with_thought() -> None:
         question, thought = user("Which way now?"), "Left of the quince, I think."
         answer = {"role": "assistant", "content": "Past the pine.", "reasoning_content": thought}
+        given = [talk.given(question), talk.given(answer)]
         with talk.listening() as told:
             chat.replay([question, answer])
-        talk.said += [talk.given(question), talk.given(answer)]
+        talk.said += given
         talk.arrived("Past the pine.", *([] if "thought" in told() else [thought]))
 
     for name, job in (

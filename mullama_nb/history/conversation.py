@@ -16,7 +16,7 @@ from ..errors import (
 )
 from .events import Progress
 from .forking import fork_at
-from .message import Line, lines_at, message_parts, point_before
+from .message import Line, content_text, lines_at, message_parts, point_before
 from .notes import check_notes, message_notes
 from .tree import Checkpoint
 from .workspace import Workspace
@@ -267,7 +267,9 @@ class Conversation:
         They are those of the question and its own, except where the prompt begins what no given
         answer has, such as a thought: there the answer stands as the template writes it.
         """
-        text, held = _text(message), self._context.tokens
+        if message.get("tool_calls"):
+            return self._with_calls(before, message, variables)
+        text, held = content_text(message), self._context.tokens
         plain = (*held, *self._model.tokenize(text))
         probe = dict(message, content="1" if text.rstrip().endswith("0") else "0")
         try:
@@ -281,11 +283,23 @@ class Conversation:
         shown = text if up_to_end.endswith(text) else text.strip()
         if not shown or not up_to_end.endswith(shown):
             return plain  # the template shows it in another way
-        question = _text(before[-1]).strip() if before else ""
+        question = content_text(before[-1]).strip() if before else ""
         is_asked = self.common_prefix(asked.tokens) == (len(held), len(asked.tokens))
         if is_asked and _tail(asked, question) == _tail(up_to_end[: -len(shown)], question):
             return plain
         return self._without_end(said.tokens, len(end.encode()))
+
+    def _with_calls(
+        self, before: Sequence[Message], message: Message, variables: Variables
+    ) -> tuple[int, ...]:
+        """The tokens up to the end of an answer that calls tools, as the template writes them."""
+        said = self.render([*before, message], variables, add_generation_prompt=False)
+        plain = (
+            self._probe([*before, {"role": "assistant", "content": text}], variables)
+            for text in "01"
+        )
+        end = _common_end(*plain)
+        return self._without_end(said.tokens, len(end.encode()) * said.endswith(end))
 
     def _without_end(self, tokens: Sequence[int], n_bytes: int) -> tuple[int, ...]:
         """Tokens without the last bytes of their text."""
@@ -358,7 +372,7 @@ class Conversation:
         """
         alone = self._probe([*before, system], variables)
         whole = self._probe([*before, system, *rest], variables).tokens
-        if _text(system).strip() not in alone or whole[: len(alone.tokens)] != alone.tokens:
+        if content_text(system).strip() not in alone or whole[: len(alone.tokens)] != alone.tokens:
             raise ChatTemplateError("a system message that does not stand alone")
         return alone.tokens
 
@@ -451,11 +465,6 @@ class Conversation:
 
 def _is_answer(message: Message) -> bool:
     return message.get("role") == "assistant"
-
-
-def _text(message: Message) -> str:
-    content = message.get("content")
-    return content if isinstance(content, str) else ""
 
 
 def _common_end(a: str, b: str) -> str:

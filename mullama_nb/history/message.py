@@ -8,7 +8,7 @@ is not always that of the tree: a template that rewrites earlier text makes a br
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -20,6 +20,7 @@ from .notes import Message, Noted, Notes
 __all__ = [
     "Line",
     "chain",
+    "content_text",
     "conversation_at",
     "keep_said",
     "last_end",
@@ -226,19 +227,23 @@ def message_text(end: Node) -> str:
     """
     message = end.metadata.message
     if message is not None:
-        return _content(message)
+        return content_text(message)
     given, tokens = "", list[int]()
     for part in message_parts(end):
         if part.metadata.message is None:
             tokens += part.tokens
         else:  # all of the message up to there
-            given, tokens = _content(part.metadata.message), []
+            given, tokens = content_text(part.metadata.message), []
     text = end._contents.spoken_by(tuple(tokens), given)  # at once: a part may end in a character
     return text[: len(text) - end.metadata.hidden]
 
 
-def _content(message: Message) -> str:
+def content_text(message: Message) -> str:
+    """Return the text of a message's content, which may be a list of parts."""
     content = message.get("content")
+    if isinstance(content, (list, tuple)):
+        parts = [part.get("text") if isinstance(part, Mapping) else part for part in content]
+        return "\n".join(part for part in parts if isinstance(part, str))
     return content if isinstance(content, str) else ""
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 from ..engine.live import Live
 from ..errors import HistoryError
 from ..tables import WRAPPED, html_table
-from .message import message_parts, message_text
+from .message import content_text, message_parts, message_text
 from .tree import Checkpoint
 
 if TYPE_CHECKING:
@@ -71,8 +71,7 @@ class Turn(Live):
         """The text of the message."""
         if self._held is None:
             return message_text(self.checkpoint)
-        content = self._held.get("content")
-        return content if isinstance(content, str) else ""
+        return content_text(self._held)
 
     @property
     def parts(self) -> list[Checkpoint]:
