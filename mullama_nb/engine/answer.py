@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import codecs
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .adaptive import SamplerState
-from .completion import FinishReason, Limits, Token
+from .answer_format import PLAIN, AnswerFormat
+from .chooser import Chooser
+from .completion import FinishReason, Limits, Part, Token
 from .decoder import Decoder, Logits
-from .sampler import Sampler
 from .sampling import SamplingParams
 from .vocabulary import Vocabulary
 
@@ -19,11 +19,13 @@ __all__ = ["Answer"]
 
 @dataclass
 class _Held:
-    """A token whose text may still turn out to belong to a stop string."""
+    """A token whose text may still turn out to belong to a stop string, or to a mark."""
 
     id: int
     logprob: float
     text: str
+    n_characters: int  # of the answer, up to its end
+    part: Part | None = None  # where it has no text
 
 
 class Answer:
@@ -44,6 +46,10 @@ class Answer:
         Cells.
     sampler_state : SamplerState, optional
         What a sampler carries over from an answer that is continued.
+    answer_format : AnswerFormat
+        Its marks tell in which part a token is; one that may begin a mark is held back, too.
+    n_said : int
+        How many of the preceding tokens are the answer's.
 
     Attributes
     ----------
@@ -64,6 +70,8 @@ class Answer:
         history: Sequence[int],
         n_ctx: int,
         sampler_state: SamplerState | None = None,
+        answer_format: AnswerFormat = PLAIN,
+        n_said: int = 0,
     ) -> None:
         self.tokens: list[Token] = []
         self.finish_reason: FinishReason | None = None
@@ -72,12 +80,11 @@ class Answer:
         self._limits = limits
         self._n_ctx = n_ctx
         self._stop_tokens = frozenset(limits.stop_tokens)
-        self._sampler = Sampler(vocabulary, sampling, sibling, history, n_ctx, sampler_state)
+        self._chooser = Chooser(
+            *(vocabulary, sampling, sibling, limits, history, n_ctx),
+            *(sampler_state, answer_format, n_said),
+        )
         self._sampler_states: list[SamplerState] = []  # after each token that was chosen
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        # Where an answer goes on within a character, the rest completes it.
-        self._decoder.decode(vocabulary.incomplete_at_end(history))
-        self._is_within_character = bool(self._decoder.getstate()[0])
         self._held: deque[_Held] = deque()
         self._ready: deque[Token] = deque()
         self._n_chosen = 0
@@ -110,30 +117,22 @@ class Answer:
 
     def choose(self, logits: Logits, position: int, decoder: Decoder) -> None:
         """Choose one more token, and release those whose text is certain now."""
-        token = self._sampler.choose(logits, position, decoder)
+        chooser = self._chooser
+        token = chooser.choose(logits, position, decoder)
         if self._vocabulary.is_end(token) or token in self._stop_tokens:
             return self._finish("stop")
-        logprob = self._sampler.log_probability(logits, token)
-        self._sampler.accept(token)
-        if (state := self._sampler.state) is not None:
+        logprob = chooser.log_probability(logits, token)
+        text = chooser.accept(token)
+        if (state := chooser.sampler_state) is not None:
             self._sampler_states.append(state)
         self._n_chosen += 1
         self.unevaluated = token
-        text = self._text_of(token)
-        if not self._limits.stop_texts:  # nothing that it could be the beginning of
+        said = chooser.text
+        if said.reader is None and not self._limits.stop_texts:  # nothing that it could begin
             return self._ready.append(Token(token, text, logprob))
-        self._held.append(_Held(token, logprob, text))
+        part = None if text else said.part_at(said.n_characters)
+        self._held.append(_Held(token, logprob, text, said.n_characters, part))
         return self._release()
-
-    def _text_of(self, token: int) -> str:
-        """What a token adds to the text: whole characters, and the words of control tokens."""
-        if not self._is_within_character:
-            text = self._vocabulary.whole_piece(token)
-            if text is not None:
-                return text
-        text = self._decoder.decode(self._vocabulary.spoken_piece(token))
-        self._is_within_character = bool(self._decoder.getstate()[0])
-        return text
 
     def end(self, reason: FinishReason) -> None:
         """End here with the tokens handed out; drop the rest."""
@@ -160,8 +159,8 @@ class Answer:
             self._release_stopped(min(found))
             self.finish_reason = "stop"
             return None
-        overlap = max(_overlap(window, stop) for stop in stops)
-        return self._release_until(len(window) - overlap)
+        overlap = max((_overlap(window, stop) for stop in stops), default=0)
+        return self._release_until(len(window) - max(overlap, self._chooser.text.n_pending))
 
     def _release_until(self, n_characters: int) -> None:
         """Hand out tokens up to a character that may begin a stop string."""
@@ -184,10 +183,12 @@ class Answer:
 
     def _release_first(self, n_characters: int) -> int:
         held = self._held.popleft()
-        self._ready.append(Token(held.id, held.text[:n_characters], held.logprob))
+        part = held.part or self._chooser.text.part_at(held.n_characters)
+        self._ready.append(Token(held.id, held.text[:n_characters], held.logprob, part))
         return len(held.text)
 
     def _finish(self, reason: FinishReason) -> None:
+        self._chooser.text.finish()
         while self._held:
             self._release_first(len(self._held[0].text))
         self.finish_reason = reason

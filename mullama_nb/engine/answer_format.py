@@ -9,20 +9,21 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..errors import ChatTemplateError
 from .answer_formats.calls import Syntax, read_calls, schemas_of
 from .answer_formats.families import CALLS, CHANNELS, TEXTS, THOUGHTS, CallMarks, ThoughtMarks
 from .answer_formats.marks import ANYTHING, SPACE, Gap, Mark, Rule, opens, until
 from .answer_formats.parsed import ParsedAnswer, ToolCall
-from .answer_formats.probing import Probe, Shown
+from .answer_formats.probing import Shown
 from .answer_formats.reader import Piece, Reader
-from .chat_template import ChatTemplate, Message
 from .completion import Part
 from .vocabulary import Vocabulary
 
-__all__ = ["AnswerFormat", "ParsedAnswer", "Piece", "Reader", "ToolCall"]
+if TYPE_CHECKING:
+    from .chat_template import ChatTemplate
+
+__all__ = ["PLAIN", "AnswerFormat", "ParsedAnswer", "Piece", "Reader", "ToolCall"]
 
 _BARE = ("{", SPACE, '"name"', SPACE, ":", SPACE, '"', ANYTHING, '"', SPACE, ",", SPACE)
 _TAIL = 256  # characters at the end of a prompt
@@ -39,12 +40,12 @@ class AnswerFormat:
     rules : tuple of Rule
     syntaxes : tuple of Syntax
         Of calls, in order of preference.
-    opens : str
-        What a prompt that opens a thought ends with; empty if none does.
+    opens, closes : str
+        The marks of thoughts; empty if there are none, or if they are channels.
     closing : str
         What ends a thought and begins the text; empty if there are no thoughts.
-    opening : str
-        What begins a text that nothing else came before; mostly nothing.
+    opening, reopening : str
+        What begins a text that nothing or something came before; mostly nothing.
     ends_unopened : bool
         Whether prompts may open a thought, so that a closing mark alone ends one.
     joint : str
@@ -54,8 +55,10 @@ class AnswerFormat:
     rules: tuple[Rule, ...] = ()
     syntaxes: tuple[Syntax, ...] = ()
     opens: str = ""
+    closes: str = ""
     closing: str = ""
     opening: str = ""
+    reopening: str = ""
     ends_unopened: bool = False
     joint: str = ""
 
@@ -78,10 +81,11 @@ class AnswerFormat:
                     family.opens,
                     closing=family.closing,
                     opening=family.opening,
+                    reopening=family.reopening,
                     joint="\n\n",
                 )
                 return found._spelled(vocabulary)
-        shown = Shown(_probe(template))
+        shown = Shown(template)
         thought = shown.thought or _known(THOUGHTS, source, vocabulary, "closes")
         texts = [*shown.text_marks]
         texts += [mark for sign, marks in TEXTS if sign in source for mark in marks]
@@ -95,6 +99,7 @@ class AnswerFormat:
             tuple(_rules(thought, calls, texts)),
             tuple(dict.fromkeys(syntax for call in calls for syntax in call.syntaxes)),
             "" if thought is None else thought.opens,
+            "" if thought is None else thought.closes,
             closing="" if thought is None else thought.closing,
             ends_unopened=ends_unopened,
         )
@@ -119,6 +124,10 @@ class AnswerFormat:
             Its end, of 256 characters or more, with control tokens.
         """
         return bool(self.opens) and prompt[-_TAIL:].rstrip().endswith(self.opens)
+
+    def prompt_closes_thought(self, prompt: str) -> bool:
+        """Return whether a prompt says that nothing is to be thought."""
+        return bool(self.closes) and prompt[-_TAIL:].rstrip().endswith(self.closes)
 
     def reader(self, *, begins_in_thought: bool = False) -> Reader:
         """Return a reader for one answer."""
@@ -163,6 +172,10 @@ class AnswerFormat:
         return ParsedAnswer("\n\n".join(thoughts) or None, text, tuple(calls))
 
 
+PLAIN = AnswerFormat()
+"""Answers are nothing but text."""
+
+
 def _text(pieces: Sequence[Piece], joint: str) -> str:
     """The text of an answer; whitespace between it and a mark is the mark's."""
     said = [at for at, piece in enumerate(pieces) if piece.part == "text" and not piece.is_mark]
@@ -194,22 +207,6 @@ def _blocks(pieces: Sequence[Piece]) -> list[str]:
 
 
 # -- making a format -------------------------------------------------------------------------
-
-
-def _probe(template: ChatTemplate | None) -> Probe:
-    def probe(
-        messages: Sequence[Message], *, add_generation_prompt: bool = False, **variables: Any
-    ) -> str:
-        if template is None:
-            return ""
-        try:
-            return template.render(
-                messages, add_generation_prompt=add_generation_prompt, **variables
-            )
-        except ChatTemplateError:
-            return ""
-
-    return probe
 
 
 def _known(

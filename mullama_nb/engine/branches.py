@@ -19,6 +19,7 @@ from ..errors import DecodeError
 from ..state.layout import ByteArray, SequenceState, join
 from ..state.segment import Segment
 from .answer import Answer
+from .answer_format import PLAIN, AnswerFormat
 from .completion import Completion, Limits, Token
 from .decoder import MOST_OUTPUTS, Logits, sealed
 from .path import ActivePath
@@ -70,6 +71,7 @@ class BranchRequest:
         Digest of the settings that rows depend on, for the segments.
     exact : bool
         Whether branches are decoded one by one, each as if it were alone.
+    answer_format : AnswerFormat
     """
 
     n: int
@@ -78,6 +80,7 @@ class BranchRequest:
     first_sibling: int
     settings: str
     exact: bool = False
+    answer_format: AnswerFormat = PLAIN
 
     def __post_init__(self) -> None:
         for name, low in (("n", 1), ("first_sibling", 0)):
@@ -218,7 +221,8 @@ class Branches:
         request, path = self._request, self._path
         sibling = request.first_sibling + index
         answer = Answer(
-            self._vocabulary, request.sampling, sibling, request.limits, path.tokens, path.n_ctx
+            *(self._vocabulary, request.sampling, sibling, request.limits),
+            *(path.tokens, path.n_ctx, None, request.answer_format),
         )
         return _Growing(index, answer, self._start, self._logits)
 

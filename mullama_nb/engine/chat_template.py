@@ -9,6 +9,7 @@ from typing import Any
 
 from ..cached import cached
 from ..errors import ChatTemplateError
+from .answer_format import AnswerFormat
 from .arrival import Arrival
 from .generated_text import GeneratedText
 from .messages import Message, normalized
@@ -85,6 +86,25 @@ class ChatTemplate:
     def form(self) -> TemplateForm:
         """The form in which the template reads messages."""
         return TemplateForm(self._probe, self.source)
+
+    @cached
+    def answer_format(self) -> AnswerFormat:
+        """How answers are read: the marks of thoughts and calls that the template teaches."""
+        return AnswerFormat.of(self, self._vocabulary)
+
+    def probe(
+        self,
+        messages: Sequence[Message],
+        *,
+        add_generation_prompt: bool = False,
+        **variables: Any,
+    ) -> str:
+        """Return a conversation as it is rendered, unchecked; empty if the template refuses it."""
+        try:
+            shaped = self.form.of(normalized(messages))
+            return self._probe(shaped, **variables, add_generation_prompt=add_generation_prompt)
+        except ChatTemplateError:
+            return ""
 
     @property
     def tells_date(self) -> bool:

@@ -107,17 +107,22 @@ class Limits:
         Texts that end it; not part of the result.
     stop_tokens : sequence of int
         Tokens that end it, besides the model's own end tokens.
+    reasoning_budget : int, optional
+        Tokens after which a thought is ended by its closing mark; 0: at once. None for no limit.
     """
 
     max_tokens: int | None = None
     stop: str | Sequence[str] = ()
     stop_tokens: Sequence[int] = ()
+    reasoning_budget: int | None = None
     stop_texts: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        n = self.max_tokens
-        if n is not None and not (is_integer(n) and n >= 0):
-            raise ParameterError(f"max_tokens={n!r} must be 0 or more, or None for no limit")
+        for name in ("max_tokens", "reasoning_budget"):
+            n = getattr(self, name)
+            if n is not None and not (is_integer(n) and n >= 0):
+                raise ParameterError(f"{name}={n!r} must be 0 or more, or None for no limit")
+            object.__setattr__(self, name, n if n is None else int(n))
         texts = (self.stop,) if isinstance(self.stop, str) else _listed(self.stop)
         if texts is None or not all(isinstance(text, str) and text for text in texts):
             raise ParameterError(
@@ -126,7 +131,6 @@ class Limits:
         tokens = _listed(self.stop_tokens)
         if tokens is None or not all(map(is_integer, tokens)):
             raise ParameterError(f"stop_tokens={self.stop_tokens!r} must be a list of token ids")
-        object.__setattr__(self, "max_tokens", n if n is None else int(n))
         object.__setattr__(self, "stop_tokens", tuple(map(int, tokens)))
         object.__setattr__(self, "stop_texts", texts)
 
@@ -136,6 +140,7 @@ class Limits:
             "max_tokens": self.max_tokens,
             "stop": list(self.stop_texts),
             "stop_tokens": list(self.stop_tokens),
+            "reasoning_budget": self.reasoning_budget,
         }
         return {name: value for name, value in limits.items() if value not in (None, [])}
 

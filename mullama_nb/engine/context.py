@@ -19,6 +19,7 @@ from ..state.segment import Segment
 from ..state.session_info import SessionInfo
 from . import compatibility, resting, session
 from .adapters import Adapter
+from .answer_format import AnswerFormat
 from .awaiting import in_thread
 from .branches import Branch, BranchRequest
 from .cells import Cells
@@ -303,12 +304,15 @@ class Context(Live):
         messages: Sequence[Message] | None = None,
         stop: str | Sequence[str] = (),
         stop_tokens: Sequence[int] = (),
+        reasoning_budget: int | None = None,
         sampling: SamplingParams | None = None,
         sibling: int = 0,
         sampler_state: Sequence[float] | None = None,
         special: bool = True,
         progress: Progress | None = None,
         on_token: Callable[[Token], object] | None = None,
+        answer_format: AnswerFormat | None = None,
+        n_said: int = 0,
         **changes: Unpack[SamplingOptions],
     ) -> Completion:
         """Evaluate a prompt and generate a continuation.
@@ -322,6 +326,8 @@ class Context(Live):
             None: until the model's end token, or until the context is full.
         stop, stop_tokens
             Texts and tokens that end generation; they are not part of the result.
+        reasoning_budget : int, optional
+            Tokens after which a thought is ended by its closing mark; 0: at once.
         sampling : SamplingParams, optional
         sibling : int
             Ordinal among answers to the same prompt; a different one draws different tokens.
@@ -330,8 +336,13 @@ class Context(Live):
             is continued. None: as at the beginning of an answer.
         on_token : callable, optional
             Called with each token, on another thread.
+        answer_format : AnswerFormat, optional
+            How thoughts and calls are marked. None: as the model's chat template shows.
+        n_said : int
+            How many tokens at the end of the context are the beginning of the answer.
         **changes
-            Single sampling parameters, such as ``temperature=0``.
+            Single sampling parameters, such as ``temperature=0``. A grammar or JSON schema begins
+            behind the thought, where the chat template knows thoughts.
 
         Raises
         ------
@@ -343,12 +354,14 @@ class Context(Live):
         request = Request(
             prompt,
             messages,
-            Limits(max_tokens, stop, stop_tokens),
+            Limits(max_tokens, stop, stop_tokens, reasoning_budget),
             (sampling or SamplingParams()).with_changes(**changes),
             sibling,
             special,
             progress,
             sampler_state,
+            answer_format,
+            n_said,
         )
         warn_of_history(self.model, self._scheduler.tokens, prompt)
         run = Run(self._scheduler, self.model, request)
@@ -363,11 +376,14 @@ class Context(Live):
         messages: Sequence[Message] | None = None,
         stop: str | Sequence[str] = (),
         stop_tokens: Sequence[int] = (),
+        reasoning_budget: int | None = None,
         sampling: SamplingParams | None = None,
         sibling: int = 0,
         sampler_state: Sequence[float] | None = None,
         special: bool = True,
         progress: Progress | None = None,
+        answer_format: AnswerFormat | None = None,
+        n_said: int = 0,
         **changes: Unpack[SamplingOptions],
     ) -> Stream:
         """Generate like :meth:`generate`, token by token.
@@ -381,12 +397,14 @@ class Context(Live):
         request = Request(
             prompt,
             messages,
-            Limits(max_tokens, stop, stop_tokens),
+            Limits(max_tokens, stop, stop_tokens, reasoning_budget),
             (sampling or SamplingParams()).with_changes(**changes),
             sibling,
             special,
             progress,
             sampler_state,
+            answer_format,
+            n_said,
         )
         warn_of_history(self.model, self._scheduler.tokens, prompt)
         return Stream(self._scheduler, self.model, request)
@@ -399,10 +417,12 @@ class Context(Live):
         *,
         stop: str | Sequence[str] = (),
         stop_tokens: Sequence[int] = (),
+        reasoning_budget: int | None = None,
         sampling: SamplingParams | None = None,
         first_sibling: int = 0,
         exact: bool = False,
         on_token: Callable[[int, Token], object] | None = None,
+        answer_format: AnswerFormat | None = None,
         **changes: Unpack[SamplingOptions],
     ) -> list[Branch]:
         """Generate several continuations, decoded together; the context is unchanged.
@@ -416,7 +436,7 @@ class Context(Live):
         ----------
         n : int
             Number of branches; ``n_parallel`` are decoded at a time, fewer when cells run out.
-        max_tokens, stop, stop_tokens, sampling, **changes
+        max_tokens, stop, stop_tokens, reasoning_budget, sampling, answer_format, **changes
             As for :meth:`generate`, for each branch.
         first_sibling : int
             Ordinal of the first branch; the others follow.
@@ -438,10 +458,12 @@ class Context(Live):
             max_tokens,
             stop=stop,
             stop_tokens=stop_tokens,
+            reasoning_budget=reasoning_budget,
             sampling=sampling,
             first_sibling=first_sibling,
             exact=exact,
             on_token=on_token,
+            answer_format=answer_format,
             **changes,
         ).run()
 
@@ -453,10 +475,12 @@ class Context(Live):
         *,
         stop: str | Sequence[str] = (),
         stop_tokens: Sequence[int] = (),
+        reasoning_budget: int | None = None,
         sampling: SamplingParams | None = None,
         first_sibling: int = 0,
         exact: bool = False,
         on_token: Callable[[int, Token], object] | None = None,
+        answer_format: AnswerFormat | None = None,
         **changes: Unpack[SamplingOptions],
     ) -> Exploration:
         """Prepare :meth:`explore` without running it.
@@ -469,11 +493,12 @@ class Context(Live):
         """
         request = BranchRequest(
             n,
-            Limits(max_tokens, stop, stop_tokens),
+            Limits(max_tokens, stop, stop_tokens, reasoning_budget),
             (sampling or SamplingParams()).with_changes(**changes),
             first_sibling,
             self.settings_digest,
             exact,
+            answer_format or self.model.answer_format,
         )
         return Exploration(self._scheduler, self.model, request, on_token)
 

@@ -6,6 +6,7 @@ from collections import deque
 
 from .adaptive import SamplerState
 from .answer import Answer
+from .answer_format import PLAIN, AnswerFormat
 from .completion import FinishReason, Limits, Token
 from .path import ActivePath
 from .sampling import SamplingParams
@@ -31,6 +32,9 @@ class Generation:
     limits : Limits
     sampler_state : SamplerState, optional
         What a sampler carries over from an answer that is continued.
+    answer_format : AnswerFormat
+    n_said : int
+        How many tokens at the path's end are the answer's.
     """
 
     def __init__(
@@ -41,13 +45,16 @@ class Generation:
         sibling: int,
         limits: Limits,
         sampler_state: SamplerState | None = None,
+        answer_format: AnswerFormat = PLAIN,
+        n_said: int = 0,
     ) -> None:
         self.sampling = sampling
         self._path = path
         self._start = path.n_tokens
         self._again: deque[int] = deque()  # taken back by `synchronise`
         self._answer = Answer(
-            vocabulary, sampling, sibling, limits, path.tokens, path.n_ctx, sampler_state
+            *(vocabulary, sampling, sibling, limits, path.tokens, path.n_ctx),
+            *(sampler_state, answer_format, n_said),
         )
 
     @property

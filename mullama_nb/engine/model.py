@@ -15,6 +15,7 @@ import llama_cpp
 from ..cached import cached
 from ..checks import is_integer
 from ..errors import (
+    ChatTemplateError,
     ModelFormatError,
     ModelNotFoundError,
     ParameterError,
@@ -22,6 +23,7 @@ from ..errors import (
 )
 from ..size import size
 from . import native
+from .answer_format import AnswerFormat
 from .chat_template import ChatPrompt, ChatTemplate, Message
 from .chat_templates import ChatTemplates
 from .gguf_file import check_vocabulary, fingerprint, read_gguf
@@ -286,6 +288,14 @@ class Model(Live):
             When there is none of that name, or it cannot be read.
         """
         return self._templates.find(template, tools)
+
+    @cached
+    def answer_format(self) -> AnswerFormat:
+        """How answers are read, as the default chat template teaches, or else the vocabulary."""
+        try:
+            return self.chat_template.answer_format
+        except ChatTemplateError:
+            return AnswerFormat.of(None, self.vocabulary)
 
     def apply_chat_template(
         self,

@@ -85,6 +85,7 @@ class LimitOptions(TypedDict, total=False):
     max_tokens: int | None
     stop: str | Sequence[str]
     stop_tokens: Sequence[int]
+    reasoning_budget: int | None
 
 
 class Described(str):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from ..checks import check_integer
 from .adaptive import check_state
+from .answer_format import AnswerFormat
 from .chat_template import Message
 from .completion import Limits
 from .path import Progress
@@ -37,8 +38,11 @@ class Request:
     special: bool
     progress: Progress | None
     sampler_state: Sequence[float] | None = None
+    answer_format: AnswerFormat | None = None
+    n_said: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "sibling", check_integer("sibling", self.sibling, 0))
+        for name in ("sibling", "n_said"):
+            object.__setattr__(self, name, check_integer(name, getattr(self, name), 0))
         object.__setattr__(self, "sampling", seeded(self.sampling))
         object.__setattr__(self, "sampler_state", check_state(self.sampling, self.sampler_state))

@@ -135,6 +135,7 @@ class Sampler:
         # Nothing changes the order of the logits: the likeliest needs no chain.
         self._argmax = self._greedy and not self._chain.n_samplers
         self._grammar = self._make_grammar(params)
+        self._held_grammar: Any = None
 
     @property
     def state(self) -> SamplerState | None:
@@ -176,7 +177,7 @@ class Sampler:
             When no token of the vocabulary continues the grammar.
         """
         token = int(logits.argmax()) if self._argmax else self._draw(logits, position, decoder)
-        if self._grammar is not None and not self._fits(token):
+        if not self.fits(token):
             token = self._draw(logits, position, None, by_grammar=True)
         return token
 
@@ -191,10 +192,35 @@ class Sampler:
 
     def force(self, token: int) -> bool:
         """Take a token that was perhaps not chosen; False where the grammar does not allow it."""
-        if self._grammar is not None and not self._fits(token):
+        if not self.fits(token):
             return False
         self.accept(token)
         return True
+
+    # -- a grammar that begins later ---------------------------------------------------------
+
+    @property
+    def has_grammar(self) -> bool:
+        """Whether there is a grammar."""
+        return self._grammar is not None or self._held_grammar is not None
+
+    def hold_grammar(self) -> None:
+        """Let the grammar begin behind tokens that are yet to come."""
+        self._held_grammar, self._grammar = self._grammar, None
+
+    def begin_grammar(self) -> None:
+        """Let the grammar that was held begin with the next token."""
+        self._grammar, self._held_grammar = self._held_grammar, None
+
+    def fits(self, token: int) -> bool:
+        """Return whether the grammar allows a token, if it has begun."""
+        return self._grammar is None or _allows(self._grammar, token)
+
+    def would_fit(self, token: int) -> bool:
+        """Return whether the grammar that is held allows a token as its first."""
+        return self._held_grammar is not None and _allows(self._held_grammar, token)
+
+    # -- how likely --------------------------------------------------------------------------
 
     def log_probability(self, logits: Logits, token: int) -> float:
         """:func:`log_probability` in memory that is there already: new memory costs more."""
@@ -276,11 +302,12 @@ class Sampler:
             seed = self._seeds[position]
         return seed
 
-    def _fits(self, token: int) -> bool:
-        """Ask before ``accept``, which ends the process at a token that does not match."""
-        one = (llama_cpp.llama_token_data * 1)(llama_cpp.llama_token_data(token, 1.0, 0.0))
-        array = llama_cpp.llama_token_data_array(
-            ctypes.cast(one, llama_cpp.llama_token_data_p), 1, -1, False
-        )
-        llama_cpp.llama_sampler_apply(self._grammar, ctypes.byref(array))
-        return bool(np.isfinite(one[0].logit))
+
+def _allows(grammar: Any, token: int) -> bool:
+    """Ask before ``accept``, which ends the process at a token that does not match."""
+    one = (llama_cpp.llama_token_data * 1)(llama_cpp.llama_token_data(token, 1.0, 0.0))
+    array = llama_cpp.llama_token_data_array(
+        ctypes.cast(one, llama_cpp.llama_token_data_p), 1, -1, False
+    )
+    llama_cpp.llama_sampler_apply(grammar, ctypes.byref(array))
+    return bool(np.isfinite(one[0].logit))

@@ -65,10 +65,11 @@ class Run:
         if request.limits.max_tokens == 0:
             return None
         vocabulary = self._model.vocabulary
+        said = request.sampling, request.sibling, request.limits
         state = None if request.sampler_state is None else tuple(request.sampler_state)
-        return Generation(
-            path, vocabulary, request.sampling, request.sibling, request.limits, state
-        )
+        answer_format = request.answer_format or self._model.answer_format
+        n_said = min(request.n_said, path.n_tokens)
+        return Generation(path, vocabulary, *said, state, answer_format, n_said)
 
     def step(self) -> Token | None:
         """Return one token, or None at the end."""
@@ -152,7 +153,11 @@ class Stream(Live):
         return self._run.request
 
     def start(
-        self, sibling: int | None = None, sampler_state: Sequence[float] | None = None
+        self,
+        sibling: int | None = None,
+        sampler_state: Sequence[float] | None = None,
+        *,
+        n_said: int = 0,
     ) -> None:
         """Evaluate the prompt now instead of on the first request for a token.
 
@@ -162,6 +167,8 @@ class Stream(Live):
             Ordinal of the answer, if not the one given on creation.
         sampler_state : sequence of float, optional
             What a sampler carries over, if not what was given on creation.
+        n_said : int
+            How many tokens at the end of the context are the answer's already.
 
         Raises
         ------
@@ -174,6 +181,8 @@ class Stream(Live):
             self._run.request = dataclasses.replace(self._run.request, sibling=sibling)
         if sampler_state is not None:
             self._run.request = dataclasses.replace(self._run.request, sampler_state=sampler_state)
+        if n_said:
+            self._run.request = dataclasses.replace(self._run.request, n_said=n_said)
         has_failed = True
         try:
             self._begin()

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from ..errors import ChatTemplateError, ParameterError, shown
+from .answer_format import AnswerFormat
 from .chat_template import ChatPrompt, Message
 from .chat_templates import is_template, template_text
 from .model import Model
@@ -134,6 +135,13 @@ class TemplateOptions:
             date=self.date,
             **variables,
         )
+
+    def answer_format(self, model: Model) -> AnswerFormat:
+        """Return how answers are read: the marks that the template teaches."""
+        with contextlib.suppress(ChatTemplateError):
+            self.check(model)
+            return model.find_chat_template(self.chat_template, self.tools).answer_format
+        return model.answer_format
 
     def check(self, model: Model) -> None:
         """Check that the template is a text, or the name of one in a model.

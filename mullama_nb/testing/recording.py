@@ -123,13 +123,13 @@ def measured(source: Chat | CheckpointTree) -> Recording:
             tree.commit(source="context")
         entries = [entry_of(checkpoint, model) for checkpoint in tree]
         tags = {name: c.id for name, c in tree.tags.items() if not c.is_root}
-    fitting = fitting_params(entries, model, params)
-    with Context(model, fitting) as beside:
-        found = walk(entries, beside, finds_ends=True)
-        metadata = beside.session_metadata
     system, template = None, TemplateOptions()
     if isinstance(source, Chat):
         system, template = source.system, source._conversation.template
+    fitting = fitting_params(entries, model, params)
+    with Context(model, fitting) as beside:
+        found = walk(entries, beside, template, finds_ends=True)
+        metadata = beside.session_metadata
     said = rendered(entries, model, system, template)
     return Recording(
         model.name,

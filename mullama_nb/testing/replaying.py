@@ -113,7 +113,7 @@ def replayed(
     check_room(loaded, params, longest_path(there.entries))
     with Context(loaded, params) as context:
         here = context.session_metadata
-        found = walk(there.entries, context, with_texts=True)
+        found = walk(there.entries, context, there.template_options, with_texts=True)
 
     def decode(tokens: Sequence[int]) -> str:
         return loaded.detokenize(tokens, special=True)

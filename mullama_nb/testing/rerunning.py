@@ -147,6 +147,7 @@ def _answered(entry: Entry, chat: Chat) -> Checkpoint:
         n_tokens,
         stop=limits.stop,
         stop_tokens=limits.stop_tokens,
+        reasoning_budget=limits.reasoning_budget,
         sampling=sampling,
         sibling=sibling,
         sampler_state=None if sampling is None else carried(notes_back(chat.head), sampling),

@@ -11,6 +11,8 @@ import numpy as np
 from blake3 import blake3
 
 from ..engine.adaptive import SamplerState
+from ..engine.answer_format import AnswerFormat
+from ..engine.chooser import Chooser
 from ..engine.compatibility import settings
 from ..engine.completion import Limits
 from ..engine.context import Context
@@ -18,8 +20,8 @@ from ..engine.decoder import Logits
 from ..engine.model import Model
 from ..engine.params import ContextParams
 from ..engine.request import seeded
-from ..engine.sampler import Sampler
 from ..engine.sampling import SamplingParams
+from ..engine.template_options import TemplateOptions
 from ..errors import ParameterError
 from ..history.carrying import carried
 from ..history.notes import Notes
@@ -188,6 +190,7 @@ def fitting_params(entries: Sequence[Entry], model: Model, params: ContextParams
 def walk(
     entries: Sequence[Entry],
     context: Context,
+    template: TemplateOptions,
     *,
     finds_ends: bool = False,
     with_texts: bool = False,
@@ -199,6 +202,8 @@ def walk(
     entries : sequence of Entry
         Parents first.
     context : Context
+    template : TemplateOptions
+        Of the chat; it tells thoughts from texts.
     finds_ends : bool
         Whether to find the token that ended an answer; otherwise it is in the entries.
     with_texts : bool
@@ -214,13 +219,15 @@ def walk(
     places: dict[str | None, Checkpoint] = {None: tree.root}
     has_children = {entry.parent for entry in entries}
     by_id = {entry.id: entry for entry in entries}
+    answer_format = template.answer_format(context.model)
     found = Walk()
     for entry in entries:
         parent = places[entry.parent]
         if tree.head is not parent:
             tree.checkout(parent)
         if entry.is_generated and context.token_count():
-            _follow(entry, by_id, context, found, finds_end=finds_ends)
+            chooser = _chooser(entry, by_id, context, answer_format)
+            _follow(entry, chooser, context, found, finds_end=finds_ends)
         elif entry.tokens:
             context.evaluate(entry.tokens)
         if entry.id not in has_children and not found.steps.get(entry.id) and context.token_count():
@@ -233,7 +240,8 @@ def walk(
     if with_texts:
         for entry in entries:
             if (index := first_other(entry, found)) is not None:
-                found.texts[entry.id] = _own_text(entry, by_id, index, places[entry.id], tree)
+                place = places[entry.id]
+                found.texts[entry.id] = _own_text(entry, by_id, index, place, tree, answer_format)
     return found
 
 
@@ -255,27 +263,26 @@ def _check_tokens(entries: Sequence[Entry], model: Model) -> None:
 
 
 def _follow(
-    entry: Entry, by_id: Mapping[str, Entry], context: Context, found: Walk, *, finds_end: bool
+    entry: Entry, chooser: Chooser | None, context: Context, found: Walk, *, finds_end: bool
 ) -> None:
     """Force an entry's tokens, and note how likely each is and what would be drawn."""
     is_drawn = entry.sampling is not None
-    sampler = _sampler(entry, by_id, context)
     steps, chosen = [], []
     for token in entry.tokens:
         logits = context.logits
-        if sampler is not None:
-            chosen.append(sampler.choose(logits, context.token_count()))
-            if not sampler.force(token):
-                sampler = None  # nothing can be drawn behind it, so all is taken as it is
+        if chooser is not None:
+            chosen.append(chooser.choose(logits, context.token_count()))
+            if not chooser.force(token):
+                chooser = None  # nothing can be drawn behind it, so all is taken as it is
         elif is_drawn:
             chosen.append(token)
         steps.append(_step(logits, token))
         context.evaluate([token])
     end = entry.end
     finds_end = finds_end and entry.noted.is_finished
-    if sampler is not None and (finds_end or end is not None):
+    if chooser is not None and (finds_end or end is not None):
         logits = context.logits
-        drawn = sampler.choose(logits, context.token_count())
+        drawn = chooser.choose(logits, context.token_count())
         if finds_end and context.model.vocabulary.is_end(drawn):
             end = found.ends[entry.id] = drawn
         if end is not None:
@@ -289,18 +296,26 @@ def _follow(
         found.chosen[entry.id] = tuple(chosen)
 
 
-def _sampler(entry: Entry, by_id: Mapping[str, Entry], context: Context) -> Sampler | None:
+def _chooser(
+    entry: Entry, by_id: Mapping[str, Entry], context: Context, answer_format: AnswerFormat
+) -> Chooser | None:
     sampling = entry.sampling
     if sampling is None:
         return None
-    return Sampler(
-        context.model.vocabulary,
-        sampling,
-        entry.noted.sibling,
-        context.tokens,
-        context.n_ctx,
-        _carried(entry, by_id, sampling, 0),
+    return Chooser(
+        *(context.model.vocabulary, sampling, entry.noted.sibling, entry.limits),
+        *(context.tokens, context.n_ctx, _carried(entry, by_id, sampling, 0)),
+        *(answer_format, _n_said(entry, by_id)),
     )
+
+
+def _n_said(entry: Entry, by_id: Mapping[str, Entry]) -> int:
+    """The number of the answer's tokens in front of an entry."""
+    n, at = 0, entry
+    while at.noted.continues and at.parent is not None:
+        at = by_id[at.parent]
+        n += len(at.tokens)
+    return n
 
 
 def _carried(
@@ -337,6 +352,7 @@ def _own_text(
     index: int,
     place: Checkpoint,
     tree: CheckpointTree,
+    answer_format: AnswerFormat,
 ) -> str:
     """What is said here from a token on."""
     context, sampling = tree.context, entry.sampling
@@ -352,6 +368,9 @@ def _own_text(
         sampling=sampling,
         sibling=entry.noted.sibling,
         sampler_state=_carried(entry, by_id, sampling, begin),
+        reasoning_budget=entry.limits.reasoning_budget,
+        answer_format=answer_format,
+        n_said=_n_said(entry, by_id) + begin,
     )
     tokens = [token.id for token in said.tokens[index - begin :]]
     if said.finish_reason == "stop" and len(tokens) < limit:

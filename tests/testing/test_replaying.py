@@ -128,7 +128,7 @@ def record_forced(path: Path, model: Model) -> None:
     """Measure a changed file: its tokens are what they are, and what is drawn is not noted."""
     recording = read(path)
     with Context(model, ContextParams(**recording.params)) as context:
-        found = walk(recording.entries, context)
+        found = walk(recording.entries, context, recording.template_options)
         entries = tuple(replace(e, steps=found.steps.get(e.id, ())) for e in recording.entries)
         write(replace(recording, entries=entries), path)
 

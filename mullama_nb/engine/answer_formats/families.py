@@ -62,8 +62,8 @@ class Channels:
         What a prompt that opens a thought ends with; empty if none does.
     closing : str
         What ends a thought and begins the text.
-    opening : str
-        What begins a text where the prompt ends.
+    opening, reopening : str
+        What begins a text where the prompt ends, and behind another message.
     """
 
     signs: tuple[str, ...]
@@ -72,6 +72,7 @@ class Channels:
     opens: str = ""
     closing: str = ""
     opening: str = ""
+    reopening: str = ""
 
 
 def _syntaxes(*names: str) -> tuple[Syntax, ...]:
@@ -148,7 +149,7 @@ def _functionary(header: str) -> Part | None:
 def _headed(
     *elements: str | Gap, says: Callable[[str], Part | None], at_start: bool = False
 ) -> Rule:
-    return Rule("text", Mark(elements), says, at_start=at_start)
+    return Rule("text", Mark(elements), says, at_start=at_start, opens_text=True)
 
 
 def _ends(*marks: str) -> tuple[Rule, ...]:
@@ -168,6 +169,7 @@ CHANNELS = (
         _syntaxes("named"),
         closing="<|end|><|start|>assistant<|channel|>final<|message|>",
         opening="<|channel|>final<|message|>",
+        reopening="<|start|>assistant<|channel|>final<|message|>",
     ),
     Channels(
         (" to=self<|message|>", "<|eom|>"),
@@ -179,6 +181,7 @@ CHANNELS = (
         _syntaxes("xml"),
         closing="<|eom|><|start|>assistant to=user<|message|>",
         opening=" to=user<|message|>",
+        reopening="<|start|>assistant to=user<|message|>",
     ),
     Channels(
         (">>>", "all\\n"),
@@ -189,13 +192,14 @@ CHANNELS = (
         ),
         _syntaxes("named"),
         opening="all\n",
+        reopening=">>>all\n",
     ),
     Channels(
         ("<|open|>", "<|sep|>", "think"),
         (
             opens("reasoning", "<|open|>think<|sep|>"),
             until("reasoning", "<|close|>think<|sep|>"),
-            opens("text", "<|open|>response<|sep|>"),
+            Rule("text", Mark(("<|open|>response<|sep|>",)), "text", opens_text=True),
             opens("text", "<|close|>response<|sep|>"),
             opens("tool_call", "<|open|>tools<|sep|>"),
             until("tool_call", "<|close|>tools<|sep|>"),
@@ -205,5 +209,6 @@ CHANNELS = (
         opens="<|open|>think<|sep|>",
         closing="<|close|>think<|sep|><|open|>response<|sep|>",
         opening="<|open|>response<|sep|>",
+        reopening="<|open|>response<|sep|>",
     ),
 )

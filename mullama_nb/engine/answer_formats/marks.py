@@ -122,6 +122,8 @@ class Rule:
         of that.
     outside_strings : bool
         Whether it counts only where no JSON string is open in the call so far.
+    opens_text : bool
+        Whether it is a header, or part of one, without which there is no text.
     """
 
     within: Part
@@ -129,6 +131,7 @@ class Rule:
     then: Part | Callable[[str], Part | None]
     at_start: bool = False
     outside_strings: bool = False
+    opens_text: bool = False
 
     def part_after(self, found: str) -> Part | None:
         """Return what follows a mark that was found; None if it is none."""

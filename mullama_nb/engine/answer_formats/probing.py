@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ...cached import cached
 from .calls import SYNTAXES
 from .families import CallMarks, ThoughtMarks
 
-__all__ = ["Probe", "Shown"]
+if TYPE_CHECKING:
+    from ..chat_template import ChatTemplate
+
+__all__ = ["Shown"]
 
 _USER, _AGAIN, _CONTENT = "quzuser", "quzagain", "conzcontent"
 _THOUGHT, _NAME, _KEY, _VALUE = "thozthought", "namzname", "kezkey", "valzvalue"
@@ -30,19 +33,6 @@ _TOOL = {
         },
     },
 }
-
-
-class Probe(Protocol):
-    """Renders a conversation; empty if the template refuses it."""
-
-    def __call__(
-        self,
-        messages: Sequence[Mapping[str, Any]],
-        *,
-        add_generation_prompt: bool = False,
-        **variables: Any,
-    ) -> str:
-        """Return the text."""
 
 
 @dataclass(frozen=True)
@@ -65,21 +55,23 @@ class Shown:
 
     Parameters
     ----------
-    probe : Probe
-    has_thoughts : bool
-        Whether the template reads thoughts from messages.
+    template : ChatTemplate, optional
     """
 
-    def __init__(self, probe: Probe, *, has_thoughts: bool = True) -> None:
-        self._probe = probe
-        self._has_thoughts = has_thoughts
+    def __init__(self, template: ChatTemplate | None) -> None:
+        self._template = template
+
+    def _probe(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> str:
+        return "" if self._template is None else self._template.probe(messages, **options)
 
     # -- thoughts ----------------------------------------------------------------------------
 
     @cached
     def thought(self) -> ThoughtMarks | None:
         """The marks around a thought."""
-        for said in (self._thought, self._thought_and_call) if self._has_thoughts else ():
+        if self._template is None or self._template.form.thoughts is None:
+            return None
+        for said in (self._thought, self._thought_and_call):
             at = said.text.find(_THOUGHT)
             if at < 0:
                 continue

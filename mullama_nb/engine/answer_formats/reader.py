@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -56,6 +57,10 @@ class Reader:
         What is certain.
     part : Part
         What the next text belongs to.
+    has_thought : bool
+        Whether a thought has begun.
+    is_opened : bool
+        Whether a header that begins a text was read last.
     """
 
     def __init__(
@@ -64,6 +69,7 @@ class Reader:
         self.pieces: list[Piece] = []
         self.part: Part = part
         self.has_thought = part == "reasoning"
+        self.is_opened = False
         self._rules = tuple(rules)
         self._ends_unopened = ends_unopened
         self._text = ""  # what is not certain
@@ -95,6 +101,13 @@ class Reader:
         """Return the part of the last of the first ``n_characters``, as it seemed at the time."""
         at = bisect_left(self._ends, n_characters)
         return self._labels[at] if at < len(self._labels) else self.part
+
+    def copy(self) -> Reader:
+        """Return a reader that goes on from here by itself."""
+        other = copy.copy(self)
+        other.pieces, other._ends, other._labels = [*self.pieces], [*self._ends], [*self._labels]
+        other._controls = None if self._controls is None else dict(self._controls)
+        return other
 
     # -- reading -----------------------------------------------------------------------------
 
@@ -182,6 +195,7 @@ class Reader:
         if then == "tool_call":
             self._call = ""
         self.has_thought = self.has_thought or owner == "reasoning"
+        self.is_opened = rule.opens_text and then == "text"
         self._put(Piece(owner, self._text[:n], is_mark=True, begins=then == owner))
         self.part, self._after_mark = then, owner
 

@@ -1,0 +1,177 @@
+"""Choosing the tokens of an answer that may think first: budgets, and grammars behind thoughts."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from .adaptive import SamplerState
+from .answer_format import AnswerFormat
+from .answer_text import AnswerText
+from .completion import Limits
+from .decoder import Decoder, Logits
+from .sampler import Sampler
+from .sampling import SamplingParams
+from .vocabulary import Vocabulary
+
+__all__ = ["Chooser"]
+
+
+class Chooser:
+    """Chooses the tokens of one answer, in its thoughts and behind them.
+
+    What it chooses depends on the tokens so far alone, so that a replay that forces them chooses
+    the same.
+
+    Parameters
+    ----------
+    vocabulary : Vocabulary
+    sampling : SamplingParams
+        With a seed. A grammar begins behind the thought.
+    sibling : int
+    limits : Limits
+        Its ``reasoning_budget``.
+    history : sequence of int
+        The preceding tokens.
+    n_ctx : int
+        Cells.
+    sampler_state : SamplerState, optional
+        What a sampler carries over from an answer that is continued.
+    answer_format : AnswerFormat
+    n_said : int
+        How many of the preceding tokens are the answer's.
+
+    Attributes
+    ----------
+    text : AnswerText
+        What the answer says so far.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        sampling: SamplingParams,
+        sibling: int,
+        limits: Limits,
+        history: Sequence[int],
+        n_ctx: int,
+        sampler_state: SamplerState | None,
+        answer_format: AnswerFormat,
+        n_said: int = 0,
+    ) -> None:
+        self.text = AnswerText(vocabulary, answer_format, history, n_said)
+        self._vocabulary = vocabulary
+        self._budget = limits.reasoning_budget if answer_format.has_thoughts else None
+        self._sampler = Sampler(vocabulary, sampling, sibling, history, n_ctx, sampler_state)
+        self._forced: deque[int] = deque()
+        self._waits = self._sampler.has_grammar and self._may_think
+        if self._waits:
+            self._sampler.hold_grammar()
+
+    @property
+    def sampler_state(self) -> SamplerState | None:
+        """What a sampler carries to the next token; None without one that does."""
+        return self._sampler.state
+
+    @property
+    def _may_think(self) -> bool:
+        """Whether something may come before the text."""
+        form, reader = self.text.format, self.text.reader
+        if reader is None or not (form.has_thoughts or form.opening):
+            return False
+        return self.text.is_in_thought or bool(form.opening) or not reader.has_thought
+
+    def choose(self, logits: Logits, position: int, decoder: Decoder | None = None) -> int:
+        """Choose the next token; see ``Sampler.choose``."""
+        if not self._forced and self._is_spent():
+            self._force(self.text.format.closing)
+        if self._forced:
+            return self._forced[0]
+        token = self._sampler.choose(logits, position, decoder)
+        if not self._waits or self.text.is_in_thought or self._goes_before_text(token):
+            return token
+        self._force(self._text_opening())
+        if self._forced:
+            return self._forced[0]
+        self._begin_grammar()
+        return self._sampler.choose(logits, position, decoder)
+
+    def accept(self, token: int) -> str:
+        """Note that a token, which ``choose`` has given, was taken; return what it says."""
+        if self._forced and self._forced.popleft() != token:
+            self._forced.clear()
+        self._sampler.accept(token)
+        said = self.text.add(token)
+        if self._waits and self.text.is_opened:
+            self._begin_grammar()
+        return said
+
+    def force(self, token: int) -> bool:
+        """Take a token that was perhaps not chosen; False where the grammar does not allow it."""
+        is_free = self.text.is_in_thought or [token] == [*self._forced][:1]
+        if self._waits and not is_free and not self._goes_before_text(token):
+            self._begin_grammar()
+        if not self._sampler.fits(token):
+            return False
+        self.accept(token)
+        return True
+
+    def log_probability(self, logits: Logits, token: int) -> float:
+        """Return the logarithm of a token's own probability."""
+        return self._sampler.log_probability(logits, token)
+
+    # -- thoughts ----------------------------------------------------------------------------
+
+    def _is_spent(self) -> bool:
+        """Whether the thought has to end here."""
+        text = self.text
+        return (
+            self._budget is not None
+            and text.is_in_thought
+            and text.is_between
+            and text.n_thought >= self._budget
+        )
+
+    def _force(self, text: str) -> None:
+        self._forced.extend(self._vocabulary.tokenize(text, special=True))
+
+    # -- a grammar that waits ----------------------------------------------------------------
+
+    def _begin_grammar(self) -> None:
+        self._waits = False
+        self._sampler.begin_grammar()
+
+    def _goes_before_text(self, token: int) -> bool:
+        """Whether a token is a mark, or a part of one, in front of the text."""
+        if self._vocabulary.is_end(token):
+            return False
+        text = self._vocabulary.whole_piece(token)
+        reader = self.text.reader
+        if not text or reader is None:
+            return False
+        trial = reader.copy()
+        n_pieces, n_certain = len(trial.pieces), trial.n_certain
+        trial.feed(text, is_control=self._vocabulary.is_control(token))
+        if trial.part == "tool_call" or (reader.has_thought and trial.part == "reasoning"):
+            return False
+        if any(piece.part == "text" and not piece.is_mark for piece in trial.pieces):
+            return False
+        if not trial.pending and trial.n_certain > n_certain and len(trial.pieces) == n_pieces:
+            return self._is_space_of_mark(trial.pieces[-1].text)
+        return not trial.pending or bool(reader.pending) or not self._sampler.would_fit(token)
+
+    def _is_space_of_mark(self, mark: str) -> bool:
+        """Whether a mark with the whitespace after it is no longer than the template's."""
+        return self.text.format.closing.endswith(mark) or mark.rstrip() == mark
+
+    def _text_opening(self) -> str:
+        """What has to be said before the text: the rest of a mark, or a header."""
+        form, reader = self.text.format, self.text.reader
+        assert reader is not None
+        begun = reader.pending
+        if begun:
+            rest = (rule.mark.text for rule in form.rules if rule.within == "text")
+            return next((mark[len(begun) :] for mark in rest if mark.startswith(begun)), "")
+        if not form.opening or self.text.is_opened:
+            return ""
+        return form.opening if not reader.pieces else form.reopening
