@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 from click.shell_completion import CompletionItem
 
+from ..engine.adapters import Adapter, ControlVector, LoRA
 from ..engine.locate import known_models
 from ..engine.model import Model
 from ..engine.params import KV_CACHE_TYPES
+from ..errors import MullamaError
 from .console import loading_shown
 from .sampling import sampling_options
 
-__all__ = ["chat_options", "complete_model", "load_model"]
+__all__ = ["adapter_options", "chat_options", "complete_model", "load_model"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -55,6 +58,45 @@ def chat_options(command: F) -> F:
     ):
         command = option(command)
     return command
+
+
+def adapter_options(command: F) -> F:
+    """Add the options for LoRAs and control vectors to a command, which gets ``adapters``."""
+
+    @functools.wraps(command)
+    def take(*values: Any, **options: Any) -> Any:
+        given = [*options.pop("lora"), *options.pop("control_vector")]
+        return command(*values, adapters=given, **options)
+
+    for name, kind in (("--control-vector", ControlVector), ("--lora", LoRA)):
+        take = click.option(
+            name,
+            multiple=True,
+            metavar="FILE[:SCALE]",
+            callback=functools.partial(_adapters, kind),
+            help=f"A {'LoRA' if kind is LoRA else 'control vector'} in GGUF; again for another.",
+        )(take)
+    return cast(F, take)
+
+
+def _adapters(
+    kind: Callable[[str, float], Adapter],
+    _context: click.Context,
+    _parameter: click.Parameter,
+    given: tuple[str, ...],
+) -> list[Adapter]:
+    found = []
+    for each in given:
+        path, _, scale = each.rpartition(":")
+        try:
+            factor = float(scale) if path else 1.0
+        except ValueError:  # a name with a colon
+            path, factor = each, 1.0
+        try:
+            found.append(kind(path or each, factor))
+        except MullamaError as error:
+            raise click.BadParameter(str(error)) from None
+    return found
 
 
 def _variables(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
+from ..engine.adapters import Adapter
 from ..history.chat import Chat
 from ..testing.recording import record as write_recording
 from .console import evaluating_shown, note, speaking_plainly
-from .models import chat_options, complete_model, load_model
+from .models import adapter_options, chat_options, complete_model, load_model
 from .run import open_chat
 
 __all__ = ["record"]
@@ -29,6 +31,7 @@ __all__ = ["record"]
 @click.option("--system", help="The system message.")
 @click.option("--max-tokens", type=click.IntRange(min=0), help="Limit of tokens per answer.")
 @chat_options
+@adapter_options
 def record(
     file: Path,
     questions: tuple[str, ...],
@@ -38,6 +41,7 @@ def record(
     folder: Path | None,
     system: str | None,
     max_tokens: int | None,
+    adapters: Sequence[Adapter],
     **options: Any,
 ) -> None:
     """Ask QUESTIONS in turn, or take a saved chat, and record the conversation in FILE.
@@ -55,9 +59,10 @@ def record(
         raise click.UsageError("--chat brings its own questions and options; leave others out")
     with speaking_plainly():
         if name is not None:
-            chat = Chat.open(name, None if model is None else load_model(model), folder)
+            loaded = None if model is None else load_model(model)
+            chat = Chat.open(name, loaded, folder, adapters=adapters)
         else:
-            chat = open_chat(str(model), system, verbose=False, **options)
+            chat = open_chat(str(model), system, verbose=False, adapters=adapters, **options)
         for question in questions:
             with evaluating_shown(chat):
                 click.echo(chat.ask(question, max_tokens=max_tokens, echo=False).text)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 from rich.console import Console
 
+from ..engine.adapters import Adapter
 from ..engine.params import KV_CACHE_TYPES
+from ..testing.adapters import adapters_beside
 from ..testing.comparison import LEVELS, Rule
 from ..testing.reading import read
 from ..testing.replaying import find_model, replayed
 from .console import speaking_plainly
-from .models import complete_model, load_model
+from .models import adapter_options, complete_model, load_model
 
 __all__ = ["replay"]
 
@@ -40,8 +43,17 @@ class _CannotReplay(click.ClickException):
     show_default=True,
     help="What may differ: nothing; tokens that rounding decides; probabilities a little.",
 )
+@adapter_options
 @click.option("--json", "as_json", is_flag=True, help="Print the report as a JSON object.")
-def replay(file: Path, *, model: str | None, kv: str | None, level: str, as_json: bool) -> None:
+def replay(
+    file: Path,
+    *,
+    model: str | None,
+    kv: str | None,
+    level: str,
+    adapters: Sequence[Adapter],
+    as_json: bool,
+) -> None:
     """Replay the recording FILE, and report the differences.
 
     Exits with 0 if it holds, with 1 if it does not, and with 2 if it cannot be replayed.
@@ -51,7 +63,8 @@ def replay(file: Path, *, model: str | None, kv: str | None, level: str, as_json
             recording = read(file)
             loaded = find_model(recording) if model is None else load_model(model)
             changes = {} if kv is None else {"kv_cache_type": kv}
-            report = replayed(recording, loaded, Rule(level), changes)
+            at_hand = [*adapters_beside(file, recording.entries), *adapters]
+            report = replayed(recording, loaded, Rule(level), changes, adapters=at_hand)
     except click.ClickException as error:
         raise _CannotReplay(error.message) from error
     if as_json:

@@ -13,7 +13,7 @@ from ..history.chat import Chat
 from ..history.turn import Turn
 from .console import evaluating_shown, note, speaking_plainly, typed
 from .interactive import Conversation
-from .models import chat_options, complete_model, load_model
+from .models import adapter_options, chat_options, complete_model, load_model
 
 __all__ = ["open_chat", "run"]
 
@@ -37,6 +37,7 @@ _INTERRUPTED = 130
     help="Turns between two files in --checkpoint-dir.",
 )
 @chat_options
+@adapter_options
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as a JSON object.")
 @click.option("--verbose", is_flag=True, help="Show llama.cpp's log.")
 def run(

@@ -37,6 +37,7 @@ __all__ = [
     "LoRA",
     "checked_adapters",
     "described",
+    "in_words",
     "key_of",
     "parse_key",
 ]
@@ -350,6 +351,15 @@ def described(note: Mapping[str, Any]) -> str:
     what = "the LoRA" if note.get("kind") == "lora" else "the control vector"
     name = f" {shown(repr(note['name']))}" if "name" in note else ""
     return f"{what}{name} ({shown(note.get('fingerprint'), 12)})"
+
+
+def in_words(note: Mapping[str, Any]) -> str:
+    """Return a saved adapter as it is shown to readers, such as ``LoRA style, scale 0.5``."""
+    what = "LoRA" if note.get("kind") == LoRA.kind else "control vector"
+    scale, layers = note.get("scale", 1.0), note.get("layers")
+    factor = "" if scale == 1 else f", scale {shown(scale, 12)}"
+    where = f", layers {shown(layers[0], 8)} to {shown(layers[-1], 8)}" if layers else ""
+    return f"{what} {shown(str(note.get('name')))}{factor}{where}"
 
 
 def _checked_scale(scale: object) -> float:

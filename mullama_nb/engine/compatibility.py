@@ -33,6 +33,7 @@ from .rotation import rotation
 
 __all__ = [
     "ADAPTERS",
+    "ADAPTER_RUNS",
     "FORMAT",
     "differences",
     "environment",
@@ -48,6 +49,9 @@ FORMAT = 2
 ADAPTERS = "adapters"
 """Among settings: the adapters that rows were made with; missing where there are none."""
 
+ADAPTER_RUNS = "adapter_runs"
+"""In metadata, beside settings: which tokens were evaluated with which adapters, and what is on."""
+
 _CELLS = 256  # llama.cpp makes a context's cells a multiple of this
 _MOST_CHARACTERS = 100
 _NAMES = {
@@ -62,6 +66,7 @@ _NAMES = {
     "n_threads": "the number of threads",
     "system": "the CPU features and backends",
     "gpu_layers": "the layers on a GPU",
+    "adapters": "the adapters",
 }
 _PLAIN_TYPES = frozenset(name for name, kv in KV_CACHE_TYPES.items() if kv.block == 1)
 _OF_TYPE = ("rotation", "quantised_by")  # other ones where the types are others

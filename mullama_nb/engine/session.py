@@ -45,7 +45,6 @@ __all__ = [
     "take_over",
 ]
 
-_RUNS = "adapter_runs"
 _MOST_STREAMS = 256  # llama.cpp's LLAMA_MAX_SEQ
 
 
@@ -101,7 +100,7 @@ def session_metadata(
     }
     if adapters is not None and (notes := adapters.notes(n_tokens)):
         metadata["settings"][compatibility.ADAPTERS] = notes
-        metadata[_RUNS] = [[*run] for run in adapters.between(0, n_tokens + 1)]
+        metadata[compatibility.ADAPTER_RUNS] = [[*run] for run in adapters.between(0, n_tokens + 1)]
     return metadata
 
 
@@ -238,7 +237,9 @@ def _adapters(file: SessionFile, host: Host, name: str) -> AdapterRuns:
     """What a file's tokens were evaluated with."""
     runs = AdapterRuns()
     try:
-        for first, text in file.metadata.get(_RUNS, []) if file.is_verified else ():
+        for first, text in (
+            file.metadata.get(compatibility.ADAPTER_RUNS, []) if file.is_verified else ()
+        ):
             if not is_integer(first) or not runs.runs[-1][0] <= first <= len(file.tokens):
                 raise ValueError(f"adapters begin at token {first!r:.60}")
             runs = runs.switched(first, host.adapters.saved(text))

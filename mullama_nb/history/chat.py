@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ..checks import check_names
-from ..engine.adapters import Adapter
+from ..engine.adapters import Adapter, in_words
 from ..engine.chat_template import Message
 from ..engine.completion import Token
 from ..engine.context import Context, TokenProbability
@@ -801,7 +801,8 @@ class Chat(Live):
         return f"Chat({self.model.name!r}, {n} message{'s' * (n != 1)}{on})"
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        return chat_bundle(self, [turn.message for turn in self.turns])
+        on = [in_words(adapter.note()) for adapter in self.adapters]
+        return chat_bundle(self, [turn.message for turn in self.turns], on)
 
     # -- for the above -----------------------------------------------------------------------
 

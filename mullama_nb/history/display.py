@@ -16,7 +16,9 @@ _VIEW = "mullama_nb.widgets.chat_view"
 _AS_TYPED = ' style="white-space:pre-wrap"'
 
 
-def chat_bundle(chat: object, messages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def chat_bundle(
+    chat: object, messages: Sequence[Mapping[str, Any]], settings: Sequence[str] = ()
+) -> dict[str, Any]:
     """Return text and HTML of a chat, and in a notebook's kernel an interactive view.
 
     Parameters
@@ -25,8 +27,11 @@ def chat_bundle(chat: object, messages: Sequence[Mapping[str, Any]]) -> dict[str
         Passed to the view.
     messages : sequence of mapping
         Those up to its head.
+    settings : sequence of str
+        What is on, in words: adapters.
     """
-    bundle: dict[str, Any] = {"text/plain": repr(chat), "text/html": chat_html(messages)}
+    on = "".join(f"<p><em>{html.escape(each)}</em></p>" for each in settings)
+    bundle: dict[str, Any] = {"text/plain": repr(chat), "text/html": chat_html(messages) + on}
     if _in_kernel():
         try:
             # By name, and only now: a chat needs no widgets where nobody can click.

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..engine.compatibility import ADAPTERS
+from ..engine.compatibility import ADAPTER_RUNS, ADAPTERS
 from ..engine.context import Context
 from ..engine.sampling import SamplingParams
 from ..engine.template_options import TemplateOptions
@@ -180,7 +180,7 @@ class Draft:
         """The context's, with all adapters that any checkpoint was made with."""
         metadata = self._context.session_metadata
         # Which tokens were evaluated with which is in the notes of the checkpoints.
-        metadata.pop("adapter_runs", None)
+        metadata.pop(ADAPTER_RUNS, None)
         metadata["settings"].pop(ADAPTERS, None)
         if self._adapters:
             metadata["settings"][ADAPTERS] = self._adapters

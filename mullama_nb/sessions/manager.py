@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import weakref
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from ..engine.adapters import Adapter, checked_adapters
 from ..engine.awaiting import in_thread
 from ..engine.context import Context
 from ..engine.live import Live
@@ -59,6 +61,8 @@ class SessionManager(SessionFolder, Live):
     params : ContextParams, optional
         Of the contexts that the manager makes. None: 4,096 tokens, or the model's training context
         if that is smaller.
+    adapters : sequence of LoRA and ControlVector
+        On in sessions that are created here, and at hand for those that are loaded.
 
     Notes
     -----
@@ -73,9 +77,12 @@ class SessionManager(SessionFolder, Live):
         model: Model,
         session_dir: str | os.PathLike[str] | None = "./sessions",
         params: ContextParams | None = None,
+        *,
+        adapters: Sequence[Adapter] = (),
     ) -> None:
         if not isinstance(model, Model):
             raise ParameterError(f"SessionManager takes a Model, not {type(model).__name__}")
+        self.adapters = checked_adapters(adapters)
         self.model = model
         self.params = params or ContextParams(n_ctx=min(_N_CTX, model.n_ctx_train))
         super().__init__(session_dir)
@@ -94,7 +101,7 @@ class SessionManager(SessionFolder, Live):
         system_prompt : str
         """
         check_name(session_id)
-        context = Context(self.model, self.params)
+        context = Context(self.model, self.params, adapters=self.adapters)
         try:
             plan = plan_prompt(self.model, (), system_prompt, None, special=True)
             reused = reuse(context, self.store, plan.tokens) if plan.tokens else 0
@@ -179,6 +186,7 @@ class SessionManager(SessionFolder, Live):
         name = self._existing(session_id)
         context = Context(self.model, self.params)
         try:
+            context.known_adapters.offer(self.adapters)
             if self._is_file(name):
                 context.load_session(self.session_path(name))
             elif on_mismatch == "error":
@@ -262,7 +270,7 @@ class SessionManager(SessionFolder, Live):
         path = Path(path).expanduser()
         name = check_name(path.stem if name is None else name)
         with Context(self.model, self.params) as context:
-            context.load_session(path)
+            context.load_session(path, adapters=self.adapters)
             return self.save(name, context)
 
     def export(

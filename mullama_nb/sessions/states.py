@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..engine.compatibility import refusals
+from ..engine.compatibility import ADAPTER_RUNS, ADAPTERS, refusals
 from ..engine.context import Context
 from ..engine.prompt import plan_prompt
 from ..errors import (
@@ -121,6 +121,8 @@ def resume(
     if problem is not None or not segments:
         raise SessionFormatError(f"{name} is damaged: {problem or 'it has no rows'}")
     tokens = tuple(token for segment in segments for token in segment.tokens)
+    if any(segment.adapters for segment in segments):  # a chat's record does not say it
+        metadata = {ADAPTER_RUNS: _runs(segments), **metadata}
     try:
         data = _joined(segments, structure)
     except LayoutError as error:
@@ -128,6 +130,15 @@ def resume(
             f"{name} does not hold rows that this context could take: {error}"
         ) from None
     context.take_session(SessionFile(tokens, data, metadata, segments[-1].logits), name)
+
+
+def _runs(segments: Sequence[Segment]) -> list[list[Any]]:
+    """Which tokens were evaluated with which adapters; what came last is on."""
+    runs: dict[int, str] = {}
+    for segment in segments:
+        runs[segment.start] = ""
+        runs |= segment.adapters
+    return [[first, text] for first, text in runs.items()]
 
 
 def _joined(segments: Sequence[Segment], structure: Structure) -> Any:
@@ -158,6 +169,9 @@ def reuse(context: Context, store: SessionStore, tokens: Sequence[int]) -> int:
         if not segments or not is_ours or any(s.settings != segments[0].settings for s in segments):
             return 0
         if segments[0].settings != context.settings_digest:
+            return 0
+        on = context.known_adapters.load(context.adapters).text
+        if any(s.adapters != (((s.start, on),) if on else ()) for s in segments):
             return 0
         resume(context, segments, metadata, "the stored beginning")
     except (MullamaError, LayoutError, ValueError):
@@ -197,7 +211,14 @@ def replay_session(context: Context, store: SessionStore, name: str) -> None:
     _, record, body = store.open_session(name)
     here, there = context.session_metadata["settings"], record.metadata["settings"]
     if here["fingerprint"] == there["fingerprint"]:
-        context.evaluate(body["tokens"])
+        tokens, runs = body["tokens"], record.metadata.get(ADAPTER_RUNS, [])
+        begins = [*(first for first, _ in runs), len(tokens)]
+        if context.known_adapters.missing(there.get(ADAPTERS, [])):
+            runs, begins = [], [len(tokens)]
+        context.evaluate(tokens[: begins[0]])
+        for (first, text), end in zip(runs, begins[1:], strict=True):
+            context.adapters = context.known_adapters.saved(text).values
+            context.evaluate(tokens[first:end])
     else:
         context.evaluate(str(body["text"]))
 

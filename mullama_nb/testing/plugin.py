@@ -77,6 +77,7 @@ class RecordingItem(pytest.Item):
 
     def runtest(self) -> None:
         """Fail with the report if the recording does not hold."""
+        from .adapters import adapters_beside
         from .comparison import Rule
         from .replaying import replayed
         from .rerunning import record_again
@@ -89,7 +90,8 @@ class RecordingItem(pytest.Item):
         if option.mullama_update:
             record_again(self.path, model, **changes)
         else:
-            replayed(recording, model, Rule(), changes).check()
+            adapters = adapters_beside(self.path, recording.entries)
+            replayed(recording, model, Rule(), changes, adapters=adapters).check()
 
     def _loaded(self) -> tuple[Recording, Model]:
         """The recording, and its model: loaded once for all files that name it."""

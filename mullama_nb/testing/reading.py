@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from ..engine.adapters import key_of
 from ..engine.adaptive import check_state
 from ..engine.params import ContextParams
 from ..engine.stored import params_from_file
@@ -288,6 +289,14 @@ def _check_notes(entry: Entry, name: str) -> None:
                 check_state(sampling, state)
             except ParameterError as error:
                 _refuse(f"the sampler states of {name} cannot be right ({error})")
+    adapters = notes.get("adapters", [])
+    _need(isinstance(adapters, list), f"the adapters of {name}")
+    for each in adapters:
+        _need(isinstance(each, dict) and _is_line(each.get("name", "")), f"an adapter of {name}")
+        try:
+            key_of(each)
+        except MullamaError as error:
+            _refuse(f"an adapter of {name} cannot be right ({error})")
     sibling = notes.get("sibling", 0)
     _need(type(sibling) is int and 0 <= sibling < 2**63, f"the sibling of {name}")
     for key in ("role", "came_from", "finish_reason"):

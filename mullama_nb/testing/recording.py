@@ -20,6 +20,7 @@ from ..engine.template_options import TemplateOptions
 from ..history.chat import Chat
 from ..history.tree import Checkpoint, CheckpointTree
 from ..state.atomic import write_atomically
+from .adapters import with_adapters
 from .sealing import seal
 from .walk import Entry, fitting_params, vocabulary_digest, walk
 from .wording import rendered
@@ -128,6 +129,7 @@ def measured(source: Chat | CheckpointTree) -> Recording:
         system, template = source.system, source._conversation.template
     fitting = fitting_params(entries, model, params)
     with Context(model, fitting) as beside:
+        beside.known_adapters.offer(tree.context.known_adapters.at_hand)
         found = walk(entries, beside, template, finds_ends=True)
         metadata = beside.session_metadata
     said = rendered(entries, model, system, template)
@@ -135,7 +137,7 @@ def measured(source: Chat | CheckpointTree) -> Recording:
         model.name,
         vocabulary_digest(model),
         dataclasses.asdict(params),
-        metadata["settings"],
+        with_adapters(metadata["settings"], entries),
         metadata["environment"],
         system,
         None if template.tools is None else [dict(tool) for tool in template.tools],

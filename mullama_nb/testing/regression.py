@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from ..history.chat import Chat
 from ..history.tree import CheckpointTree
+from .adapters import adapters_beside
 from .comparison import MARGIN, TOLERANCE, Rule, names_of
 from .reading import read
 from .recording import Recording, entry_of
@@ -56,7 +58,9 @@ def regress(
     changes = [*_changes(there, {entry.id: entry for entry in entries})]
     if isinstance(source, Chat):
         changes = [*_changed_options(there, source), *changes]
-    return replayed(there, model, rule, dict(vars(tree.context.params)), changes)
+    params, adapters = dict(vars(tree.context.params)), tree.context.known_adapters.at_hand
+    at_hand = [*adapters_beside(Path(path), there.entries), *adapters]
+    return replayed(there, model, rule, params, changes, at_hand)
 
 
 def _changes(there: Recording, here: Mapping[str, Entry]) -> Iterator[str]:
@@ -97,6 +101,7 @@ def _aspects(entry: Entry, now: Entry) -> Iterator[tuple[str, Any, Any]]:
     yield "message", _said(entry), _said(now)
     key = "chat_template_kwargs"
     yield key, entry.notes.get(key), now.notes.get(key)
+    yield "adapters", [*entry.noted.adapters], [*now.noted.adapters]
     yield "sampling", entry.notes.get("sampling"), now.notes.get("sampling")
 
 

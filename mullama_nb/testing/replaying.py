@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..engine.adapters import Adapter, checked_adapters
 from ..engine.context import Context
 from ..engine.gguf_file import fingerprint
 from ..engine.locate import known_models, locate_model
@@ -13,6 +15,7 @@ from ..engine.model import Model
 from ..engine.options import lists_context
 from ..engine.stored import check_room
 from ..errors import ModelNotFoundError, ParameterError
+from .adapters import adapters_beside, with_adapters
 from .comparison import MARGIN, TOLERANCE, Rule, forced, made_report, names_of
 from .reading import read
 from .recording import Recording, context_params
@@ -36,6 +39,7 @@ def replay(
     *,
     margin: float = MARGIN,
     tolerance: float = TOLERANCE,
+    adapters: Sequence[Adapter] = (),
     **options: Unpack[ContextOptions],
 ) -> Report:
     """Replay a recording here and report the differences.
@@ -55,6 +59,9 @@ def replay(
         Of probability, between the two tokens of a near-tie; see the notes.
     tolerance : float
         Of a token's log-probability, in nats; see the notes.
+    adapters : sequence of LoRA and ControlVector
+        To have at hand for what it was made with, besides files beside it that are called as its
+        adapters were, such as ``style.gguf``.
     **options
         Fields of ``ContextParams`` that replace the recorded ones.
 
@@ -70,6 +77,8 @@ def replay(
         When no model is known by the recorded name.
     ParameterError
         When the model has another vocabulary.
+    AdapterError
+        When an adapter that it was made with is not at hand.
 
     Notes
     -----
@@ -93,7 +102,9 @@ def replay(
     ``quality``, tells the two apart in a short one.
     """
     rule = Rule(level, margin, tolerance)
-    return replayed(read(path), model, rule, options)
+    there = read(path)
+    at_hand = [*adapters_beside(Path(path), there.entries), *checked_adapters(adapters)]
+    return replayed(there, model, rule, options, adapters=at_hand)
 
 
 def replayed(
@@ -102,6 +113,7 @@ def replayed(
     rule: Rule,
     options: Mapping[str, Any],
     problems: Sequence[str] = (),
+    adapters: Sequence[Adapter] = (),
 ) -> Report:
     """Return what :func:`replay` reports on a recording."""
     params = context_params(there, **options)
@@ -113,6 +125,7 @@ def replayed(
     check_room(loaded, params, longest_path(there.entries))
     with Context(loaded, params) as context:
         here = context.session_metadata
+        context.known_adapters.offer(adapters)
         found = walk(there.entries, context, there.template_options, with_texts=True)
 
     def decode(tokens: Sequence[int]) -> str:
@@ -158,7 +171,8 @@ def replayed(
         for entry in there.entries
         for pair in zip(entry.steps, found.steps.get(entry.id, ()), strict=True)
     ]
-    return made_report(there, here["settings"], here["environment"], rule, reports, pairs, problems)
+    settings = with_adapters(here["settings"], there.entries)
+    return made_report(there, settings, here["environment"], rule, reports, pairs, problems)
 
 
 def check_vocabulary(recording: Recording, model: Model) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..engine.adapters import Adapter, checked_adapters
 from ..engine.context import Context
 from ..engine.model import Model
 from ..engine.options import lists_context
@@ -15,6 +17,7 @@ from ..history.carrying import carried, notes_back
 from ..history.chat import Chat
 from ..history.node import ROOT_ID
 from ..history.tree import Checkpoint
+from .adapters import adapters_beside
 from .reading import read_edited
 from .recording import Recording, context_params, record
 from .replaying import check_vocabulary, find_model
@@ -33,6 +36,8 @@ __all__ = ["record_again"]
 def record_again(
     path: str | os.PathLike[str],
     model: str | os.PathLike[str] | Model | None = None,
+    *,
+    adapters: Sequence[Adapter] = (),
     **options: Unpack[ContextOptions],
 ) -> Recording:
     """Lead the recorded conversation again and replace the recording by the result.
@@ -49,6 +54,8 @@ def record_again(
         The recording, which is replaced as a whole.
     model : str, path or Model, optional
         None: the one that is known here by the name in the recording.
+    adapters : sequence of LoRA and ControlVector
+        As for :func:`replay`.
     **options
         Fields of ``ContextParams`` that replace the recorded ones.
 
@@ -67,7 +74,9 @@ def record_again(
     if any(_is_tokens(entry) for entry in old.entries):
         check_vocabulary(old, loaded)
     check_room(loaded, params, longest_path(old.entries))
+    at_hand = [*adapters_beside(Path(path), old.entries), *checked_adapters(adapters)]
     with Context(loaded, params) as context:
+        context.known_adapters.offer(at_hand)
         template = old.template_options
         template.check(loaded)
         chat = Chat(
@@ -92,6 +101,7 @@ def _lead(entries: Sequence[Entry], chat: Chat) -> dict[str | None, Checkpoint]:
     for entry in in_order_said(entries):
         home = places.get(entry.noted.came_from or "", places[entry.parent])
         tree.checkout(home)
+        chat.adapters = chat.context.known_adapters.of(entry.noted.adapters)
         if _is_answer(entry):
             places[entry.id] = _answered(entry, chat)
         elif entry.id in pieces:

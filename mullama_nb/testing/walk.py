@@ -213,6 +213,8 @@ def walk(
     ------
     ParameterError
         When a token is not in the model's vocabulary.
+    AdapterError
+        When an adapter that an entry was made with is not known to the context.
     """
     _check_tokens(entries, context.model)
     tree = CheckpointTree(context)
@@ -225,6 +227,7 @@ def walk(
         parent = places[entry.parent]
         if tree.head is not parent:
             tree.checkout(parent)
+        context.adapters = context.known_adapters.of(entry.noted.adapters)
         if entry.is_generated and context.token_count():
             chooser = _chooser(entry, by_id, context, answer_format)
             _follow(entry, chooser, context, found, finds_end=finds_ends)

@@ -13,10 +13,20 @@ from typing import Any
 
 import traitlets
 
+from ..engine.adapters import in_words
 from ..errors import HistoryError
 from ..history.chat import Chat
 from ..history.display import messages_html
-from ..history.events import Committed, Event, Moved, Progress, Pruned, Split, TokenAdded
+from ..history.events import (
+    AdaptersChanged,
+    Committed,
+    Event,
+    Moved,
+    Progress,
+    Pruned,
+    Split,
+    TokenAdded,
+)
 from ..history.message import chain, message_versions
 from ..history.shown import ShownMessage
 from ..history.tree import Checkpoint
@@ -88,6 +98,8 @@ class ChatPanel(ChatWidget):
             change |= self._message_changes() | self._setting_changes()
             events = events[moves[-1] + 1 :]
             self._live = change["live"] = None
+        if any(isinstance(event, AdaptersChanged) for event in events):
+            change |= self._setting_changes()
         tokens = [e for e in events if isinstance(e, TokenAdded) and e.branch is None]
         grows = any(token.text or token.part != "text" for token in tokens)
         if grows:
@@ -268,7 +280,12 @@ def _settings(chat: Chat) -> list[str]:
     template = chat.chat_template
     is_name = template is not None and "{" not in template
     named = [f"chat template {template}" if is_name else "own chat template"] if template else []
-    return [*named, *_options(chat.chat_template_kwargs)]
+    adapters = _adapters([adapter.note() for adapter in chat.adapters])
+    return [*adapters, *named, *_options(chat.chat_template_kwargs)]
+
+
+def _adapters(notes: Iterable[Mapping[str, Any]]) -> list[str]:
+    return [in_words(note) for note in notes]
 
 
 def _options(variables: Mapping[str, Any]) -> list[str]:
@@ -287,7 +304,10 @@ def _described(turn: Turn, message: Mapping[str, Any]) -> dict[str, Any]:
         "thought": render_markdown(shown.reasoning.strip()),
         "n_thought": 0,
         "calls": [[call.name, call.arguments] for call in shown.calls],
-        "notes": _options(turn.checkpoint.metadata.chat_template_kwargs),
+        "notes": [
+            *_adapters(turn.checkpoint.metadata.adapters),
+            *_options(turn.checkpoint.metadata.chat_template_kwargs),
+        ],
         "tokens": bool(turn.logprobs),
     }
 

@@ -375,8 +375,8 @@ class AdapterWalk(Walk):
             assert on == [*head.metadata.adapters]
         return True
 
-    def check(self) -> None:
-        super().check()
+    def check(self, *, all_rows: bool = True) -> None:
+        super().check(all_rows=all_rows)
         for checkpoint in self.chat.tree:
             notes = [*checkpoint.metadata.adapters]
             assert self.made.setdefault(checkpoint.id, notes) == notes

@@ -8,13 +8,14 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import ModelMaker
 from tiny_models import CHATML
 
-from mullama_nb import Chat
+from mullama_nb import Chat, ControlVector
 from mullama_nb.errors import ParameterError
-from mullama_nb.history.events import Moved, Progress, Tagged, TokenAdded
+from mullama_nb.history.events import AdaptersChanged, Moved, Progress, Tagged, TokenAdded
 from mullama_nb.widgets.chat_panel import ChatPanel
 
 
@@ -240,6 +241,25 @@ def test_template_options_are_told_of(tiny: ModelMaker) -> None:
     chat.ask("Hi", chat_template_kwargs={"brief": 2}, max_tokens=2)
     assert [each["notes"] for each in panel.take_snapshot()["messages"]] == [["brief: 2"], []]
     panel.close()
+
+
+def test_adapters_are_told_of(chat: Chat, panel: ChatPanel) -> None:
+    rows = np.ones((chat.model.n_layers, chat.model.n_embd))
+    rows[0] = 0
+    chat.ask("Hi", max_tokens=2)
+    assert panel.take_snapshot()["settings"] == []
+    vector = ControlVector.from_array(rows, name="<b>calm", scale=0.5)
+    chat.adapters = [vector]
+    line = "control vector <b>calm, scale 0.5"  # the page shows it as text
+    event = AdaptersChanged(chat.head.id)
+    assert [each["settings"] for each in panel.changes([event])] == [[line]]
+    assert [each for each in panel.changes([event]) if "settings" in each] == []
+    chat.ask("Hello", max_tokens=2)
+    messages = panel.take_snapshot()["messages"]
+    assert [each["notes"] for each in messages] == [[], [], [line], [line]]
+    chat.adapters = [vector.with_scale(1)]
+    html = chat._repr_mimebundle_()["text/html"]
+    assert "<p><em>control vector &lt;b&gt;calm</em></p>" in html
 
 
 def test_a_tools_result_is_a_row_with_its_name(chat: Chat, panel: ChatPanel) -> None:
