@@ -25,6 +25,7 @@ __all__ = ["Conversation", "Said", "as_messages", "checked_messages"]
 
 Variables: TypeAlias = Mapping[str, Any] | None
 
+_BESIDE_TEXT = ("reasoning_content", "reasoning", "thinking")
 _PROBE = {"role": "user", "content": "?"}
 
 
@@ -131,7 +132,7 @@ class Conversation:
         workspace = self._workspace
         home, n_held = workspace.head, self._context.token_count()
         before = self.messages_at(home)
-        tokens = self._prompt(before, messages, variables)
+        tokens = self._prompt(before, messages, variables, checks=True)
         keep, used = self.common_prefix(tokens)
         self.check_room(keep, len(tokens) - used)
         n_again = 0
@@ -141,7 +142,7 @@ class Conversation:
             n_system = self._begin(before, messages, variables)
             if home.is_root and not n_held:
                 keep, _ = self.common_prefix(tokens)
-            n_evaluated = self.append(messages, variables, answered=False)
+            n_evaluated = self.append(messages, variables, answered=False, is_checked=True)
         return Said(keep - n_system, n_evaluated + n_system, n_again)
 
     def append(
@@ -150,6 +151,7 @@ class Conversation:
         variables: Variables = None,
         *,
         answered: bool = True,
+        is_checked: bool = False,
         **notes: Any,
     ) -> int:
         """Commit messages, each on a checkpoint of its own if the template takes it as the last.
@@ -162,6 +164,8 @@ class Conversation:
         answered : bool
             Whether an assistant's message at the end is complete, instead of the beginning of the
             answer.
+        is_checked : bool
+            Whether they were rendered with a check that nothing is left out.
         **notes
             Further notes of the last one.
 
@@ -172,6 +176,8 @@ class Conversation:
         """
         if not messages:
             return 0
+        if not is_checked:
+            self._check(messages, variables)
         workspace = self._workspace
         before, n_evaluated, is_held = self.messages_at(workspace.head), 0, False
         with workspace.operation(), workspace.going_back_on_error(always=True):
@@ -203,6 +209,15 @@ class Conversation:
                 n_evaluated += len(tokens)
         return n_evaluated
 
+    def _check(self, messages: Sequence[Message], variables: Variables) -> None:
+        """Check that what is given up to the last question arrives in the prompt."""
+        before = self.messages_at(self._workspace.head)
+        n = max((i for i, each in enumerate(messages, 1) if not _is_answer(each)), default=0)
+        if n:
+            self.render([*before, *messages[:n]], variables)
+        if any(message.get("tool_calls") for message in messages[n:]):
+            self.render([*before, *messages], variables, add_generation_prompt=False)
+
     def _begin(
         self,
         before: Sequence[Message],
@@ -225,12 +240,17 @@ class Conversation:
         workspace.evaluate(tokens, lambda done, total: workspace.notify(Progress(done, total)))
 
     def _prompt(
-        self, before: Sequence[Message], messages: Sequence[Message], variables: Variables
+        self,
+        before: Sequence[Message],
+        messages: Sequence[Message],
+        variables: Variables,
+        *,
+        checks: bool = False,
     ) -> tuple[int, ...]:
         """The tokens that an answer follows; they end with a last message of the assistant."""
-        goes_on = _is_answer(messages[-1])
-        said = [*before, *messages]
-        return self.render(said, variables, continue_final_message=goes_on).tokens
+        goes_on, said = _is_answer(messages[-1]), [*before, *messages]
+        options = {"continue_final_message": goes_on, "is_probe": not checks}
+        return self.render(said, variables, **options).tokens
 
     def _addition(
         self,
@@ -271,22 +291,24 @@ class Conversation:
             return self._with_calls(before, message, variables)
         text, held = content_text(message), self._context.tokens
         plain = (*held, *self._model.tokenize(text))
-        probe = dict(message, content="1" if text.rstrip().endswith("0") else "0")
         try:
-            asked = self.render(before, variables) if before else ChatPrompt("", [], [])
+            asked = self._probe(before, variables, asks=True) if before else ChatPrompt("", [], [])
             said = self._probe([*before, message], variables)
-            other = self._probe([*before, probe], variables)
+            probes = [{"role": "assistant", "content": content} for content in "01"]
+            end = _common_end(*(self._probe([*before, probe], variables) for probe in probes))
         except ChatTemplateError:
             return plain
-        end = _common_end(said, other)
-        up_to_end = said[: len(said) - len(end)]
-        shown = text if up_to_end.endswith(text) else text.strip()
-        if not shown or not up_to_end.endswith(shown):
-            return plain  # the template shows it in another way
-        question = content_text(before[-1]).strip() if before else ""
-        is_asked = self.common_prefix(asked.tokens) == (len(held), len(asked.tokens))
-        if is_asked and _tail(asked, question) == _tail(up_to_end[: -len(shown)], question):
-            return plain
+        up_to_end = said.removesuffix(end)
+        end = said[len(up_to_end) :]
+        if not any(message.get(field) for field in _BESIDE_TEXT):
+            shown = text if up_to_end.endswith(text) else text.strip()
+            if not end or not shown or not up_to_end.endswith(shown):
+                return plain  # the template shows it in another way
+            question = content_text(before[-1]).strip() if before else ""
+            is_asked = self.common_prefix(asked.tokens) == (len(held), len(asked.tokens))
+            begun = up_to_end[: -len(shown)]
+            if is_asked and _tail(asked, question) == _tail(begun, question):
+                return plain
         return self._without_end(said.tokens, len(end.encode()))
 
     def _with_calls(
@@ -429,9 +451,11 @@ class Conversation:
         """
         return self.template.with_changes(variables).render(self._model, messages, **options)
 
-    def _probe(self, messages: Sequence[Message], variables: Variables = None) -> ChatPrompt:
-        """What the template writes for messages that nothing follows, whatever it leaves out."""
-        return self.render(messages, variables, add_generation_prompt=False, is_probe=True)
+    def _probe(
+        self, messages: Sequence[Message], variables: Variables = None, *, asks: bool = False
+    ) -> ChatPrompt:
+        """What the template writes, whatever it leaves out."""
+        return self.render(messages, variables, add_generation_prompt=asks, is_probe=True)
 
     def common_prefix(self, tokens: Sequence[int]) -> tuple[int, int]:
         """Return the length of the common prefix of context and prompt, in the tokens of each."""

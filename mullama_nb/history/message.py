@@ -26,6 +26,7 @@ __all__ = [
     "last_end",
     "last_message",
     "lines_at",
+    "message_of",
     "message_parts",
     "message_text",
     "message_versions",
@@ -93,7 +94,7 @@ def point_before(end: N) -> N:
 
 def lines_at(node: N, system: str | None = None) -> list[Line[N]]:
     """Return the messages up to a checkpoint; see ``conversation_at``."""
-    return conversation_at(node, attrgetter("previous"), message_text, system)
+    return conversation_at(node, attrgetter("previous"), message_of, system)
 
 
 def _messages_back(node: M, previous: Previous[M]) -> Iterator[tuple[list[M], bool]]:
@@ -121,7 +122,10 @@ def _messages_back(node: M, previous: Previous[M]) -> Iterator[tuple[list[M], bo
 
 
 def conversation_at(
-    node: M, previous: Previous[M], text_of: Callable[[M], str], system: str | None = None
+    node: M,
+    previous: Previous[M],
+    message_of: Callable[[M], dict[str, Any]],
+    system: str | None = None,
 ) -> list[Line[M]]:
     """Return the messages up to a checkpoint, live or saved.
 
@@ -130,8 +134,8 @@ def conversation_at(
     node : Node or Entry
     previous : callable
         Returns the checkpoint before one in the conversation; None for the root.
-    text_of : callable
-        Returns the text of the message that ends there, if the notes do not have it.
+    message_of : callable
+        Returns the message that ends at a checkpoint.
     system : str or None
         The system message, if none was said; the root holds it.
     """
@@ -146,16 +150,11 @@ def conversation_at(
         lines.append(Line(told, root, 0))
     for parts, ends in said:
         end = parts[-1]
-        notes = Notes.of(end.metadata)
         history = next((h for p in reversed(parts) if (h := Notes.of(p.metadata).history)), None)
         if history is not None:
             lines = _with_history(lines, history[:-1], end, told)
-        if not ends:
-            continue
-        message = notes.message
-        if message is None:
-            message = {"role": notes.role, "content": text_of(end)}
-        lines.append(Line(dict(message), end))
+        if ends:
+            lines.append(Line(message_of(end), end))
     return lines
 
 
@@ -218,6 +217,14 @@ def message_parts(end: N) -> list[N]:
     while parts[-1].metadata.continues and parts[-1].parent is not None:
         parts.append(parts[-1].parent)
     return parts[::-1]
+
+
+def message_of(end: Node) -> dict[str, Any]:
+    """Return the message that ends at a checkpoint, in the form that chat templates take."""
+    given = end.metadata.message
+    if given is not None:
+        return dict(given)
+    return {"role": end.metadata.role, "content": message_text(end)}
 
 
 def message_text(end: Node) -> str:

@@ -257,15 +257,18 @@ def _template(name: str, body: Mapping[str, Any], model: Model) -> TemplateOptio
 
 
 def _messages(name: str, saved: SavedChat, system: str | None) -> list[dict[str, Any]]:
-    def text_of(entry: Entry) -> str:
+    def message_of(entry: Entry) -> dict[str, Any]:
+        given = entry.metadata.get("message")
+        if given is not None:
+            return dict(given)
         if entry.said is None:
             raise SessionMismatchError(
                 f"{name!r} was saved by an earlier version, which did not note what was said: open "
                 "it with its own model once and save it"
             )
-        return entry.said
+        return {"role": entry.metadata.get("role"), "content": entry.said}
 
-    lines = conversation_at(saved.head, saved.previous, text_of, system)
+    lines = conversation_at(saved.head, saved.previous, message_of, system)
     return [line.message for line in lines]
 
 

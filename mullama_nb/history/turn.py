@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 from ..engine.live import Live
 from ..errors import HistoryError
 from ..tables import WRAPPED, html_table
-from .message import content_text, message_parts, message_text
+from .message import content_text, message_of, message_parts, message_text
 from .tree import Checkpoint
 
 if TYPE_CHECKING:
@@ -81,8 +81,7 @@ class Turn(Live):
     @property
     def message(self) -> dict[str, Any]:
         """The message, in the form that chat templates take."""
-        given = self.checkpoint.metadata.message if self._held is None else self._held
-        return {"role": self.role, "content": self.text} if given is None else dict(given)
+        return message_of(self.checkpoint) if self._held is None else dict(self._held)
 
     @property
     def tokens(self) -> tuple[int, ...]:

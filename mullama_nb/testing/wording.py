@@ -70,10 +70,9 @@ def rendered(
             content = model.tokenize(str(message.get("content") or ""))
             if tuple(content) == _tokens(_parts(path)):
                 return True
-        is_own = role == "system" and len(path) == 1 and system is not None
-        if is_own and message.get("content") != system:  # the chat was made with another one
-            return False
-        lines = conversation_at(_Noted(entry), before, text_of, system)
+        if role == "system" and len(path) == 1 and message.get("content") != system:
+            return False  # the chat was not made with it
+        lines = conversation_at(_Noted(entry), before, message_of, system)
         messages = [line.message for line in lines]
         return any(renders(messages, path, asks) for asks in (True, False))
 
@@ -81,7 +80,10 @@ def rendered(
         found = previous(noted.entry)
         return None if found is None else _Noted(found)
 
-    def text_of(noted: _Noted) -> str:
+    def message_of(noted: _Noted) -> dict[str, Any]:
+        notes = noted.entry.noted
+        if notes.message is not None:
+            return dict(notes.message)
         before, tokens = "", list[int]()
         for part in _parts(_path(noted.entry, by_id)):
             given = part.notes.get("message")
@@ -90,7 +92,7 @@ def rendered(
             else:  # all of the message up to there
                 before, tokens = str(given.get("content") or ""), []
         text = GeneratedText.behind(before, model.vocabulary.generated_text(tokens))
-        return text[: len(text) - noted.entry.noted.hidden]
+        return {"role": notes.role, "content": text[: len(text) - notes.hidden]}
 
     def renders(messages: Sequence[Mapping[str, Any]], path: Sequence[Entry], asks: bool) -> bool:
         held, own = _tokens(path), path[-1].tokens

@@ -123,7 +123,10 @@ def test_messages_end_where_their_last_parts_are(path: list[dict[str, Any]]) -> 
         index = saved.index(at)
         return saved[index - 1] if index else None
 
-    lines = conversation_at(saved[-1], before, lambda _: "text", "sys")
+    def message_of(at: Saved) -> dict[str, Any]:
+        return at.metadata.get("message") or {"role": at.metadata["role"], "content": "text"}
+
+    lines = conversation_at(saved[-1], before, message_of, "sys")
     ends = [saved.index(line.end) - 1 for line in lines if line.index is None]
     assert ends == sorted(ends)
     begin = max((i for i, notes in enumerate(path) if "history" in notes), default=0)

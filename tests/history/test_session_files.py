@@ -49,7 +49,8 @@ def test_a_conversation_goes_on_where_it_was(smollm2: Model, tmp_path: Path) -> 
     loaded = other.load_session(str(tmp_path / "s.session"))
     assert loaded.n_tokens == info.n_tokens
     assert other.messages == chat.messages
-    assert [turn.role for turn in other.turns] == ["assistant"]
+    assert [turn.role for turn in other.turns] == ["system", "user", "assistant"]
+    assert {turn.checkpoint for turn in other.turns} == {other.head}
     assert same_state(chat, other)
 
     ours, theirs = (each.ask("Another?", max_tokens=6) for each in (chat, other))

@@ -50,7 +50,7 @@ FREE = {
     "entries.*.notes.explored": "what was decoded beside it, for whoever reads",
     "entries.*.notes.edited": "for whoever reads",
     "entries.*.notes.source": "for whoever reads",
-    "entries.*.notes.came_from": "where undo goes",
+    "entries.*.notes.came_from": "what was said before; what follows that is rendered",
     "entries.*.notes.continues": "which answer it belongs to; what follows that is rendered",
     "entries.*.notes.cut": "which answer it belongs to; what follows that is rendered",
     "entries.*.notes.role": "of an answer, and what follows that is rendered",
