@@ -147,7 +147,7 @@ def check_context(chat: Chat) -> None:
 
     if messages[-1]["role"] == "assistant":
         turn = chat.turns[-1]
-        if not turn.checkpoint.metadata.is_generated and _stands_last(rendered, messages, held):
+        if _stands_last(rendered, messages, held):
             return
         own = chat.model.detokenize(turn.tokens, special=True)
         if not held.endswith(own):

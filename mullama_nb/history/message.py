@@ -207,8 +207,18 @@ def _first_end(begin: N) -> N:
 
 
 def whole_message(node: N) -> N:
-    """Return the end of a message that was given, for a piece that was cut off its beginning."""
-    return _first_end(node) if node.metadata.cut and not node.metadata.is_answer else node
+    """Return the end of a message that was given, for a piece that was cut off its beginning.
+
+    A piece of an answer stays one, unless the template's text is in it.
+    """
+    if not node.metadata.cut:
+        return node
+    end = _first_end(node)
+    if node.metadata.is_answer:
+        given = end.metadata.message
+        if given is None or content_text(given).startswith(message_text(node)):
+            return node
+    return end
 
 
 def message_parts(end: N) -> list[N]:
