@@ -32,6 +32,36 @@ talk.ask("What is a good hobby for a rainy day?", max_tokens=32, echo=False)
 talk.ask("And for a sunny day?", max_tokens=32, echo=False)
 talk.regenerate(max_tokens=32, echo=False)
 """
+_TOOLS = '''
+TEMPLATE = """{% for m in messages %}<|im_start|>{{ m.role }} {{ m.name or "" }}
+{% if m.reasoning_content %}<think>
+{{ m.reasoning_content }}
+</think>
+
+{% endif %}{{ m.content }}{% for call in m.tool_calls or [] %}<tool_call>
+{{ call.function | tojson }}
+</tool_call>{% endfor %}<|im_end|>
+{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+{% if enable_thinking is not false %}<think>
+{% endif %}{% endif %}"""
+
+def call(number, name, **arguments):
+    function = {"name": name, "arguments": arguments}
+    return {"id": f"call0000{number}", "type": "function", "function": function}
+
+stations = {f"station {n}": [n, n + 1] for n in range(1, 12)}
+Chat.from_messages(model, [
+    {"role": "developer", "content": "Answer with figures."},
+    {"role": "user", "content": "How deep is the Baltic, and how warm is it?"},
+    {"role": "assistant", "content": "I shall look both up.",
+     "reasoning_content": "Two things are asked for:\\n\\n1. the depth\\n2. the **warmth**",
+     "tool_calls": [call(1, "depth", sea="Baltic", unit="m"), call(2, "warmth", **stations)]},
+    {"role": "tool", "name": "depth", "tool_call_id": "call00001", "content": \'{"metres": 459}\'},
+    {"role": "tool", "name": "warmth", "tool_call_id": "call00002", "content": "8 degrees"},
+    {"role": "assistant", "content": "It is 459 m deep and has 8 degrees.",
+     "reasoning_content": "Both have come back."},
+], chat_template=TEMPLATE, chat_template_kwargs={"enable_thinking": False}, n_ctx=2048)
+'''
 _ERROR = "broken = Timeline(talk); broken.error = 'no checkpoint is called snaw'; broken"
 _SESSIONS = """
 manager = SessionManager(model, "saved", ContextParams(n_ctx=512, kv_cache_type="q8_0"))
@@ -54,6 +84,7 @@ _SHOWN = {
     "kv-plot": "KVPlot(talk)",
     "sessions": _SESSIONS,
     "explorer": _EXPLORER,
+    "tools": _TOOLS,
 }
 
 
@@ -85,6 +116,10 @@ def _picture(server: Any, chromium: Path, theme: str) -> None:
             path = _TARGET / f"{name}-{theme}.png"
             area.screenshot(path=path)
             print(path.relative_to(ROOT), flush=True)
+            folded = area.locator("details")
+            if folded.count():
+                folded.evaluate_all("all => all.forEach((each) => { each.open = true; })")
+                area.screenshot(path=_TARGET / f"{name}-open-{theme}.png")
         notebook.shut_down()
 
 

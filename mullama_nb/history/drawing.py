@@ -111,6 +111,8 @@ def label(checkpoint: Node, n_characters: int = _LABEL_CHARACTERS) -> str:
     if checkpoint.is_root:
         return "empty"
     line = " ".join(words(checkpoint).split())
+    if checkpoint.metadata.continues and not checkpoint.metadata.is_answer:
+        line = f"… {line}" if line != "…" else line  # the rest of a question
     return line if len(line) <= n_characters else line[: n_characters - 1].rstrip() + "…"
 
 

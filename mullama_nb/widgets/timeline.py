@@ -8,6 +8,8 @@ from typing import Any
 from ..history.chat import Chat
 from ..history.drawing import draw_svg, label, words
 from ..history.events import Committed, Event, Moved, Pruned, Spilled, Split, Tagged, TokenAdded
+from ..history.message import message_of
+from ..history.shown import ShownMessage
 from ..history.tree import Checkpoint, CheckpointTree
 from .actions import stops_first
 from .base import TreeWidget
@@ -31,7 +33,8 @@ class Timeline(TreeWidget):
     _esm, _css = front_end("timeline")
 
     def __init__(self, source: Chat | CheckpointTree) -> None:
-        self._labels: dict[tuple[str, int], str] = {}  # text has to be detokenized
+        # Labels and flags of messages: text has to be detokenized.
+        self._said: dict[tuple[str, int], tuple[str, int]] = {}
         super().__init__(source)
 
     def take_snapshot(self) -> dict[str, Any]:
@@ -156,18 +159,27 @@ class Timeline(TreeWidget):
 
     def _row(self, checkpoint: Checkpoint) -> list[Any]:
         key = (checkpoint.id, len(checkpoint.tokens))
-        if key not in self._labels:
-            self._labels[key] = label(checkpoint)
+        if key not in self._said:
+            self._said[key] = label(checkpoint), _flags(checkpoint)
+        text, flags = self._said[key]
         spilled = bool(checkpoint.tokens) and checkpoint.place != "memory"
         return [
             checkpoint.id,
             checkpoint.parent.id if checkpoint.parent else "",
             checkpoint.metadata.role or "",
-            self._labels[key],
+            text,
             len(checkpoint.tokens),
             checkpoint.n_bytes,
-            checkpoint.is_unfinished + 2 * spilled,
+            checkpoint.is_unfinished + 2 * spilled + flags,
         ]
+
+
+def _flags(checkpoint: Checkpoint) -> int:
+    """Return 4 for a message with a thought, plus 8 for one with calls."""
+    if not checkpoint.metadata.is_message:
+        return 0
+    shown = ShownMessage.of(message_of(checkpoint))
+    return 4 * bool(shown.reasoning) + 8 * bool(shown.calls)
 
 
 def _live(events: Sequence[Event]) -> dict[str, Any]:

@@ -92,6 +92,18 @@ def test_what_is_no_move_leaves_a_live_row(chat: Chat, javascript: JavaScript) -
     assert javascript.call(PROBE, "liveAfter", snapshot, changes) == ["The tide", 2]
 
 
+def test_rows_with_thoughts_and_calls_are_marked(tiny: Callable[..., Any]) -> None:
+    call = {"type": "function", "function": {"name": "depth", "arguments": {}}}
+    template = CHATML.replace("message['content']", "message | tojson")
+    chat = Chat(tiny("llama"), chat_template=template, n_ctx=2048, n_threads=1)
+    said: list[dict[str, Any]] = [{}, {"reasoning_content": "Hm."}, {"tool_calls": [call]}]
+    for fields in (*said, {**said[1], **said[2]}):
+        answer = {"role": "assistant", "content": "A", **fields}
+        chat.replay([{"role": "user", "content": "Q"}, answer])
+    flags = {row[0]: row[-1] for row in Timeline(chat).take_snapshot()["rows"]}
+    assert [flags[turn.id] for turn in chat.turns[1::2]] == [0, 4, 8, 12]
+
+
 def test_pruning_sends_what_is_gone_alone(chat: Chat) -> None:
     widget = Timeline(chat)
     first, second = chat.head.siblings
