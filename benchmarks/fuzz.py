@@ -34,7 +34,7 @@ from typing import Any
 
 import numpy as np
 
-from mullama_nb import Context, ContextParams, Model
+from mullama_nb import Context, ContextParams, ControlVector, Model
 from mullama_nb.errors import MullamaError, SessionError
 from mullama_nb.state.layout import HEADER, LayoutError, SequenceState, Structure
 
@@ -63,6 +63,7 @@ class Target:
     architecture: str
     flash_attention: bool = True
     kv_cache_type: str = "f16"
+    is_steered: bool = False
 
     def model(self, folder: Path, seed: int = 0) -> Model:
         """The model, or another one of equal shapes."""
@@ -75,12 +76,26 @@ class Target:
     def context(self, model: Model) -> Context:
         """A small context of one thread."""
         params = ContextParams(n_ctx=256, n_batch=256, n_ubatch=256, n_threads=1, n_parallel=1)
-        return Context(
+        context = Context(
             model,
             params.with_changes(
                 flash_attention=self.flash_attention, kv_cache_type=self.kv_cache_type
             ),
         )
+        context.known_adapters.offer([self._vector(model)])
+        return context
+
+    def evaluate(self, context: Context, tokens: Sequence[int]) -> None:
+        """Evaluate tokens, the later ones of a steered target with a control vector."""
+        half = len(tokens) // 2
+        context.adapters = []
+        context.evaluate(tokens[:half])
+        context.adapters = [self._vector(context.model)] if self.is_steered else []
+        context.evaluate(tokens[half:])
+
+    def _vector(self, model: Model) -> ControlVector:
+        rows = np.random.default_rng(0).normal(0, 1, (model.n_layers, model.n_embd))
+        return ControlVector.from_array(rows * np.arange(len(rows))[:, None])
 
 
 TARGETS = (
@@ -96,6 +111,8 @@ TARGETS = (
     Target("lfm2swa"),
     Target("mamba"),
     Target("mamba2"),
+    Target("llama", is_steered=True),
+    Target("lfm2", is_steered=True),
 )
 
 
@@ -115,7 +132,7 @@ class Honest:
     def of(cls, target: Target, model: Model, path: Path, seed: int) -> Honest:
         """A conversation's file."""
         with target.context(model) as context:
-            context.evaluate(_tokens(N_TOKENS, seed))
+            target.evaluate(context, _tokens(N_TOKENS, seed))
             context.save_session(path)
             structure, _ = context.layout
         data = path.read_bytes()
@@ -156,11 +173,11 @@ class Subject:
     def __init__(self, target: Target, folder: Path) -> None:
         self._path, self._home = folder / "case.session", folder / "home.session"
         model = target.model(folder)
-        self.context = target.context(model)
-        self.context.evaluate(_tokens(N_AFTER, 3))
+        self.context, self._target = target.context(model), target
+        target.evaluate(self.context, _tokens(N_AFTER, 3))
         self._afterwards = self.context.logits.tobytes()
         self.context.clear()
-        self.context.evaluate(_tokens(30, 1))
+        target.evaluate(self.context, _tokens(30, 1))
         self.context.save_session(self._home)
         self._here = self._standing()
         self.n_vocab = model.n_vocab
@@ -196,7 +213,8 @@ class Subject:
         """Where the context stands, to the bit, and where one token more leads."""
         context = self.context
         tokens = context.tokens
-        now = context.logits.tobytes(), context.capture(0).data[len(HEADER) :].tobytes()
+        segment = context.capture(0)
+        now = context.logits.tobytes(), segment.data[len(HEADER) :].tobytes(), segment.adapters
         context.evaluate([20])
         later = context.logits.tobytes()
         context.rewind(len(tokens))
@@ -258,7 +276,8 @@ class Subject:
             data = self.sealed(core, logits=bytes(4 * n))
         elif way == 2:
             change = "other metadata"
-            key = str(random.choice([*metadata["settings"], "settings", "environment", "created"]))
+            others = {"settings", "environment", "created", "adapter_runs"} & {*metadata}
+            key = str(random.choice([*metadata["settings"], *sorted(others)]))
             value = random.choice(["", "x" * 5000, "\x1b[31m", "null", "7"])
             holder = metadata["settings"] if key in metadata["settings"] else metadata
             before = holder[key]
@@ -294,7 +313,7 @@ class Subject:
         except MullamaError as error:
             problems.append(f"goes on with {error!r}")
         self.context.clear()
-        self.context.evaluate(_tokens(N_AFTER, 3))
+        self._target.evaluate(self.context, _tokens(N_AFTER, 3))
         if self.context.logits.tobytes() != self._afterwards:
             problems.append("lasts when it was cleared")
         self.context.load_session(self._home)

@@ -25,6 +25,7 @@ from ..state.layout import LayoutError, SequenceState, Shape, Structure, join, r
 from ..state.segment import Segment
 from ..state.session_info import SessionInfo, session_info
 from . import compatibility
+from .adapters import key_of
 from .loaded_adapters import AdapterRuns, KnownAdapters
 from .lock import interrupts_held
 from .memory_kind import MemoryKind, memory_kind
@@ -235,14 +236,17 @@ def _fitted(file: SessionFile, host: Host, structure: Structure, shape: Shape, n
 
 def _adapters(file: SessionFile, host: Host, name: str) -> AdapterRuns:
     """What a file's tokens were evaluated with."""
-    runs = AdapterRuns()
+    runs, metadata = AdapterRuns(), file.metadata
+    if not file.is_verified:
+        return runs
+    notes = metadata["settings"].get(compatibility.ADAPTERS, [])
     try:
-        for first, text in (
-            file.metadata.get(compatibility.ADAPTER_RUNS, []) if file.is_verified else ()
-        ):
+        for first, text in metadata.get(compatibility.ADAPTER_RUNS, []):
             if not is_integer(first) or not runs.runs[-1][0] <= first <= len(file.tokens):
                 raise ValueError(f"adapters begin at token {first!r:.60}")
             runs = runs.switched(first, host.adapters.saved(text))
+        if {value.key for _, each in runs.runs for value in each.values} != {*map(key_of, notes)}:
+            raise ValueError("its settings name others than its tokens were evaluated with")
     except (AdapterError, ParameterError, TypeError, ValueError) as error:
         raise SessionFormatError(
             f"{name} is damaged: what it says of adapters is wrong: {error}"

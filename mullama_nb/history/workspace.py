@@ -222,7 +222,10 @@ class Workspace(Generic[N]):
                 self._note_adapters_of_root()
 
     def _switch_to(self, values: Sequence[Adapter]) -> None:
-        before, self.context.adapters = self.context.adapters, values
+        before = self.context.adapters
+        if before == values:  # as at most moves, which take microseconds
+            return
+        self.context.adapters = values
         if before != self.context.adapters:
             self.notify(AdaptersChanged(self.graph.head.id))
 
@@ -243,7 +246,8 @@ class Workspace(Generic[N]):
         AdapterError
             When one is not at hand.
         """
-        return self.context.known_adapters.of(_made_with(node))
+        made_with = _made_with(node)
+        return self.context.known_adapters.of(made_with) if made_with else ()
 
     def is_made_with_what_is_on(self, node: N) -> bool:
         """Return whether evaluating a node's tokens now would use the same adapters."""

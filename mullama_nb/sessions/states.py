@@ -8,6 +8,7 @@ from typing import Any
 
 from ..engine.compatibility import ADAPTER_RUNS, ADAPTERS, refusals
 from ..engine.context import Context
+from ..engine.loaded_adapters import text_of
 from ..engine.prompt import plan_prompt
 from ..errors import (
     MullamaError,
@@ -121,8 +122,8 @@ def resume(
     if problem is not None or not segments:
         raise SessionFormatError(f"{name} is damaged: {problem or 'it has no rows'}")
     tokens = tuple(token for segment in segments for token in segment.tokens)
-    if any(segment.adapters for segment in segments):  # a chat's record does not say it
-        metadata = {ADAPTER_RUNS: _runs(segments), **metadata}
+    if ADAPTER_RUNS not in metadata and ADAPTERS in metadata["settings"]:  # a chat's
+        metadata = _of_path(metadata, segments)
     try:
         data = _joined(segments, structure)
     except LayoutError as error:
@@ -132,13 +133,18 @@ def resume(
     context.take_session(SessionFile(tokens, data, metadata, segments[-1].logits), name)
 
 
-def _runs(segments: Sequence[Segment]) -> list[list[Any]]:
-    """Which tokens were evaluated with which adapters; what came last is on."""
+def _of_path(metadata: dict[str, Any], segments: Sequence[Segment]) -> dict[str, Any]:
+    """The metadata of a chat's record, which names all adapters of the tree, for one path."""
     runs: dict[int, str] = {}
     for segment in segments:
         runs[segment.start] = ""
         runs |= segment.adapters
-    return [[first, text] for first, text in runs.items()]
+    used = {text_of([note]): note for note in metadata["settings"][ADAPTERS]}
+    texts = "".join(runs.values())
+    notes = [note for text, note in used.items() if text[1:-1] in texts]
+    settings = {k: v for k, v in metadata["settings"].items() if k != ADAPTERS}
+    settings |= {ADAPTERS: notes} if notes else {}
+    return {**metadata, "settings": settings, ADAPTER_RUNS: [[*run] for run in runs.items()]}
 
 
 def _joined(segments: Sequence[Segment], structure: Structure) -> Any:

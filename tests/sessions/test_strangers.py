@@ -9,13 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sessions.store_child import save
 from tiny_models import CHATML
 
-from mullama_nb import Chat, Model
+from mullama_nb import Chat, ControlVector, Model
 from mullama_nb.errors import MullamaError, SessionFormatError
 from mullama_nb.sessions.entries import row_digest, sum_text
 from mullama_nb.sessions.records import digest
@@ -46,8 +47,12 @@ def folder(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A chat, a session and an honest session in one store."""
     folder = tmp_path_factory.mktemp("strangers")
     chat = Chat(model, n_ctx=256, n_threads=1)
+    rows = np.eye(model.n_layers, model.n_embd, -1)
+    ControlVector.from_array(rows).save(folder / "calm.gguf")
     chat.ask("One?", max_tokens=3, echo=False)
     chat.tag("first")
+    chat.adapters = [ControlVector(folder / "calm.gguf")]
+    chat.ask("Two?", max_tokens=3, echo=False)
     chat.regenerate(max_tokens=3, echo=False)
     chat.undo()
     chat.save("chat", folder)
