@@ -222,7 +222,7 @@ def test_hostile_answers_stay_text(chat: Chat, panel: ChatPanel, text: str) -> N
     call = {"type": "function", "function": {"name": text, "arguments": {text: text}}}
     chat.replay([{"role": "user", "content": "Hi"}])
     answer = {"role": "assistant", "content": text, "reasoning_content": text, "tool_calls": [call]}
-    chat.replay([answer])
+    chat.tree.commit(allow_empty=True, role="assistant", message=answer)  # as from a store
     shown = panel.take_snapshot()["messages"][1]
     assert shown["calls"] == [[text, json.dumps({text: text})]]  # which a view shows as text
     for html in (shown["html"], shown["thought"], panel.to_html()):
