@@ -248,9 +248,14 @@ class Conversation:
         checks: bool = False,
     ) -> tuple[int, ...]:
         """The tokens that an answer follows; they end with a last message of the assistant."""
-        goes_on, said = _is_answer(messages[-1]), [*before, *messages]
-        options = {"continue_final_message": goes_on, "is_probe": not checks}
-        return self.render(said, variables, **options).tokens
+        *earlier, last = messages
+        if not _is_answer(last):
+            return self.render([*before, *messages], variables, is_probe=not checks).tokens
+        begun = self._model.tokenize(content_text(last))
+        if not before and not earlier:
+            return tuple(begun)
+        asked = self.render([*before, *earlier], variables, is_probe=not checks)
+        return (*asked.tokens, *begun)
 
     def _addition(
         self,
@@ -262,11 +267,8 @@ class Conversation:
     ) -> tuple[int, Sequence[int], dict[str, Any]]:
         """How many tokens of the context stay, those that a message adds, and its notes."""
         if _is_answer(message):
-            if is_complete:
-                variables = self._workspace.head.metadata.chat_template_kwargs
-                tokens = self._with_answer(before, message, variables)
-            else:
-                tokens = self._prompt(before, [message], variables)
+            asked_with = self._workspace.head.metadata.chat_template_kwargs
+            tokens = self._with_answer(before, message, asked_with)
             notes = message_notes(message, finish_reason="stop" if is_complete else "length")
         else:
             if rest and message.get("role") == "system":
@@ -290,14 +292,17 @@ class Conversation:
         if message.get("tool_calls"):
             return self._with_calls(before, message, variables)
         text, held = content_text(message), self._context.tokens
-        plain = (*held, *self._model.tokenize(text))
+        own, asked = self._model.tokenize(text), ChatPrompt("", [], [])
         try:
-            asked = self._probe(before, variables, asks=True) if before else ChatPrompt("", [], [])
+            if before:
+                asked = self._probe(before, variables, asks=True)
+            is_asked = self.common_prefix(asked.tokens) == (len(held), len(asked.tokens))
+            plain = (*(held if is_asked else asked.tokens), *own)
             said = self._probe([*before, message], variables)
             probes = [{"role": "assistant", "content": content} for content in "01"]
             end = _common_end(*(self._probe([*before, probe], variables) for probe in probes))
         except ChatTemplateError:
-            return plain
+            return (*(asked.tokens or held), *own)
         up_to_end = said.removesuffix(end)
         end = said[len(up_to_end) :]
         if not any(message.get(field) for field in _BESIDE_TEXT):
@@ -305,9 +310,9 @@ class Conversation:
             if not end or not shown or not up_to_end.endswith(shown):
                 return plain  # the template shows it in another way
             question = content_text(before[-1]).strip() if before else ""
-            is_asked = self.common_prefix(asked.tokens) == (len(held), len(asked.tokens))
-            begun = up_to_end[: -len(shown)]
-            if is_asked and _tail(asked, question) == _tail(begun, question):
+            heads = {_tail(asked, question), _tail(up_to_end[: -len(shown)], question)}
+            is_longer = max(heads, key=len).startswith(min(heads, key=len)) and len(heads) > 1
+            if is_asked and not is_longer:
                 return plain
         return self._without_end(said.tokens, len(end.encode()))
 
