@@ -33,10 +33,11 @@ from .asking import (
     stand_on_question,
 )
 from .compare import Difference
-from .conversation import Conversation, as_messages, checked_messages
+from .conversation import Conversation
 from .conversation import Said as Spent
 from .display import chat_bundle
 from .export import export
+from .given import as_messages, checked_messages
 from .importing import begin_with_transcript, choose_transcript, restore_messages
 from .message import last_end, whole_message
 from .moving import alternatives, redo_turns, step_ahead, step_back, undo_turns

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
-from ..engine.chat_template import ChatPrompt, Message
+from ..engine.chat_template import Message
 from ..engine.template_options import TemplateOptions
 from ..errors import (
     ChatTemplateError,
@@ -16,16 +16,14 @@ from ..errors import (
 )
 from .events import Progress
 from .forking import fork_at
-from .message import Line, content_text, lines_at, message_parts, point_before
+from .message import Line, lines_at, message_parts, point_before
 from .notes import check_notes, message_notes
+from .rendering import Rendering, Variables, is_answer
 from .tree import Checkpoint
 from .workspace import Workspace
 
-__all__ = ["Conversation", "Said", "as_messages", "checked_messages"]
+__all__ = ["Conversation", "Said"]
 
-Variables: TypeAlias = Mapping[str, Any] | None
-
-_BESIDE_TEXT = ("reasoning_content", "reasoning", "thinking")
 _PROBE = {"role": "user", "content": "?"}
 
 
@@ -76,17 +74,17 @@ class Conversation:
         self._workspace = workspace
         self._context = workspace.context
         self._model = workspace.context.model
-        self.template = template
+        self.rendering = Rendering(self._context, template)
         if system is not None:
             self._check_system({"role": "system", "content": system})
 
     def _check_system(self, system: Message) -> None:
         try:
-            self.render([_PROBE])
+            self.rendering.render([_PROBE])
         except ChatTemplateError:
             return  # it is refused for another reason, which ask() will say
         try:
-            self.render([system, _PROBE])
+            self.rendering.render([system, _PROBE])
         except ChatTemplateError as error:
             raise ChatTemplateError(
                 f"{error}. Without a system message it does not: put the text into the first "
@@ -132,16 +130,16 @@ class Conversation:
         workspace = self._workspace
         home, n_held = workspace.head, self._context.token_count()
         before = self.messages_at(home)
-        tokens = self._prompt(before, messages, variables, checks=True)
-        keep, used = self.common_prefix(tokens)
+        tokens = self.rendering.prompt(before, messages, variables, checks=True)
+        keep, used = self.rendering.common_prefix(tokens)
         self.check_room(keep, len(tokens) - used)
         n_again = 0
         if keep < n_held:
-            n_again = max(0, min(n_held - keep, self._n_tokens(before) - used))
+            n_again = max(0, min(n_held - keep, self.rendering.n_tokens(before) - used))
         with workspace.operation(), workspace.going_back_on_error(always=True):
             n_system = self._begin(before, messages, variables)
             if home.is_root and not n_held:
-                keep, _ = self.common_prefix(tokens)
+                keep, _ = self.rendering.common_prefix(tokens)
             n_evaluated = self.append(messages, variables, answered=False, is_checked=True)
         return Said(keep - n_system, n_evaluated + n_system, n_again)
 
@@ -212,11 +210,11 @@ class Conversation:
     def _check(self, messages: Sequence[Message], variables: Variables) -> None:
         """Check that what is given up to the last question arrives in the prompt."""
         before = self.messages_at(self._workspace.head)
-        n = max((i for i, each in enumerate(messages, 1) if not _is_answer(each)), default=0)
+        n = max((i for i, each in enumerate(messages, 1) if not is_answer(each)), default=0)
         if n:
-            self.render([*before, *messages[:n]], variables)
+            self.rendering.render([*before, *messages[:n]], variables)
         if any(message.get("tool_calls") for message in messages[n:]):
-            self.render([*before, *messages], variables, add_generation_prompt=False)
+            self.rendering.render([*before, *messages], variables, add_generation_prompt=False)
 
     def _begin(
         self,
@@ -239,24 +237,6 @@ class Conversation:
         workspace = self._workspace
         workspace.evaluate(tokens, lambda done, total: workspace.notify(Progress(done, total)))
 
-    def _prompt(
-        self,
-        before: Sequence[Message],
-        messages: Sequence[Message],
-        variables: Variables,
-        *,
-        checks: bool = False,
-    ) -> tuple[int, ...]:
-        """The tokens that an answer follows; they end with a last message of the assistant."""
-        *earlier, last = messages
-        if not _is_answer(last):
-            return self.render([*before, *messages], variables, is_probe=not checks).tokens
-        begun = self._model.tokenize(content_text(last))
-        if not before and not earlier:
-            return tuple(begun)
-        asked = self.render([*before, *earlier], variables, is_probe=not checks)
-        return (*asked.tokens, *begun)
-
     def _addition(
         self,
         before: Sequence[Message],
@@ -266,77 +246,20 @@ class Conversation:
         is_complete: bool,
     ) -> tuple[int, Sequence[int], dict[str, Any]]:
         """How many tokens of the context stay, those that a message adds, and its notes."""
-        if _is_answer(message):
+        if is_answer(message):
             asked_with = self._workspace.head.metadata.chat_template_kwargs
-            tokens = self._with_answer(before, message, asked_with)
+            tokens = self.rendering.with_answer(before, message, asked_with)
             notes = message_notes(message, finish_reason="stop" if is_complete else "length")
         else:
             if rest and message.get("role") == "system":
-                tokens = self._alone(before, message, rest, variables)
+                tokens = self.rendering.alone(before, message, rest, variables)
             else:
-                tokens = self._prompt(before, [message], variables)
+                tokens = self.rendering.prompt(before, [message], variables)
             notes = message_notes(message)
             if variables:
                 notes["chat_template_kwargs"] = dict(variables)
-        keep, used = self.common_prefix(tokens)
+        keep, used = self.rendering.common_prefix(tokens)
         return keep, tokens[used:], notes
-
-    def _with_answer(
-        self, before: Sequence[Message], message: Message, variables: Variables
-    ) -> tuple[int, ...]:
-        """The tokens up to the end of an answer that was given.
-
-        They are those of the question and its own, except where the prompt begins what no given
-        answer has, such as a thought: there the answer stands as the template writes it.
-        """
-        if message.get("tool_calls"):
-            return self._with_calls(before, message, variables)
-        text, held = content_text(message), self._context.tokens
-        own, asked = self._model.tokenize(text), ChatPrompt("", [], [])
-        try:
-            if before:
-                asked = self._probe(before, variables, asks=True)
-            is_asked = self.common_prefix(asked.tokens) == (len(held), len(asked.tokens))
-            plain = (*(held if is_asked else asked.tokens), *own)
-            said = self._probe([*before, message], variables)
-            probes = [{"role": "assistant", "content": content} for content in "01"]
-            end = _common_end(*(self._probe([*before, probe], variables) for probe in probes))
-        except ChatTemplateError:
-            return (*(asked.tokens or held), *own)
-        up_to_end = said.removesuffix(end)
-        end = said[len(up_to_end) :]
-        if not any(message.get(field) for field in _BESIDE_TEXT):
-            shown = text if up_to_end.endswith(text) else text.strip()
-            if not end or not shown or not up_to_end.endswith(shown):
-                return plain  # the template shows it in another way
-            question = content_text(before[-1]).strip() if before else ""
-            heads = {_tail(asked, question), _tail(up_to_end[: -len(shown)], question)}
-            is_longer = max(heads, key=len).startswith(min(heads, key=len)) and len(heads) > 1
-            if is_asked and not is_longer:
-                return plain
-        return self._without_end(said.tokens, len(end.encode()))
-
-    def _with_calls(
-        self, before: Sequence[Message], message: Message, variables: Variables
-    ) -> tuple[int, ...]:
-        """The tokens up to the end of an answer that calls tools, as the template writes them."""
-        said = self.render([*before, message], variables, add_generation_prompt=False)
-        plain = (
-            self._probe([*before, {"role": "assistant", "content": text}], variables)
-            for text in "01"
-        )
-        end = _common_end(*plain)
-        return self._without_end(said.tokens, len(end.encode()) * said.endswith(end))
-
-    def _without_end(self, tokens: Sequence[int], n_bytes: int) -> tuple[int, ...]:
-        """Tokens without the last bytes of their text."""
-        vocabulary, n, left = self._model.vocabulary, len(tokens), n_bytes
-        while left > 0:
-            n -= 1
-            piece = vocabulary.piece(tokens[n], special=True)
-            left -= len(piece)
-        kept = piece[: -(len(piece) + left)] if left < 0 else b""
-        return (*tokens[:n], *self._model.tokenize(kept.decode("utf-8", "ignore")))
 
     def say_system(self) -> None:
         """Evaluate and commit the system message alone; a question may follow.
@@ -371,7 +294,7 @@ class Conversation:
         """
         workspace = self._workspace
         try:
-            tokens = self._alone([], system, rest, variables)
+            tokens = self.rendering.alone([], system, rest, variables)
         except ChatTemplateError:
             return 0
         for child in workspace.graph.root.children:
@@ -382,26 +305,6 @@ class Conversation:
         workspace.evaluate(tokens)
         workspace.commit(message_notes(system))
         return len(tokens)
-
-    def _alone(
-        self,
-        before: Sequence[Message],
-        system: Message,
-        rest: Sequence[Message],
-        variables: Variables,
-    ) -> tuple[int, ...]:
-        """The tokens up to a system message, if what follows comes behind them.
-
-        Raises
-        ------
-        ChatTemplateError
-            When the template does not let it stand alone.
-        """
-        alone = self._probe([*before, system], variables)
-        whole = self._probe([*before, system, *rest], variables).tokens
-        if content_text(system).strip() not in alone or whole[: len(alone.tokens)] != alone.tokens:
-            raise ChatTemplateError("a system message that does not stand alone")
-        return alone.tokens
 
     def stand_before(self, end: Checkpoint) -> Checkpoint:
         """Move the head to where a message was said.
@@ -438,39 +341,14 @@ class Conversation:
 
     # -- render ------------------------------------------------------------------------------
 
-    def render(
-        self,
-        messages: Sequence[Message],
-        variables: Mapping[str, Any] | None = None,
-        **options: bool,
-    ) -> ChatPrompt:
-        """Return messages as rendered by the chat template, with its options.
+    @property
+    def template(self) -> TemplateOptions:
+        """How messages are rendered."""
+        return self.rendering.template
 
-        Parameters
-        ----------
-        messages : sequence of mapping
-        variables : mapping, optional
-            Variables of the template, beside those of the chat.
-        **options
-            ``add_generation_prompt``, ``continue_final_message`` and ``is_probe``.
-        """
-        return self.template.with_changes(variables).render(self._model, messages, **options)
-
-    def _probe(
-        self, messages: Sequence[Message], variables: Variables = None, *, asks: bool = False
-    ) -> ChatPrompt:
-        """What the template writes, whatever it leaves out."""
-        return self.render(messages, variables, add_generation_prompt=asks, is_probe=True)
-
-    def common_prefix(self, tokens: Sequence[int]) -> tuple[int, int]:
-        """Return the length of the common prefix of context and prompt, in the tokens of each."""
-        return self._model.vocabulary.common_prefix(self._context.tokens, tokens)
-
-    def _n_tokens(self, messages: Sequence[Message]) -> int:
-        try:
-            return len(self._probe(messages).tokens)
-        except ChatTemplateError:  # none, or none that can stand without what follows
-            return 0
+    @template.setter
+    def template(self, template: TemplateOptions) -> None:
+        self.rendering.template = template
 
     def check_room(self, keep: int, n_tokens: int) -> None:
         """Check that tokens fit after those that are kept.
@@ -490,48 +368,3 @@ class Conversation:
                 needed=n_tokens,
                 free=free,
             )
-
-
-def _is_answer(message: Message) -> bool:
-    return message.get("role") == "assistant"
-
-
-def _common_end(a: str, b: str) -> str:
-    pairs = zip(reversed(a), reversed(b), strict=False)
-    n = next((i for i, (x, y) in enumerate(pairs) if x != y), min(len(a), len(b)))
-    return a[len(a) - n :]
-
-
-def _tail(text: str, question: str) -> str:
-    """What stands behind a question."""
-    return text[text.rfind(question) + len(question) :] if question else text
-
-
-def as_messages(message: str | Message | Sequence[Message]) -> list[dict[str, Any]]:
-    """Return a caller's argument as messages: a text is the user's."""
-    if isinstance(message, str):
-        message = {"role": "user", "content": message}
-    messages = checked_messages([message] if isinstance(message, Mapping) else message)
-    if not messages:
-        raise ParameterError("there is no message in it: say a text, a message or several")
-    return messages
-
-
-def checked_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """Return copies of messages.
-
-    Raises
-    ------
-    ParameterError
-        When they are not messages, or not representable in JSON.
-    """
-    is_list = isinstance(messages, Sequence) and not isinstance(messages, str)
-    if not is_list or not all(isinstance(message, Mapping) for message in messages):
-        raise ParameterError(
-            'messages are a list such as [{"role": "user", "content": "Hello"}], '
-            f"not {messages!r:.80}"
-        )
-    copies = [dict(message) for message in messages]
-    for index, copy in enumerate(copies):
-        check_notes(copy, f"message {index}" if len(copies) > 1 else "the message")
-    return copies

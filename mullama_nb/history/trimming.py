@@ -38,7 +38,7 @@ def trim(workspace: Workspace[Checkpoint], conversation: Conversation, keep: int
     system = [m for m in messages[:1] if m["role"] == "system"]
     for begin in begins if keep is None else begins[-keep:]:
         asked = [*system, *(messages[begin:-1] if parts else messages[begin:])]
-        prompt = conversation.render(asked)
+        prompt = conversation.rendering.render(asked)
         n_tokens = len(prompt.tokens) + len(answer)
         if keep is not None or 2 * n_tokens <= context.n_ctx:
             break

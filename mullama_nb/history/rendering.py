@@ -1,0 +1,194 @@
+"""Rendering messages: what the chat template writes for them, in tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+from ..engine.chat_template import ChatPrompt, Message
+from ..engine.context import Context
+from ..engine.template_options import TemplateOptions
+from ..errors import ChatTemplateError
+from .message import content_text
+
+__all__ = ["Rendering", "Variables", "is_answer"]
+
+Variables: TypeAlias = Mapping[str, Any] | None
+
+_BESIDE_TEXT = ("reasoning_content", "reasoning", "thinking")
+
+
+class Rendering:
+    """The tokens of messages behind those in a context.
+
+    Parameters
+    ----------
+    context : Context
+    template : TemplateOptions
+        How messages are rendered; it can be replaced.
+    """
+
+    def __init__(self, context: Context, template: TemplateOptions) -> None:
+        self.template = template
+        self._context = context
+        self._model = context.model
+
+    def render(
+        self,
+        messages: Sequence[Message],
+        variables: Mapping[str, Any] | None = None,
+        **options: bool,
+    ) -> ChatPrompt:
+        """Return messages as rendered by the chat template, with its options.
+
+        Parameters
+        ----------
+        messages : sequence of mapping
+        variables : mapping, optional
+            Variables of the template, beside those of the chat.
+        **options
+            ``add_generation_prompt``, ``continue_final_message`` and ``is_probe``.
+        """
+        return self.template.with_changes(variables).render(self._model, messages, **options)
+
+    def probe(
+        self, messages: Sequence[Message], variables: Variables = None, *, asks: bool = False
+    ) -> ChatPrompt:
+        """Return what the template writes, whatever it leaves out."""
+        return self.render(messages, variables, add_generation_prompt=asks, is_probe=True)
+
+    def common_prefix(self, tokens: Sequence[int]) -> tuple[int, int]:
+        """Return the length of the common prefix of context and prompt, in the tokens of each."""
+        return self._model.vocabulary.common_prefix(self._context.tokens, tokens)
+
+    def n_tokens(self, messages: Sequence[Message]) -> int:
+        """Return the number of tokens of messages; 0 if they cannot stand without what follows."""
+        try:
+            return len(self.probe(messages).tokens)
+        except ChatTemplateError:
+            return 0
+
+    def prompt(
+        self,
+        before: Sequence[Message],
+        messages: Sequence[Message],
+        variables: Variables,
+        *,
+        checks: bool = False,
+    ) -> tuple[int, ...]:
+        """Return the tokens that an answer follows; they end with an assistant's last message.
+
+        Parameters
+        ----------
+        before, messages : sequence of mapping
+            What was said, and what is said now.
+        variables : mapping, optional
+            Variables of the template, beside those of the chat.
+        checks : bool
+            Whether to check that nothing is left out.
+
+        Raises
+        ------
+        ChatTemplateError
+        """
+        *earlier, last = messages
+        if not is_answer(last):
+            return self.render([*before, *messages], variables, is_probe=not checks).tokens
+        begun = self._model.tokenize(content_text(last))
+        if not before and not earlier:
+            return tuple(begun)
+        asked = self.render([*before, *earlier], variables, is_probe=not checks)
+        return (*asked.tokens, *begun)
+
+    def with_answer(
+        self, before: Sequence[Message], message: Message, variables: Variables
+    ) -> tuple[int, ...]:
+        """Return the tokens up to the end of an answer that was given.
+
+        They are those of the question and its own, except where the prompt begins what no given
+        answer has, such as a thought: there the answer stands as the template writes it.
+        """
+        if message.get("tool_calls"):
+            return self._with_calls(before, message, variables)
+        text, held = content_text(message), self._context.tokens
+        own, asked = self._model.tokenize(text), ChatPrompt("", [], [])
+        try:
+            if before:
+                asked = self.probe(before, variables, asks=True)
+            is_asked = self.common_prefix(asked.tokens) == (len(held), len(asked.tokens))
+            plain = (*(held if is_asked else asked.tokens), *own)
+            said = self.probe([*before, message], variables)
+            probes = [{"role": "assistant", "content": content} for content in "01"]
+            end = _common_end(*(self.probe([*before, probe], variables) for probe in probes))
+        except ChatTemplateError:
+            return (*(asked.tokens or held), *own)
+        up_to_end = said.removesuffix(end)
+        end = said[len(up_to_end) :]
+        if not any(message.get(field) for field in _BESIDE_TEXT):
+            shown = text if up_to_end.endswith(text) else text.strip()
+            if not end or not shown or not up_to_end.endswith(shown):
+                return plain  # the template shows it in another way
+            question = content_text(before[-1]).strip() if before else ""
+            heads = {_tail(asked, question), _tail(up_to_end[: -len(shown)], question)}
+            is_longer = max(heads, key=len).startswith(min(heads, key=len)) and len(heads) > 1
+            if is_asked and not is_longer:
+                return plain
+        return self._without_end(said.tokens, len(end.encode()))
+
+    def _with_calls(
+        self, before: Sequence[Message], message: Message, variables: Variables
+    ) -> tuple[int, ...]:
+        """The tokens up to the end of an answer that calls tools, as the template writes them."""
+        said = self.render([*before, message], variables, add_generation_prompt=False)
+        plain = (
+            self.probe([*before, {"role": "assistant", "content": text}], variables)
+            for text in "01"
+        )
+        end = _common_end(*plain)
+        return self._without_end(said.tokens, len(end.encode()) * said.endswith(end))
+
+    def _without_end(self, tokens: Sequence[int], n_bytes: int) -> tuple[int, ...]:
+        """Tokens without the last bytes of their text."""
+        vocabulary, n, left = self._model.vocabulary, len(tokens), n_bytes
+        while left > 0 and n > 0:
+            n -= 1
+            piece = vocabulary.piece(tokens[n], special=True)
+            left -= len(piece)
+        kept = piece[: -(len(piece) + left)] if left < 0 else b""
+        return (*tokens[:n], *self._model.tokenize(kept.decode("utf-8", "ignore")))
+
+    def alone(
+        self,
+        before: Sequence[Message],
+        system: Message,
+        rest: Sequence[Message],
+        variables: Variables,
+    ) -> tuple[int, ...]:
+        """Return the tokens up to a system message, if what follows comes behind them.
+
+        Raises
+        ------
+        ChatTemplateError
+            When the template does not let it stand alone.
+        """
+        alone = self.probe([*before, system], variables)
+        whole = self.probe([*before, system, *rest], variables).tokens
+        if content_text(system).strip() not in alone or whole[: len(alone.tokens)] != alone.tokens:
+            raise ChatTemplateError("a system message that does not stand alone")
+        return alone.tokens
+
+
+def is_answer(message: Message) -> bool:
+    """Return whether a message is the assistant's."""
+    return message.get("role") == "assistant"
+
+
+def _common_end(a: str, b: str) -> str:
+    pairs = zip(reversed(a), reversed(b), strict=False)
+    n = next((i for i, (x, y) in enumerate(pairs) if x != y), min(len(a), len(b)))
+    return a[len(a) - n :]
+
+
+def _tail(text: str, question: str) -> str:
+    """What stands behind a question."""
+    return text[text.rfind(question) + len(question) :] if question else text
