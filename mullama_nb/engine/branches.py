@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..checks import check_bool, check_integer
-from ..errors import DecodeError
+from ..errors import DecodeError, ParameterError
 from ..state.layout import ByteArray, SequenceState, join
 from ..state.segment import Segment
 from .answer import Answer
@@ -72,6 +73,8 @@ class BranchRequest:
     exact : bool
         Whether branches are decoded one by one, each as if it were alone.
     answer_format : AnswerFormat
+    each : sequence of (SamplingParams, Limits)
+        Those of each branch. By default they are the same.
     """
 
     n: int
@@ -81,12 +84,17 @@ class BranchRequest:
     settings: str
     exact: bool = False
     answer_format: AnswerFormat = PLAIN
+    each: Sequence[tuple[SamplingParams, Limits]] = ()
 
     def __post_init__(self) -> None:
         for name, low in (("n", 1), ("first_sibling", 0)):
             object.__setattr__(self, name, check_integer(name, getattr(self, name), low))
         check_bool("exact", self.exact)
         object.__setattr__(self, "sampling", seeded(self.sampling))
+        each = tuple(self.each) or ((self.sampling, self.limits),) * self.n
+        if len(each) != self.n:
+            raise ParameterError(f"each has {len(each)} settings, for n={self.n} branches")
+        object.__setattr__(self, "each", tuple((seeded(s), limits) for s, limits in each))
 
 
 class _Growing:
@@ -220,8 +228,9 @@ class Branches:
     def _begin(self, index: int) -> _Growing:
         request, path = self._request, self._path
         sibling = request.first_sibling + index
+        sampling, limits = request.each[index]
         answer = Answer(
-            *(self._vocabulary, request.sampling, sibling, request.limits),
+            *(self._vocabulary, sampling, sibling, limits),
             *(path.tokens, path.n_ctx, None, request.answer_format),
         )
         return _Growing(index, answer, self._start, self._logits)
@@ -347,7 +356,7 @@ class Branches:
             reused=self._start,
             evaluated=0,
             seconds=0.0 if answer is None else time.perf_counter() - self._began,
-            sampling=self._request.sampling,
+            sampling=self._request.each[index][0],
             sampler_states=() if answer is None else answer.sampler_states,
         )
         sibling = self._request.first_sibling + index

@@ -479,11 +479,19 @@ class Context(Live):
         sampling: SamplingParams | None = None,
         first_sibling: int = 0,
         exact: bool = False,
+        each: Sequence[tuple[SamplingParams, Limits]] = (),
         on_token: Callable[[int, Token], object] | None = None,
         answer_format: AnswerFormat | None = None,
         **changes: Unpack[SamplingOptions],
     ) -> Exploration:
         """Prepare :meth:`explore` without running it.
+
+        Parameters
+        ----------
+        n, max_tokens, stop, stop_tokens, sampling, first_sibling, exact, on_token, **changes
+            As for :meth:`explore`.
+        each : sequence of (SamplingParams, Limits)
+            Those of each branch, in place of the common ones.
 
         Returns
         -------
@@ -499,6 +507,7 @@ class Context(Live):
             self.settings_digest,
             exact,
             answer_format or self.model.answer_format,
+            each,
         )
         return Exploration(self._scheduler, self.model, request, on_token)
 

@@ -12,11 +12,9 @@ from typing import Any, NamedTuple
 
 from ..checks import check_names
 from ..engine.adaptive import SamplerState
-from ..engine.branches import Branch, BranchRequest
 from ..engine.completion import Completion, Limits, Token
 from ..engine.lock import CancelToken
 from ..engine.model import Model
-from ..engine.request import Request
 from ..engine.sampler import Sampler
 from ..engine.sampling import SamplingParams
 from ..engine.template_options import TemplateOptions
@@ -29,7 +27,7 @@ from .options import LIMIT_OPTIONS, SAMPLING_OPTIONS, pick
 from .tree import Checkpoint
 from .workspace import Workspace
 
-__all__ = ["Answer", "Answering", "Exploring", "completion_notes"]
+__all__ = ["Answer", "Answering", "check_request", "completion_notes"]
 
 _OPTIONS = (*LIMIT_OPTIONS, "echo", "on_token", "chat_template_kwargs", *SAMPLING_OPTIONS)
 
@@ -82,7 +80,8 @@ class Answering:
         self._workspace = workspace
         self._sampling = sampling
         self._stream = context.stream(sampling=sampling, **pick(options, LIMIT_OPTIONS))
-        _check(context.model, self._stream.request)
+        request = self._stream.request
+        check_request(context.model, request.sampling, request.limits)
 
     def answer(self, point: Checkpoint) -> Answer:
         """Generate an answer after a checkpoint, which is the head.
@@ -143,68 +142,6 @@ class Answering:
         workspace.commit(notes, logprobs=logprobs, allow_empty=True)
 
 
-class Exploring:
-    """The options of several answers to one question, checked on creation.
-
-    Parameters
-    ----------
-    workspace : Workspace
-    sampling : SamplingParams
-        Of all answers.
-    n : int
-        Number of answers.
-    on_token : callable, optional
-        Called with the index of the answer and the token, on another thread.
-    **options
-        ``max_tokens``, ``stop``, ``stop_tokens`` and ``exact`` as for ``Context.explore``.
-    """
-
-    def __init__(
-        self,
-        workspace: Workspace[Checkpoint],
-        sampling: SamplingParams,
-        n: int,
-        on_token: Callable[[int, Token], object] | None,
-        **options: Any,
-    ) -> None:
-        def tell(branch: int, token: Token) -> None:
-            workspace.notify(TokenAdded(token.id, token.text, token.logprob, branch))
-            if on_token is not None:
-                on_token(branch, token)
-
-        self._workspace = workspace
-        self._run = workspace.context.exploration(n, sampling=sampling, on_token=tell, **options)
-        _check(workspace.context.model, self._run.request)
-
-    def answer(self) -> list[Answer]:
-        """Generate answers after the head, which stays; each is a sibling checkpoint."""
-        workspace, run = self._workspace, self._run
-        first = workspace.graph.next_ordinal(workspace.head)
-        with workspace.operation() as cancel:
-            try:
-                if not cancel.is_cancelled:
-                    run.run(first)
-            finally:
-                answers = [self._commit(branch) for branch in run.branches]
-        return answers
-
-    def _commit(self, branch: Branch) -> Answer:
-        # The last bits of what was decoded in one batch depend on how many there were.
-        explored = {"n": self._run.request.n, "n_parallel": branch.n_parallel}
-        notes = completion_notes(
-            self._workspace.context.model,
-            branch.completion,
-            branch.sibling,
-            self._run.request.limits,
-            continues=self._workspace.head.metadata.is_answer,  # behind a beginning that was given
-            explored=None if branch.n_parallel == 1 else explored,
-            before=self._workspace.head.tokens[-4:],
-        )
-        logprobs = [token.logprob for token in branch.completion.tokens]
-        checkpoint = self._workspace.commit_beside(branch.segment, notes, logprobs=logprobs)
-        return Answer(checkpoint, branch.completion.seconds)
-
-
 def completion_notes(
     model: Model,
     completion: Completion,
@@ -243,7 +180,7 @@ def completion_notes(
     )
 
 
-def _check(model: Model, request: Request | BranchRequest) -> None:
+def check_request(model: Model, sampling: SamplingParams, limits: Limits) -> None:
     """Check what would be refused only when an answer begins, or is noted.
 
     Raises
@@ -253,8 +190,7 @@ def _check(model: Model, request: Request | BranchRequest) -> None:
     ParameterError
         When a biased token is not in the vocabulary, or a text has an unpaired surrogate.
     """
-    sampling = request.sampling
-    said = {"sampling": sampling.changed(), "limits": request.limits.changed()}
+    said = {"sampling": sampling.changed(), "limits": limits.changed()}
     check_notes(said, "an option of the answer")
     if sampling.grammar or sampling.json_schema is not None or sampling.logit_bias:
         Sampler(model.vocabulary, sampling, 0, (), 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -22,7 +22,7 @@ from ..engine.template_options import TemplateOptions
 from ..errors import ParameterError
 from ..sessions.store import SessionStore
 from ..state.session_info import SessionInfo
-from .answering import Answer, Answering, Exploring
+from .answering import Answer, Answering
 from .asking import (
     answer_again,
     answer_from,
@@ -36,6 +36,7 @@ from .compare import Difference
 from .conversation import Conversation
 from .conversation import Said as Spent
 from .display import chat_bundle
+from .exploring import Exploring, settings_for
 from .export import export
 from .given import as_messages, checked_messages
 from .importing import begin_with_transcript, choose_transcript, restore_messages
@@ -330,8 +331,9 @@ class Chat(Live):
     def explore(
         self,
         message: Said | None = None,
-        n: int = 8,
+        n: int | None = None,
         *,
+        vary: Mapping[str, Iterable[Any]] | None = None,
         max_tokens: int | None = None,
         stop: str | Sequence[str] = (),
         stop_tokens: Sequence[int] = (),
@@ -351,7 +353,12 @@ class Chat(Live):
         ----------
         message : str or mapping or sequence of mapping, optional
             As for :meth:`ask`. None: answers to the question at the head.
-        n : int
+        n : int, optional
+            Number of answers; with ``vary`` under each setting. None: 8, or with ``vary`` one.
+        vary : mapping, optional
+            Options with the values that they take in turn, such as ``{"temperature": [0, 0.7]}``:
+            sampling parameters, limits, ``chat_template_kwargs``. Several give all combinations.
+            With other template options the question is put anew, and has its answers beside it.
         max_tokens, stop, stop_tokens
             As for ``Context.generate``, for each answer.
         exact : bool
@@ -364,22 +371,30 @@ class Chat(Live):
         **options
             Sampling parameters for these answers only.
         """
-        exploring = Exploring(
-            *(self._workspace, self.sampling.with_changes(**options), n, on_token),
-            max_tokens=max_tokens,
-            stop=stop,
-            stop_tokens=stop_tokens,
-            exact=exact,
-        )
+        given = {
+            **options,
+            "max_tokens": max_tokens,
+            "stop": stop,
+            "stop_tokens": stop_tokens,
+            "chat_template_kwargs": chat_template_kwargs,
+        }
+        settings = settings_for(n, vary, self.sampling, given)
+        exploring = Exploring(self._workspace, settings, on_token, exact=exact)
         messages = None if message is None else as_messages(message)
+        place = self._workspace, self._conversation
+
+        def put(variables: Mapping[str, Any] | None, *, is_first: bool) -> None:
+            if is_first and messages is not None:
+                self._conversation.say(messages, variables)
+                return
+            if is_first and self.tree.head.metadata.is_answer:
+                stand_on_question(*place, self.tree.head)
+            say_otherwise(*place, variables)
+
         with self.tree.turn():
-            if messages is not None:
-                self._conversation.say(messages, chat_template_kwargs)
-            else:
-                if self.tree.head.metadata.is_answer:
-                    stand_on_question(self._workspace, self._conversation, self.tree.head)
-                say_otherwise(self._workspace, self._conversation, chat_template_kwargs)
-            return Answers(self, [self._turn(answer) for answer in exploring.answer()])
+            found = exploring.answer(put)
+            turns = [self._turn(answer) for answer, _ in found]
+            return Answers(self, turns, [setting.varied for _, setting in found])
 
     def stop(self) -> None:
         """Stop the answer that is being generated; ``resume`` continues it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from .notes import Message
 
 __all__ = ["Answers", "Turn"]
+
+_MOST_CHARACTERS = 40  # of a setting
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -134,11 +136,20 @@ class Answers(Sequence[Turn]):
     ----------
     chat : Chat
     turns : sequence of Turn
+    varied : sequence of mapping
+        What each was made with, as far as that was not the same for all.
+
+    Attributes
+    ----------
+    varied : tuple of mapping
     """
 
-    def __init__(self, chat: Chat, turns: Sequence[Turn]) -> None:
+    def __init__(
+        self, chat: Chat, turns: Sequence[Turn], varied: Sequence[Mapping[str, Any]] = ()
+    ) -> None:
         self._chat = chat
         self._turns = tuple(turns)
+        self.varied = tuple(varied) or ({},) * len(self._turns)
 
     @overload
     def __getitem__(self, index: int) -> Turn: ...
@@ -180,11 +191,24 @@ class Answers(Sequence[Turn]):
         return turn
 
     def __repr__(self) -> str:
-        return f"Answers({', '.join(f'{_count(turn)} {turn.finish_reason}' for turn in self)})"
+        settings = [" ".join(f"{k}={_short(v)}" for k, v in each.items()) for each in self.varied]
+        said = [f"{_count(turn)} {turn.finish_reason}" for turn in self]
+        pairs = zip(settings, said, strict=True)
+        return f"Answers({', '.join(f'{a}: {b}' if a else b for a, b in pairs)})"
 
     def _repr_html_(self) -> str:
-        rows = [(str(i), turn.text) for i, turn in enumerate(self._turns)]
-        return html_table(rows, styles=("", WRAPPED))
+        names = list(self.varied[0]) if self.varied else []
+        rows = [
+            (str(i), *(_short(varied[name]) for name in names), turn.text)
+            for i, (turn, varied) in enumerate(zip(self._turns, self.varied, strict=True))
+        ]
+        heads = ["", *names, "answer"] if names else []
+        return html_table(rows, heads, styles=("", *[""] * len(names), WRAPPED))
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[: _MOST_CHARACTERS - 1]}…"
 
 
 def _count(turn: Turn) -> str:
