@@ -108,7 +108,7 @@ def _state(path: str | os.PathLike[str]) -> tuple[Path, tuple[int, int]]:
     except OSError as error:
         raise AdapterError(f"the adapter {path} cannot be read: {error.strerror}") from None
     if not S_ISREG(stat.st_mode):
-        raise AdapterError(f"the adapter {path} is no file")
+        raise AdapterError(f"the adapter {path} is not a file")
     return path, (stat.st_size, stat.st_mtime_ns)
 
 
@@ -169,7 +169,7 @@ def _check_header(path: Path, file: GGUFFile) -> str:
     if adapter != "lora":
         _fail(path, f"adapter.type is {shown(repr(adapter))}, and llama.cpp knows 'lora'")
     if kinds.get("adapter.lora.alpha", GGUFValueType.FLOAT32) is not GGUFValueType.FLOAT32:
-        _fail(path, "adapter.lora.alpha is no float32 number")
+        _fail(path, "adapter.lora.alpha is not a float32 number")
     alpha = values.get("adapter.lora.alpha", 0.0)
     if not isinstance(alpha, float) or not math.isfinite(alpha):
         _fail(path, "adapter.lora.alpha is not finite")
@@ -229,7 +229,10 @@ def _read_control_vector(path: Path, _state: tuple[int, int]) -> Directions:
         match = _DIRECTION.fullmatch(tensor.name)
         layer = int(match[1]) if match else 0
         if not 0 < layer < _MOST_LAYERS:
-            _fail(path, f"its tensor {shown(repr(tensor.name))} is no direction.1, direction.2, …")
+            _fail(
+                path,
+                f"its tensor {shown(repr(tensor.name))} is not named direction.1, direction.2, …",
+            )
         if tensor.type != Type.F32 or len(tensor.shape) != 1:
             _fail(
                 path,

@@ -340,9 +340,9 @@ def parse_key(values: object) -> Key:
         case ["control_vector", str(fingerprint), float() | int() as scale, [int(), int()]]:
             key = ("control_vector", fingerprint, float(scale), _checked_layers(values[3]))
         case _:
-            raise AdapterError(f"{shown(values)} is no saved adapter")
+            raise AdapterError(f"{shown(values)} is not a saved adapter")
     if isinstance(values[2], bool) or not math.isfinite(key[2]) or len(key[1]) != 32:
-        raise AdapterError(f"{shown(values)} is no saved adapter")
+        raise AdapterError(f"{shown(values)} is not a saved adapter")
     return key
 
 

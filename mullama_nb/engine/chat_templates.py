@@ -114,7 +114,7 @@ def template_text(template: str | os.PathLike[str], names: Sequence[str] = ()) -
     except FileNotFoundError:
         known = f"; those in the model are {', '.join(map(repr, names))}" if names else ""
         raise ChatTemplateError(
-            f"chat_template={given} is no Jinja template, and there is no file of that name"
+            f"chat_template={given} is not a Jinja template, and there is no file of that name"
             f"{shown(known, 300)}"
         ) from None
     except (OSError, ValueError) as error:
@@ -123,7 +123,7 @@ def template_text(template: str | os.PathLike[str], names: Sequence[str] = ()) -
             f"{getattr(error, 'strerror', None) or 'it is not UTF-8 text'}"
         ) from None
     if not is_template(text):
-        raise ChatTemplateError(f"{path.name} is no chat template: there is no Jinja in it")
+        raise ChatTemplateError(f"{path.name} is not a chat template: there is no Jinja in it")
     return text
 
 

@@ -146,7 +146,7 @@ class TemplateOptions:
     def check(self, model: Model) -> None:
         """Check that the template is a text, or the name of one in a model.
 
-        It may come from somebody else's file, and is no path.
+        It may come from somebody else's file, and is not a path.
 
         Raises
         ------

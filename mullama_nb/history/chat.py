@@ -567,7 +567,7 @@ class Chat(Live):
         Warns
         -----
         ParameterWarning
-            When something in the file is no text, and is left out.
+            When something in the file is not text, and is left out.
         """
         transcript = choose_transcript(path, index)
         begun: Any = {**begin_with_transcript(transcript), **options}

@@ -46,7 +46,7 @@ def choose_transcript(path: str | os.PathLike[str], index: int | None) -> Transc
     transcript = transcripts[index or 0]
     if transcript.left_out:
         kinds = ", ".join(f"{n:,} {kind}" for kind, n in sorted(transcript.left_out.items()))
-        warn(f"{name} holds what is no text, which is left out: {kinds}", ParameterWarning)
+        warn(f"{name} holds what is not text, which is left out: {kinds}", ParameterWarning)
     return transcript
 
 

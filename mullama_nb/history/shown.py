@@ -22,7 +22,7 @@ class ShownCall:
     ----------
     name : str
     arguments : str
-        JSON, on one line where that is short; what is no JSON stays as it is.
+        JSON, on one line where that is short; what is not JSON stays as it is.
     """
 
     name: str

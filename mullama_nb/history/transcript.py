@@ -70,7 +70,7 @@ class Transcript:
         Empty if the file does not say.
     tools : list of dict or None
     left_out : mapping
-        What was not read, as it is no text: how often, by its kind.
+        What was not read, as it is not text: how often, by its kind.
     """
 
     entries: tuple[Entry, ...]
@@ -103,7 +103,7 @@ def checked_message(row: Any, place: str) -> dict[str, Any]:
     Raises
     ------
     MalformedError
-        When it is no message; the message names the field.
+        When it is not a message; the message names the field.
     """
     if not isinstance(row, dict):
         raise MalformedError(f"{place} is an object, not {shown(row)}")

@@ -32,7 +32,7 @@ def entries_of_mapping(
     entries : list of Entry
     head : int or None
     left_out : mapping
-        What is no text: how often, by its kind.
+        What is not text: how often, by its kind.
 
     Raises
     ------
@@ -120,7 +120,7 @@ def _node_message(
 
 
 def _node_text(content: Mapping[str, Any], place: str, left_out: Counter[str]) -> str:
-    """The text of a node's content; what is no text is counted."""
+    """The text of a node's content; what is not text is counted."""
     parts = content.get("parts")
     if isinstance(parts, list):
         kinds = [

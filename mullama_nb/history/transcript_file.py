@@ -53,7 +53,7 @@ def _read(path: Path) -> list[Transcript]:
     except json.JSONDecodeError as error:
         lines = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
         if error.lineno == 1 and len(lines) == 1:
-            raise MalformedError(f"it is no JSON: {error}") from None
+            raise MalformedError(f"it is not JSON: {error}") from None
         values = list(_of_lines(lines, error))
     transcripts = []
     for place, value in values:
@@ -78,7 +78,7 @@ def _text(path: Path) -> str:
     except FileNotFoundError:
         raise MalformedError("there is no such file") from None
     except UnicodeDecodeError as error:
-        raise MalformedError(f"byte {error.start:,} is no UTF-8 text") from None
+        raise MalformedError(f"byte {error.start:,} is not UTF-8 text") from None
     except (OSError, ValueError, SessionFormatError) as error:
         if isinstance(error, MalformedError):
             raise
@@ -97,7 +97,7 @@ def _parsed(text: str) -> Any:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise MalformedError(f"{name} is no number")
+    raise MalformedError(f"{name} is not a number")
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -116,8 +116,8 @@ def _of_lines(
             value = _parsed(line)
         except (MalformedError, json.JSONDecodeError) as error:
             if number == lines[0][0]:
-                raise MalformedError(f"it is no JSON: {whole}") from None
-            raise MalformedError(f"line {number:,}: it is no JSON: {error}") from None
+                raise MalformedError(f"it is not JSON: {whole}") from None
+            raise MalformedError(f"line {number:,}: it is not JSON: {error}") from None
         yield f"line {number:,}", value
 
 

@@ -57,7 +57,7 @@ def transcript_of(value: Any) -> Transcript:
     if "conversations" in value:
         return _of_sharegpt(value)
     raise MalformedError(
-        "it is no conversation: there is no list of messages, and none of the keys messages, "
+        "it is not a conversation: there is no list of messages, and none of the keys messages, "
         f"mapping, conversations and format: {FORMAT!r}"
     )
 
@@ -91,7 +91,7 @@ def _json(text: str, what: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        raise MalformedError(f"{what}: {shown(repr(text))} is no JSON") from None
+        raise MalformedError(f"{what}: {shown(repr(text))} is not JSON") from None
 
 
 # --- OpenAI's messages ------------------------------------------------------------------------
@@ -129,7 +129,9 @@ def _of_ours(value: Mapping[str, Any]) -> Transcript:
         if identifier in places:
             raise MalformedError(f"{place}: id {identifier!r} stands twice")
         if parent is not None and (not isinstance(parent, str) or parent not in places):
-            raise MalformedError(f"{place}: parent {shown(repr(parent))} is no message before it")
+            raise MalformedError(
+                f"{place}: parent {shown(repr(parent))} is not that of a message before it"
+            )
         names = tuple(
             checked_line(name, f"{place}: a tag")
             for name in checked_list(row.get("tags", []), "tags")

@@ -149,7 +149,7 @@ def _parse_adapters(text: str, name: str) -> tuple[tuple[int, str], ...]:
     if not isinstance(runs, list) or not all(
         isinstance(run, list) and [*map(type, run)] == [int, str] for run in runs
     ):
-        raise _damaged(name, "what it says of adapters is no list of them")
+        raise _damaged(name, "what it says of adapters is not a list of them")
     return tuple((first, adapters) for first, adapters in runs)
 
 

@@ -33,6 +33,7 @@ def test_a_prompt_comes_from_stdin(run: Run) -> None:
     assert given.stdout == piped.stdout == dashed.stdout != "\n"
 
 
+@pytest.mark.slow
 def test_stdin_in_another_encoding_is_refused_in_words(run: Run) -> None:
     for options in ([], ["--interactive"]):
         done = run("run", "smollm2", "--max-tokens", "4", *options, stdin="é\n", encoding="latin-1")
@@ -41,6 +42,7 @@ def test_stdin_in_another_encoding_is_refused_in_words(run: Run) -> None:
         assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_the_chat_template_has_options(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "own.jinja"
     file.write_text("{{ messages[0].content }}{{ word }}{{ n + 1 }}", encoding="utf-8")

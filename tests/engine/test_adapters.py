@@ -177,8 +177,8 @@ def tensor(name: str, *shape: int, dtype: Any = np.float32) -> Callable[[gguf.GG
     [
         (lambda w: w.add_uint32("x", 1), {"typed": False}, "general.type is None"),
         (lambda w: w.add_uint32("general.type", 7), {"typed": False}, "general.type is '?7"),
-        (lambda w: w.add_float64("adapter.lora.alpha", 8.0), {}, "alpha is no float32"),
-        (lambda w: w.add_string("adapter.lora.alpha", "8"), {}, "alpha is no float32"),
+        (lambda w: w.add_float64("adapter.lora.alpha", 8.0), {}, "alpha is not a float32"),
+        (lambda w: w.add_string("adapter.lora.alpha", "8"), {}, "alpha is not a float32"),
         (lambda w: w.add_float32("adapter.lora.alpha", np.inf), {}, "alpha is not finite"),
         (lambda w: w.add_array("adapter.alora.invocation_tokens", [1, 2]), {}, "activated LoRA"),
         (tensor("blk.0.attn_k.weight.lora_a", 64, 2), {}, "one of the matrices"),
@@ -235,11 +235,11 @@ def test_numbers_that_are_not_finite_are_refused(model: Model, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("name", "shape", "dtype", "words"),
     [
-        ("direction.0", (64,), np.float32, "is no direction"),
-        ("direction.x", (64,), np.float32, "is no direction"),
-        ("direction.1x", (64,), np.float32, "is no direction"),
-        ("direction.999", (64,), np.float32, "is no direction"),
-        ("vector.1", (64,), np.float32, "is no direction"),
+        ("direction.0", (64,), np.float32, "is not named direction"),
+        ("direction.x", (64,), np.float32, "is not named direction"),
+        ("direction.1x", (64,), np.float32, "is not named direction"),
+        ("direction.999", (64,), np.float32, "is not named direction"),
+        ("vector.1", (64,), np.float32, "is not named direction"),
         ("direction.2", (64, 2), np.float32, "row of F32"),
         ("direction.2", (64,), np.float16, "row of F32"),
         ("direction.2", (32,), np.float32, "32 and 64 values"),
@@ -261,17 +261,17 @@ def test_other_files_are_no_adapters(tmp_path: Path, model: Model) -> None:
     for kind in (LoRA, ControlVector):
         with pytest.raises(AdapterError, match="No such file"):
             kind(tmp_path / "none.gguf")
-        with pytest.raises(AdapterError, match="is no file"):
+        with pytest.raises(AdapterError, match="is not a file"):
             kind(tmp_path)
         with pytest.raises(AdapterError):
             kind(make_model(tmp_path / "model.gguf", "llama"))
         (tmp_path / "text.gguf").write_text("text")
-        with pytest.raises(AdapterError, match="no GGUF file"):
+        with pytest.raises(AdapterError, match="not a GGUF file"):
             kind(tmp_path / "text.gguf")
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(AdapterError, match="is no file"):
+    with pytest.raises(AdapterError, match="is not a file"):
         LoRA(tmp_path / "pipe")
-    with pytest.raises(AdapterError, match="is no direction"):
+    with pytest.raises(AdapterError, match="is not named direction"):
         ControlVector(write_lora(tmp_path / "l.gguf", model))
 
 

@@ -180,6 +180,7 @@ def answers(draw: st.DrawFn, family: Family) -> dict[str, Any]:
     return message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @settings(max_examples=25)
 @given(data=st.data())
@@ -214,6 +215,7 @@ MARKS = [
 RAW = st.lists(st.sampled_from(MARKS) | WORDS, max_size=14).map("".join)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @settings(max_examples=50)
 @given(raw=RAW, in_thought=st.booleans(), data=st.data())

@@ -244,9 +244,9 @@ def test_a_template_may_be_given(tiny: ModelMaker, tmp_path: Path) -> None:
     with pytest.raises(ChatTemplateError, match=r"own.jinja' cannot be read: it is not UTF-8"):
         tiny().apply_chat_template(conversation("Hi"), chat_template=file)
     file.write_text("no template", encoding="utf-8")
-    with pytest.raises(ChatTemplateError, match=r"own.jinja is no chat template"):
+    with pytest.raises(ChatTemplateError, match=r"own.jinja is not a chat template"):
         tiny().apply_chat_template(conversation("Hi"), chat_template=file)
-    with pytest.raises(ChatTemplateError, match="is no Jinja template, and there is no file"):
+    with pytest.raises(ChatTemplateError, match="is not a Jinja template, and there is no file"):
         tiny().apply_chat_template(conversation("Hi"), chat_template="tool_use")
 
 

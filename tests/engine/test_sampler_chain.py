@@ -168,6 +168,7 @@ class Bare:
         return sampler, (ctypes.c_float * n).from_address(address + at)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", VARIETY, ids=range(len(VARIETY)))
 def test_tokens_are_those_of_llama_cpps_own_samplers(
     tiny: ModelMaker, options: dict[str, Any]

@@ -86,6 +86,7 @@ def states_of(turn: Turn) -> list[list[float]]:
     return [list(state) for part in parts for state in part.metadata.sampler_states]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", CARRYING.values(), ids=CARRYING)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=12)
 @given(
@@ -119,6 +120,7 @@ def test_an_interrupted_answer_goes_on_as_if_it_had_not_been(
     assert len(states_of(turn)) == N
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", CARRYING.values(), ids=CARRYING)
 @pytest.mark.parametrize("token", [0, 1, 9, 17, N - 1])
 def test_a_fork_goes_on_from_its_token(

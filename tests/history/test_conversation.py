@@ -278,6 +278,7 @@ STEPS: dict[str, Callable[[Walk, Said], Said | None]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("template", [*TEMPLATES])
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 2**32), system=st.sampled_from([None, "be brief"]))

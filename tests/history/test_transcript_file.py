@@ -172,11 +172,11 @@ def test_calls_of_tools_and_parts_are_kept(tmp_path: Path) -> None:
 
 WRONG = {
     "there is no such file": None,
-    "it is no JSON": "[{",
+    "it is not JSON": "[{",
     "nests too deeply": "[" * 1_000_000 + "]" * 1_000_000,
-    "NaN is no number": '{"messages": [{"role": "user", "content": NaN}]}',
+    "NaN is not a number": '{"messages": [{"role": "user", "content": NaN}]}',
     "a key stands twice": '{"messages": [{"role": "user", "role": "tool", "content": ""}]}',
-    "no conversation": {"role": "user", "content": "x"},
+    "not a conversation": {"role": "user", "content": "x"},
     "not 7": 7,
     "message 1: role is missing": [{"role": "user", "content": "x"}, {"content": "y"}],
     "message 0: content is": [{"role": "user", "content": 7}],
@@ -205,7 +205,7 @@ WRONG = {
         "last_message": "z",
         "messages": [{"id": "a", "parent": None, "message": SAID[1]}],
     },
-    "line 2: it is no JSON": json.dumps({"messages": SAID}) + "\n{\n",
+    "line 2: it is not JSON": json.dumps({"messages": SAID}) + "\n{\n",
 }
 
 
@@ -228,7 +228,7 @@ def test_a_folder_and_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None
     with pytest.raises(TranscriptError):
         read_transcripts(tmp_path)
     (tmp_path / "b.json").write_bytes(b'"\xff"')
-    with pytest.raises(TranscriptError, match="byte 1 is no UTF-8"):
+    with pytest.raises(TranscriptError, match="byte 1 is not UTF-8"):
         read_transcripts(tmp_path / "b.json")
 
 

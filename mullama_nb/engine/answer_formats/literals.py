@@ -17,7 +17,7 @@ _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "0": "\0"}
 
 
 def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not JSON")
 
 
 _DECODER = json.JSONDecoder(strict=False, parse_constant=_refuse)
@@ -122,7 +122,7 @@ class Literals:
             return int(number) if number.lstrip("-").isdecimal() else float(number)
         word = self._matched(_NAME, "a value")
         if word not in _WORDS:
-            raise ValueError(f"{word!r} is no value")
+            raise ValueError(f"{word!r} is not a value")
         return _WORDS[word]
 
     def pairs(self, closing: str, between: str, depth: int = 0) -> dict[str, Any]:

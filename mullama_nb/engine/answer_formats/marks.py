@@ -116,7 +116,7 @@ class Rule:
         Where the mark counts.
     mark : Mark
     then : Part or callable
-        What follows it. A channel's header says that by its text; None: it is no header.
+        What follows it. A channel's header says that by its text; None: no header.
     at_start : bool
         Whether nothing but whitespace and thoughts may stand before it; within a thought, nothing
         of that.

@@ -200,7 +200,7 @@ class Reader:
         self.part, self._after_mark = then, owner
 
     def _release(self, n: int) -> None:
-        """What comes before a place is no mark."""
+        """What comes before a place is not a mark."""
         text = self._text[:n]
         if self._after_mark is not None and text:
             n_space = _leading_space(text)
