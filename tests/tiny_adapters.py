@@ -15,8 +15,6 @@ from mullama_nb import Model
 
 __all__ = ["matrices", "write_control_vector", "write_lora"]
 
-_NUMBERS = {Type.F32: np.float32, Type.F16: np.float16}
-
 
 def matrices(model: Model) -> list[str]:
     """The tensors of a model that a LoRA can change."""
@@ -75,7 +73,8 @@ def write_lora(
         a = rng.normal(0, n_in**-0.5, (rank, n_in))
         b = rng.normal(0, strength * rank**-0.5, (n_out, rank))
         for half, values in (("a", a), ("b", b)):
-            writer.add_tensor(f"{name}.lora_{half}", values.astype(_NUMBERS[dtype]))
+            rows = gguf.quants.quantize(values.astype(np.float32), dtype)
+            writer.add_tensor(f"{name}.lora_{half}", rows, raw_dtype=dtype)
     return _finish(writer, path)
 
 

@@ -614,6 +614,7 @@ class Context(Live):
         """
         state = self._scheduler.call(lambda path: path.whole_state() if path.tokens else None)
         other = Context(self.model, self.params, adapters=self.adapters)
+        other.known_adapters.offer(self.known_adapters.at_hand)
         if state is not None:
             if other.settings_digest != self.settings_digest:
                 other.close()
@@ -839,6 +840,7 @@ class Context(Live):
     def close(self) -> None:
         """Free the cells; the weights stay while another context or model uses them."""
         self._scheduler.close()
+        self.model.loras.free_unused()
 
     def __enter__(self) -> Self:
         return self

@@ -148,7 +148,7 @@ def stand_on_question(
     if begun:
         with workspace.changing():
             replaced = parts[min(len(parts) - 1, parts.index(begun[-1]) + 1)]
-            workspace.checkout(begun[-1], adapters=workspace.adapters_of(replaced))
+            workspace.checkout(begun[-1], adapters=workspace.adapters.instead_of(replaced))
         return
     point = conversation.stand_before(answer)
     if point.is_root or point.metadata.role in ("assistant", "system"):

@@ -196,8 +196,8 @@ class Chat(Live):
 
         Setting them waits for a running answer. They apply to what comes next: what was said keeps
         the rows that it has. Each message notes what it was evaluated with. A checkout switches to
-        what the checkpoint was made with; ``undo``, ``regenerate`` and ``edit`` to what was on for
-        the message that they take back or replace.
+        what the checkpoint was made with. ``undo``, ``regenerate`` and ``edit`` use what was set
+        since the last message, or else what was on for the one that they take back or replace.
 
         Raises
         ------

@@ -299,7 +299,7 @@ class Conversation:
             return 0
         for child in workspace.graph.root.children:
             is_same = child.tokens == tokens and child.metadata.is_system
-            if is_same and workspace.is_made_with_what_is_on(child):
+            if is_same and workspace.adapters.are_those_of(child):
                 workspace.checkout(child)
                 return 0
         workspace.evaluate(tokens)
@@ -318,7 +318,7 @@ class Conversation:
                 return self.unfold(last.end, last.index)
         workspace, point = self._workspace, point_before(end)
         with workspace.changing():
-            adapters = workspace.adapters_of(message_parts(end)[0])
+            adapters = workspace.adapters.instead_of(message_parts(end)[0])
             workspace.checkout(point, adapters=adapters)
         return point
 
@@ -335,7 +335,7 @@ class Conversation:
         own = [i for i, line in enumerate(lines) if line.index is None or line.end.is_root]
         last = lines[own[-1]].end if own else workspace.graph.root
         with workspace.changing(), workspace.going_back_on_error(always=True):
-            workspace.checkout(last, adapters=workspace.adapters_of(end))
+            workspace.checkout(last, adapters=workspace.adapters.of(end))
             self.append([line.message for line in lines[own[-1] + 1 if own else 0 :]])
             return workspace.head
 

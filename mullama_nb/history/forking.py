@@ -27,7 +27,7 @@ def fork(
         position, chosen = _position(node, token), _chosen_tokens(workspace, choose)
         with workspace.going_back_on_error():
             point = node if token is None else workspace.cut_at(node, position)
-            workspace.go(point, adapters=workspace.adapters_of(node))
+            workspace.go(point, adapters=workspace.adapters.instead_of(node))
             logprobs = _evaluate(workspace, chosen)
         workspace.graph.redo = None
         return workspace.commit(notes, logprobs=logprobs) if chosen else point

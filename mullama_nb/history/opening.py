@@ -319,7 +319,7 @@ def restore_tree(
             made=entry.made,
             cuts=entry.cuts,
         )
-        workspace.remember_adapters(node.metadata.adapters)
+        workspace.adapters.remember(node.metadata.adapters)
         if entry.parent is not None:
             node.rows_exact = entry.exact
             address = None if store is None else entry.address

@@ -118,7 +118,7 @@ class Draft:
     ) -> None:
         self._context, self._graph = workspace.context, workspace.graph
         self._settings, self._name = settings, name
-        self._adapters = [*workspace.made_with.values()]
+        self._adapters = [*workspace.adapters.used.values()]
         self._count = self._graph.changes.count
         self._rows = {} if image is None else image.rows
         self._total = 0 if image is None else image.total

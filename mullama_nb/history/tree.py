@@ -139,7 +139,7 @@ class CheckpointTree(Live):
         """The LoRAs and control vectors that are on; see ``Context.adapters``.
 
         Each checkpoint notes what its tokens were evaluated with. A checkout switches to that; undo
-        switches to what was on before the step that it takes back.
+        to what was on before the step that it takes back, unless others were set since.
         """
         return self.context.adapters
 
@@ -389,7 +389,7 @@ class CheckpointTree(Live):
                     f"pruning {checkpoint!r} would remove {' and '.join(what)}; give force=True"
                 )
             if self._graph.head in gone:
-                on = self._workspace.adapters_of(checkpoint)
+                on = self._workspace.adapters.of(checkpoint)
                 self._workspace.go(checkpoint.parent, adapters=on)
             return self._workspace.remove(checkpoint)
 

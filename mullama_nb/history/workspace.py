@@ -16,12 +16,12 @@ from typing import Any, Generic, TypeVar
 from ..engine.adapters import Adapter
 from ..engine.context import Context
 from ..engine.generated_text import GeneratedText
-from ..engine.loaded_adapters import text_of
 from ..engine.lock import CancelToken
 from ..engine.path import Progress
 from ..engine.warn import warn
 from ..errors import HistoryError, InexactWarning, ParameterError
 from ..state.segment import Segment
+from .adapters import TreeAdapters
 from .events import (
     AdaptersChanged,
     Committed,
@@ -38,7 +38,7 @@ from .kv_rows import KVRows, LentRows
 from .lock import TreeLock
 from .message import keep_said
 from .node import Node
-from .notes import ADAPTERS, check_notes
+from .notes import check_notes
 from .paths import Redo
 from .refs import resolve
 
@@ -63,6 +63,7 @@ class Workspace(Generic[N]):
     graph : Graph
     rows : KVRows
     lock : TreeLock
+    adapters : TreeAdapters
     observers : Observers
     owner : weak reference, optional
         The tree on this workspace.
@@ -79,9 +80,7 @@ class Workspace(Generic[N]):
         self.owner: weakref.ref[Any] | None = None
         self.after_turn: Callable[[], object] | None = None
         self.rows.on_spill(self._notify_spilled)
-        # What the tree's rows were ever made with, by what they depend on.
-        self.made_with: dict[str, Mapping[str, Any]] = {}
-        self._note_adapters_of_root()
+        self.adapters = TreeAdapters(context, self.graph.root, self._notify_adapters)
         context.mark()
 
     # -- what lies behind the nodes ----------------------------------------------------------
@@ -187,13 +186,14 @@ class Workspace(Generic[N]):
         """
         graph = self.graph
         home, redo, n_made = graph.head, graph.redo, graph.n_made
-        on = self.context.adapters
+        on, are_chosen = self.adapters.on, self.adapters.are_chosen
         try:
             yield
         except BaseException:
             if (always or graph.n_made == n_made) and home in graph:
                 self.go(home, adapters=on)
-                self._switch_to(on)
+                self.adapters.switch(on)
+                self.adapters.are_chosen = are_chosen
                 graph.redo = redo
             raise
 
@@ -212,61 +212,13 @@ class Workspace(Generic[N]):
             if self.keeps_snapshots and not self.uncommitted:
                 self.rows.keep_state(self.graph.head)
 
-    # -- adapters ----------------------------------------------------------------------------
-
     def set_adapters(self, values: Sequence[Adapter]) -> None:
         """Set the adapters that what follows the head is evaluated with."""
         with self.changing() as head:
-            self._switch_to(values)
-            if head.is_root:
-                self._note_adapters_of_root()
+            self.adapters.choose(values, head)
 
-    def _switch_to(self, values: Sequence[Adapter]) -> None:
-        before = self.context.adapters
-        if before == values:  # as at most moves, which take microseconds
-            return
-        self.context.adapters = values
-        if before != self.context.adapters:
-            self.notify(AdaptersChanged(self.graph.head.id))
-
-    def _note_adapters_of_root(self) -> None:
-        """The root has no rows that could tell of them."""
-        notes = self.graph.root.metadata
-        on = [value.note() for value in self.context.adapters]
-        if on:
-            notes[ADAPTERS] = on
-        else:
-            notes.pop(ADAPTERS, None)
-
-    def adapters_of(self, node: N) -> tuple[Adapter, ...]:
-        """Return what the last token up to a node was evaluated with.
-
-        Raises
-        ------
-        AdapterError
-            When one is not at hand.
-        """
-        made_with = _made_with(node)
-        return self.context.known_adapters.of(made_with) if made_with else ()
-
-    def is_made_with_what_is_on(self, node: N) -> bool:
-        """Return whether evaluating a node's tokens now would use the same adapters."""
-        on = [value.note() for value in self.context.adapters]
-        return text_of(_made_with(node)) == text_of(on)
-
-    def remember_adapters(self, notes: Sequence[Mapping[str, Any]]) -> None:
-        """Take into account that rows of the tree were made with adapters."""
-        for note in notes:
-            self.made_with.setdefault(text_of([note]), note)
-
-    def _as_made(self, notes: Mapping[str, Any], text: str) -> dict[str, Any]:
-        """Notes of tokens with what they were evaluated with."""
-        rest = {key: value for key, value in notes.items() if key != ADAPTERS}
-        if not text:
-            return rest
-        adapters = self.context.known_adapters.notes(text)
-        self.remember_adapters(adapters)
-        return rest | {ADAPTERS: adapters}
+    def _notify_adapters(self) -> None:
+        self.notify(AdaptersChanged(self.graph.head.id))
 
     # -- commit ------------------------------------------------------------------------------
 
@@ -297,6 +249,7 @@ class Workspace(Generic[N]):
             segment = self.rows.capture(head) if n else None
             node = self._add(segment, notes, logprobs)
             self.graph.head, self.graph.redo = node, None
+            self.adapters.are_chosen = False
             self.context.mark()
             self.notify(Committed(node.id, head.id, True))
             if segment is not None:
@@ -309,7 +262,7 @@ class Workspace(Generic[N]):
         for first, text in segment.adapters:
             if first > segment.start:
                 part = self._split(node, first - node.start)
-                notes = self._as_made(part.metadata, before)
+                notes = self.adapters.noted(part.metadata, before)
                 part.metadata.clear()
                 part.metadata.update(notes)
             before = text
@@ -342,7 +295,7 @@ class Workspace(Generic[N]):
         address = None if segment is None else self.rows.keep(segment)
         tokens = () if segment is None else segment.tokens
         if segment is not None:
-            notes = self._as_made(notes, segment.adapters[-1][1] if segment.adapters else "")
+            notes = self.adapters.noted(notes, segment.adapters[-1][1] if segment.adapters else "")
         node = self.graph.add(self.graph.head, tokens, notes, tuple(logprobs))
         self.rows.assign(node, address)
         return node
@@ -357,7 +310,7 @@ class Workspace(Generic[N]):
     ) -> N:
         """Make a child of any node, with rows stored elsewhere; the head stays."""
         node = self.graph.add(parent, tokens, notes, logprobs)
-        self.remember_adapters(node.metadata.adapters)
+        self.adapters.remember(node.metadata.adapters)
         self.rows.lend(node, rows)
         self.notify(Committed(node.id, parent.id, False))
         return node
@@ -386,7 +339,7 @@ class Workspace(Generic[N]):
         head = self.graph.head
         if target is head:
             return
-        adapters = self.adapters_of(target) if adapters is None else adapters
+        adapters = self.adapters.of(target) if adapters is None else adapters
         common = common_ancestor(head, target)
         ahead = []
         at = target
@@ -395,10 +348,11 @@ class Workspace(Generic[N]):
             assert at.parent is not None
             at = at.parent
         self.rows.stand_on(target, common, ahead[::-1], self._set_head)
-        self._switch_to(adapters)
+        self.adapters.switch(adapters)
 
     def _set_head(self, node: N) -> None:
         before, self.graph.head = self.graph.head, node
+        self.adapters.are_chosen = False
         self.context.mark()
         if before is not node:
             self.notify(Moved(node.id, before.id))
@@ -407,7 +361,7 @@ class Workspace(Generic[N]):
         """Move the context and the head, or neither; clear the redo path; see :meth:`go`."""
         with self.going_back_on_error():
             if target is self.graph.head:
-                self._switch_to(self.adapters_of(target) if adapters is None else adapters)
+                self.adapters.switch(self.adapters.of(target) if adapters is None else adapters)
             self.go(target, adapters=adapters)
         self.graph.redo = None
 
@@ -425,7 +379,9 @@ class Workspace(Generic[N]):
         """Move to a node, and let ``redo`` go the way back, given latest first."""
         with self.changing():
             with self.going_back_on_error():
-                self.go(to, adapters=self.adapters_of(way[-1]) if way else None)
+                are_chosen = self.adapters.are_chosen
+                self.go(to, adapters=self.adapters.instead_of(way[-1]) if way else None)
+                self.adapters.are_chosen = are_chosen
             for node in way:
                 self.graph.redo = Redo(node, self.graph.redo)
 
@@ -449,7 +405,7 @@ class Workspace(Generic[N]):
         graph = self.graph
         with self.turn():
             with self.changing() as home:
-                redo, n_edits, on = graph.redo, graph.n_edits, self.context.adapters
+                redo, n_edits, on = graph.redo, graph.n_edits, self.adapters.on
                 target = self.resolve(ref)
                 with self.going_back_on_error():
                     self.go(target)
@@ -459,7 +415,7 @@ class Workspace(Generic[N]):
                 with self.changing():
                     if home in graph:
                         self.go(home, adapters=on)
-                        self._switch_to(on)
+                        self.adapters.switch(on)
                         if redo is not None and graph.n_edits != n_edits:
                             redo = Redo.of([node for node in redo if node in graph])
                         graph.redo = redo
@@ -498,10 +454,3 @@ class Workspace(Generic[N]):
         else:
             self.graph.tag(name, node)
         self.notify(Tagged(name, None if node is None else node.id))
-
-
-def _made_with(node: Node) -> Sequence[Mapping[str, Any]]:
-    """The adapters that the last token up to a node was evaluated with, as notes."""
-    nodes = node.lineage()
-    made = next((each for each in nodes if each.tokens or ADAPTERS in each.metadata), node)
-    return made.metadata.adapters

@@ -82,6 +82,10 @@ class SessionInfo:
             "KV cache": self.kv_cache_type or "unknown",
             "size": f"{self.n_bytes:,} bytes",
         }
+        adapters = self.settings.get("adapters")
+        if isinstance(adapters, list):
+            names = [_plain(each.get("name")) for each in adapters if isinstance(each, dict)]
+            rows["adapters"] = ", ".join(name for name in names if name)
         return html_table(rows.items(), styles=(LEFT, LEFT), named_rows=True, caption=self.name)
 
 

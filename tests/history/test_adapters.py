@@ -133,6 +133,32 @@ def test_what_is_regenerated_or_edited_goes_on_with_the_same(
     assert chat.adapters == (style,)  # what was on when nothing was said
 
 
+def test_what_was_set_since_the_last_message_stays_on(
+    model: Model, style: LoRA, calm: ControlVector
+) -> None:
+    chat = new_chat(model, system="Be brief.")
+    chat.ask("why?", **SAY)
+    plain = chat.ask("how?", temperature=0.0, **SAY)
+    chat.adapters = [style]
+    styled = chat.regenerate(temperature=0.0, **SAY)
+    assert names(chat)[-2:] == [[], ["style"]]  # the question stays as it was evaluated
+    assert styled.checkpoint.siblings == (plain.checkpoint, styled.checkpoint)
+    np.testing.assert_array_equal(chat.context.logits, worked_out(chat, styled.checkpoint))
+    chat.adapters = [calm]
+    chat.edit("when?", **SAY)
+    assert names(chat)[-2:] == [["calm"], ["calm"]]
+    chat.regenerate(styled, **SAY)
+    assert chat.adapters == (style,)
+    chat.adapters = [calm]
+    chat.undo(2)
+    assert chat.adapters == (calm,)
+    chat.redo()
+    assert chat.adapters == ()
+    chat.adapters = [calm]
+    chat.checkout(plain)
+    assert chat.adapters == ()
+
+
 def test_a_question_asked_with_and_without_is_two_branches(model: Model, style: LoRA) -> None:
     chat = new_chat(model, system="Be brief.")
     plain = chat.ask("why?", temperature=0.0, **SAY)
@@ -215,12 +241,12 @@ def test_observers_hear_of_a_switch_when_it_is_done(model: Model, style: LoRA) -
     assert chat.tree.flush(10)
     assert heard == [(AdaptersChanged(chat.head.id), (style,))]
     chat.ask("how?", **SAY)
-    chat.adapters = []
     chat.undo()
+    chat.checkout("HEAD")
     assert chat.tree.flush(10)
     events = [event for event, _ in heard]
     assert events.count(AdaptersChanged(chat.head.id)) == 2
-    assert heard[-1] == (AdaptersChanged(chat.head.id), (style,))
+    assert heard[-1] == (AdaptersChanged(chat.head.id), ())
 
 
 # -- kept ----------------------------------------------------------------------------------------
