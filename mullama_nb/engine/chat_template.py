@@ -13,6 +13,7 @@ from .answer_format import AnswerFormat
 from .arrival import Arrival
 from .generated_text import GeneratedText
 from .messages import Message, normalized
+from .template_date import Clock
 from .template_form import TemplateForm
 from .template_sandbox import GivenList, SandboxedTemplate, to_json
 from .vocabulary import Vocabulary
@@ -122,7 +123,7 @@ class ChatTemplate:
         add_generation_prompt: bool = True,
         continue_final_message: bool = False,
         is_probe: bool = False,
-        date: datetime | None = None,
+        date: Clock | None = None,
         **variables: Any,
     ) -> ChatPrompt:
         """Render a conversation.
@@ -159,11 +160,11 @@ class ChatTemplate:
             **self._escape(variables, escape),
             "add_generation_prompt": add_generation_prompt and not continue_final_message,
         }
-        date = datetime.now() if date is None else date
+        clock = datetime.now() if date is None else date
 
         def render() -> tuple[list[dict[str, Any]], str]:
             shaped = self.form.of(said)
-            return shaped, self._render(self._escape(shaped, escape), told, date)
+            return shaped, self._render(self._escape(shaped, escape), told, clock)
 
         if continue_final_message:
             said[-1] = _marked(said[-1], mark)
@@ -183,7 +184,7 @@ class ChatTemplate:
         return ChatPrompt(text.replace(escape, ""), messages, tokens)
 
     def _render(
-        self, messages: Sequence[Message], variables: Mapping[str, Any], date: datetime
+        self, messages: Sequence[Message], variables: Mapping[str, Any], date: Clock
     ) -> str:
         told = {**self._nothing, **variables, "messages": GivenList(messages)}
         if "functions" in self._nothing:  # as llama.cpp tells them

@@ -14,6 +14,7 @@ from .answer_format import AnswerFormat
 from .chat_template import ChatPrompt, Message
 from .chat_templates import is_template, template_text
 from .model import Model
+from .template_date import Clock, date_in
 
 __all__ = ["TemplateOptions"]
 
@@ -142,6 +143,20 @@ class TemplateOptions:
             self.check(model)
             return model.find_chat_template(self.chat_template, self.tools).answer_format
         return model.answer_format
+
+    def as_of(self, model: Model, text: str) -> TemplateOptions:
+        """Return options with the date of a text that was rendered with them."""
+
+        def beginning(clock: Clock) -> str:
+            template = model.find_chat_template(self.chat_template, self.tools)
+            variables = {**self.chat_template_kwargs, "tools": self.tools}
+            asked = [{"role": "user", "content": "?"}]
+            return template.render(asked, date=clock, is_probe=True, **variables)
+
+        if not model.find_chat_template(self.chat_template, self.tools).tells_date:
+            return self
+        date = date_in(text, beginning)
+        return self if date is None else replace(self, date=date)
 
     def check(self, model: Model) -> None:
         """Check that the template is a text, or the name of one in a model.

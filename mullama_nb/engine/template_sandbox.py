@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from typing import Any, NoReturn
 
 import jinja2
@@ -15,6 +14,7 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from ..errors import ChatTemplateError, shown
+from .template_date import Clock
 
 __all__ = ["GivenList", "SandboxedTemplate", "to_json"]
 
@@ -64,13 +64,13 @@ class SandboxedTemplate:
                 f"{whose} cannot be read{where}: {shown(str(error), _MOST_SHOWN)}"
             ) from None
 
-    def render(self, variables: Mapping[str, Any], date: datetime) -> str:
+    def render(self, variables: Mapping[str, Any], date: Clock) -> str:
         """Return the rendered text.
 
         Parameters
         ----------
         variables : mapping
-        date : datetime
+        date : Clock
             What the template is told when it asks for the time.
 
         Raises

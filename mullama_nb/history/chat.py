@@ -138,7 +138,7 @@ class Chat(Live):
         template = TemplateOptions.of(self.model, tools, chat_template, chat_template_kwargs)
         self._conversation = Conversation(self._workspace, system, template)
         if not self.tree.head.is_root:  # a context that holds a conversation already
-            recover_messages(self._workspace, system, template)
+            recover_messages(self._workspace, self._conversation)
         self._turns_behind = Totals(step_back)
         self._turns_ahead = Totals(step_ahead)
         self._saves = Saves(self._workspace, self._settings)
@@ -660,7 +660,7 @@ class Chat(Live):
         self._stop_others()
         self.context.known_adapters.offer(adapters)
         with self.tree.turn():
-            return load_session(self._workspace, path, self.system, self._conversation.template)
+            return load_session(self._workspace, path, self._conversation)
 
     def save(
         self,

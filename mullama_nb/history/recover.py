@@ -13,6 +13,7 @@ from ..engine.model import Model
 from ..engine.template_options import TemplateOptions
 from ..errors import ChatTemplateError, SessionMismatchError, shown
 from ..state.session_info import SessionInfo
+from .conversation import Conversation
 from .notes import message_notes
 from .tree import Checkpoint
 from .workspace import Workspace
@@ -28,8 +29,7 @@ _SYSTEM, _USER, _ASSISTANT, _NEXT = "\ufdd8S", "\ufdd8U", "\ufdd8A", "\ufdd8N"
 def load_session(
     workspace: Workspace[Checkpoint],
     path: str | os.PathLike[str],
-    system: str | None,
-    template: TemplateOptions,
+    conversation: Conversation,
 ) -> SessionInfo:
     """Continue from a session file; see ``Chat.load_session``.
 
@@ -37,7 +37,7 @@ def load_session(
     ----------
     workspace : Workspace
     path : str or path
-    system, template
+    conversation : Conversation
         The chat's.
     """
     with workspace.changing(), workspace.going_back_on_error(always=True):
@@ -46,22 +46,22 @@ def load_session(
         finally:  # its warnings may be errors
             if workspace.uncommitted:
                 workspace.commit({"source": "session"})
-        recover_messages(workspace, system, template)
+        recover_messages(workspace, conversation)
         return info
 
 
 def recover_messages(
-    workspace: Workspace[Checkpoint],
-    system: str | None,
-    template: TemplateOptions,
+    workspace: Workspace[Checkpoint], conversation: Conversation
 ) -> list[dict[str, Any]]:
     """Recover the messages in the context, and note them at the head.
+
+    Where the template writes the date, that of the text becomes the conversation's.
 
     Parameters
     ----------
     workspace : Workspace
         Its head, a child of the root, holds the tokens from another context.
-    system, template
+    conversation : Conversation
         The chat's.
 
     Returns
@@ -74,7 +74,11 @@ def recover_messages(
     SessionMismatchError
         When the conversation's system message differs from the chat's.
     """
-    messages = read_messages(workspace.context.model, workspace.context.tokens, template)
+    model, tokens, system = workspace.context.model, workspace.context.tokens, conversation.system
+    template = conversation.template
+    with contextlib.suppress(ChatTemplateError):  # there is none, or it asks for more
+        template = template.as_of(model, model.detokenize(tokens, special=True))
+    messages = read_messages(model, tokens, template)
     if not messages:
         return []
     first, last = messages[0], messages[-1]
@@ -88,6 +92,7 @@ def recover_messages(
     if last["role"] == "assistant":
         notes["finish_reason"] = "stop"
     workspace.commit(notes)
+    conversation.template = template
     return messages
 
 
@@ -120,7 +125,7 @@ def read_messages(
 
     def render(*messages: Message, asks: bool = True) -> str:
         options = TemplateOptions() if template is None else template
-        prompt = options.render(model, messages, add_generation_prompt=asks)
+        prompt = options.render(model, messages, add_generation_prompt=asks, is_probe=True)
         return _spelled(model, prompt.tokens)
 
     try:

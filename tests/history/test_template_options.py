@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +174,24 @@ def test_the_date_stays(tiny: ModelMaker, tmp_path: Path) -> None:
     opened.undo(2)
     opened.ask("now?", max_tokens=2)
     assert prompts(opened)[0].startswith(f"{date}\n")
+
+
+@pytest.mark.parametrize(
+    "shown", ["%d %b %Y", "%Y-%m-%d %H:%M:%S", "%B %d, %Y", "%A, %d %B %Y at %H:%M"]
+)
+def test_the_date_of_a_session_is_read_back(tiny: ModelMaker, tmp_path: Path, shown: str) -> None:
+    told = "{{ strftime_now('" + shown + "') }}"
+    model = tiny(chat_template="<|im_start|>system\nToday is " + told + ".<|im_end|>\n" + CHATML)
+    chat = made(model)
+    date = datetime(2024, 2, 29, 13, 5)
+    chat._conversation.template = replace(chat._conversation.template, date=date)
+    chat.ask("why?", grammar='root ::= "I see"')
+    chat.save_session(tmp_path / "old.session")
+    later = made(model)
+    later.load_session(tmp_path / "old.session")
+    assert later.messages == chat.messages
+    assert later.ask("and?", max_tokens=2).evaluated_again == 0
+    assert f"Today is {date.strftime(shown)}." in later.context.text()
 
 
 def test_options_are_recorded(model: Model, tmp_path: Path) -> None:
