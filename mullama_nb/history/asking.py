@@ -9,7 +9,7 @@ from ..errors import HistoryError, ParameterError
 from .answering import Answer, Answering
 from .conversation import Conversation, Said
 from .forking import fork
-from .message import message_parts, point_before, token_place, whole_message
+from .message import message_parts, messages_back, point_before, token_place, whole_message
 from .notes import Message, choice_notes
 from .tree import Checkpoint
 from .workspace import Workspace
@@ -164,6 +164,11 @@ def _check_goes_on(answering: Answering) -> None:
 
 
 def _last(conversation: Conversation, role: str, head: Checkpoint) -> Checkpoint:
+    for parts in messages_back(head):
+        if parts[-1].metadata.role == role:
+            return parts[-1]
+        if any(part.metadata.history is not None for part in parts):
+            break  # some of those before it have no checkpoints
     for line in reversed(conversation.lines_at(head)):
         if line.message["role"] == role:
             return line.end if line.index is None else conversation.unfold(line.end, line.index)

@@ -130,7 +130,15 @@ class Conversation:
         workspace = self._workspace
         home, n_held = workspace.head, self._context.token_count()
         before = self.messages_at(home)
-        tokens = self.rendering.prompt(before, messages, variables, checks=True)
+        try:
+            tokens = self.rendering.prompt(before, messages, variables, checks=True)
+        except ChatTemplateError as error:
+            if not _is_question(messages[0]) or not (before and _is_question(before[-1])):
+                raise
+            raise ChatTemplateError(
+                f"{error}. The question before has no answer yet: resume() answers it, undo() "
+                "takes it back"
+            ) from None
         keep, used = self.rendering.common_prefix(tokens)
         self.check_room(keep, len(tokens) - used)
         n_again = 0
@@ -331,6 +339,8 @@ class Conversation:
         index : int
             Of the message, as in its ``Line``.
         """
+        if end.is_root:  # where a system message stands that the template does not let stand alone
+            return end
         workspace, lines = self._workspace, self.lines_at(end)[: index + 1]
         own = [i for i, line in enumerate(lines) if line.index is None or line.end.is_root]
         last = lines[own[-1]].end if own else workspace.graph.root
@@ -368,3 +378,7 @@ class Conversation:
                 needed=n_tokens,
                 free=free,
             )
+
+
+def _is_question(message: Message) -> bool:
+    return message.get("role") not in ("system", "assistant")

@@ -178,8 +178,9 @@ class Answers(Sequence[Turn]):
         tree = self._chat.tree
         with tree.turn():
             turn.keep()
-            begins = [message_parts(other.checkpoint)[0] for other in self._turns]
-            others = [c for c in begins if c in tree and not c.is_ancestor_of(turn.checkpoint)]
+            kept_parts = turn.parts  # with a beginning that was given to all
+            ways = [[part for part in other.parts if part not in kept_parts] for other in self]
+            others = [way[0] for way in ways if way and way[0] in tree]
             tags = [n for n, c in tree.tags.items() if any(o.is_ancestor_of(c) for o in others)]
             if tags and not force:
                 raise HistoryError(

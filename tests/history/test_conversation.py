@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from tiny_models import CHATML
 
 from mullama_nb import Chat
-from mullama_nb.errors import ChatTemplateError
+from mullama_nb.errors import ChatTemplateError, HistoryError
 from mullama_nb.history.display import chat_html
+from mullama_nb.history.drawing import label
 from mullama_nb.history.message import lines_at
 from mullama_nb.history.tree import Checkpoint
+from mullama_nb.testing import record, record_again, replay
 from mullama_nb.widgets import ChatPanel
 
 Said = list[tuple[str, str]]
@@ -295,3 +297,205 @@ def test_whatever_is_done_all_say_the_same(
     for _ in range(12):
         walk.step()
     walk.chat.context.close()
+
+
+Maker = Callable[..., Chat]
+
+
+@pytest.fixture
+def talk(tiny: ModelMaker) -> Maker:
+    """Make a chat with one of the templates."""
+
+    def make(template: str, system: str | None = None) -> Chat:
+        model = tiny("llama", chat_template=TEMPLATES[template])
+        return Chat(model, system, n_ctx=1024, n_threads=1, n_threads_batch=1, seed=1)
+
+    return make
+
+
+def contents(chat: Chat) -> list[str]:
+    return [turn.text for turn in chat.turns]
+
+
+@pytest.mark.parametrize("template", [*TEMPLATES])
+def test_what_was_done_is_recorded_and_led_again(
+    talk: Maker, tmp_path: Path, template: str
+) -> None:
+    chat = talk(template)
+    walk = Walk(chat, 2, tmp_path)
+    for _ in range(8):
+        walk.step()
+    chat, path = walk.chat, tmp_path / "walk.mullama.json"
+    recording = record(chat, path)
+    assert all(entry.is_rendered in (True, None) for entry in recording.entries)
+    assert replay(path, chat.model, "exact").is_identical
+    record_again(path, chat.model)
+    assert replay(path, chat.model, "exact").is_identical
+
+
+@pytest.mark.parametrize("template", ["appends", "counts", "strips thoughts", "merges"])
+def test_a_question_behind_one_without_an_answer(talk: Maker, template: str) -> None:
+    chat = talk(template)
+    chat.ask("why?", **HOT)
+    chat.explore("how?", n=2, **HOT)  # none of which is kept
+    answer = chat.ask("when?", **HOT)
+    assert contents(chat)[2:] == ["how?", "when?", answer.text]
+    assert contents(chat) == [message["content"] for message in chat.messages]
+    said = {"why?", "how?", "when?"}
+    shown = {label(c).removeprefix("… ") for c in chat.tree if c.metadata.role == "user"}
+    assert shown == said  # and no piece of the template
+    assert chat.undo_steps == 3
+    chat.undo()
+    assert contents(chat)[2:] == ["how?"]
+    chat.redo()
+    assert contents(chat)[2:] == ["how?", "when?", answer.text]
+
+
+def test_a_click_on_a_question_that_was_cut_shows_it(talk: Maker) -> None:
+    chat = talk("appends")
+    chat.explore("how?", n=2, **HOT)
+    chat.ask("when?", **HOT)
+    for checkpoint in chat.tree:
+        chat.checkout(checkpoint.id)
+        if checkpoint.metadata.role == "user":
+            assert label(checkpoint).removeprefix("… ") == contents(chat)[-1]
+
+
+def test_where_two_questions_are_refused_the_way_out_is_named(talk: Maker) -> None:
+    chat = talk("alternates")
+    chat.explore("how?", n=2, **HOT)
+    with pytest.raises(ChatTemplateError, match=r"resume\(\) answers it, undo\(\) takes it back"):
+        chat.ask("when?", **HOT)
+    answer = chat.resume(**HOT)
+    assert contents(chat) == ["how?", answer.text]
+    assert chat.ask("when?", **HOT).role == "assistant"
+
+
+@pytest.mark.parametrize("template", [*TEMPLATES])
+def test_an_answer_goes_on_from_what_was_given(talk: Maker, tmp_path: Path, template: str) -> None:
+    chat = talk(template)
+    told = [{"role": "user", "content": "why?"}, {"role": "assistant", "content": "According to"}]
+    first = chat.ask(told, **HOT)
+    assert contents(chat) == ["why?", first.text]
+    assert first.text.startswith("According to")
+    assert len(first.text) > len("According to")
+    assert first.finish_reason == "length"
+    assert chat.resume(**HOT).text.startswith(first.text[:-1])  # a character may be completed
+    second = chat.regenerate(**HOT)
+    assert second.text.startswith("According to")
+    assert second.text != first.text
+    assert all(answer.text.startswith("According to") for answer in chat.explore(n=2, **HOT))
+    chat.checkout(second)
+    forked = chat.fork(second, token=-1, **HOT)
+    assert forked.text.startswith("According to")
+    chat.save("begun", tmp_path)
+    again = Chat.open("begun", chat.model, tmp_path)
+    assert again.messages == chat.messages
+    assert again.regenerate(**HOT).text.startswith("According to")
+    assert chat.edit("Because", second).text == "Because"
+    assert contents(chat) == ["why?", "Because"]
+    answers = chat.explore(told, n=3, **HOT)
+    assert all(answer.text.startswith("According to") for answer in answers)
+    kept = answers.drop_others(1)
+    assert contents(chat)[-2:] == ["why?", kept.text]
+    assert [other.checkpoint in chat.tree for other in answers] == [False, True, False]
+    chat.undo()
+    assert contents(chat) == ["why?", "Because"]
+
+
+def test_a_given_answer_stands_in_no_thought(talk: Maker) -> None:
+    chat = talk("opens a thought")
+    chat.ask("why?", **HOT)
+    assert "<t>" in chat.context.text()
+    chat.edit("Because", chat.turns[-1])
+    rendered = chat.model.apply_chat_template(chat.messages, add_generation_prompt=False)
+    assert rendered.startswith(chat.context.text())
+    assert chat.context.text().endswith("assistant\nBecause")
+    assert chat.ask("and?", **HOT).evaluated_again == 0
+    replayed = Chat.from_messages(chat.model, chat.messages[:2], n_ctx=512, n_threads=1)
+    assert replayed.context.text() == chat.model.detokenize(
+        chat.tree.tokens(chat.turns[1].checkpoint), special=True
+    )
+    other = chat.regenerate(chat.turns[1], **HOT)  # the model's own thinks again
+    assert len(chat.turns) == 2
+    assert other.text not in rendered
+
+
+@pytest.mark.parametrize("template", ["appends", "alternates"])
+def test_at_once_is_as_one_by_one(talk: Maker, template: str) -> None:
+    told = [
+        {"role": "user", "content": "why?"},
+        {"role": "assistant", "content": "Because."},
+        {"role": "user", "content": "how?"},
+    ]
+    at_once, one_by_one = talk(template, "be brief"), talk(template, "be brief")
+    at_once.ask(told, **HOT)
+    for message in told[:2]:
+        one_by_one.replay([message])
+    one_by_one.ask("how?", **HOT)
+    assert at_once.context.tokens == one_by_one.context.tokens
+    assert [c.tokens for c in at_once.tree] == [c.tokens for c in one_by_one.tree]
+    assert [c.metadata.role for c in at_once.tree] == [t.role for t in at_once.turns]
+
+
+@pytest.mark.parametrize("template", [*TEMPLATES])
+def test_what_was_pruned_is_still_said(talk: Maker, tmp_path: Path, template: str) -> None:
+    chat = talk(template)
+    for question in ("one?", "two?", "three?"):
+        chat.ask(question, max_tokens=2)
+    said, turns = contents(chat), chat.turns
+    for turn in turns[:4]:  # where it is not the way to the head
+        for part in turn.parts:
+            if part in chat.tree and not part.is_ancestor_of(chat.head):
+                chat.tree.prune(part)
+    assert contents(chat) == said
+    chat.save("pruned", tmp_path)
+    assert contents(Chat.open("pruned", chat.model, tmp_path)) == said
+    for index in (1, 2, 3):
+        chat.checkout(turns[-1])
+        assert contents(chat) == said
+        chat.checkout(chat.turns[index])
+        assert contents(chat) == said[: index + 1]
+        chat.checkout(turns[-1])
+        chat.edit("other", chat.turns[index], max_tokens=2)
+        assert contents(chat)[: index + 1] == [*said[:index], "other"]
+    chat.checkout(turns[-1])
+    again = chat.regenerate(chat.turns[3], max_tokens=2)
+    assert contents(chat) == [*said[:3], again.text]
+
+
+@pytest.mark.parametrize("template", [*TEMPLATES])
+def test_nothing_is_noted_twice(talk: Maker, template: str) -> None:
+    chat = talk(template)
+    for question in ("one?", "two?", "three?"):
+        chat.ask(question, max_tokens=2)
+    assert all(checkpoint.metadata.history is None for checkpoint in chat.tree)
+
+
+def test_undo_behind_trim_goes_back_one_question(talk: Maker) -> None:
+    chat = talk("counts", "be brief")
+    for question in ("one?", "two?", "three?"):
+        chat.ask(question, max_tokens=2)
+    said = contents(chat)
+    chat.trim(keep=2)
+    assert contents(chat) == ["be brief", *said[3:]]
+    assert chat.undo_steps == 2
+    chat.undo()
+    assert contents(chat) == ["be brief", *said[3:5]]
+
+
+def test_the_system_message_is_no_message_to_edit(talk: Maker) -> None:
+    for template in ("appends", "moves the system message"):
+        chat = talk(template, "be brief")
+        chat.ask("why?", **HOT)
+        with pytest.raises(HistoryError, match="made with"):
+            chat.edit("be long", chat.turns[0])
+        assert len(chat.turns) == 3
+
+
+def test_a_tool_result_that_is_edited_stays_one(talk: Maker) -> None:
+    chat = talk("appends")
+    result = {"role": "tool", "name": "clock", "content": "noon"}
+    chat.ask([{"role": "user", "content": "what time?"}, result], **HOT)
+    chat.edit("midnight", chat.turns[1], **HOT)
+    assert chat.messages[1] == {**result, "content": "midnight"}

@@ -196,3 +196,18 @@ def test_one_such_record_hides_nobody(folder: Path) -> None:
         catalog.record = was
         catalog.write()
         catalog.close()
+
+
+def test_a_conversation_in_circles_is_refused(folder: Path, model: Model) -> None:
+    catalog = Catalog(folder, "chat")
+    was = copy.deepcopy(catalog.entries)
+    try:
+        first, last = (catalog.entries[number] for number in (min(was) + 1, max(was)))
+        first["metadata"]["came_from"] = last["id"]
+        catalog.write()
+        with pytest.raises(SessionFormatError, match="in circles"):
+            Chat.open("chat", model, folder)
+    finally:
+        catalog.entries = was
+        catalog.write()
+        catalog.close()
