@@ -6,6 +6,7 @@ found out is plain: such answers are text.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from .answer_formats.parsed import ParsedAnswer, ToolCall
 from .answer_formats.probing import Shown
 from .answer_formats.reader import Piece, Reader
 from .completion import Part
+from .generated_text import GeneratedText
 from .vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["PLAIN", "AnswerFormat", "ParsedAnswer", "Piece", "Reader", "ToolCall"]
 
 _BARE = ("{", SPACE, '"name"', SPACE, ":", SPACE, '"', ANYTHING, '"', SPACE, ",", SPACE)
+_OFTEN_OPENED = "</think>"  # R1's, QwQ's and some of Qwen 3's prompts open the thought
 _TAIL = 256  # characters at the end of a prompt
 
 F = TypeVar("F", CallMarks, ThoughtMarks)
@@ -93,7 +96,9 @@ class AnswerFormat:
             texts = [mark for mark in texts if mark not in (thought.opens, thought.closes)]
         calls = _calls(shown.call, _known(CALLS, source, vocabulary))
         ends_unopened = thought is not None and (
-            shown.prompt_ends_with(thought.opens) or _splits(source, thought.closes)
+            thought.closes == _OFTEN_OPENED
+            or shown.prompt_ends_with(thought.opens)
+            or _splits(source, thought.closes)
         )
         found = cls(
             tuple(_rules(thought, calls, texts)),
@@ -144,8 +149,8 @@ class AnswerFormat:
         """Return what an answer says; any text can be parsed.
 
         A thought that does not end is reasoning. A closing mark alone ends a thought that began
-        with the answer, if prompts of this kind open thoughts or the template itself reads answers
-        so; else it is text.
+        with the answer, if prompts of this family open thoughts or the template itself reads
+        answers so; else it is text.
 
         Parameters
         ----------
@@ -159,12 +164,8 @@ class AnswerFormat:
         reader = self.reader(begins_in_thought=begins_in_thought)
         for text, is_control in getattr(raw, "runs", None) or ((str(raw), None),):
             reader.feed(text, is_control=is_control)
-        return self._parsed(reader.finish(), tools)
-
-    def _parsed(
-        self, pieces: Sequence[Piece], tools: Sequence[Mapping[str, Any]] | None
-    ) -> ParsedAnswer:
-        text = _text(pieces, self.joint)
+        pieces = reader.finish()
+        text = _text(raw, pieces, self.joint)
         thoughts = _thoughts(pieces)
         calls: list[ToolCall] = []
         for block in _blocks(pieces):
@@ -176,14 +177,20 @@ PLAIN = AnswerFormat()
 """Answers are nothing but text."""
 
 
-def _text(pieces: Sequence[Piece], joint: str) -> str:
+def _text(raw: str, pieces: Sequence[Piece], joint: str) -> str:
     """The text of an answer; whitespace between it and a mark is the mark's."""
-    said = [at for at, piece in enumerate(pieces) if piece.part == "text" and not piece.is_mark]
+    stops = [*itertools.accumulate(len(piece.text) for piece in pieces)]
+    said = [n for n, piece in enumerate(pieces) if piece.part == "text" and not piece.is_mark]
     if len(pieces) == 1:
-        return pieces[0].text if said else ""
-    said = [at for at in said if pieces[at].text.strip()]
-    text = joint.join(pieces[at].text for at in said)
-    return text.rstrip() if said and said[-1] < len(pieces) - 1 else text
+        return raw if said else ""
+    texts = [raw[stops[n] - len(pieces[n].text) : stops[n]] for n in said if pieces[n].text.strip()]
+    said = [n for n in said if pieces[n].text.strip()]
+    if said and said[-1] < len(pieces) - 1:
+        texts[-1] = texts[-1][: len(texts[-1].rstrip())]
+    if not isinstance(raw, GeneratedText):
+        return joint.join(texts)
+    runs = [run for text in texts for run in ((joint, False), *getattr(text, "runs", ()))]
+    return GeneratedText(runs[1:])
 
 
 def _thoughts(pieces: Sequence[Piece]) -> list[str]:

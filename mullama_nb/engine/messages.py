@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from ..checks import close_names
 from ..errors import ChatTemplateError, shown
 
-__all__ = ["THOUGHTS", "Message", "normalized"]
+__all__ = ["THOUGHTS", "AnswerMessage", "Message", "normalized"]
 
 Message: TypeAlias = Mapping[str, Any]
 
@@ -23,6 +23,23 @@ _TEXT_PARTS = ("text", "input_text", "output_text", "refusal")
 _ABOUT_TOOLS = ("tool_calls", "function_call")
 _OF_A_FUNCTION = ("name", "arguments", "parameters", "function")
 _REPLACED = {"content", *THOUGHTS, *_ABOUT_TOOLS}
+
+
+class AnswerMessage(dict[str, Any]):
+    """A message that was read from a generated answer, and the answer as it was generated.
+
+    Attributes
+    ----------
+    raw : str
+        It takes the place of what was read from it where a template has no place for thoughts or
+        calls.
+    """
+
+    __slots__ = ("raw",)
+
+    def __init__(self, message: Message, raw: str) -> None:
+        super().__init__(message)
+        self.raw = raw
 
 
 def normalized(messages: Sequence[Message]) -> list[dict[str, Any]]:
@@ -66,6 +83,8 @@ def _normalized(message: Message, index: int) -> dict[str, Any]:
         thoughts = thinking if thoughts is None and thinking else thoughts
     said = {key: value for key, value in message.items() if key not in _REPLACED}
     said["content"] = content
+    if isinstance(message, AnswerMessage):
+        said["raw"] = message.raw
     if thoughts:
         said["reasoning_content"] = thoughts
     if calls:

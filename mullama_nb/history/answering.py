@@ -79,7 +79,11 @@ class Answering:
         sampling = sampling.with_changes(**pick(options, SAMPLING_OPTIONS))
         self._workspace = workspace
         self._sampling = sampling
-        self._stream = context.stream(sampling=sampling, **pick(options, LIMIT_OPTIONS))
+        self._stream = context.stream(
+            sampling=sampling,
+            answer_format=workspace.answer_format,
+            **pick(options, LIMIT_OPTIONS),
+        )
         request = self._stream.request
         check_request(context.model, request.sampling, request.limits)
 
@@ -94,7 +98,8 @@ class Answering:
         with workspace.operation() as cancel:
             failed = True
             try:
-                self._generate(sibling, cancel, carried(notes_back(point), self._sampling))
+                state = carried(notes_back(point), self._sampling)
+                self._generate(sibling, cancel, state, _n_said(point))
                 failed = False
             finally:
                 stream.close()
@@ -103,16 +108,16 @@ class Answering:
         return Answer(workspace.head, stream.completion.seconds)
 
     def _generate(
-        self, sibling: int, cancel: CancelToken, sampler_state: SamplerState | None
+        self, sibling: int, cancel: CancelToken, sampler_state: SamplerState | None, n_said: int
     ) -> None:
         workspace = self._workspace
         show = _in_notebook() if self.echo is None else self.echo
         shown = False
         try:
             if not cancel.is_cancelled:
-                self._stream.start(sibling, sampler_state)
+                self._stream.start(sibling, sampler_state, n_said=n_said)
             while not cancel.is_cancelled and (token := next(self._stream, None)) is not None:
-                workspace.notify(TokenAdded(token.id, token.text, token.logprob))
+                workspace.notify(TokenAdded(token.id, token.text, token.logprob, part=token.part))
                 if self.on_token is None and not show:
                     continue
                 with workspace.lock.callback():
@@ -140,6 +145,13 @@ class Answering:
         )
         logprobs = [token.logprob for token in completion.tokens]
         workspace.commit(notes, logprobs=logprobs, allow_empty=True)
+
+
+def _n_said(point: Checkpoint) -> int:
+    """The number of tokens that an answer has which goes on from a checkpoint."""
+    if not point.metadata.is_answer:
+        return 0
+    return sum(len(part.tokens) for part in message_parts(point))
 
 
 def completion_notes(

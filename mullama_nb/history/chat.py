@@ -235,7 +235,8 @@ class Chat(Live):
             The user's message; or messages of any roles that the template supports, each of which
             becomes a checkpoint. If the last one is the assistant's, the answer begins with it.
         **options
-            ``max_tokens``, ``stop`` and ``stop_tokens`` as for ``Context.generate``; sampling
+            ``max_tokens``, ``stop``, ``stop_tokens`` and ``reasoning_budget`` as for
+            ``Context.generate``; sampling
             parameters and ``chat_template_kwargs`` for this answer only; ``on_token``, called with
             each token; ``echo``, whether to print the answer as it is generated (None: only on
             IPython's main thread).
@@ -337,6 +338,7 @@ class Chat(Live):
         max_tokens: int | None = None,
         stop: str | Sequence[str] = (),
         stop_tokens: Sequence[int] = (),
+        reasoning_budget: int | None = None,
         exact: bool = False,
         on_token: Callable[[int, Token], object] | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
@@ -359,7 +361,7 @@ class Chat(Live):
             Options with the values that they take in turn, such as ``{"temperature": [0, 0.7]}``:
             sampling parameters, limits, ``chat_template_kwargs``. Several give all combinations.
             With other template options the question is put anew, and has its answers beside it.
-        max_tokens, stop, stop_tokens
+        max_tokens, stop, stop_tokens, reasoning_budget
             As for ``Context.generate``, for each answer.
         exact : bool
             Whether to decode them one by one, so that each equals, to the bit, what ``ask`` and
@@ -376,6 +378,7 @@ class Chat(Live):
             "max_tokens": max_tokens,
             "stop": stop,
             "stop_tokens": stop_tokens,
+            "reasoning_budget": reasoning_budget,
             "chat_template_kwargs": chat_template_kwargs,
         }
         settings = settings_for(n, vary, self.sampling, given)

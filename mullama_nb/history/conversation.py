@@ -75,6 +75,7 @@ class Conversation:
         self._context = workspace.context
         self._model = workspace.context.model
         self.rendering = Rendering(self._context, template)
+        workspace.template = template
         if system is not None:
             self._check_system({"role": "system", "content": system})
 
@@ -358,7 +359,7 @@ class Conversation:
 
     @template.setter
     def template(self, template: TemplateOptions) -> None:
-        self.rendering.template = template
+        self.rendering.template = self._workspace.template = template
 
     def check_room(self, keep: int, n_tokens: int) -> None:
         """Check that tokens fit after those that are kept.

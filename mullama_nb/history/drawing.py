@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from .message import message_text, whole_message
+from .message import content_text, message_of, message_text, whole_message
 from .node import Node
 
 __all__ = ["Row", "draw_svg", "draw_text", "label", "lay_out", "words"]
@@ -103,7 +103,9 @@ def words(checkpoint: Node) -> str:
     end = whole_message(checkpoint)
     if end.metadata.message is None and not notes.is_answer and (notes.cut or notes.continues):
         return "…"  # what it was has been pruned
-    return message_text(end)
+    message = message_of(end)
+    calls = [str(call["function"]["name"]) for call in message.get("tool_calls") or ()]
+    return content_text(message) or ", ".join(calls) or message_text(end)
 
 
 def label(checkpoint: Node, n_characters: int = _LABEL_CHARACTERS) -> str:

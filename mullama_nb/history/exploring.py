@@ -211,7 +211,7 @@ class _Batch:
         exact: bool,
     ) -> None:
         def tell(branch: int, token: Token) -> None:
-            workspace.notify(TokenAdded(token.id, token.text, token.logprob, first + branch))
+            workspace.notify(TokenAdded(*token[:3], first + branch, token.part))
             if on_token is not None:
                 on_token(first + branch, token)
 
@@ -224,6 +224,7 @@ class _Batch:
             each=[(setting.sampling, setting.limits) for setting in settings],
             exact=exact,
             on_token=tell,
+            answer_format=workspace.answer_format,
         )
         for sampling, limits in self._run.request.each:
             check_request(context.model, sampling, limits)

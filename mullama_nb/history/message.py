@@ -19,6 +19,7 @@ from .notes import Message, Noted, Notes
 
 __all__ = [
     "Line",
+    "answer_said",
     "chain",
     "content_text",
     "conversation_at",
@@ -38,6 +39,8 @@ __all__ = [
 
 N = TypeVar("N", bound=Node)
 M = TypeVar("M", bound=Noted)
+_TAIL = 64  # tokens of a prompt that tell whether it opened a thought
+
 Previous: TypeAlias = Callable[[M], M | None]
 
 
@@ -229,14 +232,6 @@ def message_parts(end: N) -> list[N]:
     return parts[::-1]
 
 
-def message_of(end: Node) -> dict[str, Any]:
-    """Return the message that ends at a checkpoint, in the form that chat templates take."""
-    given = end.metadata.message
-    if given is not None:
-        return dict(given)
-    return {"role": end.metadata.role, "content": message_text(end)}
-
-
 def message_text(end: Node) -> str:
     """Return a message's text, without the template around it.
 
@@ -253,6 +248,44 @@ def message_text(end: Node) -> str:
             given, tokens = content_text(part.metadata.message), []
     text = end._contents.spoken_by(tuple(tokens), given)  # at once: a part may end in a character
     return text[: len(text) - end.metadata.hidden]
+
+
+def message_of(end: Node) -> dict[str, Any]:
+    """Return a message in the form that chat templates take.
+
+    Thoughts and calls of an answer are read from its text.
+    """
+    given, said = end.metadata.message, answer_said(end)
+    if said is None:
+        return _plain_message(end)
+    message = end._contents.answer_message(*said)
+    for key, value in (given or {}).items():
+        message.setdefault(key, value)
+    return message
+
+
+def _plain_message(end: Node) -> dict[str, Any]:
+    given = end.metadata.message
+    if given is not None:
+        return dict(given)
+    return {"role": end.metadata.role, "content": message_text(end)}
+
+
+def answer_said(end: Node) -> tuple[str, tuple[int, ...]] | None:
+    """Return an answer's text, and the tokens before it that tell whether it begins in a thought.
+
+    None for a message that is no answer, or was given as a whole. A text that was put in an
+    answer's place counts as generated.
+    """
+    notes = end.metadata
+    if not notes.is_answer or (notes.message is not None and not notes.edited):
+        return None
+    before: list[int] = []
+    at = message_parts(end)[0].parent
+    while at is not None and len(before) < _TAIL:
+        before[:0] = at.tokens[-_TAIL:]
+        at = at.parent
+    return message_text(end), tuple(before[-_TAIL:])
 
 
 def content_text(message: Message) -> str:

@@ -48,6 +48,16 @@ class Contents(Protocol):
         It has the control tokens that do not end it.
         """
 
+    def answer_message(self, raw: str, before: tuple[int, ...]) -> dict[str, Any]:
+        """Return the message that an answer is, with thoughts and calls apart from its text.
+
+        Parameters
+        ----------
+        raw : str
+        before : tuple of int
+            The tokens in front of it, as many as tell whether they open a thought.
+        """
+
     def bytes_of(self, node: Node) -> int:
         """Return the bytes of a node's own rows."""
 

@@ -38,6 +38,7 @@ from .kv_rows import LentRows
 from .merging import reader
 from .message import conversation_at
 from .node import ROOT_ID
+from .notes import Notes
 from .options import CONTEXT_OPTIONS, SAMPLING_OPTIONS
 from .paths import Redo
 from .persistence import Saves
@@ -208,7 +209,7 @@ def open_chat(
         }
         common |= sampling | options
         if reason is not None and there["fingerprint"] != here["fingerprint"]:
-            messages = _messages(name, saved, body["system"])
+            messages = _messages(name, saved, body["system"], template, loaded)
             if messages and messages[0]["role"] == "system":
                 common["system"] = messages.pop(0)["content"]
             chat = make(context, adapters=adapters, **common)
@@ -256,17 +257,23 @@ def _template(name: str, body: Mapping[str, Any], model: Model) -> TemplateOptio
     return template
 
 
-def _messages(name: str, saved: SavedChat, system: str | None) -> list[dict[str, Any]]:
+def _messages(
+    name: str, saved: SavedChat, system: str | None, template: TemplateOptions, model: Model
+) -> list[dict[str, Any]]:
+    answer_format = template.answer_format(model)
+
     def message_of(entry: Entry) -> dict[str, Any]:
-        given = entry.metadata.get("message")
-        if given is not None:
-            return dict(given)
+        notes = Notes.of(entry.metadata)
+        if notes.message is not None:
+            return dict(notes.message)
         if entry.said is None:
             raise SessionMismatchError(
                 f"{name!r} was saved by an earlier version, which did not note what was said: open "
                 "it with its own model once and save it"
             )
-        return {"role": entry.metadata.get("role"), "content": entry.said}
+        if notes.is_answer:
+            return answer_format.parse(entry.said, tools=template.tools).as_message()
+        return {"role": notes.role, "content": entry.said}
 
     lines = conversation_at(saved.head, saved.previous, message_of, system)
     return [line.message for line in lines]

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["ShownCall", "ShownMessage", "pretty_json"]
+from ..engine.answer_format import ToolCall
+
+__all__ = ["ShownCall", "ShownMessage", "given_calls", "pretty_json", "thought_text"]
 
 _REASONING = ("reasoning_content", "reasoning", "thinking")  # whichever a message has
 _INDENT = 2
@@ -65,11 +67,10 @@ class ShownMessage:
         """
         calls = message.get("tool_calls")
         name = message.get("name")
-        found = (message.get(field) for field in _REASONING)
         return cls(
             role=str(message.get("role") or ""),
             name=name if isinstance(name, str) else "",
-            reasoning=next((text for text in found if isinstance(text, str) and text), ""),
+            reasoning=thought_text(message) or "",
             text=_text(message.get("content")),
             calls=tuple(_call(each) for each in calls) if isinstance(calls, list | tuple) else (),
         )
@@ -83,6 +84,41 @@ class ShownMessage:
     def result(self) -> str:
         """The text of a tool's result: JSON is indented."""
         return pretty_json(self.text)
+
+
+def thought_text(message: Mapping[str, Any]) -> str | None:
+    """Return the thought in a message, under whichever name; None without one."""
+    found = (message.get(field) for field in _REASONING)
+    return next((text for text in found if isinstance(text, str) and text), None)
+
+
+def given_calls(message: Mapping[str, Any]) -> tuple[ToolCall, ...]:
+    """Return the calls in a message that was given, in any of the usual shapes."""
+    calls = message.get("tool_calls")
+    if not isinstance(calls, list | tuple):
+        return ()
+    return tuple(_given_call(call, number) for number, call in enumerate(calls))
+
+
+def _given_call(call: object, number: int) -> ToolCall:
+    found = call if isinstance(call, Mapping) else {}
+    function = found.get("function", found)
+    function = function if isinstance(function, Mapping) else {}
+    name, arguments, error = function.get("name"), function.get("arguments"), None
+    if isinstance(arguments, str):
+        try:
+            arguments = json.loads(arguments or "{}")
+        except (ValueError, RecursionError):
+            error = "its arguments are no JSON"
+    if not isinstance(name, str):
+        error = "it has no name"
+    given = found.get("id")
+    return ToolCall(
+        given if isinstance(given, str) else f"call{number:05}",
+        name if isinstance(name, str) else "",
+        dict(arguments) if isinstance(arguments, Mapping) else {},
+        error=error,
+    )
 
 
 def pretty_json(text: str) -> str:

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, overload
 from ..engine.live import Live
 from ..errors import HistoryError
 from ..tables import WRAPPED, html_table
-from .message import content_text, message_of, message_parts, message_text
+from .message import answer_said, content_text, message_of, message_parts, message_text
+from .shown import given_calls, thought_text
 from .tree import Checkpoint
 
 if TYPE_CHECKING:
+    from ..engine.answer_format import ToolCall
     from ..engine.context import TokenProbability
     from .chat import Chat
     from .notes import Message
@@ -70,10 +72,31 @@ class Turn(Live):
 
     @property
     def text(self) -> str:
-        """The text of the message."""
+        """The text of the message, without thoughts and calls.
+
+        A call that cannot be read is part of it.
+        """
+        return content_text(self.message)
+
+    @property
+    def reasoning(self) -> str | None:
+        """The thought of an answer; None without one."""
+        return thought_text(self.message)
+
+    @property
+    def raw(self) -> str:
+        """All of an answer's text, with its thoughts, calls and the marks around them."""
         if self._held is None:
             return message_text(self.checkpoint)
         return content_text(self._held)
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """The calls of tools; one that cannot be read has an error."""
+        said = None if self._held is not None else answer_said(self.checkpoint)
+        if said is None:
+            return given_calls(self.message)
+        return self.chat._workspace.read_answer(*said).tool_calls
 
     @property
     def parts(self) -> list[Checkpoint]:

@@ -14,10 +14,13 @@ from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 from ..engine.adapters import Adapter
+from ..engine.answer_format import AnswerFormat, ParsedAnswer
 from ..engine.context import Context
 from ..engine.generated_text import GeneratedText
 from ..engine.lock import CancelToken
+from ..engine.messages import AnswerMessage
 from ..engine.path import Progress
+from ..engine.template_options import TemplateOptions
 from ..engine.warn import warn
 from ..errors import HistoryError, InexactWarning, ParameterError
 from ..state.segment import Segment
@@ -79,6 +82,7 @@ class Workspace(Generic[N]):
         self.observers = Observers()
         self.owner: weakref.ref[Any] | None = None
         self.after_turn: Callable[[], object] | None = None
+        self.template = TemplateOptions()  # the chat's
         self.rows.on_spill(self._notify_spilled)
         self.adapters = TreeAdapters(context, self.graph.root, self._notify_adapters)
         context.mark()
@@ -101,6 +105,34 @@ class Workspace(Generic[N]):
         """
         text = self.context.model.vocabulary.generated_text(tokens)
         return GeneratedText.behind(given, text) if given else text
+
+    @property
+    def answer_format(self) -> AnswerFormat:
+        """How answers are read: as the chat's template teaches."""
+        return self.template.answer_format(self.context.model)
+
+    def read_answer(self, raw: str, before: tuple[int, ...]) -> ParsedAnswer:
+        """Return what an answer says.
+
+        Parameters
+        ----------
+        raw : str
+        before : tuple of int
+            The tokens in front of it, as many as tell whether they open a thought.
+        """
+        answer_format = self.answer_format
+        if not answer_format.rules:
+            return ParsedAnswer(None, raw)
+        prompt = self.context.model.detokenize(before, special=True)
+        return answer_format.parse(
+            raw,
+            begins_in_thought=answer_format.prompt_opens_thought(prompt),
+            tools=self.template.tools,
+        )
+
+    def answer_message(self, raw: str, before: tuple[int, ...]) -> dict[str, Any]:
+        """Return the message that an answer is, with thoughts and calls apart from its text."""
+        return AnswerMessage(self.read_answer(raw, before).as_message(), raw)
 
     def bytes_of(self, node: Node) -> int:
         """Return the bytes of a node's own rows, wherever they are."""

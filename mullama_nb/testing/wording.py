@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..engine.generated_text import GeneratedText
+from ..engine.messages import AnswerMessage
 from ..engine.model import Model
 from ..engine.template_options import TemplateOptions
 from ..errors import ChatTemplateError, ParameterError
@@ -53,6 +54,7 @@ def rendered(
     dict
         By id.
     """
+    answer_format = template.answer_format(model)
     by_id, previous = {entry.id: entry for entry in entries}, previous_in(entries)
 
     def is_said(entry: Entry) -> bool:
@@ -82,8 +84,19 @@ def rendered(
 
     def message_of(noted: _Noted) -> dict[str, Any]:
         notes = noted.entry.noted
-        if notes.message is not None:
+        if notes.message is not None and not (notes.edited and notes.is_answer):
             return dict(notes.message)
+        raw = text_of(noted)
+        if not notes.is_answer:
+            return {"role": notes.role, "content": raw}
+        path = _path(noted.entry, by_id)
+        n_before = len(_tokens(path)) - len(_tokens(_parts(path)))
+        tail = model.detokenize(_tokens(path)[max(0, n_before - 64) : n_before], special=True)
+        in_thought = answer_format.prompt_opens_thought(tail)
+        read = answer_format.parse(raw, begins_in_thought=in_thought, tools=template.tools)
+        return AnswerMessage({**(notes.message or {}), **read.as_message()}, raw)
+
+    def text_of(noted: _Noted) -> str:
         before, tokens = "", list[int]()
         for part in _parts(_path(noted.entry, by_id)):
             given = part.notes.get("message")
@@ -92,7 +105,7 @@ def rendered(
             else:  # all of the message up to there
                 before, tokens = str(given.get("content") or ""), []
         text = GeneratedText.behind(before, model.vocabulary.generated_text(tokens))
-        return {"role": notes.role, "content": text[: len(text) - notes.hidden]}
+        return text[: len(text) - noted.entry.noted.hidden]
 
     def renders(messages: Sequence[Mapping[str, Any]], path: Sequence[Entry], asks: bool) -> bool:
         held, own = _tokens(path), path[-1].tokens

@@ -268,12 +268,13 @@ def test_a_thought_that_was_cut_off_has_no_text(formats: dict[str, AnswerFormat]
 def test_a_closing_mark_alone_ends_a_thought_where_prompts_may_open_one(
     tiny: ModelMaker, formats: dict[str, AnswerFormat]
 ) -> None:
-    raw = "x\n</think>\n\nA"
-    assert formats["the prompt opens"].parse(raw) == ParsedAnswer("x", "A")
-    assert formats["thoughts and JSON"].parse(raw) == ParsedAnswer(None, raw)
-    source = FAMILIES["thoughts and JSON"].source
-    source += "{% if 0 %}{{ '</think>' in messages[0].content }}{% endif %}"
-    model = tiny(chat_template=source, n_layer=1)  # Qwen3's reads old answers so
+    for name in ("the prompt opens", "thoughts and JSON"):  # both of a family that opens them
+        assert formats[name].parse("x\n</think>\n\nA") == ParsedAnswer("x", "A")
+    raw = "x<|/THINKS|>A"
+    assert formats["texts with marks"].parse(raw) == ParsedAnswer(None, raw)
+    source = FAMILIES["texts with marks"].source
+    source += "{% if 0 %}{{ '<|/THINKS|>' in messages[0].content }}{% endif %}"
+    model = tiny(chat_template=source, n_layer=1)  # it reads old answers so
     splitting = AnswerFormat.of(model.chat_template, model.vocabulary)
     assert splitting.parse(raw) == ParsedAnswer("x", "A")
 

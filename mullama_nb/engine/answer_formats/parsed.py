@@ -64,7 +64,8 @@ class ParsedAnswer:
         A call that cannot be read stays in the content as it was written.
         """
         unread = [call.raw for call in self.tool_calls if call.error is not None]
-        message: dict[str, Any] = {"role": "assistant", "content": "".join([self.text, *unread])}
+        content = "".join([self.text, *unread]) if unread else self.text
+        message: dict[str, Any] = {"role": "assistant", "content": content}
         if self.reasoning is not None:
             message["reasoning_content"] = self.reasoning
         calls = [call.as_message() for call in self.tool_calls if call.error is None]

@@ -44,7 +44,7 @@ _DIALECTS = (
         r'<param name="(?P<key>[^"]*)">(?P<value>.*?)</param>',
     ),
     _dialect(
-        rf"<tool_call{_SUFFIX}>\s*(?P<name>[^<>\s]+)\s*(?:<tool_sep{_SUFFIX}>\s*)?"
+        rf"<tool_call{_SUFFIX}>\s*(?P<name>[\w.-]+)\s*(?:<tool_sep{_SUFFIX}>\s*)?"
         rf"(?P<body>(?:<arg_key.*?)?)</tool_call{_SUFFIX}>",
         rf"<arg_key{_SUFFIX}>(?P<key>.*?)</arg_key{_SUFFIX}>\s*"
         rf"<arg_value{_SUFFIX}>(?P<value>.*?)</arg_value{_SUFFIX}>",
