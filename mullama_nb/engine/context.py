@@ -17,7 +17,7 @@ from ..state.file import SessionFile
 from ..state.layout import Shape, Structure
 from ..state.segment import Segment
 from ..state.session_info import SessionInfo
-from . import compatibility, resting, session
+from . import resting, session
 from .adapters import Adapter
 from .answer_format import AnswerFormat
 from .awaiting import in_thread
@@ -212,7 +212,7 @@ class Context(Live):
     @property
     def settings_digest(self) -> str:
         """A digest of the weights and settings that rows depend on."""
-        return compatibility.settings_digest(self._host.settings)
+        return self._host.settings_digest
 
     @property
     def session_metadata(self) -> dict[str, Any]:

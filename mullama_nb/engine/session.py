@@ -60,12 +60,14 @@ class Host:
     params: ContextParams
     n_ctx: int
     settings: Mapping[str, Any] = field(init=False)
+    settings_digest: str = field(init=False)
     kind: MemoryKind = field(init=False)
     adapters: KnownAdapters = field(init=False)
 
     def __post_init__(self) -> None:
         values = compatibility.settings(self.model, self.params, self.n_ctx)
         object.__setattr__(self, "settings", values)
+        object.__setattr__(self, "settings_digest", compatibility.settings_digest(values))
         object.__setattr__(self, "kind", memory_kind(self.model))
         object.__setattr__(self, "adapters", KnownAdapters(self.model))
 
