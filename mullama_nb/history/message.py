@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Generic, TypeAlias, TypeVar
 
+from ..checks import check_integer
 from ..errors import ParameterError
 from .node import Node
 from .notes import Message, Noted, Notes
@@ -331,6 +332,7 @@ def token_place(end: N, token: int) -> tuple[N, int]:
     """
     parts = message_parts(end)
     n = sum(len(part.tokens) for part in parts)
+    token = check_integer("token", token)
     index = token + n if token < 0 else token
     if not 0 <= index < n:
         raise ParameterError(f"token={token} is not in the message, which has {n} tokens")

@@ -66,7 +66,8 @@ def combinations() -> Iterator[tuple[str, str, str, bool, int]]:
     """Points spread over types, samplings, prompts and whether logits are stored."""
     rng = random.Random(20)
     for number in range(POINTS):
-        kind, way = number % 3, number // 3 % 3
+        kind = number % 3
+        way = number // 3 % (3 if kind == 0 else 2)  # Mirostat with f16 alone
         kv_cache_type, name = ("f16", "q8_0", "q4_0")[kind], list(SAMPLINGS)[way]
         prompt = PROMPTS[(kind + way) % 3]
         yield kv_cache_type, name, prompt, number % 4 < 2, rng.randrange(60)
@@ -117,7 +118,7 @@ def test_sessions_go_on_in_a_new_process(smollm2: Model, tmp_path: Path) -> None
                 "forbidden": END_TOKENS,
             }
         )
-    assert len(runs) == 9
+    assert len(runs) == 7
     expected: dict[Path, Expected] = {}
     for (kv_cache_type, name, prompt), points in runs.items():
         expected |= uninterrupted(smollm2, kv_cache_type, name, prompt, points)
