@@ -268,7 +268,7 @@ def _say_the_unusual(talk: Talk) -> None:
         talk.ask({"role": "user", "content": [{"type": "text", "text": text} for text in texts]})
         talk.arrived(*texts)
         whole = chat.model.detokenize(chat.context.tokens, special=True)
-        if "'type':" in whole:
+        if "'type': 'text'" in whole:
             raise WrongError("the parts of a content are in the prompt as Python writes them")
 
     def say_as(role: str) -> None:
