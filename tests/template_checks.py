@@ -122,7 +122,7 @@ def check_labels(chat: Chat, ever: Iterable[str]) -> None:
     for checkpoint in chat.tree:
         if checkpoint.metadata.is_generated:
             continue  # pieces of what was drawn at random
-        shown = label(checkpoint).removesuffix("…").rstrip()
+        shown = label(checkpoint).removeprefix("… ").removesuffix("…").rstrip()
         if not any(shown in text for text in words):
             raise WrongError(f"a row of the tree says {shown!r}")
 
