@@ -20,10 +20,10 @@ kv_bytes leaves log memory on_change path prune redo redo_path segment siblings 
 tokens turn uncommitted undo undo_steps untag visit
 """
 CHAT = """
-aask adapters aexplore alternatives ask astream at autosave chat_template chat_template_kwargs
-checkout compare edit explore export fork from_messages from_transcript head kv_bytes
-load_session messages model open open_or_create redo redo_steps regenerate replay resume save
-save_session score stop system tag tools trim turns undo undo_steps
+aask adapters aexplore alternatives answer_format ask astream at autosave chat_template
+chat_template_kwargs checkout compare edit explore export fork from_messages from_transcript head
+kv_bytes load_session messages model open open_or_create redo redo_steps regenerate replay resume
+save save_session score stop system tag tools trim turns undo undo_steps
 """
 CONTEXT = """
 adapters aevaluate agenerate aload_session asave_session astream capture claim clear close evaluate

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ..checks import check_names
 from ..engine.adapters import Adapter, in_words
+from ..engine.answer_format import AnswerFormat
 from ..engine.chat_template import Message
 from ..engine.completion import Token
 from ..engine.context import Context, TokenProbability
@@ -210,6 +211,11 @@ class Chat(Live):
     def adapters(self, values: Sequence[Adapter]) -> None:
         with self.tree.turn():
             self.tree.adapters = values
+
+    @property
+    def answer_format(self) -> AnswerFormat:
+        """How thoughts and calls are told from the text of answers, as the template teaches."""
+        return self._workspace.answer_format
 
     @property
     def undo_steps(self) -> int:

@@ -8,7 +8,7 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 __all__ = [
     "AdaptersChanged",
@@ -118,7 +118,7 @@ class TokenAdded:
     text: str
     logprob: float
     branch: int | None = None
-    part: str = "text"
+    part: Literal["text", "reasoning", "tool_call"] = "text"
 
 
 Event: TypeAlias = (

@@ -34,7 +34,7 @@ from ..history.turn import Turn
 from .actions import stops_first
 from .base import ChatWidget
 from .esm import front_end
-from .live_answer import LiveAnswer
+from .live_answer import LiveAnswer, begin_answer, count_thought, head_after
 from .markdown import render_markdown
 
 __all__ = ["ChatPanel"]
@@ -103,7 +103,7 @@ class ChatPanel(ChatWidget):
         tokens = [e for e in events if isinstance(e, TokenAdded) and e.branch is None]
         grows = any(token.text or token.part != "text" for token in tokens)
         if grows:
-            self._live = self._live or self._begin_answer()
+            self._live = self._live or begin_answer(self.chat, self.tree[self._at])
             change["live"] = self._live.add(tokens)
         progress = None if moves or grows else self._progress
         for event in events:
@@ -122,17 +122,7 @@ class ChatPanel(ChatWidget):
 
     def _follow(self, events: Sequence[Event]) -> None:
         for event in events:
-            if isinstance(event, Committed) and event.is_head:
-                self._at = event.checkpoint
-            elif isinstance(event, Moved):
-                self._at = event.head
-
-    def _begin_answer(self) -> LiveAnswer:
-        """An answer of which a token has come: a new one, or one that goes on."""
-        at = self.tree[self._at]
-        if not at.metadata.is_answer:
-            return LiveAnswer()
-        return LiveAnswer(ShownMessage.of(Turn(self.chat, at).message))
+            self._at = head_after(event) or self._at
 
     @stops_first
     def do_show(self, checkpoint: str) -> None:
@@ -302,7 +292,7 @@ def _described(turn: Turn, message: Mapping[str, Any]) -> dict[str, Any]:
         "html": _preformatted(shown.result) if is_result else render_markdown(shown.text),
         "text": shown.text,
         "thought": render_markdown(shown.reasoning.strip()),
-        "n_thought": 0,
+        "n_thought": count_thought(turn),
         "calls": [[call.name, call.arguments] for call in shown.calls],
         "notes": [
             *_adapters(turn.checkpoint.metadata.adapters),

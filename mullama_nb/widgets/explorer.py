@@ -15,7 +15,7 @@ from ..history.turn import Answers, Turn
 from .actions import stops_first
 from .base import ChatWidget
 from .esm import front_end
-from .live_answer import LiveAnswer
+from .live_answer import LiveAnswer, begin_answer, head_after
 from .markdown import render_markdown
 
 __all__ = ["Explorer"]
@@ -40,6 +40,7 @@ class Explorer(ChatWidget):
         self._live: list[LiveAnswer] = []
         self._found: list[Turn] = []
         self._told: list[dict[str, Any]] = []
+        self._at = chat.head.id  # the head, as far as events have told
         super().__init__(chat)
 
     def take_snapshot(self) -> dict[str, Any]:
@@ -52,18 +53,19 @@ class Explorer(ChatWidget):
         tokens: dict[int, list[TokenAdded]] = {}
         n_told = len(self._found)
         for event in events:
+            self._at = head_after(event) or self._at
             if isinstance(event, TokenAdded) and event.branch is not None:
                 if self._found:  # another exploration has begun
                     self._live, self._found, n_told, tokens = [], [], 0, {}
                     change = {"begins": True}
                 tokens.setdefault(event.branch, []).append(event)
+                self._begin_answers(event.branch + 1)
             elif isinstance(event, Committed) and not event.is_head:
                 self._found.append(Turn(self.chat, self.tree[event.checkpoint]))
-        n = max(max(tokens, default=-1) + 1, len(self._found))
-        self._live += [LiveAnswer() for _ in range(n - len(self._live))]
+        self._begin_answers(len(self._found))
         live = [(branch, self._live[branch].add(added)) for branch, added in tokens.items()]
         for branch in range(n_told, len(self._found)):  # it may end before words that stop it
-            self._live[branch] = LiveAnswer(ShownMessage.of(self._found[branch].message))
+            self._live[branch] = LiveAnswer.whole(self._found[branch])
             live.append((branch, {"whole": self._live[branch].snapshot()}))
         if live:
             change["live"] = live
@@ -71,6 +73,15 @@ class Explorer(ChatWidget):
             self._told = change["answers"] = answers
         if change:
             yield change
+
+    def begin_anew(self) -> None:
+        """Show streaming answers from here on."""
+        self._at = self.tree.head.id
+
+    def _begin_answers(self, n: int) -> None:
+        """Have ``n`` answers that stream, or did."""
+        while len(self._live) < n:
+            self._live.append(begin_answer(self.chat, self.tree[self._at]))
 
     def do_explore(self, text: str, n: int) -> None:
         """Generate several answers; without a text, to the last question."""
@@ -127,8 +138,9 @@ def _varying(turns: Sequence[Turn]) -> list[str]:
 
 
 def _settings(turn: Turn) -> dict[str, Any]:
-    notes = turn.checkpoint.metadata
-    return {**vars(type(turn.chat.sampling)()), **notes.sampling, **notes.limits}
+    notes, asked = turn.checkpoint.metadata, turn.checkpoint.parent
+    variables = {} if asked is None else asked.metadata.chat_template_kwargs
+    return {**vars(type(turn.chat.sampling)()), **notes.sampling, **notes.limits, **variables}
 
 
 def _short(value: object) -> str:

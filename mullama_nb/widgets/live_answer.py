@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ..history.events import TokenAdded
+from ..engine.answer_format import Reader
+from ..engine.answer_text import AnswerText
+from ..engine.completion import Part
+from ..history.chat import Chat
+from ..history.events import Committed, Event, Moved, TokenAdded
+from ..history.message import message_parts
 from ..history.shown import ShownMessage
+from ..history.tree import Checkpoint
+from ..history.turn import Turn
 from .markdown import Draft
 
-__all__ = ["LiveAnswer"]
+__all__ = ["LiveAnswer", "begin_answer", "count_thought", "head_after"]
+
+_TAIL = 64  # tokens of a prompt that tell whether it opened a thought
 
 
 class LiveAnswer:
@@ -17,22 +26,32 @@ class LiveAnswer:
 
     Parameters
     ----------
-    said : ShownMessage, optional
-        What there is of it already.
+    reader : Reader
+        It tells thoughts and calls from the text; it may have read a beginning.
     n_thought : int
-        Tokens of the thought in there.
+        Tokens of the thought in that beginning.
+    continues : bool
+        Whether the beginning is a message that has a row.
     """
 
-    def __init__(self, said: ShownMessage | None = None, n_thought: int = 0) -> None:
-        self._thought, self._text, self._calls = Draft(), Draft(), ""
+    def __init__(self, reader: Reader, *, n_thought: int = 0, continues: bool = False) -> None:
+        self._reader = reader
         self._n_thought = n_thought
-        self._continues = said is not None
+        self._continues = continues
+        self._thought, self._text, self._calls = _Growing(), _Growing(), ""
         self._called: list[list[str]] = []
         self._is_told = False
-        if said is not None:
-            self._thought.add(said.reasoning)
-            self._text.add(said.text)
-            self._called = [[call.name, call.arguments] for call in said.calls]
+        self._read()
+
+    @classmethod
+    def whole(cls, turn: Turn) -> LiveAnswer:
+        """Return an answer that is complete."""
+        shown, made = ShownMessage.of(turn.message), cls(Reader(()))
+        made._thought.become(shown.reasoning)
+        made._text.become(shown.text)
+        made._called = [[call.name, call.arguments] for call in shown.calls]
+        made._n_thought = count_thought(turn)
+        return made
 
     def snapshot(self) -> dict[str, Any]:
         """Return all that there is of it: thought and text as HTML, calls as they are written."""
@@ -52,20 +71,98 @@ class LiveAnswer:
         ----------
         tokens : iterable of TokenAdded
         """
-        texts = {"reasoning": "", "text": "", "tool_call": ""}
-        n_before = self._n_thought
+        n_before, calls = self._n_thought, self._calls
         for token in tokens:
-            texts[token.part] += token.text
+            self._reader.feed(token.text)
             self._n_thought += token.part == "reasoning"
-        change: dict[str, Any] = {}
-        if texts["reasoning"]:
-            change["thought"] = self._thought.add(texts["reasoning"])
-        if texts["text"]:
-            change["text"] = self._text.add(texts["text"])
-        if texts["tool_call"]:
-            self._calls += texts["tool_call"]
-            change["calls"] = texts["tool_call"]
+        change = self._read()
         if not self._is_told:
             self._is_told = True
             return {"whole": self.snapshot()}
-        return change | ({"n_thought": self._n_thought} if self._n_thought != n_before else {})
+        if self._calls != calls:
+            change["calls"] = self._calls[len(calls) :]
+        if self._n_thought != n_before:
+            change["n_thought"] = self._n_thought
+        return change
+
+    def _read(self) -> dict[str, Any]:
+        """Take in what is certain; marks are not shown."""
+        self._calls = self._said("tool_call")
+        found = {
+            "thought": self._thought.become(self._said("reasoning")),
+            "text": self._text.become(self._said("text")),
+        }
+        return {name: change for name, change in found.items() if change}
+
+    def _said(self, part: Part) -> str:
+        pieces = self._reader.pieces
+        return "\n\n".join(p.text for p in pieces if p.part == part and not p.is_mark)
+
+
+class _Growing:
+    """A Markdown text that mostly grows."""
+
+    def __init__(self) -> None:
+        self._draft, self._said = Draft(), ""
+
+    @property
+    def html(self) -> str:
+        return self._draft.html
+
+    def become(self, text: str) -> tuple[int, str] | None:
+        """Take in a text; return where the HTML changes and what it is from there, if it does."""
+        if text == self._said:
+            return None
+        if not text.startswith(self._said):  # what seemed to be text was a thought
+            self._draft, self._said = Draft(), ""
+        change = self._draft.add(text[len(self._said) :])
+        self._said = text
+        return change
+
+
+def head_after(event: Event) -> str | None:
+    """Return the id of the checkpoint to which an event moved the head; None if it did not."""
+    if isinstance(event, Committed):
+        return event.checkpoint if event.is_head else None
+    return event.head if isinstance(event, Moved) else None
+
+
+def begin_answer(chat: Chat, at: Checkpoint) -> LiveAnswer:
+    """Return the answer that begins at a checkpoint, or goes on there.
+
+    Parameters
+    ----------
+    chat : Chat
+    at : Checkpoint
+        A question, or what there is of an answer.
+    """
+    if not at.metadata.is_answer:
+        return LiveAnswer(_text_behind(chat, at).reader or Reader(()))
+    turn = Turn(chat, at)
+    begin = message_parts(at)[0].parent
+    reader = (_text_behind(chat, begin).reader if begin is not None else None) or Reader(())
+    reader.feed(turn.raw)
+    return LiveAnswer(reader, n_thought=count_thought(turn), continues=True)
+
+
+def count_thought(turn: Turn) -> int:
+    """Return the number of tokens of a message that are its thought, with the marks around it."""
+    begin = message_parts(turn.checkpoint)[0].parent
+    if begin is None or turn.reasoning is None:
+        return 0
+    text = _text_behind(turn.chat, begin)
+    n = 0
+    for token in turn.tokens:
+        text.add(token)
+        n += text.part_at(text.n_characters) == "reasoning"
+    return n
+
+
+def _text_behind(chat: Chat, at: Checkpoint) -> AnswerText:
+    """What an answer at a checkpoint says before its first token: nothing, or a thought begins."""
+    before: list[int] = []
+    for node in at.lineage():
+        before[:0] = node.tokens
+        if len(before) >= _TAIL:
+            break
+    return AnswerText(chat.model.vocabulary, chat.answer_format, before, 0)

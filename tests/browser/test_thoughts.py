@@ -73,6 +73,11 @@ def is_open(details: Locator) -> bool:
     return bool(details.evaluate("node => node.open"))
 
 
+def letters(text: str) -> str:
+    """What Markdown leaves of a text at random."""
+    return "".join(re.findall("[A-Za-z]", text))
+
+
 def test_a_thought_opens_by_a_click_and_by_keys_in_both_themes(said: Notebook) -> None:
     thought = said.area(2).locator("details.mullama-thought").last
     line, words = thought.locator("summary"), thought.get_by_text("The tool says 459.")
@@ -127,13 +132,55 @@ def test_a_click_takes_a_result_back_and_another_takes_its_place(said: Notebook)
     expect(field).to_have_value('{"metres": 459}')
     field.fill('{"metres": 460}')
     field.press("Enter")
-    said.wait_until("chat.turns[2].text == '{\"metres\": 460}'")
+    said.wait_until("[t.text for t in chat.turns][2:3] == ['{\"metres\": 460}']")
     said.area(2).get_by_role("button", name="Stop").click()
     said.wait_until("not panel.is_busy")
     assert said.evaluate("[t.role for t in chat.turns[:3]]") == ["user", "assistant", "tool"]
     expect(rows.nth(2)).to_contain_text("460")
     expect(rows.nth(2)).to_contain_text("2/2")
     expect(rows.nth(2).locator(".mullama-role")).to_have_text("Tooldepth")
+
+
+def test_a_thought_that_grows_counts_and_stays_open(notebook: Opener) -> None:
+    slow = """
+import threading, time
+chat = Chat("tiny.gguf", chat_template=TEMPLATE, n_ctx=16384, n_threads=1, seed=1)
+panel = ChatPanel(chat)
+go_on, n_said = threading.Event(), 0
+
+def slowly(token):
+    global n_said
+    n_said += 1
+    if token.part == "reasoning" and n_said == 40:
+        go_on.wait()
+    time.sleep(0.01)
+
+asking = threading.Thread(target=chat.ask, args=("Why?",), kwargs={
+    "reasoning_budget": 60, "max_tokens": 15000, "on_token": slowly, "echo": False})
+"""
+    opened = notebook(BEGIN, slow, "panel", "asking.start()")
+    opened.run()
+    answer = opened.area(2).locator("article[aria-busy=true]")
+    line = answer.locator("summary")
+    expect(line).to_have_text(re.compile(r"^Thinking · \d+ tokens?$"))
+    expect(answer.locator(".mullama-thought .mullama-text")).to_be_hidden()
+    line.click()
+    expect(answer.locator(".mullama-thought .mullama-text")).not_to_be_empty()
+    opened.wait_until("n_said == 40")
+    answer.evaluate("node => { node.marked = true; }")
+    opened.evaluate("go_on.set()")
+
+    expect(line).to_have_text(re.compile(r"^Thought · \d+ tokens$"))  # the answer has begun
+    expect(answer.locator(".mullama-said > .mullama-text")).not_to_be_empty()
+    assert is_open(answer.locator("details"))
+    opened.area(2).get_by_role("button", name="Stop").click()
+    opened.wait_until("not asking.is_alive()")
+    whole = opened.area(2).locator("article").last
+    expect(whole).to_have_attribute("data-id", opened.evaluate("chat.head.id"))
+    assert whole.evaluate("node => node.marked === true")
+    assert is_open(whole.locator("details"))
+    thought = whole.locator(".mullama-thought .mullama-text").inner_text()
+    assert letters(thought) == letters(opened.evaluate("chat.turns[-1].reasoning"))
 
 
 def test_a_begun_answer_and_its_rest_are_one_row(notebook: Opener) -> None:

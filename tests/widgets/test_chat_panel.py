@@ -14,8 +14,9 @@ from conftest import ModelMaker
 from tiny_models import CHATML
 
 from mullama_nb import Chat, ControlVector
+from mullama_nb.engine.completion import Part
 from mullama_nb.errors import ParameterError
-from mullama_nb.history.events import AdaptersChanged, Moved, Progress, Tagged, TokenAdded
+from mullama_nb.history.events import AdaptersChanged, Event, Moved, Progress, Tagged, TokenAdded
 from mullama_nb.widgets.chat_panel import ChatPanel
 
 
@@ -113,18 +114,70 @@ def test_sends_only_new_text_while_an_answer_streams(panel: ChatPanel) -> None:
     assert last["live"] is None
 
 
-def test_a_thought_and_a_call_stream_beside_the_text(panel: ChatPanel) -> None:
-    said = [("reasoning", "Hm, "), ("reasoning", "**two**."), ("text", "Two."), ("tool_call", "{")]
+THINKING = """{% for m in messages %}<|im_start|>{{ m.role }}
+{% if m.reasoning_content %}<think>
+{{ m.reasoning_content }}
+</think>
+
+{% endif %}{{ m.content }}{% for call in m.tool_calls or [] %}<tool_call>
+{{ {'name': call.function.name, 'arguments': call.function.arguments} | tojson }}
+</tool_call>{% endfor %}<|im_end|>
+{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+<think>
+{% endif %}"""
+
+
+@pytest.fixture
+def thinking(tiny: ModelMaker) -> Chat:
+    """A chat whose prompts open a thought."""
+    return Chat(tiny("llama"), chat_template=THINKING, n_ctx=512, n_threads=1, seed=1)
+
+
+def test_a_thought_and_a_call_stream_beside_the_text(thinking: Chat) -> None:
+    thinking.replay([{"role": "user", "content": "Hi"}])
+    panel = ChatPanel(thinking)
+    panel.listen(False)
+    said = ["Hm, ", "**two**.\n</th", "ink>\n", "\nTwo.", "<tool_call>\n", "{", '"name"']
+    parts: list[Part] = [*["reasoning"] * 3, "text", *["tool_call"] * 3]
     changes = [
         change["live"]
-        for n, (part, text) in enumerate(said)
-        for change in panel.changes([TokenAdded(n, text, -1.0, part=part)])
+        for n, (text, part) in enumerate(zip(said, parts, strict=True))
+        for change in panel.changes([TokenAdded(20 + n, text, -1.0, part=part)])
     ]
     assert (changes[0]["whole"]["n_thought"], changes[1]["n_thought"]) == (1, 2)
-    assert changes[2:] == [{"text": (0, "<p>Two.</p>\n")}, {"calls": "{"}]
+    assert changes[3] == {"text": (0, "<p>Two.</p>\n")}
+    assert changes[4:] == [{}, {"calls": "{"}, {"calls": '"name"'}]
     live = panel.take_snapshot()["live"]
     assert live["thought"] == "<p>Hm, <strong>two</strong>.</p>\n"
-    assert (live["text"], live["calls"], live["continues"]) == ("<p>Two.</p>\n", "{", False)
+    assert (live["text"], live["calls"], live["continues"]) == ("<p>Two.</p>\n", '{"name"', False)
+    panel.close()
+
+
+@pytest.mark.parametrize("cut", [1, 14, 22, 30])
+def test_what_streams_becomes_the_message(thinking: Chat, cut: int) -> None:
+    """Also where an answer goes on that was stopped in its thought, or behind it."""
+    panel = ChatPanel(thinking)
+    panel.listen(False)
+    heard: list[Event] = []
+    subscription = thinking.tree.on_change(heard.append)
+    turn = thinking.ask("Hi", max_tokens=cut, reasoning_budget=8, echo=False)
+    if cut < 30:
+        turn = thinking.resume(max_tokens=30, reasoning_budget=8, echo=False)
+    assert thinking.tree.flush(60)
+    subscription.cancel()
+    last = max(i for i, event in enumerate(heard) if isinstance(event, TokenAdded))
+    for n in range(last + 1):
+        list(panel.changes(heard[n : n + 1]))
+    live = panel.take_snapshot()["live"]
+    list(panel.changes(heard[last + 1 :]))
+    message = panel.take_snapshot()["messages"][-1]
+    assert turn.reasoning
+    assert turn.text
+    assert live["continues"] == (cut < 30)
+    assert (live["thought"], live["text"]) == (message["thought"], message["html"])
+    assert live["n_thought"] == message["n_thought"] > 8
+    assert panel.take_snapshot()["live"] is None
+    panel.close()
 
 
 def test_a_resumed_answer_streams_on_in_its_row(chat: Chat, panel: ChatPanel) -> None:
@@ -151,20 +204,26 @@ def test_an_explorations_answers_are_not_the_panels(panel: ChatPanel) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", ["text", "reasoning", "tool_call"])
+@pytest.mark.parametrize("mark", ["", "<tool_call>", "<think>"])
 @pytest.mark.parametrize("piece", ["word ", "a **b** `c`\n\n", "- x\n", "\U0001f600 <&> "])
 def test_a_streamed_token_costs_the_same_however_long_the_answer(
-    chat: Chat, panel: ChatPanel, piece: str, part: str
+    tiny: ModelMaker, piece: str, mark: str
 ) -> None:
+    template = THINKING.replace("<|im_start|>assistant\n<think>", "<|im_start|>assistant")
+    chat = Chat(tiny("llama"), chat_template=template, n_ctx=1024, n_threads=1)
     chat.replay([{"role": "user", "content": "Hi"}] * 20)
+    panel = ChatPanel(chat)
+    panel.listen(False)
+    list(panel.changes([TokenAdded(20, mark, -1.0)]))
     sizes = [
         len(json.dumps({"kind": "change", "number": 100_000, **change}))
         for n in range(400)
-        for change in panel.changes([TokenAdded(n, piece, -1.0, part=part)])
+        for change in panel.changes([TokenAdded(n, piece, -1.0)])
     ]
     assert len(sizes) == 400
     assert max(sizes) < 300
     assert sum(sizes[300:]) < 1.1 * sum(sizes[100:200])
+    panel.close()
 
 
 def test_sends_messages_once(chat: Chat) -> None:
@@ -218,16 +277,18 @@ def test_a_failed_action_is_shown(panel: ChatPanel) -> None:
 
 
 @pytest.mark.parametrize("text", ["<script>alert(1)</script>", "</svg>", "[a](javascript:b)"])
-def test_hostile_answers_stay_text(chat: Chat, panel: ChatPanel, text: str) -> None:
+def test_hostile_answers_stay_text(thinking: Chat, text: str) -> None:
+    panel = ChatPanel(thinking)
     call = {"type": "function", "function": {"name": text, "arguments": {text: text}}}
-    chat.replay([{"role": "user", "content": "Hi"}])
+    thinking.replay([{"role": "user", "content": "Hi"}])
     answer = {"role": "assistant", "content": text, "reasoning_content": text, "tool_calls": [call]}
-    chat.tree.commit(allow_empty=True, role="assistant", message=answer)  # as from a store
+    thinking.replay([answer])
     shown = panel.take_snapshot()["messages"][1]
     assert shown["calls"] == [[text, json.dumps({text: text})]]  # which a view shows as text
     for html in (shown["html"], shown["thought"], panel.to_html()):
         assert html
         assert not any(part in html for part in ("<script", "</svg", "<a "))
+    panel.close()
 
 
 def test_template_options_are_told_of(tiny: ModelMaker) -> None:
