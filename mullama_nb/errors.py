@@ -30,7 +30,8 @@ MullamaWarning
 ├── InexactWarning            the continuation may differ in its last bits
 ├── UnverifiedWarning         a file without our trailer: its model is unknown
 ├── ParameterWarning          a valid value that is probably not what was meant
-└── PromptWarning             a prompt that is probably not what was meant
+├── PromptWarning             a prompt that is probably not what was meant
+└── ToolWarning               a tool that failed, or was called and not run
 ```
 
 Messages quote the contents of files, which are not trusted: each message is printable and of
@@ -67,6 +68,7 @@ __all__ = [
     "SessionMismatchError",
     "SessionNotFoundError",
     "SessionWriteError",
+    "ToolWarning",
     "TranscriptError",
     "UnverifiedWarning",
 ]
@@ -246,6 +248,10 @@ class UnverifiedWarning(MullamaWarning):
 
 class ParameterWarning(MullamaWarning):
     """The value is valid, but probably not what was meant."""
+
+
+class ToolWarning(MullamaWarning):
+    """A tool that a model called failed, or was not run."""
 
 
 class PromptWarning(MullamaWarning):

@@ -29,7 +29,10 @@ from .workspace import Workspace
 
 __all__ = ["Answer", "Answering", "check_request", "completion_notes"]
 
-_OPTIONS = (*LIMIT_OPTIONS, "echo", "on_token", "chat_template_kwargs", *SAMPLING_OPTIONS)
+_OPTIONS = (
+    *(*LIMIT_OPTIONS, "echo", "on_token", "run_tools", "chat_template_kwargs"),
+    *SAMPLING_OPTIONS,
+)
 
 
 class Answer(NamedTuple):

@@ -20,7 +20,7 @@ from ..engine.options import takes_what
 from ..engine.params import ContextParams
 from ..engine.sampling import SamplingParams
 from ..engine.template_options import TemplateOptions
-from ..errors import ParameterError
+from ..errors import ParameterError, SessionMismatchError
 from ..sessions.store import SessionStore
 from ..state.session_info import SessionInfo
 from .answering import Answer, Answering
@@ -61,6 +61,8 @@ from .persistence import Saves
 from .recover import load_session, recover_messages
 from .saving import settings_of
 from .streaming import await_job, stream_tokens
+from .tool_runs import ToolRuns
+from .tools import Tool, Tools
 from .tree import Checkpoint, CheckpointTree
 from .trimming import trim
 from .turn import Answers, Turn
@@ -89,8 +91,9 @@ class Chat(Live):
         messages are recovered by the model's chat template.
     system : str, optional
         The system message.
-    tools : sequence of mapping, optional
-        Passed to the chat template.
+    tools : sequence of callable or mapping, optional
+        Functions, described by their signatures and docstrings, which ``run_tools`` may run; or
+        schemas, as the chat template takes them.
     chat_template : str or path, optional
         The text of a Jinja template, a file with one, or the name of one in the model's file, in
         place of the model's default. Where it asks for the date, it is told that of the chat.
@@ -122,7 +125,7 @@ class Chat(Live):
         model: ModelSource | Context,
         system: str | None = None,
         *,
-        tools: Sequence[Mapping[str, Any]] | None = None,
+        tools: Sequence[Tool] | None = None,
         chat_template: str | os.PathLike[str] | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
         adapters: Sequence[Adapter] = (),
@@ -136,7 +139,10 @@ class Chat(Live):
             self.context.adapters = adapters
         self.tree = CheckpointTree(self.context, max_bytes=max_bytes)
         self._workspace = self.tree._workspace
-        template = TemplateOptions.of(self.model, tools, chat_template, chat_template_kwargs)
+        self._tools = Tools(tools)
+        template = TemplateOptions.of(
+            self.model, self._tools.schemas, chat_template, chat_template_kwargs
+        )
         self._conversation = Conversation(self._workspace, system, template)
         if not self.tree.head.is_root:  # a context that holds a conversation already
             recover_messages(self._workspace, self._conversation)
@@ -178,7 +184,7 @@ class Chat(Live):
 
     @property
     def tools(self) -> list[dict[str, Any]] | None:
-        """The tools passed to the chat template."""
+        """The schemas of the tools, as the chat template gets them."""
         return self._conversation.tools
 
     @property
@@ -242,10 +248,12 @@ class Chat(Live):
             becomes a checkpoint. If the last one is the assistant's, the answer begins with it.
         **options
             ``max_tokens``, ``stop``, ``stop_tokens`` and ``reasoning_budget`` as for
-            ``Context.generate``; sampling
-            parameters and ``chat_template_kwargs`` for this answer only; ``on_token``, called with
+            ``Context.generate``; sampling parameters and ``chat_template_kwargs`` for this answer
+            only; ``on_token``, called with
             each token; ``echo``, whether to print the answer as it is generated (None: only on
-            IPython's main thread).
+            IPython's main thread); ``run_tools``, whether to run the functions that the answer
+            calls and to answer their results, or how many calls at most (True: 10). Each call and
+            each result is a checkpoint.
 
         Raises
         ------
@@ -256,7 +264,8 @@ class Chat(Live):
         """
         messages, answering = as_messages(message), self._answering(options)
         with self.tree.turn():
-            return self._turn(*ask(self._workspace, self._conversation, messages, answering))
+            turn = self._turn(*ask(self._workspace, self._conversation, messages, answering))
+        return self._with_tools(turn, options)
 
     @lists_answer
     def regenerate(self, turn: Place | None = None, **options: Unpack[AnswerOptions]) -> Turn:
@@ -274,9 +283,8 @@ class Chat(Live):
         """
         answering = self._answering(options)
         with self.tree.turn():
-            return self._turn(
-                answer_again(self._workspace, self._conversation, self._end(turn), answering)
-            )
+            answer = answer_again(self._workspace, self._conversation, self._end(turn), answering)
+        return self._with_tools(self._turn(answer), options)
 
     @lists_answer
     def edit(self, text: str, turn: Place | None = None, **options: Unpack[AnswerOptions]) -> Turn:
@@ -294,7 +302,8 @@ class Chat(Live):
         messages, answering = as_messages(text), self._answering(options)
         with self.tree.turn():
             said = self._conversation, messages, self._end(turn)
-            return self._turn(*ask_otherwise(self._workspace, *said, answering))
+            made = self._turn(*ask_otherwise(self._workspace, *said, answering))
+        return self._with_tools(made, options)
 
     @lists_answer
     def resume(self, **options: Unpack[AnswerOptions]) -> Turn:
@@ -304,7 +313,8 @@ class Chat(Live):
         """
         answering = self._answering(options)
         with self.tree.turn():
-            return self._turn(go_on(self._workspace, answering))
+            turn = self._turn(go_on(self._workspace, answering))
+        return self._with_tools(turn, options)
 
     @lists_answer
     def fork(
@@ -329,10 +339,9 @@ class Chat(Live):
         """
         answering = self._answering(options)
         with self.tree.turn():
-            end = self._place(turn)
-            return self._turn(
-                answer_from(self._workspace, self._conversation, end, token, choose, answering)
-            )
+            place = self._workspace, self._conversation, self._place(turn)
+            made = self._turn(answer_from(*place, token, choose, answering))
+        return self._with_tools(made, options)
 
     @lists_changes
     def explore(
@@ -731,6 +740,7 @@ class Chat(Live):
         model: ModelSource | None = None,
         folder: Folder = None,
         *,
+        tools: Sequence[Tool] | None = None,
         on_mismatch: Literal["error", "replay"] = "error",
         **options: Unpack[OpenOptions],
     ) -> Self:
@@ -745,6 +755,9 @@ class Chat(Live):
             None: the model file that the chat was made with.
         folder : str or path, optional
             None: the user's data folder.
+        tools : sequence of callable or mapping, optional
+            The tools that the chat was made with. Functions are not saved: those that
+            ``run_tools`` is to run have to be handed over again.
         on_mismatch : {"error", "replay"}
             What to do when model or settings differ: raise, or evaluate again its tokens or, with
             other weights, the messages up to its head.
@@ -756,7 +769,9 @@ class Chat(Live):
         ------
         SessionNotFoundError, SessionFormatError, SessionMismatchError
         """
-        return open_chat(cls, name, model, SessionStore(folder), on_mismatch, {**options})
+        handed = Tools(tools)
+        chat = open_chat(cls, name, model, SessionStore(folder), on_mismatch, {**options})
+        return chat._with_functions(handed)
 
     @classmethod
     @lists_open
@@ -767,7 +782,7 @@ class Chat(Live):
         folder: Folder = None,
         *,
         system: str | None = None,
-        tools: Sequence[Mapping[str, Any]] | None = None,
+        tools: Sequence[Tool] | None = None,
         chat_template: str | os.PathLike[str] | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
         take_over: bool = False,
@@ -800,18 +815,20 @@ class Chat(Live):
         SessionMismatchError
             When the chat was made with another system message, tools, template, model or settings.
         """
-        return open_or_create(
+        handed = Tools(tools)
+        chat = open_or_create(
             *(cls, name, model, SessionStore(folder)),
             take_over=take_over,
             on_mismatch=on_mismatch,
             made_with={
                 "system": system,
-                "tools": tools,
+                "tools": handed.schemas,
                 "chat_template": chat_template,
                 "chat_template_kwargs": chat_template_kwargs,
             },
             options=options,
         )
+        return chat._with_functions(handed)
 
     def export(self, path: str | os.PathLike[str]) -> None:
         """Write the messages as Markdown (``.md``), or the whole tree as JSON (``.json``).
@@ -831,7 +848,22 @@ class Chat(Live):
 
     # -- for the above -----------------------------------------------------------------------
 
+    def _with_functions(self, tools: Tools) -> Self:
+        """Take functions for tools that the chat was made with."""
+        if tools.schemas is not None:
+            try:
+                tools.check_same(self.tools)
+            except SessionMismatchError:
+                self.context.close()
+                raise
+            self._tools = tools
+        return self
+
+    def _with_tools(self, turn: Turn, options: Mapping[str, Any]) -> Turn:
+        return ToolRuns(self, self._tools, options.get("run_tools", False), options).go_on(turn)
+
     def _answering(self, options: Mapping[str, Any]) -> Answering:
+        ToolRuns(self, self._tools, options.get("run_tools", False), options)  # it checks
         return Answering(self._workspace, self.sampling, options)
 
     def _turn(self, answer: Answer, said: Spent | None = None) -> Turn:

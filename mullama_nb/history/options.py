@@ -18,6 +18,7 @@ from ..engine.options import (
 )
 from ..engine.params import ContextParams
 from ..engine.sampling import SamplingParams
+from .tools import Tool
 
 __all__ = [
     "CONTEXT_OPTIONS",
@@ -62,7 +63,7 @@ class NewChatOptions(OpenOptions, total=False):
     """Options of a new chat, beside the model."""
 
     system: str | None
-    tools: Sequence[Mapping[str, Any]] | None
+    tools: Sequence[Tool] | None
     chat_template: str | os.PathLike[str] | None
     chat_template_kwargs: Mapping[str, Any] | None
 
@@ -78,9 +79,15 @@ class AnswerOptions(StreamOptions, total=False):
     """Options of one answer."""
 
     on_token: Callable[[Token], object] | None
+    run_tools: bool | int
 
 
-_answer = vars(Limits()) | {"echo": None, "on_token": None, "chat_template_kwargs": None}
+_answer = vars(Limits()) | {
+    "run_tools": False,
+    "echo": None,
+    "on_token": None,
+    "chat_template_kwargs": None,
+}
 _chat = vars(ContextParams()) | vars(SamplingParams()) | {"n_ctx": Described(f"up to {N_CTX:,}")}
 _chat |= {"chat_template": None, "chat_template_kwargs": None}
 _chat |= {"max_bytes": None, "adapters": (), "system": None, "tools": None}
