@@ -22,7 +22,7 @@ from blake3 import blake3
 from gguf import GGUFWriter
 
 from ..cached import cached
-from ..checks import is_integer
+from ..checks import is_integer, is_number
 from ..errors import AdapterError, ParameterError, shown
 from ..state.atomic import write_atomically
 from .adapter_file import Directions, LoRAFile, read_control_vector, read_lora
@@ -365,7 +365,7 @@ def in_words(note: Mapping[str, Any]) -> str:
 def _checked_scale(scale: object) -> float:
     if isinstance(scale, (np.integer, np.floating)):
         scale = scale.item()
-    if isinstance(scale, bool) or not isinstance(scale, (int, float)):
+    if not is_number(scale):
         raise ParameterError(f"scale must be a number, not {shown(scale)}")
     if not -_MOST_SCALE <= scale <= _MOST_SCALE:
         raise ParameterError(f"scale={shown(scale)} is out of range")

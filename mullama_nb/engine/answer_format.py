@@ -10,20 +10,17 @@ import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from .answer_formats.calls import Syntax, read_calls, schemas_of
 from .answer_formats.families import CALLS, CHANNELS, TEXTS, THOUGHTS, CallMarks, ThoughtMarks
 from .answer_formats.marks import ANYTHING, SPACE, Gap, Mark, Rule, opens, until
 from .answer_formats.parsed import ParsedAnswer, ToolCall
-from .answer_formats.probing import Shown
+from .answer_formats.probing import Shown, Template
 from .answer_formats.reader import Piece, Reader
 from .completion import Part
 from .generated_text import GeneratedText
 from .vocabulary import Vocabulary
-
-if TYPE_CHECKING:
-    from .chat_template import ChatTemplate
 
 __all__ = ["PLAIN", "AnswerFormat", "ParsedAnswer", "Piece", "Reader", "ToolCall"]
 
@@ -66,12 +63,12 @@ class AnswerFormat:
     joint: str = ""
 
     @classmethod
-    def of(cls, template: ChatTemplate | None, vocabulary: Vocabulary) -> AnswerFormat:
+    def of(cls, template: Template | None, vocabulary: Vocabulary) -> AnswerFormat:
         """Return the format that a template teaches.
 
         Parameters
         ----------
-        template : ChatTemplate, optional
+        template : Template, optional
             None: what the vocabulary's own tokens tell.
         vocabulary : Vocabulary
         """

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import llama_cpp
 import numpy as np
@@ -35,13 +35,12 @@ from .adapters import (
     key_of,
     parse_key,
 )
+from .gguf_parser import GGUFFile
 from .lock import interrupts_held
-
-if TYPE_CHECKING:
-    from .model import Model
 
 __all__ = [
     "NONE",
+    "Adaptable",
     "AdapterRuns",
     "AdapterSwitch",
     "KnownAdapters",
@@ -49,6 +48,40 @@ __all__ = [
     "LoadedAdapters",
     "text_of",
 ]
+
+
+class Adaptable(Protocol):
+    """A model, as far as adapters are concerned."""
+
+    verbose: bool
+
+    @property
+    def handle(self) -> Any:
+        """llama.cpp's pointer to the model."""
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+
+    @property
+    def architecture(self) -> str:
+        """The architecture's name in the GGUF file."""
+
+    @property
+    def file(self) -> GGUFFile:
+        """The parsed header of the GGUF file."""
+
+    @property
+    def loras(self) -> LoRAs:
+        """The LoRAs that are loaded for its weights."""
+
+    @property
+    def n_layers(self) -> int:
+        """The number of layers."""
+
+    @property
+    def n_embd(self) -> int:
+        """The length of an embedding."""
 
 
 class LoRAs:
@@ -66,7 +99,7 @@ class LoRAs:
         # A collection may end one on any thread, at any time: it only leaves its pointer here.
         self._unused: deque[Any] = deque()
 
-    def load(self, model: Model, file: LoRAFile) -> _LoadedLoRA:
+    def load(self, model: Adaptable, file: LoRAFile) -> _LoadedLoRA:
         """Return a LoRA, loaded if it is not yet.
 
         Raises
@@ -97,7 +130,7 @@ class _LoadedLoRA:
         weakref.finalize(self, unused.append, handle).atexit = False
 
 
-def _load(model: Model, file: LoRAFile) -> Any:
+def _load(model: Adaptable, file: LoRAFile) -> Any:
     with native.captured_log(verbose=model.verbose) as complaints:
         handle = llama_cpp.llama_adapter_lora_init(model.handle, os.fsencode(file.path))
     try:
@@ -221,7 +254,7 @@ class AdapterSwitch:
     Parameters
     ----------
     handle : llama_context pointer
-    model : Model
+    model : Adaptable
 
     Attributes
     ----------
@@ -229,7 +262,7 @@ class AdapterSwitch:
         To be entered around the next decode: a lock, if llama.cpp reserves a graph there.
     """
 
-    def __init__(self, handle: Any, model: Model) -> None:
+    def __init__(self, handle: Any, model: Adaptable) -> None:
         self._handle = handle
         self._lock = model.loras.lock
         self._on = NONE
@@ -271,10 +304,10 @@ class KnownAdapters:
 
     Parameters
     ----------
-    model : Model
+    model : Adaptable
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Adaptable) -> None:
         self._model = model
         self._known: dict[tuple[str, str], Adapter] = {}
         self._loaded: dict[str, LoadedAdapters] = {"": NONE}
@@ -376,7 +409,7 @@ class KnownAdapters:
 _FIELDS = ("kind", "fingerprint", "scale", "layers")
 
 
-def _sum(model: Model, vectors: Sequence[ControlVector]) -> Directions | None:
+def _sum(model: Adaptable, vectors: Sequence[ControlVector]) -> Directions | None:
     """The sum of control vectors, None if nothing is added to any layer."""
     total = np.zeros((model.n_layers, model.n_embd), np.float32)
     for vector in vectors:
@@ -390,7 +423,7 @@ def _sum(model: Model, vectors: Sequence[ControlVector]) -> Directions | None:
 # -- does it fit -----------------------------------------------------------------------------
 
 
-def _check_fit(model: Model, value: Adapter) -> None:
+def _check_fit(model: Adaptable, value: Adapter) -> None:
     """Check an adapter against a model.
 
     Raises
@@ -403,7 +436,7 @@ def _check_fit(model: Model, value: Adapter) -> None:
         raise AdapterError(f"{value!r} does not fit {model.name!r}: {problem}")
 
 
-def _lora_problem(model: Model, lora: LoRA) -> str | None:
+def _lora_problem(model: Adaptable, lora: LoRA) -> str | None:
     file = lora.file
     if file.architecture != model.architecture:
         return f"it is for the architecture {shown(file.architecture)}, not {model.architecture}"
@@ -431,7 +464,7 @@ def _lora_problem(model: Model, lora: LoRA) -> str | None:
 _EMBEDDINGS = "token_embd.weight"
 
 
-def _misfit(model: Model, vector: ControlVector) -> str | None:
+def _misfit(model: Adaptable, vector: ControlVector) -> str | None:
     n_layers, n_embd = vector.directions.shape
     if n_embd != model.n_embd:
         return f"its directions have {n_embd:,} values, and the model's layers {model.n_embd:,}"

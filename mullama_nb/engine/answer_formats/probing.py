@@ -5,16 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from ...cached import cached
+from ..template_form import TemplateForm
 from .calls import SYNTAXES
 from .families import CallMarks, ThoughtMarks
 
-if TYPE_CHECKING:
-    from ..chat_template import ChatTemplate
-
-__all__ = ["Shown"]
+__all__ = ["Shown", "Template"]
 
 _USER, _AGAIN, _CONTENT = "quzuser", "quzagain", "conzcontent"
 _THOUGHT, _NAME, _KEY, _VALUE = "thozthought", "namzname", "kezkey", "valzvalue"
@@ -33,6 +31,19 @@ _TOOL = {
         },
     },
 }
+
+
+class Template(Protocol):
+    """A chat template, as far as it is asked what it shows."""
+
+    source: str
+
+    @property
+    def form(self) -> TemplateForm:
+        """The form in which it reads messages."""
+
+    def probe(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> str:
+        """Return a conversation as it is rendered; empty if it refuses it."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +66,10 @@ class Shown:
 
     Parameters
     ----------
-    template : ChatTemplate, optional
+    template : Template, optional
     """
 
-    def __init__(self, template: ChatTemplate | None) -> None:
+    def __init__(self, template: Template | None) -> None:
         self._template = template
 
     def _probe(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> str:
