@@ -27,7 +27,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from mullama_nb import Context, ContextParams, Model
+from mullama_nb import Context, ContextParams, ControlVector, Model
 from mullama_nb.errors import SessionError
 
 from .bare import BareContext, make_llama, next_logits, prompt_tokens, sequence_state
@@ -116,6 +116,23 @@ def _session_without_logits(model: Model, prompt: Sequence[int], path: Path) -> 
     return _session(model, prompt, path, include_logits=False)
 
 
+def _session_with_adapters(model: Model, prompt: Sequence[int], path: Path) -> tuple[Walk, Walk]:
+    """A control vector is on for the later half of the prompt, and with another scale behind it."""
+    rows = np.random.default_rng(0).normal(0, 0.05, (model.n_layers, model.n_embd))
+    vector = ControlVector.from_array(rows * (np.arange(model.n_layers)[:, None] > 0))
+    half = len(prompt) // 2
+    with Context(model, _PARAMS) as context:
+        context.evaluate(prompt[:half])
+        context.adapters = [vector]
+        context.evaluate(prompt[half:])
+        context.adapters = [vector.with_scale(0.5)]
+        context.save_session(path)
+        before = _walk_context(context)
+    with Context(model, _PARAMS) as context:
+        context.load_session(path, adapters=[vector])
+        return before, _walk_context(context)
+
+
 def _sequence_file(model: Model, prompt: Sequence[int], path: Path) -> tuple[Walk, Walk]:
     with contextlib.closing(BareContext(model, _PARAMS)) as context:
         context.decode(prompt)
@@ -141,6 +158,7 @@ def _llama_state(model: Model, prompt: Sequence[int], _: Path) -> tuple[Walk, Wa
 _WAYS: dict[str, Resumption] = {
     "session file": _session,
     "session file without logits": _session_without_logits,
+    "session file with adapters": _session_with_adapters,
     "llama_state_seq_save_file": _sequence_file,
     "Llama.save_state": _llama_state,
 }
