@@ -173,7 +173,7 @@ def _stands_last(
         whole = rendered(messages, asks=False)
     except MullamaError:  # an answer must not stand last here
         return False
-    held = _comparable(held)
+    held = _comparable(held).removesuffix("\ufffd")  # the rest of a character is yet to come
     text, end = plain(messages[-1]).text.strip(), whole[len(held) :]
     return whole.startswith(held) and (not text or text not in end)
 

@@ -8,7 +8,8 @@ from typing import Any, TypeAlias
 from ..engine.chat_template import ChatPrompt, Message
 from ..engine.context import Context
 from ..engine.template_options import TemplateOptions
-from ..errors import ChatTemplateError
+from ..engine.warn import warn
+from ..errors import ChatTemplateError, ParameterWarning
 from .message import content_text
 
 __all__ = ["Rendering", "Variables", "is_answer"]
@@ -112,6 +113,7 @@ class Rendering:
             return self._with_calls(before, message, variables)
         text, held = content_text(message), self._context.tokens
         own, asked = self._model.tokenize(text), ChatPrompt("", [], [])
+        thought = next((message[field] for field in _BESIDE_TEXT if message.get(field)), "")
         try:
             if before:
                 asked = self.probe(before, variables, asks=True)
@@ -121,10 +123,14 @@ class Rendering:
             probes = [{"role": "assistant", "content": content} for content in "01"]
             end = _common_end(*(self.probe([*before, probe], variables) for probe in probes))
         except ChatTemplateError:
+            if thought:
+                return self._with_thought(asked, thought, text)
             return (*(asked.tokens or held), *own)
         up_to_end = said.removesuffix(end)
         end = said[len(up_to_end) :]
-        if not any(message.get(field) for field in _BESIDE_TEXT):
+        if thought and thought.strip() not in up_to_end:
+            return self._with_thought(asked, thought, text)
+        if not thought:
             shown = text if up_to_end.endswith(text) else text.strip()
             if not end or not shown or not up_to_end.endswith(shown):
                 return plain  # the template shows it in another way
@@ -134,6 +140,29 @@ class Rendering:
             if is_asked and not is_longer:
                 return plain
         return self._without_end(said.tokens, len(end.encode()))
+
+    def _with_thought(self, asked: ChatPrompt, thought: str, text: str) -> tuple[int, ...]:
+        """The tokens of a thought and a text behind a question, as if they had been generated.
+
+        The template writes no thoughts of its own. Where the prompt says that there is none, or
+        nothing is known of thoughts, that is said.
+        """
+        before = asked.tokens or self._context.tokens
+        answers, tokenize = self.template.answer_format(self._model), self._model.tokenize
+        if not answers.has_thoughts or answers.prompt_closes_thought(asked):
+            warn(
+                f"the chat template of {self._model.name!r} leaves out the thought of the answer",
+                ParameterWarning,
+            )
+            return (*before, *tokenize(text))
+        begin = "" if answers.prompt_opens_thought(asked) else answers.opens
+        return (
+            *before,
+            *tokenize(begin, special=True),
+            *tokenize(thought.strip()),
+            *tokenize(answers.closing, special=True),
+            *tokenize(text),
+        )
 
     def _with_calls(
         self, before: Sequence[Message], message: Message, variables: Variables
