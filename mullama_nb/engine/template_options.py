@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from ..checks import check_bool
 from ..errors import ChatTemplateError, ParameterError, shown
 from .answer_format import AnswerFormat
 from .chat_template import ChatPrompt, Message
@@ -42,6 +43,8 @@ class TemplateOptions:
         Variables of the template, such as ``{"enable_thinking": False}``.
     date : datetime, optional
         What the template is told when it asks for the time. None: now.
+    keep_reasoning : bool
+        Whether earlier answers stay as they were generated, instead of as the template writes them.
 
     Raises
     ------
@@ -53,6 +56,7 @@ class TemplateOptions:
     chat_template: str | None = None
     chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     date: datetime | None = None
+    keep_reasoning: bool = False
 
     def __post_init__(self) -> None:
         tools, variables = self.tools, self.chat_template_kwargs
@@ -82,6 +86,7 @@ class TemplateOptions:
         chat_template: str | os.PathLike[str] | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
         date: datetime | None = None,
+        keep_reasoning: bool | None = None,
     ) -> TemplateOptions:
         """Return the options of a new chat, with the text of a template that is in a file.
 
@@ -100,7 +105,9 @@ class TemplateOptions:
             names = model.chat_templates
             text = str(chat_template) if is_name else template_text(chat_template, names)
             model.find_chat_template(text)
-        made = cls(tools, text, chat_template_kwargs or {}, date)
+        keeps = False if keep_reasoning is None else keep_reasoning
+        check_bool("keep_reasoning", keeps)
+        made = cls(tools, text, chat_template_kwargs or {}, date, keeps)
         with contextlib.suppress(ChatTemplateError):  # there is none, which ask() will say
             if date is None and model.find_chat_template(text, tools).tells_date:
                 return replace(made, date=datetime.now().replace(microsecond=0))
@@ -181,6 +188,7 @@ class TemplateOptions:
             "chat_template": self.chat_template,
             "chat_template_kwargs": dict(self.chat_template_kwargs) or None,
             "date": None if self.date is None else self.date.isoformat(timespec="seconds"),
+            "keep_reasoning": self.keep_reasoning or None,
         }
         return {name: value for name, value in values.items() if value is not None}
 
@@ -206,4 +214,8 @@ class TemplateOptions:
         except (TypeError, ValueError):
             raise ParameterError(f"date is {shown(date)}, no date") from None
         variables = saved.get("chat_template_kwargs")
-        return cls(saved.get("tools"), template, {} if variables is None else variables, when)
+        keeps = saved.get("keep_reasoning", False)
+        if not isinstance(keeps, bool):
+            raise ParameterError(f"keep_reasoning is {shown(keeps)}, no truth value")
+        variables = {} if variables is None else variables
+        return cls(saved.get("tools"), template, variables, when, keeps)

@@ -99,6 +99,9 @@ class Chat(Live):
         place of the model's default. Where it asks for the date, it is told that of the chat.
     chat_template_kwargs : mapping, optional
         Variables of the template, such as ``{"enable_thinking": False}``.
+    keep_reasoning : bool
+        Whether the context keeps answers with their thoughts, as they were generated: nothing is
+        evaluated again, and what the template adds is appended. False: as the template does.
     adapters : sequence of LoRA and ControlVector
         What is on from the first token; see :attr:`adapters`.
     max_bytes : int, optional
@@ -128,6 +131,7 @@ class Chat(Live):
         tools: Sequence[Tool] | None = None,
         chat_template: str | os.PathLike[str] | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
+        keep_reasoning: bool = False,
         adapters: Sequence[Adapter] = (),
         max_bytes: int | None = None,
         **options: Unpack[ChatOptions],
@@ -141,7 +145,8 @@ class Chat(Live):
         self._workspace = self.tree._workspace
         self._tools = Tools(tools)
         template = TemplateOptions.of(
-            self.model, self._tools.schemas, chat_template, chat_template_kwargs
+            *(self.model, self._tools.schemas, chat_template, chat_template_kwargs),
+            keep_reasoning=keep_reasoning,
         )
         self._conversation = Conversation(self._workspace, system, template)
         if not self.tree.head.is_root:  # a context that holds a conversation already
@@ -196,6 +201,11 @@ class Chat(Live):
     def chat_template_kwargs(self) -> dict[str, Any]:
         """The variables of the chat template that were given."""
         return dict(self._conversation.template.chat_template_kwargs)
+
+    @property
+    def keep_reasoning(self) -> bool:
+        """Whether earlier answers stay in the context as they were generated."""
+        return self._conversation.template.keep_reasoning
 
     @property
     def adapters(self) -> tuple[Adapter, ...]:
@@ -785,6 +795,7 @@ class Chat(Live):
         tools: Sequence[Tool] | None = None,
         chat_template: str | os.PathLike[str] | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
+        keep_reasoning: bool | None = None,
         take_over: bool = False,
         on_mismatch: Literal["error", "replay"] = "error",
         **options: Unpack[OpenOptions],
@@ -799,7 +810,7 @@ class Chat(Live):
         ----------
         name, model, folder, on_mismatch
             As for :meth:`open`. After a replay the saved chat becomes an earlier version.
-        system, tools, chat_template, chat_template_kwargs
+        system, tools, chat_template, chat_template_kwargs, keep_reasoning
             As for the class. None: what the chat was made with.
         take_over : bool
             Whether to take the name from another process that saves there after every turn.
@@ -825,6 +836,7 @@ class Chat(Live):
                 "tools": handed.schemas,
                 "chat_template": chat_template,
                 "chat_template_kwargs": chat_template_kwargs,
+                "keep_reasoning": keep_reasoning,
             },
             options=options,
         )

@@ -37,11 +37,14 @@ class Said:
         Tokens reused from the context, and tokens evaluated.
     evaluated_again : int
         The evaluated tokens that had been evaluated before: the template rewrote earlier text.
+    rewritten : str or None
+        Why that was.
     """
 
     reused: int
     evaluated: int
     evaluated_again: int
+    rewritten: str | None = None
 
 
 class Conversation:
@@ -132,7 +135,10 @@ class Conversation:
         home, n_held = workspace.head, self._context.token_count()
         before = self.messages_at(home)
         try:
-            tokens = self.rendering.prompt(before, messages, variables, checks=True)
+            answered = self._answered()
+            tokens = self.rendering.prompt(
+                before, messages, variables, checks=True, answered=answered
+            )
         except ChatTemplateError as error:
             if not _is_question(messages[0]) or not (before and _is_question(before[-1])):
                 raise
@@ -150,7 +156,27 @@ class Conversation:
             if home.is_root and not n_held:
                 keep, _ = self.rendering.common_prefix(tokens)
             n_evaluated = self.append(messages, variables, answered=False, is_checked=True)
-        return Said(keep - n_system, n_evaluated + n_system, n_again)
+        why = self._why_again(before, tokens) if n_again else None
+        return Said(keep - n_system, n_evaluated + n_system, n_again, why)
+
+    def _why_again(self, before: Sequence[Message], tokens: Sequence[int]) -> str:
+        """Why earlier tokens were evaluated again."""
+        prompt = self._model.detokenize(tokens, special=True)
+        thoughts = [str(message.get("reasoning_content") or "").strip() for message in before]
+        if any(thought and thought not in prompt for thought in thoughts):
+            return "the template leaves out earlier thoughts"
+        return "the template writes earlier messages in another way"
+
+    def _answered(self) -> tuple[int, ...] | None:
+        """The context's tokens up to the end of the last answer, if answers stay as they are."""
+        if not self.template.keep_reasoning:
+            return None
+        head = self._workspace.head
+        for line in reversed(self.lines_at(head)):
+            if is_answer(line.message):
+                is_held = line.index is None and (line.end is head or line.end.is_ancestor_of(head))
+                return tuple(self._context.tokens[: line.end.stop]) if is_held else None
+        return None
 
     def append(
         self,
@@ -263,7 +289,9 @@ class Conversation:
             if rest and message.get("role") == "system":
                 tokens = self.rendering.alone(before, message, rest, variables)
             else:
-                tokens = self.rendering.prompt(before, [message], variables)
+                tokens = self.rendering.prompt(
+                    before, [message], variables, answered=self._answered()
+                )
             notes = message_notes(message)
             if variables:
                 notes["chat_template_kwargs"] = dict(variables)

@@ -85,8 +85,8 @@ def open_or_create(
     Parameters
     ----------
     made_with : mapping
-        What cannot be changed in a chat: ``system``, ``tools``, ``chat_template`` and
-        ``chat_template_kwargs``.
+        What cannot be changed in a chat: ``system``, ``tools``, ``chat_template``,
+        ``chat_template_kwargs`` and ``keep_reasoning``.
     """
     for left in reversed(range(_TIMES_TO_OPEN)):
         holder = store.holder(name)
@@ -155,6 +155,8 @@ def _as_saved(key: str, given: Any, saved: Any) -> Any:
         return [dict(tool) for tool in given]
     if key == "chat_template_kwargs" and given is not None:
         return dict(given) if saved or given else None
+    if key == "keep_reasoning" and not given and not saved:
+        return None  # it is noted only where it is on
     if key == "chat_template" and given is not None and given != saved:
         with contextlib.suppress(ChatTemplateError):  # a name, then
             return template_text(given)
@@ -205,6 +207,7 @@ def open_chat(
             "tools": body["tools"],
             "chat_template": template.chat_template,
             "chat_template_kwargs": template.chat_template_kwargs,
+            "keep_reasoning": template.keep_reasoning,
             **dataclasses.asdict(SamplingParams()),
         }
         common |= sampling | options

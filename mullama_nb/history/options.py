@@ -66,6 +66,7 @@ class NewChatOptions(OpenOptions, total=False):
     tools: Sequence[Tool] | None
     chat_template: str | os.PathLike[str] | None
     chat_template_kwargs: Mapping[str, Any] | None
+    keep_reasoning: bool
 
 
 class StreamOptions(LimitOptions, SamplingOptions, total=False):
@@ -89,7 +90,7 @@ _answer = vars(Limits()) | {
     "chat_template_kwargs": None,
 }
 _chat = vars(ContextParams()) | vars(SamplingParams()) | {"n_ctx": Described(f"up to {N_CTX:,}")}
-_chat |= {"chat_template": None, "chat_template_kwargs": None}
+_chat |= {"chat_template": None, "chat_template_kwargs": None, "keep_reasoning": False}
 _chat |= {"max_bytes": None, "adapters": (), "system": None, "tools": None}
 
 # Each lists for Tab what its options may be; see ``lists_options``.

@@ -19,6 +19,10 @@ Variables: TypeAlias = Mapping[str, Any] | None
 _BESIDE_TEXT = ("reasoning_content", "reasoning", "thinking")
 
 
+_WORD = "qzanswerzq"  # stands for an answer in what is rendered to see what follows it
+_TAIL = 64  # tokens of a prompt that tell whether it opened a thought
+
+
 class Rendering:
     """The tokens of messages behind those in a context.
 
@@ -76,6 +80,7 @@ class Rendering:
         variables: Variables,
         *,
         checks: bool = False,
+        answered: Sequence[int] | None = None,
     ) -> tuple[int, ...]:
         """Return the tokens that an answer follows; they end with an assistant's last message.
 
@@ -87,12 +92,20 @@ class Rendering:
             Variables of the template, beside those of the chat.
         checks : bool
             Whether to check that nothing is left out.
+        answered : sequence of int, optional
+            The tokens up to the end of the last answer, where they stay as they are.
 
         Raises
         ------
         ChatTemplateError
         """
         *earlier, last = messages
+        if answered is not None and not is_answer(last):
+            if checks:
+                self.render([*before, *messages], variables)
+            behind = self._behind_answer(before, messages, variables)
+            if behind is not None:
+                return (*answered, *behind)
         if not is_answer(last):
             return self.render([*before, *messages], variables, is_probe=not checks).tokens
         begun = self._model.tokenize(content_text(last))
@@ -100,6 +113,55 @@ class Rendering:
             return tuple(begun)
         asked = self.render([*before, *earlier], variables, is_probe=not checks)
         return (*asked.tokens, *begun)
+
+    def _behind_answer(
+        self, before: Sequence[Message], messages: Sequence[Message], variables: Variables
+    ) -> tuple[int, ...] | None:
+        """The tokens that the template writes behind the last answer; None if it does not show."""
+        at = max((n for n, message in enumerate(before) if is_answer(message)), default=None)
+        if at is None:
+            return None
+        earlier, since = before[:at], [*before[at + 1 :], *messages]
+        answer: Message = {"role": "assistant", "content": _WORD}
+        if before[at].get("tool_calls"):
+            answer = before[at]
+        whole = self.probe([*earlier, answer, *since], variables, asks=True)
+        if answer is before[at]:
+            alone = self.probe([*earlier, answer], variables)
+            plain = [{"role": "assistant", "content": content} for content in "01"]
+            end = _common_end(*(self.probe([*earlier, each], variables) for each in plain))
+            if not whole.startswith(alone):
+                return None
+            text = end * alone.endswith(end) + whole[len(alone) :]
+        elif _WORD not in whole:
+            return None
+        else:
+            text = whole.rpartition(_WORD)[2]
+        return self._end_of(whole.tokens, len(text.encode()))
+
+    def _end_of(self, tokens: Sequence[int], n_bytes: int) -> tuple[int, ...]:
+        """The tokens of the last bytes of a text."""
+        vocabulary, n, left, piece = self._model.vocabulary, len(tokens), n_bytes, b""
+        while left > 0 and n > 0:
+            n -= 1
+            piece = vocabulary.piece(tokens[n], special=True)
+            left -= len(piece)
+        if left >= 0:
+            return tuple(tokens[n:])
+        rest = self._model.tokenize(piece[-left:].decode("utf-8", "ignore"))
+        return (*rest, *tokens[n + 1 :])
+
+    def _kept_answer(self, message: Message) -> tuple[int, ...]:
+        """The tokens up to the end of an answer that was given, behind those that there are."""
+        held, text = self._context.tokens, content_text(message)
+        answer_format = self.template.answer_format(self._model)
+        prompt = self._model.detokenize(held[-_TAIL:], special=True)
+        opens = answer_format.prompt_opens_thought(prompt)
+        if not opens or answer_format.closes in text:
+            return (*held, *self._model.tokenize(text))
+        thought = str(message.get("reasoning_content") or "")
+        closing = self._model.tokenize(answer_format.closing, special=True)
+        return (*held, *self._model.tokenize(thought), *closing, *self._model.tokenize(text))
 
     def with_answer(
         self, before: Sequence[Message], message: Message, variables: Variables
@@ -111,6 +173,8 @@ class Rendering:
         """
         if message.get("tool_calls"):
             return self._with_calls(before, message, variables)
+        if self.template.keep_reasoning and before:
+            return self._kept_answer(message)
         text, held = content_text(message), self._context.tokens
         own, asked = self._model.tokenize(text), ChatPrompt("", [], [])
         thought = next((message[field] for field in _BESIDE_TEXT if message.get(field)), "")

@@ -42,6 +42,8 @@ class Turn(Live):
         Tokens of the prompt that were reused from the context, and that were evaluated.
     evaluated_again : int
         The evaluated tokens that had been evaluated before: the chat template rewrote earlier text.
+    rewritten : str or None
+        Why they were, such as "the template leaves out earlier thoughts".
     seconds : float
         For the prompt and the answer; 0 for turns from the history.
     index : int or None
@@ -55,6 +57,7 @@ class Turn(Live):
     reused: int = 0
     evaluated: int = 0
     evaluated_again: int = 0
+    rewritten: str | None = None
     seconds: float = 0.0
     index: int | None = None
     _held: Message | None = None
@@ -145,7 +148,8 @@ class Turn(Live):
         if self.finish_reason is not None:
             notes.append(self.finish_reason)
         if self.evaluated_again:
-            notes.append(f"{self.evaluated_again} tokens evaluated again")
+            why = f": {self.rewritten}" if self.rewritten else ""
+            notes.append(f"{self.evaluated_again} tokens evaluated again{why}")
         return f"Turn({', '.join(notes)})"
 
     def _repr_html_(self) -> str:

@@ -49,7 +49,7 @@ _HEAD = {
 }
 _ENTRY = {"id", "checksum", "parent", "notes", "text", "tokens", "generated", "steps"}
 _PERHAPS = {"rendered", "end", "drawn", "after"}
-_OF_A_TEMPLATE = {"chat_template", "chat_template_kwargs", "date"}
+_OF_A_TEMPLATE = {"chat_template", "chat_template_kwargs", "date", "keep_reasoning"}
 _OF_AN_ANSWER = {"limits", "hidden"}  # noted with how it was drawn
 _IDENTIFIER = re.compile(r"[0-9a-f]{4,64}")
 

@@ -144,3 +144,56 @@ def test_a_call_that_cannot_be_read_stays_in_the_text(models: dict[str, Model]) 
     assert "tool_calls" not in chat.messages[-1]
     chat.ask("And now?", max_tokens=2)
     assert "{oops" in chat.model.detokenize(chat.context.tokens, special=True)
+
+
+@pytest.mark.parametrize("name", ["qwen3_thoughts", "r1_opens_thought", "mistral_thoughts"])
+def test_kept_thoughts_are_never_evaluated_again(
+    models: dict[str, Model], name: str, tmp_path: Path
+) -> None:
+    model = models[name]
+    chat = chat_of(model, keep_reasoning=True, system="Be brief.")
+    how: dict[str, Any] = {"temperature": 1.2, "seed": 5, "reasoning_budget": 3}
+    held: tuple[int, ...] = ()
+    for n in range(3):
+        turn = chat.ask(f"Question {n}?", max_tokens=9, **how)
+        assert (turn.evaluated_again, turn.rewritten) == (0, None)
+        assert chat.context.tokens[: len(held)] == held
+        assert turn.reused == len(held)
+        if n == 1:
+            chat.edit("Ada.\n</think>\n\nYes.", turn)
+        held = chat.context.tokens
+    text = model.detokenize(held, special=True)
+    assert [text.count(f"Question {n}?") for n in range(3)] == [1, 1, 1]
+    assert [message["role"] for message in chat.messages[1:]] == ["user", "assistant"] * 3
+    chat.undo()
+    chat.redo()
+    assert chat.context.tokens == held
+    chat.save("kept", tmp_path)
+    opened = Chat.open("kept", model, tmp_path)
+    assert opened.keep_reasoning
+    assert opened.ask("More?", max_tokens=2).reused == len(held)
+    record(chat, tmp_path / "kept.mullama.json")
+    assert replay(tmp_path / "kept.mullama.json", model, "exact").is_identical
+
+
+def test_a_kept_call_is_followed_by_its_result(models: dict[str, Model]) -> None:
+    chat = chat_of(models["qwen3_thoughts"], tools=[TOOL], keep_reasoning=True)
+    chat.ask("When is high water?", max_tokens=2)
+    raw = '<think>\nLook.\n</think>\n\n<tool_call>\n{"name":"tide_at","arguments":{}}\n</tool_call>'
+    chat.edit(raw, chat.turns[-1])
+    held = chat.context.tokens
+    turn = chat.ask({"role": "tool", "name": "tide_at", "content": "noon"}, max_tokens=2)
+    assert turn.reused == len(held)
+    assert chat.context.tokens[: len(held)] == held
+    added = chat.model.detokenize(chat.context.tokens[len(held) :], special=True)
+    assert added.startswith("<|im_end|>\n<|im_start|>user\n<tool_response>\nnoon")
+
+
+def test_what_was_evaluated_again_is_said_with_the_reason(models: dict[str, Model]) -> None:
+    chat = chat_of(models["qwen3_thoughts"])
+    chat.ask("Why?", max_tokens=2)
+    chat.edit("<think>\nLook.\n</think>\n\nSo.", chat.turns[-1])
+    turn = chat.ask("And then?", max_tokens=2)
+    assert turn.evaluated_again > 0
+    assert turn.rewritten == "the template leaves out earlier thoughts"
+    assert turn.rewritten in repr(turn)
