@@ -735,9 +735,9 @@ class Chat(Live):
     ) -> None:
         """Save under a name now and after every turn, so that a crash loses none; None stops it.
 
-        Each save costs what the turn added. Undo, redo and checkout are saved with the next change;
-        changes inside a note, such as ``metadata["a"]["b"] = 1``, with the next :meth:`save`.
-        Parameters and errors are those of :meth:`save`.
+        Each save costs what the turn added. Undo, redo, checkout and what adapters are on are saved
+        with the next change; changes inside a note, such as ``metadata["a"]["b"] = 1``, with the
+        next :meth:`save`. Parameters and errors are those of :meth:`save`.
         """
         store = SessionStore(folder)
         self._saves.autosave(name, store, replace=replace, merge=merge, take_over=take_over)

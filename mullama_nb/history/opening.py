@@ -96,6 +96,7 @@ def open_or_create(
             store.check_free(name, owner=None, take_over=takes_over)
             _check_agreement(name, store, made_with, options)
             chat = open_chat(make, name, model, store, on_mismatch, dict(options))
+            _set_adapters(name, chat, options)
         else:
             if model is None:
                 raise ParameterError(f"there is no chat {name!r} yet: give a model to make it with")
@@ -161,6 +162,15 @@ def _as_saved(key: str, given: Any, saved: Any) -> Any:
         with contextlib.suppress(ChatTemplateError):  # a name, then
             return template_text(given)
     return given
+
+
+def _set_adapters(name: str, chat: Opened, options: Mapping[str, Any]) -> None:
+    """Have those on that are asked for, and say so if others were."""
+    on = chat.context.adapters
+    wanted = checked_adapters(options["adapters"]) if "adapters" in options else on
+    if wanted != on:
+        warn(f"{name!r} was saved with adapters={[*on]}, now {[*wanted]}", ParameterWarning)
+        chat._workspace.set_adapters(wanted)
 
 
 def _of(options: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:

@@ -15,7 +15,12 @@ from tree_walk import STEPS, Walk
 
 from mullama_nb import Chat, CheckpointTree, Context, ContextParams, ControlVector, LoRA, Model
 from mullama_nb.engine.adapters import Adapter
-from mullama_nb.errors import AdapterError, InexactWarning, SessionMismatchError
+from mullama_nb.errors import (
+    AdapterError,
+    InexactWarning,
+    ParameterWarning,
+    SessionMismatchError,
+)
 from mullama_nb.history.events import AdaptersChanged, Event
 from mullama_nb.history.tree import Checkpoint
 from mullama_nb.sessions.store import SessionStore
@@ -324,6 +329,11 @@ def test_open_or_create_begins_with_adapters_and_finds_them_again(
     assert again.turns[-1].tokens == first.tokens
     again.ask("how?", **SAY)
     assert {*map(tuple, names(again))} == {("style",)}
+    with pytest.warns(ParameterWarning, match=r"adapters=\[LoRA\('style', .*\], now \[\]"):
+        other = Chat.open_or_create("a", model, tmp_path, adapters=[])
+    assert other.adapters == ()
+    other.regenerate(**SAY)
+    assert names(other)[-1] == []
 
 
 def test_a_session_file_becomes_a_checkpoint_for_each_of_the_adapters(
