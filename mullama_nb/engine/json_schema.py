@@ -129,5 +129,12 @@ def _gbnf(schema: str) -> str:
         text = Builder(json.loads(schema)).grammar()
     except RecursionError:
         raise GrammarError("json_schema nests too deeply to be turned into a grammar") from None
+    except GrammarError:
+        raise
+    except (TypeError, ValueError, OverflowError, AttributeError) as error:
+        # A value of another type than its keyword's.
+        raise GrammarError(
+            f"json_schema cannot be turned into a grammar: {shown(error, 200)}"
+        ) from None
     check_grammar(text)
     return text

@@ -87,11 +87,12 @@ class Builder:
 
     def _rule(self, place: str, text: str) -> str:
         """Make a rule and return its name; one with the same text is used again."""
-        words = re.sub(r"[^a-zA-Z0-9]+", "-", place).strip("-").lower() or "all"
-        name, n = f"x-{words}"[-60:].strip("-"), 1
+        words = re.sub(r"[^a-zA-Z0-9]+", "-", place).lower()
+        base = f"x-{words[-60:].strip('-')}".strip("-")
+        name, n = base, 1
         while name in self._rules and self._rules[name] != text:
             n += 1
-            name = f"{f'x-{words}'[-60:].strip('-')}-{n}"
+            name = f"{base}-{n}"
         self._rules[name] = text
         return name
 
@@ -125,7 +126,7 @@ class Builder:
                 raise refused("type", place, "leaves no type")
             ways = [self._of_type({**rest, "type": kind}, kind, place) for kind in types]
             return ways[0] if len(ways) == 1 else self._rule(place, " | ".join(dict.fromkeys(ways)))
-        return self._of_type(rest, types, place)
+        return self._of_type({**rest, "type": types}, types, place)
 
     def _spoken_of(self, schema: Mapping[str, Any], place: str) -> list[str] | str:
         """The types whose keywords a schema without a type has."""
@@ -141,7 +142,7 @@ class Builder:
         """The rule of a reference, which may lead back to where it stands."""
         schema = looked_up(self._root, ref, place)
         if ref not in self._of_refs:
-            name = self._rule(f"ref{len(self._of_refs)}{ref}", '""')
+            name = self._rule(f"{ref}-ref{len(self._of_refs)}", '""')
             self._of_refs[ref] = name
             self._rules[name] = self._visit(schema, str(ref))
         return self._of_refs[ref]

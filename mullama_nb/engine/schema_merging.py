@@ -13,6 +13,7 @@ Schema = Mapping[str, Any]
 
 _LARGEST = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
 _SMALLEST = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
+_COMBINING = {"$ref", "allOf", "anyOf", "oneOf"}  # which may generate more
 _KINDS = ("null", "boolean", "number", "string", "array", "object")
 
 
@@ -70,6 +71,8 @@ def _check_closed(one: Schema, other: Schema, place: str) -> None:
     """Refuse properties that the other schema speaks of without naming them."""
     more = one.get("additionalProperties", True)
     unnamed = set(other.get("properties", {})) - set(one.get("properties", {}))
+    patterns = other.get("patternProperties", {})
+    unnamed |= set(patterns) - set(one.get("patternProperties", {}))
     if unnamed and more is not True:
         raise GrammarError(
             f"json_schema has 'additionalProperties' at {shown(place)} beside a schema with the "
@@ -98,7 +101,7 @@ def are_disjoint(own: Schema, other: Schema) -> bool:
     mine, theirs = _values(own), _values(other)
     if mine is not None and theirs is not None:
         return not any(_is_same(x, y) for x in mine for y in theirs)
-    if types != {"object"} or mine is not None:
+    if types != {"object"} or mine is not None or _COMBINING & {*own}:
         return False
     properties, others = own.get("properties", {}), other.get("properties", {})
     required = own.get("required", ())

@@ -68,7 +68,7 @@ FORMATS = {
 
 def literal(value: object) -> str:
     """Return the grammar of one JSON value, in one way to write it."""
-    text = json.dumps(value, ensure_ascii=False)
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     if any(_SURROGATES[0] <= ord(c) <= _SURROGATES[1] for c in text):
         text = json.dumps(value)
     return quoted(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import random
@@ -265,6 +266,15 @@ def test_all_that_a_grammar_generates_is_valid(schema: Any, seed: int) -> None:
         check(schema, text)
 
 
+@settings(max_examples=60)
+@given(ways=st.lists(SCHEMAS, min_size=2, max_size=3), seed=st.integers(0, 100))
+def test_schemas_are_combined_or_refused(ways: list[Any], seed: int) -> None:
+    for keyword in ("oneOf", "allOf"):
+        with contextlib.suppress(GrammarError):
+            for text in texts({keyword: ways}, 6, seed):
+                check({keyword: ways}, text)
+
+
 def ending(model: Model) -> dict[int, float]:
     """Biases towards what ends texts, lists and objects."""
     return {model.tokenize(c)[0]: 2.5 for c in '"]},'}
@@ -512,6 +522,42 @@ def test_what_is_not_enforced_is_refused_by_name(schema: Any, keyword: str, plac
         gbnf(schema)
     assert keyword in str(caught.value)
     assert f" at {place} " in str(caught.value)
+
+
+KEYWORDS = [
+    *("type", "enum", "const", "properties", "required", "additionalProperties", "items", "format"),
+    *("prefixItems", "minItems", "maxItems", "minLength", "pattern", "minimum", "maximum", "anyOf"),
+    *("exclusiveMinimum", "multipleOf", "oneOf", "allOf", "$ref", "patternProperties", "$defs"),
+    *("propertyNames", "maxProperties", "minProperties", "uniqueItems", "title", "additionalItems"),
+]
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-5, 5)
+    | st.sampled_from([1.5, 1e999, 1e300, -1e-9, "a", "#", "#/properties/a", "^a$", "(", "date"])
+    | st.sampled_from(["object", "array", "string", "integer", "number", "null", "\ud800"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from([*KEYWORDS, "a", "b"]), inner, max_size=4)
+    ),
+    max_leaves=10,
+)
+
+
+@settings(max_examples=300)
+@given(
+    schema=st.dictionaries(st.sampled_from(KEYWORDS), VALUES, max_size=5), seed=st.integers(0, 9)
+)
+def test_any_schema_is_followed_or_refused(schema: dict[str, Any], seed: int) -> None:
+    try:
+        found = list(texts(schema, 3, seed))
+    except GrammarError:
+        return
+    for text in found:
+        value = json.loads(text)
+        with contextlib.suppress(jsonschema.SchemaError):  # it is one by mistake
+            jsonschema.Draft202012Validator.check_schema(schema)
+            jsonschema.Draft202012Validator(schema).validate(value)
 
 
 def test_notes_say_nothing() -> None:
