@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -436,3 +437,35 @@ def test_a_random_walk_with_adapters_loses_nothing(
     walk = AdapterWalk(chat, seed, some, tmp_path)
     for _ in range(100):
         walk.step()
+
+
+@pytest.mark.parametrize("architecture", ["gemma3", "lfm2", "mamba"])
+def test_every_kind_of_memory_comes_back_with_what_was_on(
+    tmp_path: Path, architecture: str
+) -> None:
+    """Random moves and questions; wherever the head was before, all is as it was then."""
+    path = make_model(tmp_path / "m.gguf", architecture, chat_template=CHATML)
+    model, rng = Model.load(path), random.Random(architecture)
+    some: list[Adapter] = [LoRA(write_lora(tmp_path / "a.gguf", model)), vector(model)]
+    chat = new_chat(model)
+    seen: dict[str, tuple[tuple[Adapter, ...], bytes]] = {}
+    for _ in range(40):
+        places = [c for c in chat.tree if c.id in seen]
+        actions = ["switch", "ask"] + ["checkout", "undo", "redo", "regenerate"] * bool(places)
+        action = rng.choice(actions)
+        if action == "switch":
+            chat.adapters = rng.sample(some, rng.randint(0, 2))
+        elif action == "ask" and chat.context.token_count() < 800:
+            chat.ask(rng.choice(["why?", "how?"]), max_tokens=rng.randint(1, 4))
+        elif action == "checkout":
+            chat.tree.checkout(rng.choice(places))
+            assert chat.adapters == seen[chat.head.id][0]
+        elif action == "regenerate" and chat.turns:
+            chat.regenerate(max_tokens=rng.randint(1, 4), temperature=1.0)
+        elif action in ("undo", "redo"):
+            getattr(chat, action)()
+        head = chat.head
+        if not head.is_root:
+            made_with = tuple(chat.context.known_adapters.of(head.metadata.adapters))
+            now = made_with, chat.context.logits.tobytes()
+            assert seen.setdefault(head.id, now) == now

@@ -30,10 +30,11 @@ def style(model: Model, tmp_path: Path) -> LoRA:
 
 
 @pytest.fixture
-def calm(model: Model) -> ControlVector:
+def calm(model: Model, tmp_path: Path) -> ControlVector:
     rows = np.random.default_rng(0).normal(0, 1, (model.n_layers, model.n_embd))
     rows[0] = 0
-    return ControlVector.from_array(rows, name="calm")
+    ControlVector.from_array(rows).save(tmp_path / "calm.gguf")
+    return ControlVector(tmp_path / "calm.gguf")
 
 
 def led(model: Model, style: LoRA, calm: ControlVector) -> Chat:
@@ -42,7 +43,7 @@ def led(model: Model, style: LoRA, calm: ControlVector) -> Chat:
     chat.adapters = [style]
     chat.ask("how?", max_tokens=5)
     chat.adapters = [style.with_scale(2), calm]
-    chat.regenerate(max_tokens=5)  # with what the answer was made with
+    chat.regenerate(max_tokens=5)  # with what was set last
     chat.adapters = [style.with_scale(2)]
     chat.ask("when?", max_tokens=5)
     return chat
@@ -55,12 +56,13 @@ def test_a_recording_is_replayed_with_what_it_was_made_with(
     folder.mkdir()
     path = folder / "a.mullama.json"
     made = record(chat, path)
-    assert [note["name"] for note in made.settings["adapters"]] == ["style", "style"]
+    assert [note["name"] for note in made.settings["adapters"]] == ["style", "style", "calm"]
     assert str(tmp_path) not in path.read_text(encoding="utf-8")
     with pytest.raises(AdapterError, match=r"the LoRA 'style' .* not at hand"):
         replay(path, model)
-    assert replay(path, model, "exact", adapters=[style.with_scale(9)]).passed
-    shutil.copy(Path(style.path), folder / "style.gguf")  # beside it, it is found
+    assert replay(path, model, "exact", adapters=[style.with_scale(9), calm]).passed
+    for name in ("style.gguf", "calm.gguf"):
+        shutil.copy(tmp_path / name, folder / name)  # beside it, they are found
     assert replay(path, model, "exact").passed
     assert regress(chat, path, "exact").passed
     again = record_again(path, model)
@@ -106,7 +108,8 @@ def test_a_name_that_leads_elsewhere_is_not_followed(
     chat = led(model, style, calm)
     record(chat, folder / "a.mullama.json")
     entries = [*read(folder / "a.mullama.json").entries]
-    assert adapters_beside(tmp_path / "a.mullama.json", entries) == [style.with_scale(1)]
+    found = adapters_beside(tmp_path / "a.mullama.json", entries)
+    assert found == [style.with_scale(1), calm]
     for name in ("../style", str(tmp_path / "style"), "style\0", ""):
         for entry in entries:
             for note in entry.noted.adapters:
