@@ -281,12 +281,26 @@ def answer_said(end: Node) -> tuple[str, tuple[int, ...]] | None:
     notes = end.metadata
     if not notes.is_answer or (notes.message is not None and not notes.edited):
         return None
-    before: list[int] = []
-    at = message_parts(end)[0].parent
+    parts = message_parts(end)
+    before, at = _tokens_in_front(parts), parts[0].parent
     while at is not None and len(before) < _TAIL:
         before[:0] = at.tokens[-_TAIL:]
         at = at.parent
     return message_text(end), tuple(before[-_TAIL:])
+
+
+def _tokens_in_front(parts: Sequence[Node]) -> list[int]:
+    """The tokens of an answer in front of a text that was given: the template ends a thought."""
+    given = [n for n, part in enumerate(parts, 1) if part.metadata.message is not None]
+    if not given:
+        return []
+    last = parts[given[-1] - 1]
+    tokens = [token for part in parts[: given[-1]] for token in part.tokens]
+    text_of, said = last._contents.text_of, content_text(last.metadata.message or {}).strip()
+    n, n_before = 0, text_of(tuple(tokens)).rfind(said)
+    while len(text_of(tuple(tokens[:n]))) < n_before:
+        n += 1
+    return tokens[:n]
 
 
 def content_text(message: Message) -> str:

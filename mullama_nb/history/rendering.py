@@ -183,11 +183,13 @@ class Rendering:
                 asked = self.probe(before, variables, asks=True)
             is_asked = self.common_prefix(asked.tokens) == (len(held), len(asked.tokens))
             plain = (*(held if is_asked else asked.tokens), *own)
+            if in_thought := self._begins_in_thought(asked, text):
+                plain = self._with_thought(asked, "", text)
             said = self.probe([*before, message], variables)
             probes = [{"role": "assistant", "content": content} for content in "01"]
             end = _common_end(*(self.probe([*before, probe], variables) for probe in probes))
         except ChatTemplateError:
-            if thought:
+            if thought or self._begins_in_thought(asked, text):
                 return self._with_thought(asked, thought, text)
             return (*(asked.tokens or held), *own)
         up_to_end = said.removesuffix(end)
@@ -199,17 +201,24 @@ class Rendering:
             if not end or not shown or not up_to_end.endswith(shown):
                 return plain  # the template shows it in another way
             question = content_text(before[-1]).strip() if before else ""
-            heads = {_tail(asked, question), _tail(up_to_end[: -len(shown)], question)}
+            head = up_to_end[: -len(shown)]
+            heads = {_tail(asked, question), _tail(head, question)}
             is_longer = max(heads, key=len).startswith(min(heads, key=len)) and len(heads) > 1
-            if is_asked and not is_longer:
+            if self._begins_in_thought(head, text) or not (is_longer or in_thought or not is_asked):
                 return plain
         return self._without_end(said.tokens, len(end.encode()))
+
+    def _begins_in_thought(self, prompt: str, text: str) -> bool:
+        """Whether a text behind a prompt would stand in a thought that it does not end itself."""
+        answers = self.template.answer_format(self._model)
+        ends = bool(answers.closes) and answers.closes in text
+        return answers.prompt_opens_thought(prompt) and not ends
 
     def _with_thought(self, asked: ChatPrompt, thought: str, text: str) -> tuple[int, ...]:
         """The tokens of a thought and a text behind a question, as if they had been generated.
 
-        The template writes no thoughts of its own. Where the prompt says that there is none, or
-        nothing is known of thoughts, that is said.
+        An empty thought ends one that the prompt opens. The template writes no thoughts of its own.
+        Where the prompt says that there is none, or nothing is known of thoughts, that is said.
         """
         before = asked.tokens or self._context.tokens
         answers, tokenize = self.template.answer_format(self._model), self._model.tokenize
