@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import ModelMaker
 from template_models import make_template_model
+from tiny_models import CHATML
 
 from mullama_nb import Chat, Model
 from mullama_nb.engine.completion import Token
+from mullama_nb.errors import ParameterWarning
 from mullama_nb.history.drawing import label
 from mullama_nb.testing import record, replay
 
@@ -197,3 +200,9 @@ def test_what_was_evaluated_again_is_said_with_the_reason(models: dict[str, Mode
     assert turn.evaluated_again > 0
     assert turn.rewritten == "the template leaves out earlier thoughts"
     assert turn.rewritten in repr(turn)
+
+
+def test_a_budget_without_thoughts_is_warned_of(tiny: ModelMaker) -> None:
+    chat = Chat(tiny(chat_template=CHATML), n_ctx=256, n_threads=1)
+    with pytest.warns(ParameterWarning, match="no thoughts"):
+        chat.ask("Why?", max_tokens=2, reasoning_budget=3)
