@@ -175,6 +175,8 @@ def _with_history(
     before = [dict(message) for message in history]
     if system is not None and not any(message["role"] == "system" for message in before[:1]):
         before.insert(0, dict(system))
+    if [each["role"] for each in before] == [line.message["role"] for line in lines]:
+        return lines  # earlier versions noted all messages where the template rewrote one
     same = itertools.takewhile(
         lambda pair: pair[0].message == pair[1], zip(lines, before, strict=False)
     )

@@ -499,3 +499,18 @@ def test_a_tool_result_that_is_edited_stays_one(talk: Maker) -> None:
     chat.ask([{"role": "user", "content": "what time?"}, result], **HOT)
     chat.edit("midnight", chat.turns[1], **HOT)
     assert chat.messages[1] == {**result, "content": "midnight"}
+
+
+@pytest.mark.parametrize("template", ["counts", "strips thoughts"])
+def test_notes_of_earlier_versions_say_the_same(talk: Maker, template: str) -> None:
+    chat = talk(template, "be brief")
+    for question in ("one?", "two?", "three?"):
+        chat.ask(question, max_tokens=2)
+    turns = chat.turns
+    for i, turn in enumerate(turns):
+        if turn.role == "user":
+            turn.checkpoint.metadata["history"] = [each.message for each in turns[: i + 1]]
+    assert [(t.text, t.checkpoint) for t in chat.turns] == [(t.text, t.checkpoint) for t in turns]
+    before = [turns[0].message, *(each.message for each in turns[3:5])]
+    turns[5].checkpoint.metadata["history"] = [*before, turns[5].message]  # as trim noted it
+    assert contents(chat) == [turns[i].text for i in (0, 3, 4, 5, 6)]
