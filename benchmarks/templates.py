@@ -35,7 +35,8 @@ def run(effort: Effort, folder: Path = _TESTS / "templates") -> Sequence[Table]:
         for path in paths:
             outcomes.append(walk_template(path.stem, path.read_text("utf-8"), Path(scratch)))
             print(f"{path.stem}: {outcomes[-1].verdict}", file=sys.stderr, flush=True)
-    about = f"{len(paths)} of {n_all} templates of the folder {folder.name!r}"
+    where = "/".join(folder.absolute().parts[-2:])
+    about = f"{len(paths)} of {n_all} templates of {where}"
     counts = Table("Chat templates", about)
     for verdict in ("right", "refused in words", "wrong"):
         n = sum(outcome.verdict == verdict for outcome in outcomes)

@@ -185,6 +185,8 @@ class Rendering:
             plain = (*(held if is_asked else asked.tokens), *own)
             if in_thought := self._begins_in_thought(asked, text):
                 plain = self._with_thought(asked, "", text)
+            elif not thought and self._begins_in_thought(asked, ""):
+                return plain  # it ends the thought itself, as if it had been generated
             said = self.probe([*before, message], variables)
             if is_asked and not (thought or in_thought) and said.startswith(asked + text):
                 return plain  # as most templates have it
