@@ -47,6 +47,8 @@ from .refs import resolve
 
 __all__ = ["Workspace"]
 
+_MOST_READ = 4096  # answers that are remembered
+
 N = TypeVar("N", bound=Node)
 
 
@@ -83,6 +85,7 @@ class Workspace(Generic[N]):
         self.owner: weakref.ref[Any] | None = None
         self.after_turn: Callable[[], object] | None = None
         self.template = TemplateOptions()  # the chat's
+        self._read: dict[object, ParsedAnswer] = {}  # answers, by what they were read from
         self.rows.on_spill(self._notify_spilled)
         self.adapters = TreeAdapters(context, self.graph.root, self._notify_adapters)
         context.mark()
@@ -124,11 +127,14 @@ class Workspace(Generic[N]):
         if not answer_format.rules:
             return ParsedAnswer(None, raw)
         prompt = self.context.model.detokenize(before, special=True)
-        return answer_format.parse(
-            raw,
-            begins_in_thought=answer_format.prompt_opens_thought(prompt),
-            tools=self.template.tools,
-        )
+        in_thought = answer_format.prompt_opens_thought(prompt)
+        key = (id(answer_format), in_thought, getattr(raw, "runs", raw))
+        if key not in self._read:
+            if len(self._read) >= _MOST_READ:
+                self._read.clear()
+            tools = self.template.tools
+            self._read[key] = answer_format.parse(raw, begins_in_thought=in_thought, tools=tools)
+        return self._read[key]
 
     def answer_message(self, raw: str, before: tuple[int, ...]) -> dict[str, Any]:
         """Return the message that an answer is, with thoughts and calls apart from its text."""
