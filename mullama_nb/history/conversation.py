@@ -156,7 +156,9 @@ class Conversation:
             if home.is_root and not n_held:
                 keep, _ = self.rendering.common_prefix(tokens)
             n_evaluated = self.append(messages, variables, answered=False, is_checked=True)
-        why = self._why_again(before, tokens) if n_again else None
+            why = self._why_again(before, tokens) if n_again else None
+            if n_again:
+                workspace.head.metadata["evaluated_again"] = {"tokens": n_again, "why": why}
         return Said(keep - n_system, n_evaluated + n_system, n_again, why)
 
     def _why_again(self, before: Sequence[Message], tokens: Sequence[int]) -> str:

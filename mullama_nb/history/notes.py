@@ -29,7 +29,7 @@ Message: TypeAlias = Mapping[str, Any]
 ADAPTERS = "adapters"
 """The key of what tokens were evaluated with."""
 
-_OF_A_WHOLE_MESSAGE = ("message", "finish_reason", "hidden")
+_OF_A_WHOLE_MESSAGE = ("message", "finish_reason", "hidden", "evaluated_again")
 _OF_A_PLACE = ("cut", "history", "came_from")
 
 
@@ -134,6 +134,8 @@ class Notes(dict[str, Any]):
     adapters : list of mapping
         The adapters that the tokens were evaluated with, without paths; those that are on where
         there are no tokens.
+    evaluated_again : mapping
+        Earlier tokens that were evaluated again for this message: ``tokens``, and ``why``.
     source : str or None
         ``"context"``: the tokens were evaluated directly on the context; ``"session"``: they come
         from a session file.
@@ -157,6 +159,7 @@ class Notes(dict[str, Any]):
     continues = _Key[bool](False)
     cut = _Key[bool](False)
     adapters = _Key[Sequence[Mapping[str, Any]]](())
+    evaluated_again = _Key[Mapping[str, Any]]({})
     source = _Key[str | None](None)
 
     def __init__(self, values: Mapping[str, Any], owner: weakref.ref[Owner] | None = None) -> None:

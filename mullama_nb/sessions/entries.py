@@ -139,8 +139,9 @@ def _check_notes(notes: Mapping[str, Any]) -> None:
         read_number(notes, "hidden")
     if "message" in notes and notes["message"] is not None:
         read_mapping(notes, "message")
-    if "chat_template_kwargs" in notes:
-        read_mapping(notes, "chat_template_kwargs")
+    for key in ("chat_template_kwargs", "evaluated_again"):
+        if key in notes:
+            read_mapping(notes, key)
     if "sampler_states" in notes:
         _check_states(read_list(notes, "sampler_states"))
     adapters = notes.get("adapters", [])

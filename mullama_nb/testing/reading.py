@@ -301,6 +301,8 @@ def _check_notes(entry: Entry, name: str) -> None:
     _need(type(sibling) is int and 0 <= sibling < 2**63, f"the sibling of {name}")
     for key in ("role", "came_from", "finish_reason"):
         _need(_is_line(notes.get(key, "")), f"the {key} of {name}")
+    again = notes.get("evaluated_again", {})
+    _need(isinstance(again, dict), f"what was evaluated again for {name}")
     message = notes.get("message", {})
     history = notes.get("history", [])
     _need(isinstance(history, list), f"the history of {name}")

@@ -190,7 +190,7 @@ class ChatPanel(ChatWidget):
             if before != message:
                 content = _described(turn, message)
             self._content[turn.id] = message, content
-            messages.append({"id": turn.id, **content, **_places(turn)})
+            messages.append({"id": turn.id, **content, "notes": _notes(turn), **_places(turn)})
         return messages
 
     def _message_changes(self) -> dict[str, Any]:
@@ -254,17 +254,6 @@ class ChatPanel(ChatWidget):
         return f"ChatPanel({n} message{'s' * (n != 1)})"
 
 
-def _by_id(turns: Sequence[Turn]) -> dict[str, Turn]:
-    """Messages by what the panel calls them: the checkpoint, if no later one ends there, too."""
-    found: dict[str, Turn] = {}
-    n_at: dict[str, int] = {}
-    for turn in reversed(turns):
-        at = turn.checkpoint.id
-        n = n_at[at] = n_at.get(at, -1) + 1
-        found[f"{at}-{n}" if n else at] = turn
-    return dict(reversed(found.items()))
-
-
 def _settings(chat: Chat) -> list[str]:
     """Adapters and template options that are on, in words."""
     template = chat.chat_template
@@ -294,12 +283,17 @@ def _described(turn: Turn, message: Mapping[str, Any]) -> dict[str, Any]:
         "thought": render_markdown(shown.reasoning.strip()),
         "n_thought": count_thought(turn),
         "calls": [[call.name, call.arguments] for call in shown.calls],
-        "notes": [
-            *_adapters(turn.checkpoint.metadata.adapters),
-            *_options(turn.checkpoint.metadata.chat_template_kwargs),
-        ],
         "tokens": bool(turn.logprobs),
     }
+
+
+def _notes(turn: Turn) -> list[str]:
+    """How a message was said, as far as that is unusual, in words."""
+    notes = turn.checkpoint.metadata
+    again = notes.evaluated_again if turn.index is None else {}
+    n, why = again.get("tokens"), again.get("why")  # they may come from a file
+    told = [f"{n:,} token{'s' * (n != 1)} evaluated again: {why}"] if isinstance(n, int) else []
+    return [*_adapters(notes.adapters), *_options(notes.chat_template_kwargs), *told]
 
 
 def _preformatted(text: str) -> str:

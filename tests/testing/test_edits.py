@@ -49,6 +49,7 @@ FREE = {
     "entries.*.notes.hidden": "how much of an answer is shown; what follows it is rendered",
     "entries.*.notes.explored": "what was decoded beside it, for whoever reads",
     "entries.*.notes.edited": "for whoever reads",
+    "entries.*.notes.evaluated_again": "for whoever reads",
     "entries.*.notes.source": "for whoever reads",
     "entries.*.notes.came_from": "what was said before; what follows that is rendered",
     "entries.*.notes.continues": "which answer it belongs to; what follows that is rendered",

@@ -6,6 +6,7 @@ import json
 import math
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -180,6 +181,29 @@ def test_what_streams_becomes_the_message(thinking: Chat, cut: int) -> None:
     panel.close()
 
 
+def test_what_was_evaluated_again_is_told_and_kept(thinking: Chat, tmp_path: Path) -> None:
+    template = THINKING.replace("if m.reasoning_content", "if m.reasoning_content and loop.last")
+    options = {"n_ctx": 1024, "n_threads": 1, "seed": 1}
+    chat = Chat(thinking.model, chat_template=template, **options)
+    panel = ChatPanel(chat)
+    chat.ask("One", max_tokens=30, reasoning_budget=4, echo=False)
+    assert panel.take_snapshot()["messages"][0]["notes"] == []
+    turn = chat.ask("Two", max_tokens=2, echo=False)
+    assert turn.evaluated_again > 0
+    why = "the template leaves out earlier thoughts"
+    line = f"{turn.evaluated_again} tokens evaluated again: {why}"
+    assert [each["notes"] for each in panel.take_snapshot()["messages"]] == [[], [], [line], []]
+    chat.save("kept", tmp_path)
+    opened = ChatPanel(Chat.open("kept", chat.model, tmp_path))
+    assert opened.take_snapshot()["messages"][2]["notes"] == [line]
+    kept = Chat(chat.model, chat_template=template, keep_reasoning=True, **options)
+    for question in ("One", "Two"):
+        kept.ask(question, max_tokens=30, reasoning_budget=4, echo=False)
+    assert not any("evaluated_again" in checkpoint.metadata for checkpoint in kept.tree)
+    panel.close()
+    opened.close()
+
+
 def test_a_resumed_answer_streams_on_in_its_row(chat: Chat, panel: ChatPanel) -> None:
     chat.replay([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Good"}])
     question, answer = chat.turns
@@ -317,7 +341,7 @@ def test_adapters_are_told_of(chat: Chat, panel: ChatPanel) -> None:
     assert [each for each in panel.changes([event]) if "settings" in each] == []
     chat.ask("Hello", max_tokens=2)
     messages = panel.take_snapshot()["messages"]
-    assert [each["notes"] for each in messages] == [[], [], [line], [line]]
+    assert [line in each["notes"] for each in messages] == [False, False, True, True]
     chat.adapters = [vector.with_scale(1)]
     html = chat._repr_mimebundle_()["text/html"]
     assert "<p><em>control vector &lt;b&gt;calm</em></p>" in html
