@@ -22,8 +22,8 @@ tokens turn uncommitted undo undo_steps untag visit
 CHAT = """
 aask adapters aexplore alternatives answer_format ask astream at autosave chat_template
 chat_template_kwargs checkout compare edit explore export fork from_messages from_transcript head
-kv_bytes load_session messages model open open_or_create redo redo_steps regenerate replay resume
-save save_session score stop system tag tools trim turns undo undo_steps
+keep_reasoning kv_bytes load_session messages model open open_or_create redo redo_steps regenerate
+replay resume save save_session score stop system tag tools trim turns undo undo_steps
 """
 CONTEXT = """
 adapters aevaluate agenerate aload_session asave_session astream capture claim clear close evaluate

@@ -61,7 +61,7 @@ from .persistence import Saves
 from .recover import load_session, recover_messages
 from .saving import settings_of
 from .streaming import await_job, stream_tokens
-from .tool_runs import ToolRuns
+from .tool_runs import Results, ToolRuns
 from .tools import Tool, Tools
 from .tree import Checkpoint, CheckpointTree
 from .trimming import trim
@@ -872,10 +872,17 @@ class Chat(Live):
         return self
 
     def _with_tools(self, turn: Turn, options: Mapping[str, Any]) -> Turn:
-        return ToolRuns(self, self._tools, options.get("run_tools", False), options).go_on(turn)
+        return self._tool_runs(options).go_on(turn)
+
+    def _tool_runs(self, options: Mapping[str, Any]) -> ToolRuns[Turn]:
+        def ask(results: Results) -> Turn:
+            return self.ask(results, **{**options, "run_tools": False})
+
+        limit = options.get("run_tools", False)
+        return ToolRuns(self.tree, self._conversation, self._tools, limit, ask)
 
     def _answering(self, options: Mapping[str, Any]) -> Answering:
-        ToolRuns(self, self._tools, options.get("run_tools", False), options)  # it checks
+        self._tool_runs(options)  # it checks them
         return Answering(self._workspace, self.sampling, options)
 
     def _turn(self, answer: Answer, said: Spent | None = None) -> Turn:

@@ -87,9 +87,9 @@ class ShownMessage:
 
 
 def thought_text(message: Mapping[str, Any]) -> str | None:
-    """Return the thought in a message, under whichever name; None without one."""
+    """Return the thought in a message, under whichever name; None where there is nothing in it."""
     found = (message.get(field) for field in _REASONING)
-    return next((text for text in found if isinstance(text, str) and text), None)
+    return next((text for text in found if isinstance(text, str) and text.strip()), None)
 
 
 def given_calls(message: Mapping[str, Any]) -> tuple[ToolCall, ...]:

@@ -2,36 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from ..checks import is_integer
 from ..engine.answer_format import ToolCall
 from ..engine.warn import warn
 from ..errors import HistoryError, ParameterError, ToolWarning, shown
+from .conversation import Conversation
 from .tools import ToolError, Tools
+from .tree import Checkpoint, CheckpointTree
 
-if TYPE_CHECKING:
-    from .chat import Chat
-    from .turn import Turn
-
-__all__ = ["ToolRuns", "checked_limit"]
+__all__ = ["Results", "ToolRuns", "checked_limit"]
 
 _MOST = 10
 
 
-class ToolRuns:
+class Answered(Protocol):
+    """An answer that may call tools."""
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """Where it ends."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it ended by itself."""
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """The calls in it."""
+
+
+A = TypeVar("A", bound=Answered)
+Results: TypeAlias = list[dict[str, Any]]
+
+
+class ToolRuns(Generic[A]):
     """Runs the calls of an answer, says the results, and so on with the next answer.
 
     Parameters
     ----------
-    chat : Chat
+    tree : CheckpointTree
+    conversation : Conversation
+        Of the tree.
     tools : Tools
         Only its functions are run.
     limit : bool or int
         How many calls may be run; True: 10.
-    options : mapping
-        Of the answers.
+    ask : callable
+        Says the results as messages and returns the answer to them.
 
     Raises
     ------
@@ -40,7 +60,12 @@ class ToolRuns:
     """
 
     def __init__(
-        self, chat: Chat, tools: Tools, limit: bool | int, options: Mapping[str, Any]
+        self,
+        tree: CheckpointTree,
+        conversation: Conversation,
+        tools: Tools,
+        limit: bool | int,
+        ask: Callable[[Results], A],
     ) -> None:
         self._left = checked_limit(limit)
         if self._left and not tools.functions:
@@ -48,11 +73,12 @@ class ToolRuns:
                 f"run_tools={limit!r} needs functions, and this chat has none: hand them over with "
                 "Chat(tools=[...]) or Chat.open(..., tools=[...])"
             )
-        self._chat = chat
+        self._tree = tree
+        self._conversation = conversation
         self._tools = tools
-        self._options = {key: value for key, value in options.items() if key != "run_tools"}
+        self._ask = ask
 
-    def go_on(self, turn: Turn) -> Turn:
+    def go_on(self, turn: A) -> A:
         """Return the last answer: the given one, unless it calls what can be run."""
         while self._left and (calls := self._calls(turn)):
             if len(calls) > self._left:
@@ -64,12 +90,12 @@ class ToolRuns:
                 break
             self._left -= len(calls)
             results = self._run(turn, calls)
-            with self._chat.tree.turn():
+            with self._tree.turn():
                 self._check_place(turn)
-                turn = self._chat.ask(results, **self._options)
+                turn = self._ask(results)
         return turn
 
-    def _calls(self, turn: Turn) -> tuple[ToolCall, ...]:
+    def _calls(self, turn: A) -> tuple[ToolCall, ...]:
         """The calls of a complete answer, if all can be run or answered."""
         calls = turn.tool_calls if turn.is_complete else ()
         given = {tool.get("function", tool).get("name") for tool in self._tools.schemas or ()}
@@ -78,15 +104,15 @@ class ToolRuns:
             return ()
         return calls
 
-    def _run(self, turn: Turn, calls: tuple[ToolCall, ...]) -> list[dict[str, Any]]:
-        results: list[dict[str, Any]] = []
+    def _run(self, turn: A, calls: tuple[ToolCall, ...]) -> Results:
+        results: Results = []
         try:
             results.extend(map(self._result, calls))
         except BaseException:  # an interrupt: what was done stays said
             if results:
-                with self._chat.tree.turn():
+                with self._tree.turn():
                     self._check_place(turn)
-                    self._chat._conversation.append(results)
+                    self._conversation.append(results)
             raise
         return results
 
@@ -105,8 +131,8 @@ class ToolRuns:
             )
         return {"role": "tool", "tool_call_id": call.id, "name": call.name, "content": content}
 
-    def _check_place(self, turn: Turn) -> None:
-        if self._chat.tree.head is not turn.checkpoint:
+    def _check_place(self, turn: A) -> None:
+        if self._tree.head is not turn.checkpoint:
             raise HistoryError("the chat was moved while a tool ran, so its result was not said")
 
 

@@ -113,7 +113,7 @@ def test_a_strangers_file_is_refused_in_a_line(
 
         values = {**own, "settings": {**own["settings"], **settings}}
         with monkeypatch.context() as patch:
-            patch.setattr(packing, "session_metadata", lambda _: values)
+            patch.setattr(packing, "session_metadata", lambda *_: values)
             context.save_session(path)
     done = run(tmp_path / "store", "add", str(path), "--model", str(model.path))
     assert (done.exit_code, "Traceback" in done.output) == (1, False)

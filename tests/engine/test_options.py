@@ -60,7 +60,8 @@ def test_what_was_there_stays_in_front_and_other_defaults_are_described() -> Non
 
     assert str(inspect.signature(function)) == (
         "(first: 'int', *, second: 'str' = 'x', max_tokens: 'int | None' = <unchanged>, "
-        "stop: 'str | Sequence[str]' = (), stop_tokens: 'Sequence[int]' = <unchanged>) -> 'float'"
+        "stop: 'str | Sequence[str]' = (), stop_tokens: 'Sequence[int]' = <unchanged>, "
+        "reasoning_budget: 'int | None' = <unchanged>) -> 'float'"
     )
     assert function(1, max_tokens=2) == 3
     assert function.__doc__ == "Say something."

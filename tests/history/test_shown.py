@@ -79,6 +79,7 @@ def test_html_shows_all_that_was_said_as_text(messages: list[dict[str, Any]]) ->
 
 @given(messages=st.lists(MESSAGE, min_size=1, max_size=3))
 @example(messages=[{"role": "assistant", "content": "", "reasoning_content": "a\n```\n</details>"}])
+@example(messages=[{"role": "assistant", "content": "", "reasoning_content": "\n\n"}])
 def test_markdown_holds_thoughts_and_calls_in_blocks(messages: list[dict[str, Any]]) -> None:
     said = [{**message, "content": "", "role": "assistant"} for message in messages]
     tokens = MarkdownIt("commonmark").parse(as_markdown(said))
