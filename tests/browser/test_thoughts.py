@@ -113,7 +113,7 @@ def test_calls_and_results_are_rows_of_their_own(said: Notebook) -> None:
     ends = said.evaluate("[turn.id for turn in chat.turns]")
     for end, marks in zip(ends, ([], ["thought", "call"], [], ["thought"]), strict=True):
         row = said.area(3).locator(f"[role=treeitem][data-id='{end}']")
-        expect(row.locator(".mark.state")).to_have_text(marks)
+        expect(row.locator(".mark.kind")).to_have_text(marks)
     for row in rows.all():
         assert row.locator(".mullama-role").evaluate(CONTRAST) > 4.5
 

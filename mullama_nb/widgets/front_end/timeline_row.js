@@ -94,14 +94,10 @@ function drawLive(facts) {
 function drawCheckpoint(timeline, facts) {
   const { row, tags, isHead, nHidden } = facts;
   const { id } = row;
-  const states = [
-    row.hasThought ? "thought" : "",
-    row.hasCalls ? "call" : "",
-    row.isUnfinished ? "unfinished" : "",
-    row.isSpilled ? "spilled" : "",
-  ];
+  const kinds = [row.hasThought ? "thought" : "", row.hasCalls ? "call" : ""].filter(Boolean);
+  const states = [row.isUnfinished ? "unfinished" : "", row.isSpilled ? "spilled" : ""];
   const shown = states.filter(Boolean);
-  const about = [row.role, row.text, plural(row.tokens, "token"), ...tags, ...shown];
+  const about = [row.role, row.text, plural(row.tokens, "token"), ...tags, ...kinds, ...shown];
   const classes = ["mullama-row", facts.isActive ? "active" : "", isHead ? "head" : ""];
   const attributes = {
     class: classes.filter(Boolean).join(" "),
@@ -122,6 +118,7 @@ function drawCheckpoint(timeline, facts) {
     element("span", { class: "text" }, row.text),
     nHidden ? drawUnfold(timeline, id, nHidden) : null,
     tags.map((tag) => element("span", { class: "mark" }, tag)),
+    kinds.map((kind) => element("span", { class: "mark kind" }, kind)),
     shown.map((state) => element("span", { class: "mark state" }, state)),
     element("span", { class: "figure" }, row.tokens || ""),
     element("span", { class: "figure bytes" }, row.tokens ? size(row.bytes) : ""),
