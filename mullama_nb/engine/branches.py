@@ -75,6 +75,8 @@ class BranchRequest:
     answer_format : AnswerFormat
     each : sequence of (SamplingParams, Limits)
         Those of each branch. By default they are the same.
+    n_said : int
+        How many tokens at the path's end are the beginning of every branch's answer.
     """
 
     n: int
@@ -85,9 +87,10 @@ class BranchRequest:
     exact: bool = False
     answer_format: AnswerFormat = PLAIN
     each: Sequence[tuple[SamplingParams, Limits]] = ()
+    n_said: int = 0
 
     def __post_init__(self) -> None:
-        for name, low in (("n", 1), ("first_sibling", 0)):
+        for name, low in (("n", 1), ("first_sibling", 0), ("n_said", 0)):
             object.__setattr__(self, name, check_integer(name, getattr(self, name), low))
         check_bool("exact", self.exact)
         object.__setattr__(self, "sampling", seeded(self.sampling))
@@ -232,6 +235,7 @@ class Branches:
         answer = Answer(
             *(self._vocabulary, sampling, sibling, limits),
             *(path.tokens, path.n_ctx, None, request.answer_format),
+            min(request.n_said, path.n_tokens),
         )
         return _Growing(index, answer, self._start, self._logits)
 

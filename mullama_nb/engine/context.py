@@ -423,6 +423,7 @@ class Context(Live):
         exact: bool = False,
         on_token: Callable[[int, Token], object] | None = None,
         answer_format: AnswerFormat | None = None,
+        n_said: int = 0,
         **changes: Unpack[SamplingOptions],
     ) -> list[Branch]:
         """Generate several continuations, decoded together; the context is unchanged.
@@ -436,7 +437,7 @@ class Context(Live):
         ----------
         n : int
             Number of branches; ``n_parallel`` are decoded at a time, fewer when cells run out.
-        max_tokens, stop, stop_tokens, reasoning_budget, sampling, answer_format, **changes
+        max_tokens, stop, stop_tokens, reasoning_budget, sampling, answer_format, n_said, **changes
             As for :meth:`generate`, for each branch.
         first_sibling : int
             Ordinal of the first branch; the others follow.
@@ -464,6 +465,7 @@ class Context(Live):
             exact=exact,
             on_token=on_token,
             answer_format=answer_format,
+            n_said=n_said,
             **changes,
         ).run()
 
@@ -482,6 +484,7 @@ class Context(Live):
         each: Sequence[tuple[SamplingParams, Limits]] = (),
         on_token: Callable[[int, Token], object] | None = None,
         answer_format: AnswerFormat | None = None,
+        n_said: int = 0,
         **changes: Unpack[SamplingOptions],
     ) -> Exploration:
         """Prepare :meth:`explore` without running it.
@@ -508,6 +511,7 @@ class Context(Live):
             exact,
             answer_format or self.model.answer_format,
             each,
+            n_said,
         )
         return Exploration(self._scheduler, self.model, request, on_token)
 

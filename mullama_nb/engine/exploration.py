@@ -44,7 +44,7 @@ class Exploration:
         self._branches: list[Branch] = []
         self._has_run = False
 
-    def run(self, first_sibling: int | None = None) -> list[Branch]:
+    def run(self, first_sibling: int | None = None, *, n_said: int = 0) -> list[Branch]:
         """Decode the branches until each has ended; the context does not change.
 
         ``stop()``, a ``KeyboardInterrupt`` and any move of the context end all branches between two
@@ -54,6 +54,8 @@ class Exploration:
         ----------
         first_sibling : int, optional
             Ordinal of the first branch, if not the one given on creation.
+        n_said : int
+            How many tokens at the end of the context are the answers' already.
 
         Returns
         -------
@@ -71,6 +73,8 @@ class Exploration:
             raise ContextError("an exploration runs once; make another one")
         if first_sibling is not None:
             self.request = dataclasses.replace(self.request, first_sibling=first_sibling)
+        if n_said:
+            self.request = dataclasses.replace(self.request, n_said=n_said)
         self._has_run = True
         self._scheduler.wait(self._work, self._cancel)
         return self.branches

@@ -22,7 +22,7 @@ from ..engine.warn import warn
 from ..errors import HistoryError, ParameterWarning
 from .carrying import carried, notes_back
 from .events import TokenAdded
-from .message import message_parts
+from .message import message_parts, tokens_said
 from .notes import answer_notes, check_notes
 from .options import LIMIT_OPTIONS, SAMPLING_OPTIONS, pick
 from .tree import Checkpoint
@@ -109,7 +109,7 @@ class Answering:
             failed = True
             try:
                 state = carried(notes_back(point), self._sampling)
-                self._generate(sibling, cancel, state, _n_said(point))
+                self._generate(sibling, cancel, state, tokens_said(point))
                 failed = False
             finally:
                 stream.close()
@@ -155,13 +155,6 @@ class Answering:
         )
         logprobs = [token.logprob for token in completion.tokens]
         workspace.commit(notes, logprobs=logprobs, allow_empty=True)
-
-
-def _n_said(point: Checkpoint) -> int:
-    """The number of tokens that an answer has which goes on from a checkpoint."""
-    if not point.metadata.is_answer:
-        return 0
-    return sum(len(part.tokens) for part in message_parts(point))
 
 
 def completion_notes(

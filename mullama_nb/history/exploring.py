@@ -20,6 +20,7 @@ from ..engine.template_options import TemplateOptions
 from ..errors import ParameterError, shown
 from .answering import Answer, check_request, completion_notes
 from .events import TokenAdded
+from .message import tokens_said
 from .notes import check_notes
 from .options import LIMIT_OPTIONS, SAMPLING_OPTIONS, pick
 from .tree import Checkpoint
@@ -231,7 +232,8 @@ class _Batch:
 
     def run(self) -> None:
         """Decode the answers."""
-        self._run.run(self._workspace.graph.next_ordinal(self._workspace.head))
+        head = self._workspace.head
+        self._run.run(self._workspace.graph.next_ordinal(head), n_said=tokens_said(head))
 
     def commit(self) -> list[tuple[Answer, Setting]]:
         """Commit what there is of each answer."""

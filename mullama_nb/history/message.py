@@ -35,6 +35,7 @@ __all__ = [
     "messages_back",
     "point_before",
     "token_place",
+    "tokens_said",
     "whole_message",
 ]
 
@@ -233,6 +234,13 @@ def message_parts(end: N) -> list[N]:
     while parts[-1].metadata.continues and parts[-1].parent is not None:
         parts.append(parts[-1].parent)
     return parts[::-1]
+
+
+def tokens_said(point: Node) -> int:
+    """Return the number of tokens that an answer has which goes on from a checkpoint."""
+    if not point.metadata.is_answer:
+        return 0
+    return sum(len(part.tokens) for part in message_parts(point))
 
 
 def message_text(end: Node) -> str:

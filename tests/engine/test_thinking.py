@@ -106,6 +106,20 @@ def test_a_budget_goes_on_where_an_answer_does(opening: Model) -> None:
         assert (*first.tokens, *rest.tokens) == whole.tokens
 
 
+def test_answers_that_are_explored_know_what_was_said(opening: Model) -> None:
+    how: dict[str, Any] = {"reasoning_budget": 6, "temperature": 1.2, "seed": 4}
+    whole = asked(opening, max_tokens=14, **how)
+    for n in range(1, 14):
+        context = Context(opening, PARAMS)
+        first = context.generate(messages=ASKED, max_tokens=n, **how)
+        (branch,) = context.explore(1, 14 - n, n_said=n, exact=True, **how)
+        assert (*first.tokens, *branch.completion.tokens) == whole.tokens
+        for branch in context.explore(3, 14 - n, n_said=n, **how):
+            tokens = (*first.tokens, *branch.completion.tokens)
+            assert [token.id for token in tokens].index(mark(opening, "</think>")) in range(6, 10)
+            assert "text" in parts(tokens)
+
+
 def test_a_model_that_opens_a_thought_itself(thinking: Model) -> None:
     think, end = (mark(thinking, text) for text in MARKS)
     bias = {think: 40.0}

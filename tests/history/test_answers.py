@@ -91,6 +91,30 @@ def test_a_budget_holds_in_every_way_to_answer(models: dict[str, Model]) -> None
     assert turn.raw.count("</think>") == 1
 
 
+@pytest.mark.parametrize("begun", ["<think>", "<think>It is a", "<think>No.</think>It", "It"])
+def test_explored_answers_know_how_they_were_begun(
+    models: dict[str, Model], begun: str, tmp_path: Path
+) -> None:
+    model = models["qwen3_thoughts"]
+    asked = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": begun}]
+    how: dict[str, Any] = {"reasoning_budget": 8, "temperature": 1.2, "seed": 3, "max_tokens": 24}
+    chat, other = chat_of(model), chat_of(model)
+    said: list[Token] = []
+    turn = other.ask(asked, on_token=said.append, **how)
+    seen: dict[int, list[Token]] = {}
+    answers = chat.explore(
+        asked, 2, exact=True, on_token=lambda n, token: seen.setdefault(n, []).append(token), **how
+    )
+    assert (answers[0].raw, seen[0]) == (turn.raw, said)
+    assert answers[0].reasoning == turn.reasoning
+    in_thought = begun.startswith("<think>") and "</think>" not in begun
+    assert [token.part for token in said].count("reasoning") >= 7 * in_thought
+    assert {token.part for token in said} == {"text", *["reasoning"] * in_thought}
+    answers[1].keep()
+    record(chat, tmp_path / "begun.mullama.json")
+    assert replay(tmp_path / "begun.mullama.json", chat.model, "exact").is_identical
+
+
 def test_an_answer_in_channels_lets_the_chat_go_on(models: dict[str, Model]) -> None:
     chat = chat_of(models["gptoss_channels"])
     chat.ask("Who keeps the light?", max_tokens=3)
