@@ -38,7 +38,7 @@ from .params import ContextParams
 from .path import ActivePath, Progress
 from .probability import TokenProbability, likeliest
 from .prompt import Prompt, plan_prompt, warn_of_history
-from .request import Request
+from .request import Request, warn_of_budget
 from .rotation import VARIABLE
 from .sampling import SamplingParams
 from .scheduler import Scheduler
@@ -364,6 +364,7 @@ class Context(Live):
             n_said,
         )
         warn_of_history(self.model, self._scheduler.tokens, prompt)
+        warn_of_budget(self.model, answer_format, [request.limits])
         run = Run(self._scheduler, self.model, request)
         return self._scheduler.wait(lambda: run.to_end(on_token), run.cancel)
 
@@ -407,6 +408,7 @@ class Context(Live):
             n_said,
         )
         warn_of_history(self.model, self._scheduler.tokens, prompt)
+        warn_of_budget(self.model, answer_format, [request.limits])
         return Stream(self._scheduler, self.model, request)
 
     @_lists_sampling
@@ -513,6 +515,7 @@ class Context(Live):
             each,
             n_said,
         )
+        warn_of_budget(self.model, answer_format, [limits for _, limits in request.each])
         return Exploration(self._scheduler, self.model, request, on_token)
 
     def score(self, continuation: str | Sequence[int], *, special: bool = False) -> Score:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ..checks import check_integer
+from ..errors import ParameterWarning
 from .adaptive import check_state
 from .answer_format import AnswerFormat
 from .chat_template import Message
 from .completion import Limits
+from .model import Model
 from .path import Progress
 from .prompt import Prompt
 from .sampling import SamplingParams
+from .warn import warn
 
-__all__ = ["Request", "seeded"]
+__all__ = ["Request", "seeded", "warn_of_budget"]
 
 
 def seeded(sampling: SamplingParams) -> SamplingParams:
@@ -24,6 +27,20 @@ def seeded(sampling: SamplingParams) -> SamplingParams:
     if sampling.seed is not None:
         return sampling
     return dataclasses.replace(sampling, seed=secrets.randbits(32))
+
+
+def warn_of_budget(
+    model: Model, answer_format: AnswerFormat | None, limits: Iterable[Limits]
+) -> None:
+    """Warn of a reasoning budget where answers have no thoughts that are known as such."""
+    if all(each.reasoning_budget is None for each in limits):
+        return
+    if not (answer_format or model.answer_format).has_thoughts:
+        warn(
+            f"the chat template of {model.name!r} shows no thoughts, so that reasoning_budget has "
+            "no effect",
+            ParameterWarning,
+        )
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,7 @@ from ..engine.model import Model
 from ..engine.sampler import Sampler
 from ..engine.sampling import SamplingParams
 from ..engine.template_options import TemplateOptions
-from ..engine.warn import warn
-from ..errors import HistoryError, ParameterWarning
+from ..errors import HistoryError
 from .carrying import carried, notes_back
 from .events import TokenAdded
 from .message import message_parts, tokens_said
@@ -90,12 +89,6 @@ class Answering:
         )
         request = self._stream.request
         check_request(context.model, request.sampling, request.limits)
-        if request.limits.reasoning_budget is not None and not workspace.answer_format.has_thoughts:
-            warn(
-                f"the chat template of {context.model.name!r} shows no thoughts, so that "
-                "reasoning_budget has no effect",
-                ParameterWarning,
-            )
 
     def answer(self, point: Checkpoint) -> Answer:
         """Generate an answer after a checkpoint, which is the head.

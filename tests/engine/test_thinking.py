@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mullama_nb import Context, ContextParams, Model
+from mullama_nb.engine.answer_format import AnswerFormat
 from mullama_nb.engine.completion import Limits, Token
-from mullama_nb.errors import ParameterError
+from mullama_nb.errors import ParameterError, ParameterWarning
 
 ASKED = [{"role": "user", "content": "Why?"}]
 LOOP = "{%- for m in messages -%}{%- if m.role != 'assistant' -%}<|im_start|>{{ m.content }}"
@@ -170,6 +173,24 @@ def test_a_mark_that_is_several_tokens_is_held_back_until_it_is_known(tiny: Mode
     n = parts(said.tokens).index("text")
     assert [token.id for token in said.tokens[n - len(tokens) : n]] == tokens
     assert "".join(token.text for token in said.tokens) == said
+
+
+def test_a_budget_without_thoughts_is_warned_of(tiny: ModelMaker) -> None:
+    model = tiny(n_layer=1)
+    context = Context(model, PARAMS)
+    how: dict[str, Any] = {"max_tokens": 2, "reasoning_budget": 3}
+    context.evaluate("Why?")
+    ways: dict[str, Callable[[], object]] = {
+        "generate": lambda: context.generate(**how),
+        "stream": lambda: [*context.stream(**how)],
+        "explore": lambda: context.explore(2, **how),
+        "agenerate": lambda: asyncio.run(context.agenerate(**how)),
+    }
+    for way in ways.values():
+        with pytest.warns(ParameterWarning, match="no thoughts") as warned:
+            way()
+        assert [(each.filename, len(warned)) for each in warned] == [(__file__, 1)]
+    context.generate(max_tokens=2, reasoning_budget=3, answer_format=AnswerFormat(closing="]"))
 
 
 @pytest.mark.parametrize("budget", [-1, 1.5, "9", True])

@@ -230,3 +230,8 @@ def test_a_budget_without_thoughts_is_warned_of(tiny: ModelMaker) -> None:
     chat = Chat(tiny(chat_template=CHATML), n_ctx=256, n_threads=1)
     with pytest.warns(ParameterWarning, match="no thoughts"):
         chat.ask("Why?", max_tokens=2, reasoning_budget=3)
+    for given in ({"reasoning_budget": 3}, {"vary": {"reasoning_budget": [None, 3]}}):
+        with pytest.warns(ParameterWarning, match="no thoughts") as warned:
+            chat.explore("Why?", max_tokens=2, **given)
+        assert len(warned) == 1
+        assert warned[0].filename == __file__
