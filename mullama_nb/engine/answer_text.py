@@ -24,7 +24,7 @@ class AnswerText:
     history : sequence of int
         The tokens so far.
     n_said : int
-        How many of them, at the end, are the answer's.
+        How many of them, at the end, are the answer's, which are yet to be added.
 
     Attributes
     ----------
@@ -57,8 +57,6 @@ class AnswerText:
         if answer_format.rules:
             self.reader = answer_format.reader(begins_in_thought=in_thought)
             self.reader.has_thought |= answer_format.prompt_closes_thought(prompt)
-        for token in history[begin:]:
-            self.add(token)
 
     @property
     def is_in_thought(self) -> bool:

@@ -64,6 +64,9 @@ class Chooser:
         self._budget = limits.reasoning_budget if answer_format.has_thoughts else None
         self._sampler = Sampler(vocabulary, sampling, sibling, history, n_ctx, sampler_state)
         self._forced: deque[int] = deque()
+        for token in history[len(history) - n_said :]:  # an answer may be cut within a forced mark
+            self._end_thought_if_due()
+            self._take(token)
         self._waits = self._sampler.has_grammar and self._may_think
         if self._waits:
             self._sampler.hold_grammar()
@@ -83,8 +86,7 @@ class Chooser:
 
     def choose(self, logits: Logits, position: int, decoder: Decoder | None = None) -> int:
         """Choose the next token; see ``Sampler.choose``."""
-        if not self._forced and self._is_spent():
-            self._force(self.text.format.closing)
+        self._end_thought_if_due()
         if self._forced:
             return self._forced[0]
         token = self._sampler.choose(logits, position, decoder)
@@ -98,10 +100,8 @@ class Chooser:
 
     def accept(self, token: int) -> str:
         """Note that a token, which ``choose`` has given, was taken; return what it says."""
-        if self._forced and self._forced.popleft() != token:
-            self._forced.clear()
         self._sampler.accept(token)
-        said = self.text.add(token)
+        said = self._take(token)
         if self._waits and self.text.is_opened:
             self._begin_grammar()
         return said
@@ -122,15 +122,19 @@ class Chooser:
 
     # -- thoughts ----------------------------------------------------------------------------
 
-    def _is_spent(self) -> bool:
-        """Whether the thought has to end here."""
+    def _end_thought_if_due(self) -> None:
+        """Force the closing mark where the budget is spent."""
         text = self.text
-        return (
-            self._budget is not None
-            and text.is_in_thought
-            and text.is_between
-            and text.n_thought >= self._budget
-        )
+        if self._forced or self._budget is None or not (text.is_in_thought and text.is_between):
+            return
+        if text.n_thought >= self._budget:
+            self._force(text.format.closing)
+
+    def _take(self, token: int) -> str:
+        """Note that a token follows, forced or not; return what it says."""
+        if self._forced and self._forced.popleft() != token:
+            self._forced.clear()
+        return self.text.add(token)
 
     def _force(self, text: str) -> None:
         self._forced.extend(self._vocabulary.tokenize(text, special=True))

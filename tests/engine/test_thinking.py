@@ -99,11 +99,14 @@ def test_a_budget_holds_in_every_way_to_generate(opening: Model) -> None:
     assert context.explore(1, 12, exact=True, **how)[0].completion.tokens == said.tokens
 
 
-def test_a_budget_goes_on_where_an_answer_does(opening: Model) -> None:
+@pytest.mark.parametrize("controls", [MARKS, ()], ids=["one token", "several"])
+def test_a_budget_goes_on_where_an_answer_does(tiny: ModelMaker, controls: tuple[str, ...]) -> None:
+    """Also within the closing mark."""
+    model = tiny(chat_template=OPENING, control_tokens=controls, n_layer=1)
     how: dict[str, Any] = {"reasoning_budget": 6, "temperature": 1.2, "seed": 4}
-    whole = asked(opening, max_tokens=14, **how)
+    whole = asked(model, max_tokens=14, **how)
     for n in range(1, 14):
-        context = Context(opening, PARAMS)
+        context = Context(model, PARAMS)
         first = context.generate(messages=ASKED, max_tokens=n, **how)
         rest = context.generate(max_tokens=14 - n, n_said=n, **how)
         assert (*first.tokens, *rest.tokens) == whole.tokens
