@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -36,10 +37,13 @@ class Walk:
     chat : Chat
         With a model whose rows can be cut.
     seed : int
+    **options
+        Of every answer, such as ``reasoning_budget``.
     """
 
-    def __init__(self, chat: Chat, seed: int) -> None:
+    def __init__(self, chat: Chat, seed: int, **options: Any) -> None:
         self.chat = chat
+        self.options = options
         self.random = random.Random(seed)
         self.rows: dict[str, bytes] = {}
         self.paths: dict[str, tuple[int, ...]] = {}
@@ -76,7 +80,7 @@ class Walk:
         if not self._has_room():
             return False
         words = self.random.choices(["why", "how", "cat", "tree", "été", "<|im_end|>"], k=3)
-        self.chat.ask(" ".join(words), max_tokens=self._n(), temperature=1.0)
+        self.chat.ask(" ".join(words), max_tokens=self._n(), temperature=1.0, **self.options)
         return True
 
     def _undo(self) -> bool:
@@ -114,7 +118,7 @@ class Walk:
     def _regenerate(self) -> bool:
         if not self._turn("assistant") or not self._has_room():
             return False
-        self.chat.regenerate(max_tokens=self._n(), temperature=1.0)
+        self.chat.regenerate(max_tokens=self._n(), temperature=1.0, **self.options)
         return True
 
     def _resume(self) -> bool:
@@ -122,20 +126,20 @@ class Walk:
         is_answer = head.metadata.is_answer and head.metadata.is_generated
         if not (is_answer and head.is_unfinished and self._has_room()):
             return False
-        turn = self.chat.resume(max_tokens=self._n(), temperature=1.0)
+        turn = self.chat.resume(max_tokens=self._n(), temperature=1.0, **self.options)
         self._check_pieces(turn.checkpoint)
         return True
 
     def _edit(self) -> bool:
         if not self._turn("user") or not self._has_room():
             return False
-        self.chat.edit("other " + str(self.random.random()), max_tokens=self._n())
+        self.chat.edit("other " + str(self.random.random()), max_tokens=self._n(), **self.options)
         return True
 
     def _explore(self) -> bool:
         if not self._has_room(200):
             return False
-        answers = self.chat.explore("which?", n=3, max_tokens=4, temperature=1.0)
+        answers = self.chat.explore("which?", n=3, max_tokens=4, temperature=1.0, **self.options)
         if self.random.random() < 0.5:
             answers[1].keep()
         return True
@@ -235,7 +239,12 @@ class Walk:
         self.twin.restore([segment for segment in segments if segment is not None])
         tokens = [token for part in parts for token in part.tokens]
         sampling = recalled(parts[0].metadata.sampling)
-        said = self.twin.generate(None, len(tokens), sampling=sampling, sibling=ways[0][1])
+        said = self.twin.generate(
+            *(None, len(tokens)),
+            sampling=sampling,
+            sibling=ways[0][1],
+            reasoning_budget=self.options.get("reasoning_budget"),
+        )
         assert [token.id for token in said.tokens] == tokens
         states = [state for part in parts for state in part.metadata.sampler_states]
         assert [list(state) for state in said.sampler_states] == states

@@ -4,12 +4,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from template_models import make_template_model
 from tiny_models import CHATML, make_model
 from tree_walk import Walk
 
 from mullama_nb import Context, ContextParams, Model
 from mullama_nb.history.chat import Chat
+from mullama_nb.history.message import message_of
+from mullama_nb.testing import record, replay
 
+THINKING = Path(__file__).parents[1] / "templates" / "qwq_opens_thought.jinja"
 SAMPLINGS: list[dict[str, Any]] = [
     {},
     {"mirostat": 2, "mirostat_tau": 4.0, "mirostat_eta": 0.4},
@@ -29,6 +33,21 @@ def test_a_random_walk_of_200_steps_loses_nothing(tmp_path: Path, seed: int) -> 
     for _ in range(200):
         walk.step()
     walk.check()
+
+
+@pytest.mark.parametrize("keeps", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_a_random_walk_of_200_steps_loses_no_thought(tmp_path: Path, keeps: bool) -> None:
+    path = make_template_model(tmp_path / "m.gguf", THINKING.read_text("utf-8"))
+    context = Context(Model.load(path), ContextParams(n_ctx=1024, n_threads=1, n_parallel=4))
+    chat = Chat(context, seed=6, max_bytes=200_000, keep_reasoning=keeps)
+    walk = Walk(chat, 6, reasoning_budget=3)
+    for _ in range(200):
+        walk.step()
+    walk.check()
+    answers = [each for each in chat.tree if each.metadata.is_answer]
+    assert any(message_of(each).get("reasoning_content") for each in answers)
+    record(chat, tmp_path / "walk.mullama.json")
+    assert replay(tmp_path / "walk.mullama.json", chat.model, "exact").is_identical
 
 
 def test_a_random_walk_of_200_steps_with_a_real_model_loses_nothing(smollm2: Model) -> None:
