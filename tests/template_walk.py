@@ -1,7 +1,8 @@
 """One walk over a chat with any chat template, checked after every step.
 
 Five turns and more, with thoughts, tools and edits; undo, redo, regenerate, fork, explore; save,
-open, from_messages, export and import, record and replay; prefills, parts and unusual roles.
+open, from_messages, export and import, record and replay; prefills, parts and unusual roles; kept
+thoughts with a budget, and functions that are run.
 ``python -m benchmarks templates`` runs it over a folder.
 """
 
@@ -15,6 +16,7 @@ from typing import Any
 from template_checks import WrongError, check_in_order, check_shown, plain, shape
 from template_models import N_CTX, make_template_model
 from template_talk import CALL, SYSTEM, TOOLS, Outcome, Talk, user
+from template_thoughts import keep_thoughts, run_a_tool
 
 from mullama_nb import Chat, Model
 from mullama_nb.testing import record, replay
@@ -37,7 +39,10 @@ def walk_template(name: str, source: str, folder: Path) -> Outcome:
     talk = Talk(name, source, folder)
     try:
         if _begin(talk, make_template_model(folder / f"{name}.gguf", source)):
-            for part in (_talk, _wander, _call_a_tool, _edit_everything, _keep, _say_the_unusual):
+            for part in (
+                *(_talk, _wander, _call_a_tool, _edit_everything, _keep, _say_the_unusual),
+                *(keep_thoughts, run_a_tool),
+            ):
                 if not talk.is_wrong:
                     part(talk)
         return talk.outcome()
