@@ -6,7 +6,7 @@ import contextlib
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from ..history.chat import Chat
 from ..sessions.store import SessionStore
 from ..size import size
 from ..state.atomic import make_private_folder
+from .answer import AnswerPrinter
 from .console import evaluating_shown, note, typed
 from .listing import print_sessions
 
@@ -37,8 +38,8 @@ class Conversation:
     Parameters
     ----------
     chat : Chat
-    max_tokens : int, optional
-        Limit of tokens per answer.
+    limits : mapping
+        Of each answer: ``max_tokens``, ``reasoning_budget``.
     checkpoint_dir : Path, optional
         Folder for session files, one every ``checkpoint_interval`` turns.
     checkpoint_interval : int
@@ -47,13 +48,13 @@ class Conversation:
     def __init__(
         self,
         chat: Chat,
-        max_tokens: int | None,
+        limits: Mapping[str, int | None],
         checkpoint_dir: Path | None = None,
         checkpoint_interval: int = 5,
     ) -> None:
         self.chat = chat
         self.is_over = False
-        self._max_tokens = max_tokens
+        self._limits = limits
         self._checkpoint_dir = checkpoint_dir
         self._checkpoint_interval = checkpoint_interval
 
@@ -117,14 +118,15 @@ class Conversation:
 
     def _answer(self, ask: Callable[..., Any]) -> None:
         """Stream an answer; Ctrl-C stops it and not the program."""
+        printer = AnswerPrinter(self.chat)
         try:
             with evaluating_shown(self.chat):
-                ask(max_tokens=self._max_tokens, echo=False, on_token=_write)
+                ask(**self._limits, echo=False, on_token=printer)
         except KeyboardInterrupt:
-            click.echo()
+            printer.finish()
             note("stopped; /resume goes on")
         else:
-            click.echo()
+            printer.finish()
 
     def _checkpoint(self) -> None:
         n_turns = self.chat.undo_steps
@@ -270,8 +272,3 @@ def _number(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise ParameterError(f"{text!r} is not a number of steps; give 1 or more")
     return int(text)
-
-
-def _write(token: Any) -> None:
-    sys.stdout.write(token.text)
-    sys.stdout.flush()

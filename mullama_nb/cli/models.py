@@ -18,7 +18,7 @@ from ..errors import MullamaError
 from .console import loading_shown
 from .sampling import sampling_options
 
-__all__ = ["adapter_options", "chat_options", "complete_model", "load_model"]
+__all__ = ["adapter_options", "chat_options", "complete_model", "limit_options", "load_model"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -53,6 +53,30 @@ def chat_options(command: F) -> F:
                 metavar="NAME=VALUE",
                 callback=_variables,
                 help="A variable of the chat template, such as enable_thinking=false.",
+            ),
+            click.option(
+                "--keep-reasoning",
+                is_flag=True,
+                default=None,
+                help="Keep earlier thoughts in the context, whatever the template does.",
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def limit_options(command: F) -> F:
+    """Add the limits of an answer to a command."""
+    for option in reversed(
+        (
+            click.option(
+                "--max-tokens", type=click.IntRange(min=0), help="Limit of tokens per answer."
+            ),
+            click.option(
+                "--reasoning-budget",
+                type=click.IntRange(min=0),
+                help="Tokens after which a thought is ended.",
             ),
         )
     ):

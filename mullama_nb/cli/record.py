@@ -12,7 +12,7 @@ from ..engine.adapters import Adapter
 from ..history.chat import Chat
 from ..testing.recording import record as write_recording
 from .console import evaluating_shown, note, speaking_plainly
-from .models import adapter_options, chat_options, complete_model, load_model
+from .models import adapter_options, chat_options, complete_model, limit_options, load_model
 from .run import open_chat
 
 __all__ = ["record"]
@@ -29,7 +29,7 @@ __all__ = ["record"]
     help="Folder of --chat; the user's data folder by default.",
 )
 @click.option("--system", help="The system message.")
-@click.option("--max-tokens", type=click.IntRange(min=0), help="Limit of tokens per answer.")
+@limit_options
 @chat_options
 @adapter_options
 def record(
@@ -41,6 +41,7 @@ def record(
     folder: Path | None,
     system: str | None,
     max_tokens: int | None,
+    reasoning_budget: int | None,
     adapters: Sequence[Adapter],
     **options: Any,
 ) -> None:
@@ -54,7 +55,7 @@ def record(
             raise click.UsageError("give --model and QUESTIONS, or --chat")
         if folder is not None:
             raise click.UsageError("--folder says where --chat is saved; leave it out")
-    given = [*questions, system, max_tokens, *options.values()]
+    given = [*questions, system, max_tokens, reasoning_budget, *options.values()]
     if name is not None and any(value is not None for value in given):
         raise click.UsageError("--chat brings its own questions and options; leave others out")
     with speaking_plainly():
@@ -65,6 +66,9 @@ def record(
             chat = open_chat(str(model), system, verbose=False, adapters=adapters, **options)
         for question in questions:
             with evaluating_shown(chat):
-                click.echo(chat.ask(question, max_tokens=max_tokens, echo=False).text)
+                said = chat.ask(
+                    question, max_tokens=max_tokens, reasoning_budget=reasoning_budget, echo=False
+                )
+                click.echo(said.text)
         made = write_recording(chat, file)
     note(f"{file.name}: {len(made.entries)} checkpoints, {made.n_measured} generated tokens")

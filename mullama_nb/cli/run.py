@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import click
 
 from ..history.chat import Chat
 from ..history.turn import Turn
+from .answer import AnswerPrinter
 from .console import evaluating_shown, note, speaking_plainly, typed
 from .interactive import Conversation
-from .models import adapter_options, chat_options, complete_model, load_model
+from .models import adapter_options, chat_options, complete_model, limit_options, load_model
 
 __all__ = ["open_chat", "run"]
 
@@ -25,7 +27,7 @@ _INTERRUPTED = 130
 @click.argument("prompt", required=False)
 @click.option("-i", "--interactive", is_flag=True, help="Converse; /help lists the commands.")
 @click.option("--system", help="The system message.")
-@click.option("--max-tokens", type=click.IntRange(min=0), help="Limit of tokens per answer.")
+@limit_options
 @click.option("--save-session", type=click.Path(path_type=Path), help="File to save to at the end.")
 @click.option("--load-session", type=click.Path(path_type=Path), help="File to continue from.")
 @click.option("--checkpoint-dir", type=click.Path(path_type=Path), help="Folder of session files.")
@@ -47,6 +49,7 @@ def run(
     interactive: bool,
     system: str | None,
     max_tokens: int | None,
+    reasoning_budget: int | None,
     save_session: Path | None,
     load_session: Path | None,
     checkpoint_dir: Path | None,
@@ -57,8 +60,8 @@ def run(
 ) -> None:
     """Answer PROMPT with MODEL, or hold a conversation.
 
-    Without PROMPT, or with "-", it is read from stdin. Only the answer goes to stdout. Ctrl-C stops
-    an answer; the part generated so far is kept.
+    Without PROMPT, or with "-", it is read from stdin. Only the answer's text goes to stdout; its
+    thoughts go to stderr. Ctrl-C stops an answer; the part generated so far is kept.
     """
     if interactive and as_json:
         raise click.UsageError("--json prints one answer; leave --interactive out")
@@ -73,6 +76,7 @@ def run(
             prompt = typed(sys.stdin.read).strip() or None
         if prompt is None and max_tokens != 0:
             raise click.UsageError("there was no prompt on stdin")
+    limits = {"max_tokens": max_tokens, "reasoning_budget": reasoning_budget}
     with speaking_plainly():
         chat = open_chat(model, system, verbose=verbose, **options)
         if load_session is not None:
@@ -80,11 +84,11 @@ def run(
             note(f"{info.n_tokens:,} tokens restored from {load_session.name}")
         interrupted = False
         if interactive:
-            Conversation(chat, max_tokens, checkpoint_dir, checkpoint_interval).hold(prompt)
+            Conversation(chat, limits, checkpoint_dir, checkpoint_interval).hold(prompt)
         elif prompt is not None:
             is_text = load_session is not None and not chat.turns
             answer = _continue if is_text else _answer
-            interrupted = answer(chat, prompt, max_tokens, as_json=as_json)
+            interrupted = answer(chat, prompt, limits, as_json=as_json)
         if save_session is not None:
             info = chat.save_session(save_session)
             note(f"{info.n_tokens:,} tokens saved to {save_session.name}, {info.n_bytes:,} bytes")
@@ -101,32 +105,30 @@ def open_chat(model: str, system: str | None, *, verbose: bool, **options: Any) 
     return Chat(load_model(model, verbose=verbose), system, **named)
 
 
-def _answer(chat: Chat, prompt: str, max_tokens: int | None, *, as_json: bool) -> bool:
+def _answer(chat: Chat, prompt: str, limits: Mapping[str, Any], *, as_json: bool) -> bool:
     """Print an answer as it grows; whether it was interrupted."""
-    interrupted = False
+    interrupted, printer = False, AnswerPrinter(chat)
     turn: Turn | None
     try:
         with evaluating_shown(chat):
-            turn = chat.ask(
-                prompt, max_tokens=max_tokens, echo=False, on_token=None if as_json else _write
-            )
+            turn = chat.ask(prompt, echo=False, on_token=None if as_json else printer, **limits)
     except KeyboardInterrupt:
         interrupted, turn = True, chat.turns[-1] if chat.turns else None
     if as_json:
         click.echo(json.dumps(_described(turn), ensure_ascii=False))
     else:
-        click.echo()
+        printer.finish()
     return interrupted
 
 
-def _continue(chat: Chat, text: str, max_tokens: int | None, *, as_json: bool) -> bool:
+def _continue(chat: Chat, text: str, limits: Mapping[str, Any], *, as_json: bool) -> bool:
     """Go on with plain text, as ``Context.generate`` does with a text."""
-    stream = chat.context.stream(text, max_tokens, sampling=chat.sampling)
+    stream = chat.context.stream(text, sampling=chat.sampling, **limits)
     interrupted = False
     try:
         for token in stream:
             if not as_json:
-                _write(token)
+                click.echo(token.text, nl=False)
     except KeyboardInterrupt:
         interrupted = True
         stream.close()
@@ -139,16 +141,15 @@ def _continue(chat: Chat, text: str, max_tokens: int | None, *, as_json: bool) -
     return interrupted
 
 
-def _write(token: Any) -> None:
-    sys.stdout.write(token.text)
-    sys.stdout.flush()
-
-
 def _described(turn: Turn | None) -> dict[str, Any]:
     if turn is None:
         return {"text": "", "finish_reason": "stopped", "tokens": 0}
+    thought = {} if turn.reasoning is None else {"reasoning": turn.reasoning}
+    calls = [call.as_message() for call in turn.tool_calls]
     return {
         "text": turn.text,
+        **thought,
+        **({"tool_calls": calls} if calls else {}),
         "finish_reason": turn.finish_reason,
         "tokens": len(turn.tokens),
         "reused": turn.reused,

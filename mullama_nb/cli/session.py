@@ -32,7 +32,7 @@ from ..state.session_info import inspect_session
 from .console import note, speaking_plainly
 from .interactive import Conversation
 from .listing import as_dict, print_sessions
-from .models import complete_model, load_model
+from .models import complete_model, limit_options, load_model
 
 __all__ = ["session"]
 
@@ -119,12 +119,12 @@ def save(store: SessionStore, name: str, *, source: str | None) -> None:
 @session.command()
 @_name
 @_model
-@click.option("--max-tokens", type=click.IntRange(min=0), help="Limit of tokens per answer.")
+@limit_options
 @click.pass_obj
-def load(store: SessionStore, name: str, *, model: str | None, max_tokens: int | None) -> None:
+def load(store: SessionStore, /, name: str, *, model: str | None, **limits: int | None) -> None:
     """Continue a session interactively."""
     with speaking_plainly():
-        Conversation(_opened(store, name, model), max_tokens).hold()
+        Conversation(_opened(store, name, model), limits).hold()
 
 
 @session.command()

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..engine.answer_format import Reader
-from ..engine.answer_text import AnswerText
 from ..engine.completion import Part
+from ..history.answer_reader import answer_reader, text_behind
 from ..history.chat import Chat
 from ..history.events import Committed, Event, Moved, TokenAdded
 from ..history.message import message_parts
@@ -17,8 +17,6 @@ from ..history.turn import Turn
 from .markdown import Draft
 
 __all__ = ["LiveAnswer", "begin_answer", "count_thought", "head_after"]
-
-_TAIL = 64  # tokens of a prompt that tell whether it opened a thought
 
 
 class LiveAnswer:
@@ -136,13 +134,10 @@ def begin_answer(chat: Chat, at: Checkpoint) -> LiveAnswer:
     at : Checkpoint
         A question, or what there is of an answer.
     """
+    reader = answer_reader(chat, at)
     if not at.metadata.is_answer:
-        return LiveAnswer(_text_behind(chat, at).reader or Reader(()))
-    turn = Turn(chat, at)
-    begin = message_parts(at)[0].parent
-    reader = (_text_behind(chat, begin).reader if begin is not None else None) or Reader(())
-    reader.feed(turn.raw)
-    return LiveAnswer(reader, n_thought=count_thought(turn), continues=True)
+        return LiveAnswer(reader)
+    return LiveAnswer(reader, n_thought=count_thought(Turn(chat, at)), continues=True)
 
 
 def count_thought(turn: Turn) -> int:
@@ -150,19 +145,9 @@ def count_thought(turn: Turn) -> int:
     begin = message_parts(turn.checkpoint)[0].parent
     if begin is None or turn.reasoning is None:
         return 0
-    text = _text_behind(turn.chat, begin)
+    text = text_behind(turn.chat, begin)
     n = 0
     for token in turn.tokens:
         text.add(token)
         n += text.part_at(text.n_characters) == "reasoning"
     return n
-
-
-def _text_behind(chat: Chat, at: Checkpoint) -> AnswerText:
-    """What an answer at a checkpoint says before its first token: nothing, or a thought begins."""
-    before: list[int] = []
-    for node in at.lineage():
-        before[:0] = node.tokens
-        if len(before) >= _TAIL:
-            break
-    return AnswerText(chat.model.vocabulary, chat.answer_format, before, 0)
