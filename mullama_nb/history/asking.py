@@ -60,7 +60,8 @@ def say_otherwise(
     """Say the question at the head again, with other variables of the chat template."""
     question = workspace.head
     notes = question.metadata
-    if variables is None or dict(variables) == notes.chat_template_kwargs:
+    begin = point_before(question) if notes.is_answer else question  # which was begun by hand
+    if variables is None or dict(variables) == begin.metadata.chat_template_kwargs:
         return
     if notes.message is None:
         raise HistoryError(
@@ -68,7 +69,6 @@ def say_otherwise(
         )
     messages = conversation.messages_at(question)
     with workspace.changing():
-        begin = point_before(question) if notes.is_answer else question  # which was begun by hand
         workspace.checkout(point_before(begin), adapters=workspace.context.adapters)
     conversation.say(messages[len(conversation.messages_at(workspace.head)) :], variables)
 

@@ -9,7 +9,7 @@ from ..errors import HistoryError
 from ..history.chat import Chat
 from ..history.display import message_html
 from ..history.events import Committed, Event, TokenAdded
-from ..history.message import chain
+from ..history.message import chain, message_parts
 from ..history.shown import ShownMessage
 from ..history.turn import Answers, Turn
 from .actions import stops_first
@@ -138,7 +138,7 @@ def _varying(turns: Sequence[Turn]) -> list[str]:
 
 
 def _settings(turn: Turn) -> dict[str, Any]:
-    notes, asked = turn.checkpoint.metadata, turn.checkpoint.parent
+    notes, asked = turn.checkpoint.metadata, message_parts(turn.checkpoint)[0].parent
     variables = {} if asked is None else asked.metadata.chat_template_kwargs
     return {**vars(type(turn.chat.sampling)()), **notes.sampling, **notes.limits, **variables}
 

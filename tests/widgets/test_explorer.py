@@ -15,6 +15,8 @@ from mullama_nb.history.events import Event, TokenAdded
 from mullama_nb.history.turn import Answers
 from mullama_nb.widgets.explorer import Explorer
 
+MOODY = "{% if mood %}{{ mood }}{% endif %}" + CHATML
+
 
 @pytest.fixture
 def chat(tiny: ModelMaker) -> Chat:
@@ -54,6 +56,29 @@ def test_keeps_one_and_drops_the_others(chat: Chat, explorer: Explorer) -> None:
     [change] = explorer.changes([TokenAdded(1, "", 0.0)])
     assert [answer["is_there"] for answer in change["answers"]] == [False, True]
     assert [answer["is_kept"] for answer in change["answers"]] == [False, True]
+
+
+@pytest.mark.parametrize("begun", ["", "It"])
+def test_heads_answers_by_what_varies(tiny: ModelMaker, begun: str) -> None:
+    chat = Chat(tiny("llama", chat_template=MOODY), n_ctx=512, n_threads=1)
+    explorer, events = Explorer(chat), list[Event]()
+    assert explorer._subscription is not None
+    explorer._subscription.cancel()
+    chat.tree.on_change(events.append)
+    asked = [{"role": "user", "content": "Why?"}]
+    if begun:
+        asked.append({"role": "assistant", "content": begun})
+    moods = [None, {"mood": "Well"}, {"mood": "Alas"}]
+    vary = {"temperature": [0.5, 1.0], "chat_template_kwargs": moods}
+    chat.explore(asked, vary=vary, max_tokens=3, seed=1)
+    assert chat.tree.flush(30)
+    list(explorer.changes(events))
+    assert [answer["settings"] for answer in explorer.take_snapshot()["answers"]] == [
+        f"temperature {temperature} · mood {mood}"
+        for mood in (None, "Well", "Alas")
+        for temperature in (0.5, 1.0)
+    ]
+    explorer.close()
 
 
 def test_sends_each_answers_new_text(explorer: Explorer) -> None:
