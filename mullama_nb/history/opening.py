@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import os
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Protocol, TypeVar
 
 from ..checks import check_names
@@ -43,6 +45,7 @@ from .options import CONTEXT_OPTIONS, SAMPLING_OPTIONS
 from .paths import Redo
 from .persistence import Saves
 from .refs import check_tag
+from .rendering import is_answer
 from .saved_adapters import at_hand_alone, offer_saved, saved_on
 from .saving import Image
 from .tree import Checkpoint
@@ -62,7 +65,12 @@ class Opened(Protocol):
     _saves: Saves
     _workspace: Workspace[Checkpoint]
 
-    def replay(self, messages: Sequence[Message]) -> None:
+    def replay(
+        self,
+        messages: Sequence[Message],
+        *,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+    ) -> None:
         """Append existing messages; nothing is generated."""
 
 
@@ -222,11 +230,13 @@ def open_chat(
         }
         common |= sampling | options
         if reason is not None and there["fingerprint"] != here["fingerprint"]:
-            messages = _messages(name, saved, body["system"], template, loaded)
-            if messages and messages[0]["role"] == "system":
-                common["system"] = messages.pop(0)["content"]
+            said = _said(name, saved, body["system"], template, loaded)
+            if said and said[0][0]["role"] == "system":
+                common["system"] = said.pop(0)[0]["content"]
             chat = make(context, adapters=adapters, **common)
-            chat.replay(messages)
+            for variables, alike in itertools.groupby(said, key=itemgetter(1)):
+                messages = [message for message, _ in alike]
+                chat.replay(messages, chat_template_kwargs=variables or None)
         else:
             chat = make(context, system=body["system"], **common)
             chat._conversation.template = template
@@ -270,9 +280,10 @@ def _template(name: str, body: Mapping[str, Any], model: Model) -> TemplateOptio
     return template
 
 
-def _messages(
+def _said(
     name: str, saved: SavedChat, system: str | None, template: TemplateOptions, model: Model
-) -> list[dict[str, Any]]:
+) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """The messages up to the head, each with the template's variables for it and its answer."""
     answer_format = template.answer_format(model)
 
     def message_of(entry: Entry) -> dict[str, Any]:
@@ -288,8 +299,13 @@ def _messages(
             return answer_format.parse(entry.said, tools=template.tools).as_message()
         return {"role": notes.role, "content": entry.said}
 
-    lines = conversation_at(saved.head, saved.previous, message_of, system)
-    return [line.message for line in lines]
+    said: list[tuple[dict[str, Any], dict[str, Any]]] = []
+    variables: dict[str, Any] = {}
+    for line in conversation_at(saved.head, saved.previous, message_of, system):
+        if not is_answer(line.message):
+            variables = dict(Notes.of(line.end.metadata).chat_template_kwargs)
+        said.append((line.message, variables))
+    return said
 
 
 def _reason_to_replay(

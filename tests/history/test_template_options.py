@@ -17,6 +17,7 @@ from mullama_nb import Chat, Model
 from mullama_nb.errors import (
     ChatTemplateError,
     HistoryError,
+    InexactWarning,
     ParameterError,
     ParameterWarning,
     SessionFormatError,
@@ -52,6 +53,29 @@ def test_a_chat_has_options(model: Model) -> None:
         question = turn.checkpoint.parent
         assert question.text.endswith("<think>") == (own is None)
         assert question.metadata.chat_template_kwargs == (own or {})
+
+
+def test_other_weights_get_each_question_as_it_was_put(
+    model: Model, tiny: ModelMaker, tmp_path: Path
+) -> None:
+    chat = made(model, system="Be brief.", chat_template_kwargs={"enable_thinking": False})
+    for text, own in (
+        *(("why?", None), ("and?", {"enable_thinking": True}), ("so?", {"enable_thinking": True})),
+        *(("else?", None), ("then?", {"enable_thinking": True})),
+    ):
+        chat.ask(text, max_tokens=2, chat_template_kwargs=own)
+    chat.save("options", tmp_path)
+    other = tiny(seed=1, chat_template=THINKS, named_templates={"other": OTHER})
+    with pytest.warns(InexactWarning, match="evaluated again"):
+        again = Chat.open("options", other, tmp_path, on_mismatch="replay")
+    assert again.messages == chat.messages
+    there, here = (
+        [turn.checkpoint for turn in each.turns if turn.role == "user"] for each in (chat, again)
+    )
+    assert [end.metadata.chat_template_kwargs for end in here] == [
+        end.metadata.chat_template_kwargs for end in there
+    ]
+    assert [end.text.endswith("<think>") for end in here] == [False, True, True, False, True]
 
 
 def test_an_answer_is_generated_again_with_its_own_options(model: Model) -> None:
