@@ -15,7 +15,7 @@ from mullama_nb.testing import record, replay
 __all__ = ["keep_thoughts", "run_a_tool"]
 
 _BUDGET = 3
-_LONGEST_MARK = 12  # tokens
+_WAIT = 4  # tokens, until a character is complete
 
 
 def tide_at(place: str) -> str:
@@ -52,7 +52,8 @@ def keep_thoughts(talk: Talk) -> None:
             if chat.context.tokens[: len(held)] != held and turn.rewritten is None:
                 raise WrongError("an earlier answer was evaluated again, although it is kept")
             n_thought = [token.part for token in tokens].count("reasoning")
-            if _budget(chat).get("reasoning_budget") and n_thought > _BUDGET + _LONGEST_MARK:
+            closing = model.tokenize(chat.answer_format.closing, special=True)
+            if n_thought > _BUDGET + _WAIT + len(closing):
                 raise WrongError(f"a thought of {n_thought} tokens had a budget of {_BUDGET}")
             turn = chat.edit("Someone must.\n</think>\n\nBert.", turn, echo=False)
             said[-1] = said_by(turn)
