@@ -10,6 +10,7 @@ from template_talk import CALL, Talk, user
 
 from mullama_nb import Chat
 from mullama_nb.engine.completion import Token
+from mullama_nb.errors import ChatTemplateError
 from mullama_nb.testing import record, replay
 
 __all__ = ["keep_thoughts", "run_a_tool"]
@@ -93,13 +94,15 @@ def run_a_tool(talk: Talk) -> None:
 
     def check(chat: Chat) -> None:
         chat.ask(question, max_tokens=2, **_budget(chat))
-        chat.edit(_written(chat, question), chat.turns[-1], echo=False)
+        try:
+            written = _written(chat, question)
+        except ChatTemplateError:
+            return  # it takes no calls, and the step with a given one has said so
+        chat.edit(written, chat.turns[-1], echo=False)
         calls = chat.turns[-1].tool_calls
         if [(call.name, call.arguments) for call in calls] != [("tide_at", {"place": "Whitby"})]:
             return  # this family's calls are not known
-        chat.edit(
-            _written(chat, question), chat.turns[-1], run_tools=True, max_tokens=4, **_budget(chat)
-        )
+        chat.edit(written, chat.turns[-1], run_tools=True, max_tokens=4, **_budget(chat))
         roles = [message["role"] for message in chat.messages]
         if roles[-4:] != ["user", "assistant", "tool", "assistant"]:
             raise WrongError(f"after a call that was run there are {roles}")
