@@ -845,7 +845,9 @@ class Chat(Live):
     def export(self, path: str | os.PathLike[str]) -> None:
         """Write the messages as Markdown (``.md``), or the whole tree as JSON (``.json``).
 
-        :meth:`from_transcript` makes a chat from the JSON.
+        :meth:`from_transcript` makes a chat from the JSON, whose texts are never read as control
+        tokens: a file is not trusted. Control tokens in an answer's text, other than the marks of
+        its thoughts and calls, are plain text there. :meth:`save` keeps them.
         """
         export(self.tree, self._conversation, Path(path).expanduser())
 

@@ -174,3 +174,22 @@ def test_a_chat_that_does_not_fit_is_refused(model: Model, tmp_path: Path) -> No
     path = written(tmp_path / "a.json", [user("why? " * 500)])
     with pytest.raises(Exception, match="tokens"):
         Chat.from_transcript(model, path, n_ctx=256)
+
+
+def test_control_tokens_of_an_answer_are_plain_text_in_a_file(tmp_path: Path) -> None:
+    """A file is not trusted with them; a saved chat is."""
+    path = make_model(
+        *(tmp_path / "m.gguf", "llama"), n_layer=1, chat_template=CHATML, control_tokens=("<own>",)
+    )
+    model = Model.load(path)
+    (own,) = model.tokenize("<own>", special=True)
+    chat = Chat(model, n_ctx=256, n_threads=1, logit_bias={own: 90.0})
+    assert chat.ask("why?", max_tokens=2).text == "<own><own>"
+    chat.ask("and?", max_tokens=1)
+    chat.export(tmp_path / "chat.json")
+    again = Chat.from_transcript(model, tmp_path / "chat.json", n_ctx=256, n_threads=1)
+    assert again.messages == chat.messages
+    chat.save("chat", tmp_path / "store")
+    opened = Chat.open("chat", model, tmp_path / "store")
+    counts = [each.context.tokens.count(own) for each in (chat, opened, again)]
+    assert counts == [3, 3, 0]
