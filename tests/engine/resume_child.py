@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mullama_nb import Context, ContextParams, Model, SamplingParams
+from mullama_nb.engine.template_options import TemplateOptions
 
 
 def main(model_path: str, folder: Path) -> None:
@@ -26,8 +28,17 @@ def main(model_path: str, folder: Path) -> None:
         results[job["session"] + ".logits"] = context.logits
         bias = dict.fromkeys(job["forbidden"], -float("inf"))
         sampling = SamplingParams(**job["sampling"], logit_bias=bias)
+        how: dict[str, Any] = {}
+        if (thinks := job["thinks"]) is not None:
+            options = TemplateOptions(chat_template=thinks["template"])
+            how["answer_format"] = options.answer_format(model)
+            how["reasoning_budget"] = thinks["budget"]
         completion = context.generate(
-            None, job["n_tokens"], sampling=sampling, sampler_state=job["sampler_state"]
+            *(None, job["n_tokens"]),
+            sampling=sampling,
+            sampler_state=job["sampler_state"],
+            n_said=job["n_said"],
+            **how,
         )
         results[job["session"] + ".tokens"] = np.array([t.id for t in completion.tokens])
         results[job["session"] + ".after"] = context.logits

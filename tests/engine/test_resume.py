@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pytest
 
 from mullama_nb import Context, ContextParams, Model, SamplingParams
+from mullama_nb.engine.template_options import TemplateOptions
 
 N_NEXT = 24
 POINTS = 50
@@ -37,7 +38,15 @@ SAMPLINGS: dict[str, dict[str, Any]] = {
         "xtc_threshold": 0.05,
     },
     "mirostat": {"mirostat": 2, "mirostat_eta": 0.4, "seed": 8, "dry_multiplier": 0.5},
+    "thinking": {"temperature": 0.9, "seed": 9},
 }
+# Its prompt opens a thought, which has a budget, as this template teaches.
+BUDGET = 33
+THINKING = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content.split('</think>')[-1] }}"
+    "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n"
+    "{% endif %}"
+)
 
 
 END_TOKENS = [0, 2]  # so that each generation runs to its limit
@@ -46,6 +55,11 @@ END_TOKENS = [0, 2]  # so that each generation runs to its limit
 def sampling_of(name: str) -> SamplingParams:
     bias = dict.fromkeys(END_TOKENS, -float("inf"))
     return SamplingParams(**SAMPLINGS[name], logit_bias=bias)
+
+
+def how_to_think(model: Model) -> dict[str, Any]:
+    answer_format = TemplateOptions(chat_template=THINKING).answer_format(model)
+    return {"reasoning_budget": BUDGET, "answer_format": answer_format}
 
 
 @dataclass
@@ -67,7 +81,7 @@ def combinations() -> Iterator[tuple[str, str, str, bool, int]]:
     rng = random.Random(20)
     for number in range(POINTS):
         kind = number % 3
-        way = number // 3 % (3 if kind == 0 else 2)  # Mirostat with f16 alone
+        way = number // 3 % (4 if kind == 0 else 2)  # Mirostat and thoughts with f16 alone
         kv_cache_type, name = ("f16", "q8_0", "q4_0")[kind], list(SAMPLINGS)[way]
         prompt = PROMPTS[(kind + way) % 3]
         yield kv_cache_type, name, prompt, number % 4 < 2, rng.randrange(60)
@@ -77,8 +91,8 @@ def uninterrupted(
     model: Model, kv_cache_type: str, name: str, prompt: str, points: dict[int, list[Path]]
 ) -> dict[Path, Expected]:
     """Generate once, saving on the way; what each session should go on with is read from that."""
-    context = Context(model, params_of(kv_cache_type))
-    start = context.evaluate(prompt)
+    context, thinks = Context(model, params_of(kv_cache_type)), name == "thinking"
+    start = context.evaluate(prompt + "<think>\n" * thinks)
     logits = {0: context.logits}
     last = max(points) + N_NEXT
     tokens = []
@@ -86,7 +100,8 @@ def uninterrupted(
     sampling = sampling_of(name)
     for path in points.get(0, []):
         context.save_session(path, include_logits="with" in path.name)
-    stream = context.stream(None, last, sampling=sampling)
+    how = how_to_think(model) if thinks else {}
+    stream = context.stream(None, last, sampling=sampling, **how)
     for token in stream:
         tokens.append(token.id)
         if len(tokens) in wanted:
@@ -94,6 +109,9 @@ def uninterrupted(
             for path in points.get(len(tokens), []):
                 context.save_session(path, include_logits="with" in path.name)
     assert context.token_count() == start + last
+    if thinks:  # a point is within the thought, its closing mark, or the text
+        assert "</think>" in model.detokenize(tokens[BUDGET : BUDGET + 12])
+        assert "</think>" not in model.detokenize(tokens[:BUDGET])
     states = (None, *(stream.completion.sampler_states or [None] * last))
     return {
         path: Expected(logits[at], tokens[at : at + N_NEXT], logits[at + N_NEXT], states[at])
@@ -116,9 +134,11 @@ def test_sessions_go_on_in_a_new_process(smollm2: Model, tmp_path: Path) -> None
                 "params": params,
                 "sampling": SAMPLINGS[name],
                 "forbidden": END_TOKENS,
+                "thinks": {"template": THINKING, "budget": BUDGET} if name == "thinking" else None,
+                "n_said": at,
             }
         )
-    assert len(runs) == 7
+    assert len(runs) == 8
     expected: dict[Path, Expected] = {}
     for (kv_cache_type, name, prompt), points in runs.items():
         expected |= uninterrupted(smollm2, kv_cache_type, name, prompt, points)
