@@ -39,7 +39,8 @@ class Chooser:
         What a sampler carries over from an answer that is continued.
     answer_format : AnswerFormat
     n_said : int
-        How many of the preceding tokens are the answer's.
+        How many of the preceding tokens are the answer's. A grammar that they follow goes on behind
+        them; another begins there.
 
     Attributes
     ----------
@@ -64,12 +65,34 @@ class Chooser:
         self._budget = limits.reasoning_budget if answer_format.has_thoughts else None
         self._sampler = Sampler(vocabulary, sampling, sibling, history, n_ctx, sampler_state)
         self._forced: deque[int] = deque()
-        for token in history[len(history) - n_said :]:  # an answer may be cut within a forced mark
+        self._wait_if_due()
+        self._go_through(history[len(history) - n_said :])
+
+    def _go_through(self, said: Sequence[int]) -> None:
+        """Note what was said of the answer, which may be cut within a forced mark."""
+        fits = True
+        for token in said:
             self._end_thought_if_due()
+            if self._begins_text(token):
+                self._begin_grammar()
+            fits = fits and (self._waits or self._sampler.follow(token))
             self._take(token)
+            if self._waits and self.text.is_opened:
+                self._begin_grammar()
+        if not fits:  # it was said without the grammar, which is for what comes
+            self._sampler.restart_grammar()
+            self._wait_if_due()
+
+    def _wait_if_due(self) -> None:
+        """Hold the grammar back where something may come before the text."""
         self._waits = self._sampler.has_grammar and self._may_think
         if self._waits:
             self._sampler.hold_grammar()
+
+    def _begins_text(self, token: int) -> bool:
+        """Whether a grammar that waits has to begin in front of a token that is given."""
+        is_free = self.text.is_in_thought or [token] == [*self._forced][:1]
+        return self._waits and not is_free and not self._goes_before_text(token)
 
     @property
     def sampler_state(self) -> SamplerState | None:
@@ -108,8 +131,7 @@ class Chooser:
 
     def force(self, token: int) -> bool:
         """Take a token that was perhaps not chosen; False where the grammar does not allow it."""
-        is_free = self.text.is_in_thought or [token] == [*self._forced][:1]
-        if self._waits and not is_free and not self._goes_before_text(token):
+        if self._begins_text(token):
             self._begin_grammar()
         if not self._sampler.fits(token):
             return False

@@ -99,7 +99,8 @@ class Sampler:
     sibling : int
         The ordinal among answers to the same prompt.
     history : sequence of int
-        The tokens so far, which penalties look back on. A grammar starts after them.
+        The tokens so far, which penalties look back on. A grammar starts after them, unless it is
+        told to follow some.
     n_ctx : int
         What a window of -1 means.
     state : SamplerState, optional
@@ -211,6 +212,19 @@ class Sampler:
     def begin_grammar(self) -> None:
         """Let the grammar that was held begin with the next token."""
         self._grammar, self._held_grammar = self._held_grammar, None
+
+    def follow(self, token: int) -> bool:
+        """Let the grammar, if it has begun, follow a token that was said before; False if not."""
+        if not self.fits(token):
+            return False
+        if self._grammar is not None:
+            llama_cpp.llama_sampler_accept(self._grammar, token)
+        return True
+
+    def restart_grammar(self) -> None:
+        """Let the grammar begin with the next token, whatever it has followed."""
+        self._grammar, self._held_grammar = self._grammar or self._held_grammar, None
+        llama_cpp.llama_sampler_reset(self._grammar)
 
     def fits(self, token: int) -> bool:
         """Return whether the grammar allows a token, if it has begun."""

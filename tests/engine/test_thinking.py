@@ -150,6 +150,32 @@ def test_a_grammar_begins_behind_the_thought(opening: Model, budget: int | None)
     assert said.finish_reason == "stop"
 
 
+@pytest.mark.parametrize("controls", [MARKS, ()], ids=["one token", "several"])
+@pytest.mark.parametrize("budget", [0, 3])
+def test_a_grammar_goes_on_where_an_answer_does(
+    tiny: ModelMaker, controls: tuple[str, ...], budget: int
+) -> None:
+    model = tiny(chat_template=OPENING, control_tokens=controls, n_layer=1)
+    how: dict[str, Any] = {"json_schema": SCHEMA, "seed": 2, "reasoning_budget": budget}
+    whole = asked(model, max_tokens=60, **how)
+    assert whole.finish_reason == "stop"
+    for n in range(1, len(whole.tokens) + 1):
+        context = Context(model, PARAMS)
+        first = context.generate(messages=ASKED, max_tokens=n, **how)
+        (branch,) = context.explore(1, 60, n_said=n, exact=True, **how)
+        rest = context.generate(max_tokens=60, n_said=n, **how)
+        assert (*first.tokens, *rest.tokens) == whole.tokens
+        assert (*first.tokens, *branch.completion.tokens) == whole.tokens
+
+
+@pytest.mark.parametrize("begun", ["Here it is:", "It", '{ "b'])
+def test_a_grammar_begins_behind_what_does_not_follow_it(thinking: Model, begun: str) -> None:
+    context = Context(thinking, PARAMS)
+    n_said = context.evaluate(messages=ASKED) and context.evaluate(begun)
+    said = context.generate(json_schema=SCHEMA, seed=2, max_tokens=60, n_said=n_said)
+    assert isinstance(json.loads(said)["a"], bool)
+
+
 def test_a_grammar_where_the_model_may_think_first(thinking: Model) -> None:
     plain = asked(thinking, json_schema=SCHEMA, seed=2, max_tokens=60)
     assert isinstance(json.loads(plain)["a"], bool)
