@@ -215,7 +215,6 @@ class TemplateOptions:
             raise ParameterError(f"date is {shown(date)}, no date") from None
         variables = saved.get("chat_template_kwargs")
         keeps = saved.get("keep_reasoning", False)
-        if not isinstance(keeps, bool):
-            raise ParameterError(f"keep_reasoning is {shown(keeps)}, no truth value")
+        check_bool("keep_reasoning", keeps)
         variables = {} if variables is None else variables
         return cls(saved.get("tools"), template, variables, when, keeps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -21,8 +22,8 @@ class TreeAdapters:
     ----------
     context : Context
     root : Node
-    changed : callable
-        Called when others are on.
+    changed : bound method
+        Called when others are on; its owner is not kept alive.
 
     Attributes
     ----------
@@ -35,7 +36,7 @@ class TreeAdapters:
     def __init__(self, context: Context, root: Node, changed: Callable[[], object]) -> None:
         self._context = context
         self._root = root
-        self._changed = changed
+        self._changed = weakref.WeakMethod(changed)
         self.used: dict[str, Mapping[str, Any]] = {}
         self.are_chosen = False
         self._note_at_root()
@@ -58,8 +59,9 @@ class TreeAdapters:
         if before == values:  # as at most moves, which take microseconds
             return
         self._context.adapters = values
-        if before != self._context.adapters:
-            self._changed()
+        changed = self._changed()
+        if before != self._context.adapters and changed is not None:
+            changed()
 
     def _note_at_root(self) -> None:
         """It has no rows that could tell of them."""

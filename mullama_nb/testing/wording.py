@@ -116,11 +116,26 @@ def rendered(
         except (ChatTemplateError, ParameterError):  # it may take them in the other way
             return False
         wanted = prompt.tokens
-        if path[-1].noted.is_answer:  # without what ends it
-            return not asks and model.vocabulary.common_prefix(held, wanted)[0] == len(held)
+        if path[-1].noted.is_answer:
+            keep, used = model.vocabulary.common_prefix(held, wanted)
+            rest = model.detokenize(wanted[used:], special=True)
+            return not asks and keep == len(held) and ends(said, messages, rest)
         if wanted[len(wanted) - len(own) :] != own:
             return False  # answers before it may be spelt by other tokens; it may not
         return model.vocabulary.common_prefix(held, wanted) == (len(held), len(wanted))
+
+    def ends(template: TemplateOptions, messages: Sequence[Mapping[str, Any]], rest: str) -> bool:
+        """Whether the template writes the rest behind any answer, so that it is not part of one."""
+        *before, last = messages
+        text = str(last.get("content") or "").rstrip()
+        other = {"role": "assistant", "content": "1" if text.endswith("0") else "0"}
+        try:
+            prompt = template.render(
+                model, [*before, other], add_generation_prompt=False, is_probe=True
+            )
+        except (ChatTemplateError, ParameterError):  # it takes no such answer there
+            return True
+        return prompt.endswith(rest)
 
     return {entry.id: is_said(entry) for entry in entries if "message" in entry.notes}
 

@@ -214,6 +214,20 @@ def test_an_edit_with_new_checksums(sound: Path, model: Model, data: st.DataObje
         assert is_same or refused(lambda: replay_exactly(path, model))
 
 
+@pytest.mark.slow
+def test_a_given_answer_is_the_whole_of_its_tokens(sound: Path, model: Model) -> None:
+    n_entries = len(load(sound)["entries"])
+    for i in range(n_entries):
+        body = load(sound)
+        message = body["entries"][i]["notes"].get("message", {})
+        if message.get("role") == "assistant":
+            message["content"] += "x"
+            seal(body)
+            path = sound.with_name("longer.mullama.json")
+            path.write_text(json.dumps(body), "utf-8")
+            assert refused(lambda path=path: replay_exactly(path, model))  # type: ignore[misc]
+
+
 def replay_exactly(path: Path, model: Model) -> None:
     report = replay(path, model, "exact")
     if not report.passed:
