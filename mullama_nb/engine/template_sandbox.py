@@ -82,19 +82,20 @@ class SandboxedTemplate:
             return self._template.render(
                 raise_exception=_refuse, strftime_now=date.strftime, **variables
             )
-        except _RefusalError as refusal:
-            reason = str(refusal)
-        except (SecurityError, OverflowError) as error:  # the sandbox says what it does not let
-            reason = str(error)
-        except jinja2.TemplateNotFound:
-            reason = "it includes another template, and there is none"
         except Exception as error:  # a template's code may fail in any way
-            raise ChatTemplateError(
-                f"{self._whose} refuses this conversation: {_failure(error)}"
-            ) from error
-        raise ChatTemplateError(
-            f"{self._whose} refuses this conversation: {shown(reason, _MOST_SHOWN)}"
-        )
+            # Frames that Jinja makes up refer to the error: with them it would keep the callers,
+            # and what they hold, until Python collects.
+            error.__traceback__ = None
+            reason = _reason(error)
+        raise ChatTemplateError(f"{self._whose} refuses this conversation: {reason}")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, jinja2.TemplateNotFound):
+        return "it includes another template, and there is none"
+    if isinstance(error, (_RefusalError, SecurityError, OverflowError)):  # they say what is wrong
+        return shown(str(error), _MOST_SHOWN)
+    return _failure(error)
 
 
 class _Environment(ImmutableSandboxedEnvironment):
