@@ -12,12 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from .answer_formats.call_form import CallForm
 from .answer_formats.calls import Syntax, read_calls, schemas_of
 from .answer_formats.families import CALLS, CHANNELS, TEXTS, THOUGHTS, CallMarks, ThoughtMarks
 from .answer_formats.marks import ANYTHING, SPACE, Gap, Mark, Rule, opens, until
 from .answer_formats.parsed import ParsedAnswer, ToolCall
 from .answer_formats.probing import Shown, Template
 from .answer_formats.reader import Piece, Reader
+from .call_grammar import CallGrammar
 from .completion import Part
 from .generated_text import GeneratedText
 from .vocabulary import Vocabulary
@@ -50,6 +52,10 @@ class AnswerFormat:
         Whether prompts may open a thought, so that a closing mark alone ends one.
     joint : str
         What stands between texts that something else comes between.
+    call_form : CallForm, optional
+        Of calls in JSON.
+    call_grammar : CallGrammar, optional
+        What calls follow; None for nothing.
     """
 
     rules: tuple[Rule, ...] = ()
@@ -61,6 +67,8 @@ class AnswerFormat:
     reopening: str = ""
     ends_unopened: bool = False
     joint: str = ""
+    call_form: CallForm | None = None
+    call_grammar: CallGrammar | None = None
 
     @classmethod
     def of(cls, template: Template | None, vocabulary: Vocabulary) -> AnswerFormat:
@@ -83,6 +91,7 @@ class AnswerFormat:
                     opening=family.opening,
                     reopening=family.reopening,
                     joint="\n\n",
+                    call_form=family.call_form,
                 )
                 return found._spelled(vocabulary)
         shown = Shown(template)
@@ -104,6 +113,7 @@ class AnswerFormat:
             "" if thought is None else thought.closes,
             closing="" if thought is None else thought.closing,
             ends_unopened=ends_unopened,
+            call_form=shown.call_form,
         )
         return found._spelled(vocabulary)
 
@@ -111,6 +121,14 @@ class AnswerFormat:
         """The format with its marks told by token where they are control tokens."""
         rules = (replace(rule, mark=_spelled(rule.mark, vocabulary)) for rule in self.rules)
         return replace(self, rules=tuple(rules))
+
+    def calling(
+        self, tools: Sequence[Mapping[str, Any]] | None, vocabulary: Vocabulary
+    ) -> AnswerFormat:
+        """Return the format with a grammar for calls of some tools, where they are in JSON."""
+        if not tools or self.call_form is None:
+            return self
+        return replace(self, call_grammar=CallGrammar(self.call_form, tools, vocabulary))
 
     @property
     def has_thoughts(self) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
+from ..errors import GrammarError
 from .adaptive import SamplerState
-from .answer_format import AnswerFormat
+from .answer_format import AnswerFormat, Reader
 from .answer_text import AnswerText
 from .completion import Limits
 from .decoder import Decoder, Logits
@@ -27,7 +28,7 @@ class Chooser:
     ----------
     vocabulary : Vocabulary
     sampling : SamplingParams
-        With a seed. A grammar begins behind the thought.
+        With a seed. A grammar begins behind the thought, and calls have no other one then.
     sibling : int
     limits : Limits
         Its ``reasoning_budget``.
@@ -38,6 +39,7 @@ class Chooser:
     sampler_state : SamplerState, optional
         What a sampler carries over from an answer that is continued.
     answer_format : AnswerFormat
+        Its grammar of calls, if it has one, holds from an opening mark to the closing one.
     n_said : int
         How many of the preceding tokens are the answer's. A grammar that they follow goes on behind
         them; another begins there.
@@ -65,6 +67,8 @@ class Chooser:
         self._budget = limits.reasoning_budget if answer_format.has_thoughts else None
         self._sampler = Sampler(vocabulary, sampling, sibling, history, n_ctx, sampler_state)
         self._forced: deque[int] = deque()
+        has_grammar = self._sampler.has_grammar
+        self._call_grammar = None if has_grammar else answer_format.call_grammar
         self._wait_if_due()
         self._go_through(history[len(history) - n_said :])
 
@@ -75,7 +79,10 @@ class Chooser:
             self._end_thought_if_due()
             if self._begins_text(token):
                 self._begin_grammar()
-            fits = fits and (self._waits or self._sampler.follow(token))
+            if self._call_grammar is not None:
+                self._sampler.read(token)
+            else:
+                fits = fits and (self._waits or self._sampler.follow(token))
             self._take(token)
             if self._waits and self.text.is_opened:
                 self._begin_grammar()
@@ -112,7 +119,9 @@ class Chooser:
         self._end_thought_if_due()
         if self._forced:
             return self._forced[0]
-        token = self._sampler.choose(logits, position, decoder)
+        token = self._drawn(logits, position, decoder)
+        if self._call_grammar is not None and self._force_mark(token):
+            return self._forced[0]
         if not self._waits or self.text.is_in_thought or self._goes_before_text(token):
             return token
         self._force(self._text_opening())
@@ -156,10 +165,67 @@ class Chooser:
         """Note that a token follows, forced or not; return what it says."""
         if self._forced and self._forced.popleft() != token:
             self._forced.clear()
-        return self.text.add(token)
+        return self._read(token)
 
     def _force(self, text: str) -> None:
         self._forced.extend(self._vocabulary.tokenize(text, special=True))
+
+    # -- calls -------------------------------------------------------------------------------
+
+    def _drawn(self, logits: Logits, position: int, decoder: Decoder | None) -> int:
+        try:
+            return self._sampler.choose(logits, position, decoder)
+        except GrammarError:
+            if self._call_grammar is None:
+                raise
+            self._sampler.set_grammar(None)  # the vocabulary cannot say it, and nobody asked for it
+            return self._sampler.choose(logits, position, decoder)
+
+    def _read(self, token: int) -> str:
+        """Read a token; a grammar begins where a call does, and ends with it."""
+        reader, sampler = self.text.reader, self._sampler
+        n_calls = 0 if reader is None else reader.n_calls
+        text = self.text.add(token)
+        if self._call_grammar is None or reader is None:
+            return text
+        if reader.part != "tool_call":
+            sampler.set_grammar(None)
+        elif reader.n_calls > n_calls:
+            grammar = self._grammar_of(reader, text)
+            sampler.set_grammar(grammar)
+            if grammar is not None and reader.call:
+                sampler.read(token)
+        sampler.bars_controls = reader.is_in_string
+        return text
+
+    def _grammar_of(self, reader: Reader, text: str) -> str | None:
+        """The grammar of a call; where the last token has more than its mark, of that token on."""
+        assert self._call_grammar is not None
+        n_before = len(text) - len(reader.call)
+        if n_before < 0:
+            return None
+        return self._call_grammar.text(reader.call_mark, text[:n_before] if reader.call else "")
+
+    def _force_mark(self, token: int) -> bool:
+        """Let a mark alone come first where a token has it, and more that no call begins with."""
+        reader, text = self.text.reader, self._vocabulary.whole_piece(token)
+        assert reader is not None
+        assert self._call_grammar is not None
+        opens = self._call_grammar.opens
+        if not text or not opens or not (reader.pending or opens in text):
+            return False
+        trial = reader.copy()
+        trial.feed(text, is_control=self._vocabulary.is_control(token))
+        if trial.n_calls == reader.n_calls or not trial.call or trial.part != "tool_call":
+            return False
+        grammar = self._grammar_of(trial, text)
+        if grammar is None or self._sampler.would_read(grammar, token):
+            return False
+        mark = text[: len(text) - len(trial.call)]
+        tokens = self._vocabulary.tokenize(mark, special=True)
+        if "".join(self._vocabulary.whole_piece(each) or "" for each in tokens) == mark:
+            self._forced.append(tokens[0])  # the others are drawn from there
+        return bool(self._forced)
 
     # -- a grammar that waits ----------------------------------------------------------------
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import groupby
 from typing import SupportsIndex, TypeAlias
 
 __all__ = ["GeneratedText", "Runs"]
@@ -20,22 +19,26 @@ class GeneratedText(str):
     Parameters
     ----------
     runs : iterable of (str, bool)
-        Parts of the text, and whether each is control tokens.
+        Parts of the text, and whether each is a control token.
 
     Attributes
     ----------
     runs : tuple of (str, bool)
-        The same, without empty parts and with equal neighbours joined.
+        The same, without empty parts and with plain neighbours joined.
     """
 
     runs: Runs
 
     def __new__(cls, runs: Iterable[tuple[str, bool]]) -> GeneratedText:
         """Join parts to a text."""
-        grouped = groupby(((text, flag) for text, flag in runs if text), key=lambda run: run[1])
-        parts = tuple(("".join(text for text, _ in group), flag) for flag, group in grouped)
+        parts: list[tuple[str, bool]] = []
+        for text, is_control in runs:
+            if text and parts and not is_control and not parts[-1][1]:
+                parts[-1] = parts[-1][0] + text, False
+            elif text:
+                parts.append((text, is_control))
         made = super().__new__(cls, "".join(text for text, _ in parts))
-        made.runs = parts
+        made.runs = tuple(parts)
         return made
 
     def __getitem__(self, key: SupportsIndex | slice) -> str:

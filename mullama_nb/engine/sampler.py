@@ -5,6 +5,7 @@ Where a sampler has randomness or a state inside, it is made anew for each draw:
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import math
 import struct
@@ -106,6 +107,11 @@ class Sampler:
     state : SamplerState, optional
         What a sampler carries over from an answer that is continued.
 
+    Attributes
+    ----------
+    bars_controls : bool
+        Whether the grammar takes no control tokens at this point: their names are text to it.
+
     Raises
     ------
     GrammarError
@@ -135,7 +141,9 @@ class Sampler:
         self._is_plain = self._adaptive is None and not self._chain.draws
         # Nothing changes the order of the logits: the likeliest needs no chain.
         self._argmax = self._greedy and not self._chain.n_samplers
-        self._grammar = self._make_grammar(params)
+        text = params.grammar if params.json_schema is None else gbnf(params.json_schema)
+        self._grammar = self._make_grammar(text)
+        self.bars_controls = False
         self._held_grammar: Any = None
 
     @property
@@ -143,10 +151,7 @@ class Sampler:
         """What a sampler carries to the next token; None without one that does."""
         return None if self._adaptive is None else self._adaptive.state
 
-    def _make_grammar(self, params: SamplingParams) -> Any:
-        text = params.grammar
-        if params.json_schema is not None:
-            text = gbnf(params.json_schema)
+    def _make_grammar(self, text: str | None) -> Any:
         if text is None:
             return None
         data = text.encode("utf-8", "replace")
@@ -228,11 +233,33 @@ class Sampler:
 
     def fits(self, token: int) -> bool:
         """Return whether the grammar allows a token, if it has begun."""
-        return self._grammar is None or _allows(self._grammar, token)
+        if self._grammar is None:
+            return True
+        is_barred = self.bars_controls and self._vocabulary.is_control(token)
+        return not is_barred and _allows(self._grammar, token)
 
     def would_fit(self, token: int) -> bool:
         """Return whether the grammar that is held allows a token as its first."""
         return self._held_grammar is not None and _allows(self._held_grammar, token)
+
+    # -- a grammar for a part of the answer --------------------------------------------------
+
+    def set_grammar(self, grammar: str | None) -> None:
+        """Let a grammar begin with the next token, or let the one that there is end."""
+        self._grammar, self.bars_controls = None, False
+        with contextlib.suppress(GrammarError):  # it was checked, and nobody asked for it
+            self._grammar = self._make_grammar(grammar)
+
+    def would_read(self, grammar: str, token: int) -> bool:
+        """Return whether a grammar allows a token as its first."""
+        with contextlib.suppress(GrammarError):
+            return _allows(self._make_grammar(grammar), token)
+        return True
+
+    def read(self, token: int) -> None:
+        """Let the grammar read a token that was taken; one that does not fit ends it."""
+        if not self.follow(token):
+            self.set_grammar(None)
 
     # -- how likely --------------------------------------------------------------------------
 
@@ -269,6 +296,8 @@ class Sampler:
         candidates["id"], candidates["logit"] = ids, logits
         array = llama_cpp.llama_token_data_array(pointer, logits.size, -1, False)
         if by_grammar:
+            if self.bars_controls:
+                candidates["logit"][self._vocabulary.control_tokens] = -np.inf
             llama_cpp.llama_sampler_apply(self._grammar, ctypes.byref(array))
         draws = self._chain.draws
         seed = draw_seed(self._seed, self._sibling, position, "xtc") if draws else 0

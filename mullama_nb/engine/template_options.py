@@ -151,6 +151,10 @@ class TemplateOptions:
             return model.find_chat_template(self.chat_template, self.tools).answer_format
         return model.answer_format
 
+    def calling_format(self, model: Model) -> AnswerFormat:
+        """Return how answers are made: calls follow the schemas of the tools."""
+        return self.answer_format(model).calling(self.tools, model.vocabulary)
+
     def as_of(self, model: Model, text: str) -> TemplateOptions:
         """Return options with the date of a text that was rendered with them."""
 

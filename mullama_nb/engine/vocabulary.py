@@ -161,7 +161,10 @@ class Vocabulary:
         held : bytes
             The beginning of the first character, where what is before ends within it.
         """
-        groups = [(k, [*g]) for k, g in itertools.groupby(tokens, self.is_control)]
+        groups: list[tuple[bool, list[int]]] = []
+        for is_control, alike in itertools.groupby(tokens, self.is_control):
+            several = [*alike]
+            groups += [(True, [token]) for token in several] if is_control else [(False, several)]
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         decoder.decode(held)
         runs = []
@@ -172,14 +175,18 @@ class Vocabulary:
         return GeneratedText(runs)
 
     @cached
+    def control_tokens(self) -> list[int]:
+        """All control tokens."""
+        return [token for token in range(self.n_tokens) if self.is_control(token)]
+
+    @cached
     def _control(self) -> dict[str, int]:
         """The texts of the control tokens, longest first."""
         texts = {}
-        for token in range(self.n_tokens):
-            if self.is_control(token):
-                text = llama_cpp.llama_vocab_get_text(self.handle, token).decode("utf-8", "replace")
-                if len(text) > 1:
-                    texts[text] = token
+        for token in self.control_tokens:
+            text = self.text(token)
+            if len(text) > 1:
+                texts[text] = token
         return dict(sorted(texts.items(), key=lambda item: -len(item[0])))
 
     @cached

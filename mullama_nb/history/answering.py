@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from ..checks import check_names
 from ..engine.adaptive import SamplerState
+from ..engine.answer_format import AnswerFormat
 from ..engine.completion import Completion, Limits, Token
 from ..engine.lock import CancelToken
 from ..engine.model import Model
@@ -84,7 +85,7 @@ class Answering:
         self._sampling = sampling
         self._stream = context.stream(
             sampling=sampling,
-            answer_format=workspace.answer_format,
+            answer_format=workspace.calling_format,
             **pick(options, LIMIT_OPTIONS),
         )
         request = self._stream.request
@@ -145,6 +146,7 @@ class Answering:
             self._stream.request.limits,
             continues=point.metadata.is_answer,
             before=[token for node in message_parts(point) for token in node.tokens][-4:],
+            answer_format=self._stream.request.answer_format,
         )
         logprobs = [token.logprob for token in completion.tokens]
         workspace.commit(notes, logprobs=logprobs, allow_empty=True)
@@ -159,6 +161,7 @@ def completion_notes(
     continues: bool = False,
     explored: Mapping[str, int] | None = None,
     before: Sequence[int] = (),
+    answer_format: AnswerFormat | None = None,
 ) -> dict[str, Any]:
     """Return the notes of an answer: enough to reproduce it.
 
@@ -172,19 +175,25 @@ def completion_notes(
         The answer's limits.
     before : sequence of int
         The last tokens before the answer, which may end within a character.
+    answer_format : AnswerFormat, optional
+        What it was made with.
     """
     tokens, vocabulary = [token.id for token in completion.tokens], model.vocabulary
     said = vocabulary.generated_text(tokens, vocabulary.incomplete_at_end(before))
     is_cut = completion.finish_reason == "stop"  # by a stop string, perhaps
+    sampling = completion.sampling
+    has_grammar = sampling.grammar is not None or sampling.json_schema is not None
+    calls = None if answer_format is None else answer_format.call_grammar
     return answer_notes(
         completion.finish_reason,
-        sampling=completion.sampling.changed(),
+        sampling=sampling.changed(),
         sibling=sibling,
         limits=limits.changed(),
         hidden=max(0, len(said) - len(completion)) if is_cut else 0,
         continues=continues,
         explored=explored,
         sampler_states=completion.sampler_states,
+        call_grammar=calls is not None and not has_grammar,
     )
 
 

@@ -225,7 +225,7 @@ class _Batch:
             each=[(setting.sampling, setting.limits) for setting in settings],
             exact=exact,
             on_token=tell,
-            answer_format=workspace.answer_format,
+            answer_format=workspace.calling_format,
         )
         for sampling, limits in self._run.request.each:
             check_request(context.model, sampling, limits)
@@ -257,6 +257,7 @@ class _Batch:
             continues=workspace.head.metadata.is_answer,  # behind a beginning that was given
             explored=None if branch.n_parallel == 1 else explored,
             before=workspace.head.tokens[-4:],
+            answer_format=request.answer_format,
         )
         logprobs = [token.logprob for token in branch.completion.tokens]
         checkpoint = workspace.commit_beside(branch.segment, notes, logprobs=logprobs)

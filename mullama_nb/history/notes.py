@@ -125,6 +125,8 @@ class Notes(dict[str, Any]):
         How many answers were requested and decoded together.
     sampler_states : list of list of float
         What Mirostat or adaptive-p carried on from each of the last tokens; empty without them.
+    call_grammar : bool
+        Whether calls followed the schemas of the chat's tools.
     hidden : int
         Number of hidden characters at the end of an answer: a stop string.
     continues : bool
@@ -155,6 +157,7 @@ class Notes(dict[str, Any]):
     sibling = _Key[int](0)
     explored = _Key[Mapping[str, int] | None](None)
     sampler_states = _Key[Sequence[Sequence[float]]]([])
+    call_grammar = _Key[bool](False)
     hidden = _Key[int](0)
     continues = _Key[bool](False)
     cut = _Key[bool](False)
@@ -363,12 +366,14 @@ def answer_notes(
     continues: bool = False,
     explored: Mapping[str, int] | None = None,
     sampler_states: Sequence[Sequence[float]] = (),
+    call_grammar: bool = False,
 ) -> dict[str, Any]:
     """Return the notes of a generated answer: enough to reproduce it.
 
     Parameters
     ----------
-    finish_reason, sampling, sibling, limits, hidden, continues, explored, sampler_states
+    finish_reason, sampling, sibling, limits, hidden, continues, explored, sampler_states,
+    call_grammar
         As for ``Notes``; default values are left out.
     """
     notes: dict[str, Any] = {
@@ -380,6 +385,7 @@ def answer_notes(
     }
     optional: dict[str, Any] = {"hidden": hidden, "continues": continues, "explored": explored}
     optional["sampler_states"] = [list(state) for state in sampler_states]
+    optional["call_grammar"] = call_grammar
     return notes | {key: value for key, value in optional.items() if value}
 
 

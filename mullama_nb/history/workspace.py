@@ -114,6 +114,11 @@ class Workspace(Generic[N]):
         """How answers are read: as the chat's template teaches."""
         return self.template.answer_format(self.context.model)
 
+    @property
+    def calling_format(self) -> AnswerFormat:
+        """How answers are made: calls follow the schemas of the chat's tools."""
+        return self.template.calling_format(self.context.model)
+
     def read_answer(self, raw: str, before: tuple[int, ...]) -> ParsedAnswer:
         """Return what an answer says.
 

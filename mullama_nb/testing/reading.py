@@ -50,7 +50,7 @@ _HEAD = {
 _ENTRY = {"id", "checksum", "parent", "notes", "text", "tokens", "generated", "steps"}
 _PERHAPS = {"rendered", "end", "drawn", "after"}
 _OF_A_TEMPLATE = {"chat_template", "chat_template_kwargs", "date", "keep_reasoning"}
-_OF_AN_ANSWER = {"limits", "hidden"}  # noted with how it was drawn
+_OF_AN_ANSWER = {"limits", "hidden", "call_grammar"}  # noted with how it was drawn
 _IDENTIFIER = re.compile(r"[0-9a-f]{4,64}")
 
 
@@ -289,6 +289,7 @@ def _check_notes(entry: Entry, name: str) -> None:
                 check_state(sampling, state)
             except ParameterError as error:
                 _refuse(f"the sampler states of {name} cannot be right ({error})")
+    _need(isinstance(notes.get("call_grammar", False), bool), f"the grammar of calls of {name}")
     adapters = notes.get("adapters", [])
     _need(isinstance(adapters, list), f"the adapters of {name}")
     for each in adapters:

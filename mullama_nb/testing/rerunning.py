@@ -15,6 +15,7 @@ from ..engine.stored import check_room
 from ..history.answering import completion_notes
 from ..history.carrying import carried, notes_back
 from ..history.chat import Chat
+from ..history.message import tokens_said
 from ..history.node import ROOT_ID
 from ..history.tree import Checkpoint
 from .adapters import adapters_beside
@@ -152,6 +153,9 @@ def _answered(entry: Entry, chat: Chat) -> Checkpoint:
         most = 2 * n_tokens + 32
         n_tokens = most if limits.max_tokens is None else min(most, limits.max_tokens)
     sibling, sampling = entry.noted.sibling, entry.sampling
+    model, template = chat.model, chat._conversation.template
+    calls = entry.noted.call_grammar
+    how = template.calling_format(model) if calls else template.answer_format(model)
     said = chat.context.generate(
         None,
         n_tokens,
@@ -161,9 +165,11 @@ def _answered(entry: Entry, chat: Chat) -> Checkpoint:
         sampling=sampling,
         sibling=sibling,
         sampler_state=None if sampling is None else carried(notes_back(chat.head), sampling),
+        answer_format=how,
+        n_said=tokens_said(chat.head),
     )
     before = chat.context.tokens[: -len(said.tokens) or None][-4:]
-    notes = completion_notes(chat.model, said, sibling, limits, before=before)
+    notes = completion_notes(model, said, sibling, limits, before=before, answer_format=how)
     kept = entry.noted.of_place()
     logprobs = [token.logprob for token in said.tokens]
     return chat.tree.commit(logprobs=logprobs, allow_empty=True, **notes, **kept)

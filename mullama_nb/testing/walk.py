@@ -221,7 +221,7 @@ def walk(
     places: dict[str | None, Checkpoint] = {None: tree.root}
     has_children = {entry.parent for entry in entries}
     by_id = {entry.id: entry for entry in entries}
-    answer_format = template.answer_format(context.model)
+    formats = template.answer_format(context.model), template.calling_format(context.model)
     found = Walk()
     for entry in entries:
         parent = places[entry.parent]
@@ -229,7 +229,7 @@ def walk(
             tree.checkout(parent)
         context.adapters = context.known_adapters.of(entry.noted.adapters)
         if entry.is_generated and context.token_count():
-            chooser = _chooser(entry, by_id, context, answer_format)
+            chooser = _chooser(entry, by_id, context, formats[entry.noted.call_grammar])
             _follow(entry, chooser, context, found, finds_end=finds_ends)
         elif entry.tokens:
             context.evaluate(entry.tokens)
@@ -244,7 +244,8 @@ def walk(
         for entry in entries:
             if (index := first_other(entry, found)) is not None:
                 place = places[entry.id]
-                found.texts[entry.id] = _own_text(entry, by_id, index, place, tree, answer_format)
+                how = formats[entry.noted.call_grammar]
+                found.texts[entry.id] = _own_text(entry, by_id, index, place, tree, how)
     return found
 
 

@@ -35,7 +35,8 @@ def test_control_tokens_are_part_of_the_text(model: Model) -> None:
     assert [token.text for token in completion.tokens] == ["[THINK]"] * 3 == streamed
     assert [token.id for token in completion.tokens] == [THINK] * 3
     text = model.vocabulary.generated_text([token.id for token in completion.tokens])
-    assert text.runs == ((str(completion), True),)
+    assert text == completion
+    assert text.runs == (("[THINK]", True),) * 3
 
 
 def test_a_stop_string_may_be_a_control_token(model: Model) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ from template_models import make_template_model
 from mullama_nb import Chat, Model
 from mullama_nb.errors import ParameterError, SessionMismatchError, ToolWarning
 from mullama_nb.history.tools import Tools, schema_of
-from mullama_nb.testing import record, replay
+from mullama_nb.testing import record, record_again, replay
 
 FOLDER = Path(__file__).parents[1] / "templates"
 
@@ -218,3 +218,87 @@ def test_a_function_may_be_described_in_other_ways() -> None:
     assert parameters == {"type": "object", "properties": {"a": {}, "b": {}}, "required": ["a"]}
     function: Callable[..., Any] = schema_of
     assert schema_of(function)["function"]["name"] == "schema_of"
+
+
+# -- calls that follow the schemas -----------------------------------------------------------
+
+HOT: dict[str, Any] = {"temperature": 1.5, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
+
+
+def hails(place: Literal["Hull", "York"], times: int = 1) -> str:
+    """Hail a harbour."""
+    return f"{place}!" * times
+
+
+@pytest.fixture
+def caller(model: Model) -> Iterator[Chat]:
+    """Its model opens calls again and again."""
+    (mark,) = model.tokenize("<tool_call>", special=True)
+    made = Chat(model, n_ctx=2048, n_threads=1, tools=[hails], logit_bias={mark: 24.0}, **HOT)
+    yield made
+    made.context.close()
+
+
+def checked(turns: Iterable[Any]) -> int:
+    """Check the calls that are complete, and return their number."""
+    n = 0
+    for turn in turns:
+        for call in turn.tool_calls:
+            if call.raw.endswith("</tool_call>"):
+                n += 1
+                assert (call.name, call.error) == ("hails", None)
+                assert Tools([hails]).run(call) == call.arguments["place"] + "!" or call.arguments
+    return n
+
+
+def test_calls_are_well_formed_however_hot(caller: Chat, model: Model, tmp_path: Path) -> None:
+    turns = [caller.ask("Hail.", max_tokens=90, seed=seed) for seed in range(3)]
+    turns += caller.explore("Hail both.", n=3, max_tokens=60, seed=7)
+    assert checked(turns) >= 3
+    assert turns[0].checkpoint.metadata.call_grammar
+    for path in ("calls.mullama.json", "again.mullama.json"):
+        record(caller, tmp_path / path)
+        assert replay(tmp_path / path, model, "exact").is_identical
+    record_again(tmp_path / "again.mullama.json", model)
+    assert replay(tmp_path / "again.mullama.json", model, "exact").is_identical
+
+
+def test_a_call_goes_on_within(caller: Chat, model: Model, tmp_path: Path) -> None:
+    whole = caller.ask("Hail.", max_tokens=80, seed=2)
+    for n in (1, 2, 5, 11, 17, 23):
+        (mark,) = caller.model.tokenize("<tool_call>", special=True)
+        chat = Chat(model, n_ctx=2048, n_threads=1, tools=[hails], logit_bias={mark: 24.0}, **HOT)
+        cut = chat.ask("Hail.", max_tokens=n, seed=2)
+        if n == 11:
+            chat.save("calls", tmp_path)
+        rest = chat.resume(max_tokens=len(whole.tokens) - n, seed=2)
+        assert rest.tokens == whole.tokens
+        assert len(cut.tokens) == n
+        assert checked([rest]) == checked([whole]) > 0
+        record(chat, tmp_path / "within.mullama.json")
+        assert replay(tmp_path / "within.mullama.json", model, "exact").is_identical
+        if n == 11:
+            opened = Chat.open("calls", model, tmp_path, tools=[hails])
+            assert opened.resume(max_tokens=len(whole.tokens) - n, seed=2).raw == whole.raw
+        chat.context.close()
+
+
+def test_a_call_that_was_begun_by_hand_goes_on_well_formed(caller: Chat, tmp_path: Path) -> None:
+    begun = [
+        {"role": "user", "content": "Hail."},
+        {"role": "assistant", "content": '<tool_call>\n{"name": "ha'},
+    ]
+    for exact in (True, False):
+        turns = caller.explore(begun, n=3, max_tokens=50, exact=exact, seed=4)
+        assert checked(turns) >= 1
+        assert all(turn.raw.startswith('<tool_call>\n{"name": "hails"') for turn in turns)
+    record(caller, tmp_path / "begun.mullama.json")
+    assert replay(tmp_path / "begun.mullama.json", caller.model, "exact").is_identical
+    unfit = [begun[0], {"role": "assistant", "content": '<tool_call>\n{"title": "ha'}]
+    assert caller.ask(unfit, max_tokens=5).raw.startswith(unfit[1]["content"])  # it just goes on
+
+
+def test_a_grammar_of_ones_own_comes_before_that_of_calls(caller: Chat) -> None:
+    turn = caller.ask("Hail.", max_tokens=20, grammar='root ::= "<tool_call>" "no"')
+    assert turn.raw.endswith("<tool_call>no")
+    assert not turn.checkpoint.metadata.call_grammar

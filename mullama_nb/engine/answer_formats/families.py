@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..completion import Part
+from .call_form import CallForm
 from .calls import SYNTAXES, Syntax
 from .marks import ANYTHING, Gap, Mark, Rule, opens, until
 
@@ -64,6 +65,8 @@ class Channels:
         What ends a thought and begins the text.
     opening, reopening : str
         What begins a text where the prompt ends, and behind another message.
+    call_form : CallForm, optional
+        Of calls in JSON.
     """
 
     signs: tuple[str, ...]
@@ -73,6 +76,7 @@ class Channels:
     closing: str = ""
     opening: str = ""
     reopening: str = ""
+    call_form: CallForm | None = None
 
 
 def _syntaxes(*names: str) -> tuple[Syntax, ...]:
@@ -170,6 +174,7 @@ CHANNELS = (
         closing="<|end|><|start|>assistant<|channel|>final<|message|>",
         opening="<|channel|>final<|message|>",
         reopening="<|start|>assistant<|channel|>final<|message|>",
+        call_form=CallForm("", after="<|call|>"),
     ),
     Channels(
         (" to=self<|message|>", "<|eom|>"),

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from ...cached import cached
 from ..template_form import TemplateForm
+from .call_form import CallForm
 from .calls import SYNTAXES
 from .families import CallMarks, ThoughtMarks
 
@@ -16,6 +17,8 @@ __all__ = ["Shown", "Template"]
 
 _USER, _AGAIN, _CONTENT = "quzuser", "quzagain", "conzcontent"
 _THOUGHT, _NAME, _KEY, _VALUE = "thozthought", "namzname", "kezkey", "valzvalue"
+_CALL_ID = "call00000"
+_JSON = rf'\{{\s*"{_KEY}"\s*:\s*"{_VALUE}"\s*\}}'
 _TAG = re.compile(r"<[^<>\n\[\]]{1,60}>|\[[^\[\]{}\n]{1,40}\]")
 _LONGEST = 80  # characters of a mark
 _LIKE_A_THOUGHT = re.compile("think|thought|reason", re.IGNORECASE)
@@ -152,8 +155,7 @@ class Shown:
         if at < 0 or value < 0:
             return None
         rest = said.text[value + len(_VALUE) :]
-        ending = self._said.text[self._said.text.find(_CONTENT) + len(_CONTENT) :]
-        own = rest[: len(rest) - len(_common_prefix([rest[::-1], ending[::-1]]))]
+        own = rest[: len(rest) - self._n_ending(said.text)]
         whole = said.text[said.begin : value + len(_VALUE)] + own
         found = [name for name, syntax in SYNTAXES.items() if _reads(syntax, whole)]
         if not found:
@@ -163,6 +165,25 @@ class Shown:
             return None
         closed = self._closing_of_call(opened, rest, own) if opened else ""
         return CallMarks(opened, closed, tuple(SYNTAXES[name] for name in found))
+
+    @cached
+    def call_form(self) -> CallForm | None:
+        """The form of calls in JSON behind an opening mark; None for others."""
+        marks = self.call
+        if marks is None or not marks.opens:
+            return None
+        twice = self._rendered(_assistant("", tool_calls=[_call(), _call()]))
+        once, call = self._called, (_NAME, _JSON, _CALL_ID)
+        once, twice = (text[self._call.begin :] for text in (once, twice))
+        end = len(once) - self._n_ending(once)
+        cut = (tag.end() for tag in _TAG.finditer(once) if tag.start() < end < tag.end())
+        once = once[: next(cut, end)]
+        return CallForm.read(once, twice, call, marks.opens, marks.closes)
+
+    def _n_ending(self, text: str) -> int:
+        """How many characters at the end of a call are those of every answer."""
+        ending = self._said.text[self._said.text.find(_CONTENT) + len(_CONTENT) :]
+        return len(_common_prefix([text[::-1], ending[::-1]]))
 
     def _opening_of_call(self, text: str, begin: int, at: int) -> str | None:
         begin = self._behind_thought(text, begin, at)
@@ -276,7 +297,7 @@ def _assistant(content: str = _CONTENT, **others: Any) -> dict[str, Any]:
 
 def _call() -> dict[str, Any]:
     function = {"name": _NAME, "arguments": {_KEY: _VALUE}}
-    return {"id": "call00000", "type": "function", "function": function}
+    return {"id": _CALL_ID, "type": "function", "function": function}
 
 
 def _reads(syntax: Any, text: str) -> bool:

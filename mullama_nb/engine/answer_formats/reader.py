@@ -13,6 +13,8 @@ from .marks import Match, Rule
 
 __all__ = ["Piece", "Reader"]
 
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*("?)', re.DOTALL)
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -61,6 +63,10 @@ class Reader:
         Whether a thought has begun.
     is_opened : bool
         Whether a header that begins a text was read last.
+    n_calls : int
+        How many calls have begun.
+    call_mark : str
+        What the last of them began with.
     """
 
     def __init__(
@@ -70,6 +76,8 @@ class Reader:
         self.part: Part = part
         self.has_thought = part == "reasoning"
         self.is_opened = False
+        self.n_calls = 0
+        self.call_mark = ""
         self._rules = tuple(rules)
         self._ends_unopened = ends_unopened
         self._text = ""  # what is not certain
@@ -96,6 +104,16 @@ class Reader:
     def pending(self) -> str:
         """The text that may begin a mark."""
         return self._text
+
+    @property
+    def call(self) -> str:
+        """The text of the last call so far, behind its mark."""
+        return self._call[len(self.call_mark) :] + self._text
+
+    @property
+    def is_in_string(self) -> bool:
+        """Whether a JSON string is open in a call."""
+        return self.part == "tool_call" and _in_string(self._call + self._text)
 
     def part_at(self, n_characters: int) -> Part:
         """Return the part of the last of the first ``n_characters``, as it seemed at the time."""
@@ -194,6 +212,8 @@ class Reader:
         owner = rule.within if then == "text" and rule.within != "text" else then
         if then == "tool_call":
             self._call = ""
+            self.n_calls += 1
+            self.call_mark = self._text[:n]
         self.has_thought = self.has_thought or owner == "reasoning"
         self.is_opened = rule.opens_text and then == "text"
         self._put(Piece(owner, self._text[:n], is_mark=True, begins=then == owner))
@@ -249,12 +269,7 @@ def _in_string(call: str) -> bool:
     begin = min((at for at in (call.find("{"), call.find("[{")) if at >= 0), default=-1)
     if begin < 0:
         return False
-    is_open = False
-    at = begin
-    while at < len(call):
-        if is_open and call[at] == "\\":
-            at += 1
-        elif call[at] == '"':
-            is_open = not is_open
-        at += 1
-    return is_open
+    closing = '"'
+    for string in _STRING.finditer(call, begin):  # the last one matters
+        closing = string.group(1)
+    return not closing
