@@ -83,23 +83,28 @@ class SandboxedTemplate:
                 raise_exception=_refuse, strftime_now=date.strftime, **variables
             )
         except Exception as error:  # a template's code may fail in any way
-            # Frames that Jinja makes up refer to the error: with them it would keep the callers,
-            # and what they hold, until Python collects.
-            error.__traceback__ = None
-            reason = _reason(error)
+            reason = _reason(error, self._template)
         raise ChatTemplateError(f"{self._whose} refuses this conversation: {reason}")
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, template: jinja2.Template) -> str:
     if isinstance(error, jinja2.TemplateNotFound):
         return "it includes another template, and there is none"
     if isinstance(error, (_RefusalError, SecurityError, OverflowError)):  # they say what is wrong
         return shown(str(error), _MOST_SHOWN)
-    return _failure(error)
+    return _failure(error, template)
 
 
 class _Environment(ImmutableSandboxedEnvironment):
     """What is given may not be changed; the lists that a template makes itself may grow."""
+
+    def handle_exception(self, source: str | None = None) -> NoReturn:  # noqa: ARG002 - as the base class has it
+        """Raise an error as it is.
+
+        The frames that Jinja would make up for it refer to each other: with them they would keep
+        the callers, and what these hold, until Python collects.
+        """
+        raise
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         """Return whether a template may look at an attribute."""
@@ -153,12 +158,12 @@ def _plain(value: object) -> object:
     raise TypeError
 
 
-def _failure(error: Exception) -> str:
+def _failure(error: Exception, template: jinja2.Template) -> str:
     """What went wrong, in words that are the template's and not Python's."""
     line, at = 0, error.__traceback__
     while at is not None:
         if at.tb_frame.f_code.co_filename == "<template>":
-            line = at.tb_lineno
+            line = template.get_corresponding_lineno(at.tb_lineno)
         at = at.tb_next
     where = f"line {line} of it" if line else "it"
     return (
