@@ -112,8 +112,8 @@ def label(checkpoint: Node, n_characters: int = _LABEL_CHARACTERS) -> str:
     """Return the beginning of a checkpoint's text, in one line."""
     if checkpoint.is_root:
         return "empty"
-    line = " ".join(words(checkpoint).split())
-    if checkpoint.metadata.continues and not checkpoint.metadata.is_answer:
+    line, notes = " ".join(words(checkpoint).split()), checkpoint.metadata
+    if notes.is_message and notes.continues and not notes.is_answer:
         line = f"… {line}" if line != "…" else line  # the rest of a question
     return line if len(line) <= n_characters else line[: n_characters - 1].rstrip() + "…"
 
