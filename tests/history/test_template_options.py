@@ -243,12 +243,12 @@ def test_options_are_recorded(model: Model, tmp_path: Path) -> None:
 
 
 def test_control_tokens_stay_through_turns(tiny: ModelMaker) -> None:
-    model = tiny(chat_template=CHATML, control_tokens=("[THINK]", "[/THINK]"))
+    model = tiny(chat_template=CHATML, control_tokens=("[MARK]", "[/MARK]"))
     chat = made(model)
     first = chat.ask("why?", max_tokens=3, logit_bias={FIRST_OWN: 1e4})
-    assert first.text == "[THINK]" * 3
-    assert chat.messages[-1]["content"] == "[THINK]" * 3
-    second = chat.ask("and [THINK]?", max_tokens=2)
+    assert first.text == first.raw == "[MARK]" * 3
+    assert chat.messages[-1]["content"] == "[MARK]" * 3
+    second = chat.ask("and [MARK]?", max_tokens=2)
     assert second.evaluated_again == 0
     assert chat.context.tokens.count(FIRST_OWN) == 3, "what is typed stays text"
 
