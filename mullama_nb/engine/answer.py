@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .adaptive import SamplerState
-from .answer_format import PLAIN, AnswerFormat
 from .chooser import Chooser
 from .completion import FinishReason, Limits, Part, Token
 from .decoder import Decoder, Logits
-from .sampling import SamplingParams
 from .vocabulary import Vocabulary
 
 __all__ = ["Answer"]
@@ -36,20 +33,12 @@ class Answer:
     Parameters
     ----------
     vocabulary : Vocabulary
-    sampling : SamplingParams
-        With a seed.
-    sibling : int
+    chooser : Chooser
+        Of its tokens. Its marks tell in which part a token is; one that may begin a mark is held
+        back, too.
     limits : Limits
-    history : sequence of int
-        The preceding tokens.
     n_ctx : int
         Cells.
-    sampler_state : SamplerState, optional
-        What a sampler carries over from an answer that is continued.
-    answer_format : AnswerFormat
-        Its marks tell in which part a token is; one that may begin a mark is held back, too.
-    n_said : int
-        How many of the preceding tokens are the answer's.
 
     Attributes
     ----------
@@ -62,16 +51,7 @@ class Answer:
     """
 
     def __init__(
-        self,
-        vocabulary: Vocabulary,
-        sampling: SamplingParams,
-        sibling: int,
-        limits: Limits,
-        history: Sequence[int],
-        n_ctx: int,
-        sampler_state: SamplerState | None = None,
-        answer_format: AnswerFormat = PLAIN,
-        n_said: int = 0,
+        self, vocabulary: Vocabulary, chooser: Chooser, limits: Limits, n_ctx: int
     ) -> None:
         self.tokens: list[Token] = []
         self.finish_reason: FinishReason | None = None
@@ -80,10 +60,7 @@ class Answer:
         self._limits = limits
         self._n_ctx = n_ctx
         self._stop_tokens = frozenset(limits.stop_tokens)
-        self._chooser = Chooser(
-            *(vocabulary, sampling, sibling, limits, history, n_ctx),
-            *(sampler_state, answer_format, n_said),
-        )
+        self._chooser = chooser
         self._sampler_states: list[SamplerState] = []  # after each token that was chosen
         self._held: deque[_Held] = deque()
         self._ready: deque[Token] = deque()

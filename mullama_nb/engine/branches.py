@@ -21,6 +21,7 @@ from ..state.layout import ByteArray, SequenceState, join
 from ..state.segment import Segment
 from .answer import Answer
 from .answer_format import PLAIN, AnswerFormat
+from .chooser import Chooser
 from .completion import Completion, Limits, Token
 from .decoder import MOST_OUTPUTS, Logits, sealed
 from .path import ActivePath
@@ -232,11 +233,12 @@ class Branches:
         request, path = self._request, self._path
         sibling = request.first_sibling + index
         sampling, limits = request.each[index]
-        answer = Answer(
+        chooser = Chooser(
             *(self._vocabulary, sampling, sibling, limits),
             *(path.tokens, path.n_ctx, None, request.answer_format),
             min(request.n_said, path.n_tokens),
         )
+        answer = Answer(self._vocabulary, chooser, limits, path.n_ctx)
         return _Growing(index, answer, self._start, self._logits)
 
     def _n_free(self) -> int:

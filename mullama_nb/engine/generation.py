@@ -7,6 +7,7 @@ from collections import deque
 from .adaptive import SamplerState
 from .answer import Answer
 from .answer_format import PLAIN, AnswerFormat
+from .chooser import Chooser
 from .completion import FinishReason, Limits, Token
 from .path import ActivePath
 from .sampling import SamplingParams
@@ -52,10 +53,11 @@ class Generation:
         self._path = path
         self._start = path.n_tokens
         self._again: deque[int] = deque()  # taken back by `synchronise`
-        self._answer = Answer(
+        chooser = Chooser(
             *(vocabulary, sampling, sibling, limits, path.tokens, path.n_ctx),
             *(sampler_state, answer_format, n_said),
         )
+        self._answer = Answer(vocabulary, chooser, limits, path.n_ctx)
 
     @property
     def tokens(self) -> list[Token]:
