@@ -10,6 +10,7 @@ from typing import Any
 
 import anywidget
 import traitlets
+from ipywidgets.widgets.widget import _remove_buffers
 
 from ..errors import MullamaError, ParameterError, RefError
 from ..history.chat import Chat
@@ -41,7 +42,7 @@ class ActingWidget(HeldWeakly, anywidget.AnyWidget):
         The error message of the last action; empty if it succeeded.
     snapshot : dict
         Everything that a new view needs, taken on request; in between, views receive single
-        changes, which may repeat part of a snapshot.
+        changes, which may repeat part of a snapshot. Bytes anywhere in them arrive as binary.
     """
 
     error = traitlets.Unicode("").tag(sync=True)
@@ -123,14 +124,19 @@ class ActingWidget(HeldWeakly, anywidget.AnyWidget):
             except RefError:  # a checkpoint was pruned since: a snapshot has what is left
                 changes, needs_snapshot = [], True
             if needs_snapshot:
-                self.send({"kind": "snapshot", "snapshot": self._numbered_snapshot()})
+                self._say({"kind": "snapshot", "snapshot": self._numbered_snapshot()})
             for change in (*changes, *queued):
                 self._number += 1
-                self.send({"kind": "change", "number": self._number, **change})
+                self._say({"kind": "change", "number": self._number, **change})
         except Exception as error:  # it would be shown nowhere else
             outcome = _message(error)
         if outcome is not None:
             self.error = outcome
+
+    def _say(self, content: dict[str, Any]) -> None:
+        """Send a message whose bytes travel beside the JSON, as those of traits do."""
+        content, paths, buffers = _remove_buffers(content)
+        self.send({**content, "buffer_paths": paths} if paths else content, buffers or None)
 
     def get_state(self, key: Any = None, drop_defaults: bool = False) -> dict[str, Any]:
         """Return the traits, with a snapshot taken now."""

@@ -1,6 +1,7 @@
 // @ts-check
 // A front end with one state for each model and any number of views drawn from it.
 
+import { putBack } from "./binary.js";
 import { element } from "./dom.js";
 import { holdPresses } from "./presses.js";
 import { tellOfViews } from "./views.js";
@@ -62,8 +63,12 @@ export function define({ start, apply, draw }) {
       initialize({ model }) {
         load(model.get("snapshot") ?? {});
         told = tellOfViews(model, views);
-        /** @param {Shown | NewSnapshot | NewChange} message */
-        const receive = (message) => {
+        /**
+         * @param {Shown | NewSnapshot | NewChange} message
+         * @param {(DataView | ArrayBuffer)[]} [buffers]
+         */
+        const receive = (message, buffers) => {
+          putBack(message, buffers);
           if (message.kind === "shown") return told.tellSoon();
           if (message.kind === "snapshot") return load(message.snapshot);
           if (message.kind !== "change" || message.number <= number) return;

@@ -4,6 +4,7 @@
 import { element } from "./dom.js";
 import { percent } from "./format.js";
 import { send } from "./kernel.js";
+import { byItself, inLines, inText, rove } from "./token_text.js";
 
 /** @import { ChatTraits, Model } from "./kernel.js" */
 
@@ -41,38 +42,19 @@ const HINT = "The stronger the shade, the less likely the token was. " +
 export function makeTokens(model, id, tokens) {
   const places = tokens.map((token, n) =>
     drawToken(token, () => {
-      stand(n);
+      keys.stand(n);
       send(model, "alternatives", { checkpoint: id, token: n });
     })
   );
-  const lines = tokens.flatMap((
-    [text],
-    n,
-  ) => [places[n], "\n".repeat(text.split("\n").length - 1)]);
+  const keys = rove(() => places);
   const group = { class: "mullama-tokens", role: "group", "aria-label": "Tokens" };
-  const text = element("div", { ...group, onkeydown: walk }, lines);
+  const lines = inLines(tokens.map(([text]) => text), places);
+  const text = element("div", { ...group, onkeydown: keys.walk }, lines);
   const named = { class: "mullama-alternatives", role: "group", "aria-label": "Alternatives" };
   const others = element("div", named);
   const hint = element("div", { class: "mullama-hint" }, HINT);
-  let current = 0; // the token that Tab goes to
-  if (places.length) stand(0);
+  keys.stand(0);
 
-  /** @param {number} n */
-  function stand(n) {
-    places[current].tabIndex = -1;
-    current = n;
-    places[current].tabIndex = 0;
-  }
-  /** @param {KeyboardEvent} event */
-  function walk(event) {
-    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    if (!step) return;
-    event.preventDefault();
-    event.stopPropagation();
-    const at = places.findIndex((place) => place === event.target);
-    stand(Math.min(Math.max(at + step, 0), places.length - 1));
-    places[current].focus();
-  }
   function update() {
     const { id: of, token, chosen, found = [] } = model.get("alternatives");
     const isHere = of === id;
@@ -99,17 +81,17 @@ export function makeTokens(model, id, tokens) {
 function drawToken([text, probability], onclick) {
   const isGiven = probability === null;
   const share = isGiven ? "" : percent(probability);
-  const doubt = isGiven ? null : `--doubt: ${Math.round((1 - probability) * 45)}%`;
+  const shade = isGiven ? null : `--shade: ${Math.round((1 - probability) * 45)}%`;
   const attributes = {
     type: "button",
     class: isGiven ? "given" : "",
-    style: doubt,
+    style: shade,
     title: isGiven ? "not drawn" : share,
     "aria-label": `${text} ${share}`,
     tabindex: -1,
     onclick,
   };
-  return element("button", attributes, text.replaceAll("\n", "↵"));
+  return element("button", attributes, inText(text));
 }
 
 /**
@@ -128,11 +110,10 @@ function drawAlternative([, text, probability], isChosen, onclick) {
     "aria-current": String(isChosen),
     onclick,
   };
-  const piece = JSON.stringify(text).slice(1, -1).replaceAll(" ", "␣");
   return element(
     "button",
     attributes,
-    element("span", { class: "piece" }, piece),
+    element("span", { class: "piece" }, byItself(text)),
     element("span", {}, share),
   );
 }
