@@ -18,6 +18,9 @@ whether rounding decided that, and how far the probabilities have moved.
 This module is a pytest plugin, too: ``pytest --mullama`` collects ``*.mullama.json`` files as
 tests, and lives beside ``--nbval`` in one run. In a notebook, ``%%regress NAME`` records on its
 first run and compares afterwards.
+
+``check`` is what the exercises of the lessons call: it says of an answer whether it is right, or
+what is missing.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ..errors import RecordingError, RegressionError
     from .comparison import compare
+    from .exercises import Verdict, check
     from .reading import read
     from .recording import Recording, record
     from .regression import regress
@@ -44,6 +48,8 @@ _PLACES = {
     "RecordingError": "..errors",
     "RegressionError": "..errors",
     "Report": ".report",
+    "Verdict": ".exercises",
+    "check": ".exercises",
     "compare": ".comparison",
     "make_tiny_model": ".tiny",
     "read": ".reading",
@@ -62,6 +68,8 @@ __all__ = [
     "RecordingError",
     "RegressionError",
     "Report",
+    "Verdict",
+    "check",
     "compare",
     "make_tiny_model",
     "read",
