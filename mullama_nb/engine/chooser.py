@@ -11,7 +11,7 @@ from .answer_format import AnswerFormat, Reader
 from .answer_text import AnswerText
 from .completion import Limits
 from .decoder import Decoder, Logits
-from .sampler import Sampler
+from .sampler import Sampler, Watch
 from .sampling import SamplingParams
 from .vocabulary import Vocabulary
 
@@ -43,11 +43,15 @@ class Chooser:
     n_said : int
         How many of the preceding tokens are the answer's. A grammar that they follow goes on behind
         them; another begins there.
+    n_own : int
+        How many of these were chosen as this chooser does, which then takes up in their middle.
 
     Attributes
     ----------
     text : AnswerText
         What the answer says so far.
+    why : str
+        Why the next token is forced, if it is.
     """
 
     def __init__(
@@ -61,7 +65,9 @@ class Chooser:
         sampler_state: SamplerState | None,
         answer_format: AnswerFormat,
         n_said: int = 0,
+        n_own: int = 0,
     ) -> None:
+        self.why = ""
         self.text = AnswerText(vocabulary, answer_format, history, n_said)
         self._vocabulary = vocabulary
         self._budget = limits.reasoning_budget if answer_format.has_thoughts else None
@@ -70,7 +76,9 @@ class Chooser:
         has_grammar = self._sampler.has_grammar
         self._call_grammar = None if has_grammar else answer_format.call_grammar
         self._wait_if_due()
-        self._go_through(history[len(history) - n_said :])
+        begin = len(history) - n_own
+        self._go_through(history[len(history) - n_said : begin])
+        self._go_through(history[begin:])
 
     def _go_through(self, said: Sequence[int]) -> None:
         """Note what was said of the answer, which may be cut within a forced mark."""
@@ -102,6 +110,15 @@ class Chooser:
         return self._waits and not is_free and not self._goes_before_text(token)
 
     @property
+    def is_forced(self) -> bool:
+        """Whether a rule of the answer says which token comes next."""
+        return bool(self._forced)
+
+    def show(self, watch: Watch) -> None:
+        """Let every step of the next choice be seen."""
+        self._sampler.watch = watch
+
+    @property
     def sampler_state(self) -> SamplerState | None:
         """What a sampler carries to the next token; None without one that does."""
         return self._sampler.state
@@ -124,7 +141,7 @@ class Chooser:
             return self._forced[0]
         if not self._waits or self.text.is_in_thought or self._goes_before_text(token):
             return token
-        self._force(self._text_opening())
+        self._force(self._text_opening(), "the text that the grammar is for begins with this mark")
         if self._forced:
             return self._forced[0]
         self._begin_grammar()
@@ -159,7 +176,7 @@ class Chooser:
         if self._forced or self._budget is None or not (text.is_in_thought and text.is_between):
             return
         if text.n_thought >= self._budget:
-            self._force(text.format.closing)
+            self._force(text.format.closing, "the budget of the thought is spent")
 
     def _take(self, token: int) -> str:
         """Note that a token follows, forced or not; return what it says."""
@@ -167,7 +184,8 @@ class Chooser:
             self._forced.clear()
         return self._read(token)
 
-    def _force(self, text: str) -> None:
+    def _force(self, text: str, why: str) -> None:
+        self.why = why
         self._forced.extend(self._vocabulary.tokenize(text, special=True))
 
     # -- calls -------------------------------------------------------------------------------
@@ -225,6 +243,7 @@ class Chooser:
         tokens = self._vocabulary.tokenize(mark, special=True)
         if "".join(self._vocabulary.whole_piece(each) or "" for each in tokens) == mark:
             self._forced.append(tokens[0])  # the others are drawn from there
+            self.why = "the mark of a call comes alone, without what no call begins with"
         return bool(self._forced)
 
     # -- a grammar that waits ----------------------------------------------------------------

@@ -11,7 +11,7 @@ import math
 import struct
 import weakref
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import llama_cpp
 import numpy as np
@@ -28,7 +28,7 @@ from .sampler_chain import SamplerChain
 from .sampling import SamplingParams
 from .vocabulary import Vocabulary
 
-__all__ = ["Sampler", "draw_seed", "log_probabilities", "log_probability"]
+__all__ = ["Sampler", "Watch", "draw_seed", "log_probabilities", "log_probability"]
 
 _LEAST, _MOST = 1e-20, 1e30  # sums of exponentials that lost nothing at either end of float32
 _SEEDS_AT_ONCE = 64
@@ -89,6 +89,22 @@ def _log_total(logits: Logits, scratch: Logits) -> float:
     return float(largest) + math.log(np.add.reduce(scratch))
 
 
+class Watch(Protocol):
+    """Looks on while a token is chosen; candidates are views, of ``adaptive.CANDIDATE``."""
+
+    def begin(self, candidates: npt.NDArray[np.void]) -> None:
+        """See all tokens, before any step; a choice may begin again."""
+
+    def step(self, name: str, candidates: npt.NDArray[np.void]) -> None:
+        """See what a sampler leaves."""
+
+    def draw(self, candidates: npt.NDArray[np.void], selected: int, seed: int) -> None:
+        """See the index of what was drawn from candidates, and the seed of the number."""
+
+    def refuse(self, token: int) -> None:
+        """See a token that was drawn and that the grammar does not take."""
+
+
 class Sampler:
     """Chooses the tokens of one generation.
 
@@ -111,6 +127,8 @@ class Sampler:
     ----------
     bars_controls : bool
         Whether the grammar takes no control tokens at this point: their names are text to it.
+    watch : Watch or None
+        Looks on, step by step.
 
     Raises
     ------
@@ -135,6 +153,7 @@ class Sampler:
         self._sibling = sibling
         self._seeds: dict[int, int] = {}
         self._greedy = params.temperature == 0
+        self._carries = params.carries
         self._scratch = np.empty(vocabulary.n_tokens, np.float32)
         self._chain = SamplerChain(vocabulary, params, history, n_ctx)
         self._adaptive = adaptive_of(params, vocabulary.n_tokens, state)
@@ -144,6 +163,7 @@ class Sampler:
         text = params.grammar if params.json_schema is None else gbnf(params.json_schema)
         self._grammar = self._make_grammar(text)
         self.bars_controls = False
+        self.watch: Watch | None = None
         self._held_grammar: Any = None
 
     @property
@@ -182,8 +202,11 @@ class Sampler:
         GrammarError
             When no token of the vocabulary continues the grammar.
         """
-        token = int(logits.argmax()) if self._argmax else self._draw(logits, position, decoder)
+        is_quick = self._argmax and self.watch is None
+        token = int(logits.argmax()) if is_quick else self._draw(logits, position, decoder)
         if not self.fits(token):
+            if self.watch is not None:
+                self.watch.refuse(token)
             token = self._draw(logits, position, None, by_grammar=True)
         return token
 
@@ -270,14 +293,9 @@ class Sampler:
     def _draw(
         self, logits: Logits, position: int, decoder: Decoder | None, *, by_grammar: bool = False
     ) -> int:
-        if not self._is_plain:
+        if not self._is_plain or self.watch is not None:
             return self._apply(logits, position, by_grammar=by_grammar)
-        last = (
-            llama_cpp.llama_sampler_init_greedy()
-            if self._greedy
-            else llama_cpp.llama_sampler_init_dist(self._seed_of(position))
-        )
-        chain = self._chain.pointer
+        last, chain = self._new_last(position), self._chain.pointer
         llama_cpp.llama_sampler_chain_add(chain, last)
         try:
             # Those that look back would count this token, which a grammar may not take.
@@ -295,14 +313,17 @@ class Sampler:
         ids, candidates, pointer = self._candidates
         candidates["id"], candidates["logit"] = ids, logits
         array = llama_cpp.llama_token_data_array(pointer, logits.size, -1, False)
+        if self.watch is not None:
+            self.watch.begin(candidates)
         if by_grammar:
             if self.bars_controls:
                 candidates["logit"][self._vocabulary.control_tokens] = -np.inf
             llama_cpp.llama_sampler_apply(self._grammar, ctypes.byref(array))
+            self._show("grammar", array)
         draws = self._chain.draws
         seed = draw_seed(self._seed, self._sibling, position, "xtc") if draws else 0
-        self._chain.apply(array, seed)
-        if not self._is_plain:
+        self._chain.apply(array, seed, None if self.watch is None else self._show)
+        if not self._is_plain or self.watch is not None:
             self._draw_last(array, position)
         chosen = array.data[array.selected]
         if by_grammar and not np.isfinite(chosen.logit):
@@ -314,19 +335,35 @@ class Sampler:
 
     def _draw_last(self, array: Any, position: int) -> None:
         """Draw from candidates with a sampler that is not in the chain."""
-        _, memory, pointer = self._candidates
-        offset = ctypes.addressof(array.data.contents) - ctypes.addressof(pointer.contents)
-        first = offset // CANDIDATE.itemsize  # XTC drops those in front
-        candidates = memory[first : first + array.size]
-        seed = self._seed_of(position)
+        candidates = self._held(array)
         if self._adaptive is None:
-            last = llama_cpp.llama_sampler_init_dist(seed)
+            last = self._new_last(position)
             llama_cpp.llama_sampler_apply(last, ctypes.byref(array))
             llama_cpp.llama_sampler_free(last)
         elif np.isfinite(candidates["logit"].max()):
-            self._adaptive.draw(array, candidates, seed)
+            self._adaptive.draw(array, candidates, self._seed_of(position))
+            self._show(str(self._carries), array)
         else:  # with nothing to draw from, llama.cpp's read beyond the end
             array.selected = 0
+        if self.watch is not None and not self._greedy:
+            self.watch.draw(self._held(array), int(array.selected), self._seed_of(position))
+
+    def _new_last(self, position: int) -> Any:
+        """What takes one of the candidates that the chain leaves."""
+        if self._greedy:
+            return llama_cpp.llama_sampler_init_greedy()
+        return llama_cpp.llama_sampler_init_dist(self._seed_of(position))
+
+    def _held(self, array: Any) -> npt.NDArray[np.void]:
+        """A view of the candidates in an array."""
+        _, memory, pointer = self._candidates
+        offset = ctypes.addressof(array.data.contents) - ctypes.addressof(pointer.contents)
+        first = offset // CANDIDATE.itemsize  # XTC drops those in front
+        return memory[first : first + array.size]
+
+    def _show(self, name: str, array: Any) -> None:
+        if self.watch is not None:
+            self.watch.step(name, self._held(array))
 
     @cached
     def _candidates(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.void], Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import llama_cpp
 
@@ -14,6 +14,8 @@ from .sampling import SamplingParams
 from .vocabulary import Vocabulary
 
 __all__ = ["SamplerChain"]
+
+Watch: TypeAlias = Callable[[str, Any], object]  # takes a sampler's name, and what it leaves
 
 _WITH_GREEDY = ("penalties", "dry")  # the others leave the likeliest token where it is
 _WITH_MIROSTAT = ("penalties", "dry", "temperature")  # the others would hide the surprise
@@ -71,6 +73,7 @@ class SamplerChain:
         self._params = params
         self._n_ctx = n_ctx
         self._window = 0  # the longest
+        self._steps: list[tuple[str, Any]] = []  # XTC has no sampler that is kept
         self.draws = params.xtc_probability > 0
         self.pointer = self._behind_xtc = self._last = self._new_chain()
         if params.logit_bias:
@@ -94,7 +97,7 @@ class SamplerChain:
         if self.draws:
             llama_cpp.llama_sampler_accept(self._behind_xtc, token)
 
-    def apply(self, array: Any, seed: int) -> None:
+    def apply(self, array: Any, seed: int, watch: Watch | None = None) -> None:
         """Apply the samplers to candidates.
 
         Parameters
@@ -102,16 +105,29 @@ class SamplerChain:
         array : llama_token_data_array
         seed : int
             Of XTC's draw.
+        watch : callable, optional
+            Shown what each of them leaves.
         """
+        if watch is not None:  # one by one, as a chain does it
+            for name, sampler in self._steps:
+                if sampler is None:
+                    self._apply_xtc(array, seed)
+                else:
+                    llama_cpp.llama_sampler_apply(sampler, ctypes.byref(array))
+                watch(name, array)
+            return
         llama_cpp.llama_sampler_apply(self.pointer, ctypes.byref(array))
         if self.draws:
-            params = self._params
-            xtc = llama_cpp.llama_sampler_init_xtc(
-                params.xtc_probability, params.xtc_threshold, 1, seed
-            )
-            llama_cpp.llama_sampler_apply(xtc, ctypes.byref(array))
-            llama_cpp.llama_sampler_free(xtc)
+            self._apply_xtc(array, seed)
             llama_cpp.llama_sampler_apply(self._behind_xtc, ctypes.byref(array))
+
+    def _apply_xtc(self, array: Any, seed: int) -> None:
+        params = self._params
+        xtc = llama_cpp.llama_sampler_init_xtc(
+            params.xtc_probability, params.xtc_threshold, 1, seed
+        )
+        llama_cpp.llama_sampler_apply(xtc, ctypes.byref(array))
+        llama_cpp.llama_sampler_free(xtc)
 
     # -- each of them ------------------------------------------------------------------------
 
@@ -120,8 +136,9 @@ class SamplerChain:
         weakref.finalize(self, llama_cpp.llama_sampler_free, chain)
         return chain
 
-    def _add(self, sampler: Any) -> None:
+    def _add(self, name: str, sampler: Any) -> None:
         llama_cpp.llama_sampler_chain_add(self._last, sampler)
+        self._steps.append((name, sampler))
 
     def _add_biases(self) -> None:
         n_vocab, bias = self._vocabulary.n_tokens, self._params.logit_bias
@@ -133,7 +150,9 @@ class SamplerChain:
         biases = (llama_cpp.llama_logit_bias * len(bias))(
             *(llama_cpp.llama_logit_bias(*item) for item in bias.items())
         )
-        self._add(llama_cpp.llama_sampler_init_logit_bias(n_vocab, len(biases), biases))
+        self._add(
+            "logit_bias", llama_cpp.llama_sampler_init_logit_bias(n_vocab, len(biases), biases)
+        )
 
     def _look_back(self, window: int) -> int:
         """Return how many tokens a window takes."""
@@ -151,7 +170,10 @@ class SamplerChain:
         if penalties != _PENALTIES_OFF and params.penalty_window:
             window = self._look_back(params.penalty_window)
             n_vocab = self._vocabulary.n_tokens
-            self._add(llama_cpp.llama_sampler_init_penalties(n_vocab, window, *penalties))
+            self._add(
+                "penalties",
+                llama_cpp.llama_sampler_init_penalties(n_vocab, window, *penalties),
+            )
 
     def _add_dry(self) -> None:
         params = self._params
@@ -175,44 +197,47 @@ class SamplerChain:
                 )
             )
             _dry_samplers[self._vocabulary] = key, made
-        self._add(llama_cpp.llama_sampler_clone(made.pointer))
+        self._add("dry", llama_cpp.llama_sampler_clone(made.pointer))
 
     def _add_top_n_sigma(self) -> None:
         if self._params.top_n_sigma > 0:
-            self._add(llama_cpp.llama_sampler_init_top_n_sigma(self._params.top_n_sigma))
+            sampler = llama_cpp.llama_sampler_init_top_n_sigma(self._params.top_n_sigma)
+            self._add("top_n_sigma", sampler)
 
     def _add_top_k(self) -> None:
         if self._params.top_k:
-            self._add(llama_cpp.llama_sampler_init_top_k(self._params.top_k))
+            self._add("top_k", llama_cpp.llama_sampler_init_top_k(self._params.top_k))
 
     def _add_typical_p(self) -> None:
         if self._params.typical_p < 1:
-            self._add(llama_cpp.llama_sampler_init_typical(self._params.typical_p, 1))
+            self._add("typical_p", llama_cpp.llama_sampler_init_typical(self._params.typical_p, 1))
 
     def _add_top_p(self) -> None:
         if self._params.top_p < 1:
-            self._add(llama_cpp.llama_sampler_init_top_p(self._params.top_p, 1))
+            self._add("top_p", llama_cpp.llama_sampler_init_top_p(self._params.top_p, 1))
 
     def _add_min_p(self) -> None:
         if self._params.min_p > 0:
-            self._add(llama_cpp.llama_sampler_init_min_p(self._params.min_p, 1))
+            self._add("min_p", llama_cpp.llama_sampler_init_min_p(self._params.min_p, 1))
 
     def _add_xtc(self) -> None:
         if self.draws:
             self._behind_xtc = self._last = self._new_chain()
+            self._steps.append(("xtc", None))
 
     def _add_temperature(self) -> None:
         params = self._params
         if params.dynamic_temperature_range:
             self._add(
+                "temperature",
                 llama_cpp.llama_sampler_init_temp_ext(
                     params.temperature,
                     params.dynamic_temperature_range,
                     params.dynamic_temperature_exponent,
-                )
+                ),
             )
         else:
-            self._add(llama_cpp.llama_sampler_init_temp(params.temperature))
+            self._add("temperature", llama_cpp.llama_sampler_init_temp(params.temperature))
 
     _adding: ClassVar[dict[str, Callable[[SamplerChain], None]]] = {
         "penalties": _add_penalties,

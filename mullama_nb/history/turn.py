@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, overload
 from ..engine.live import Live
 from ..errors import HistoryError
 from ..tables import WRAPPED, html_table
+from .choice import choice
 from .message import answer_said, content_text, message_of, message_parts, message_text
 from .shown import given_calls, thought_text
 from .tree import Checkpoint
 
 if TYPE_CHECKING:
     from ..engine.answer_format import ToolCall
+    from ..engine.choice import Choice
     from ..engine.context import TokenProbability
     from .chat import Chat
     from .notes import Message
@@ -134,6 +136,32 @@ class Turn(Live):
     def alternatives(self, token: int, k: int = 10) -> list[TokenProbability]:
         """Return the most likely alternatives to a token; see ``Chat.alternatives``."""
         return self.chat.alternatives(self, token, k)
+
+    def choice(self, token: int) -> Choice:
+        """Return how a token was chosen: each sampler's part in it, and what was drawn.
+
+        Parameters
+        ----------
+        token : int
+            Index of a token in the message; -1 is the last.
+
+        Returns
+        -------
+        Choice
+            Without steps where the token was given, not generated; it says so.
+
+        Raises
+        ------
+        ParameterError
+            When the message has no such token.
+
+        Warns
+        -----
+        InexactWarning
+            When the logits that it was chosen from had to be evaluated again.
+        """
+        with self.chat.tree.turn():
+            return choice(self.chat._workspace, self.chat._place(self), token)
 
     def keep(self) -> Turn:
         """Make this turn the head."""
