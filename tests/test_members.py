@@ -22,14 +22,15 @@ tokens turn uncommitted undo undo_steps untag visit
 CHAT = """
 aask adapters aexplore alternatives answer_format ask astream at autosave chat_template
 chat_template_kwargs checkout compare edit explore export fork from_messages from_transcript head
-keep_reasoning kv_bytes load_session messages model open open_or_create redo redo_steps regenerate
-replay resume save save_session score stop system tag tools trim turns undo undo_steps
+keep_reasoning kv_bytes likely load_session messages model open open_or_create redo redo_steps
+regenerate replay resume save save_session score stop system tag tools trim turns undo undo_steps
 """
 CONTEXT = """
-adapters aevaluate agenerate aload_session asave_session astream capture claim clear close evaluate
-exploration explore fork generate in_callback is_resting known_adapters kv_bytes layout load_session
-logits logits_at mark memory_kind owner rest restore rewind save_session score session_metadata
-settings_digest stop stream take_session text token_count tokens top_tokens waiting watermark
+adapters aevaluate agenerate aload_session asave_session astream capture claim clear close
+continuations evaluate exploration explore fork generate in_callback is_resting known_adapters
+kv_bytes layout load_session logits logits_at mark memory_kind owner rest restore rewind
+save_session score score_held session_metadata settings_digest stop stream take_session text
+token_count tokens top_tokens waiting watermark
 """
 # What trees and stores are built on; nobody else needs it.
 FOR_TREES = {"claim", "exploration", "in_callback", "mark", "owner", "take_session", "watermark"}

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from .cells import Cells
 from .chat_template import Message
 from .completion import Completion, Limits, Token
 from .contention import Waiting, waiting
+from .continuations import Continuations, Reach, continuations
 from .decoder import Logits
 from .exploration import Exploration
 from .live import Live
@@ -50,6 +51,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
 __all__ = ["Context", "TokenProbability"]
+
+T = TypeVar("T")
 
 _lists_sampling = lists_options(SamplingOptions, vars(SamplingParams()))
 
@@ -538,12 +541,91 @@ class Context(Live):
             tokens = tuple(self.model.tokenize(str(continuation), special=special))
         else:
             tokens = plan_prompt(self.model, (), continuation, None, special=special).tokens
-        scheduler, cancel = self._scheduler, CancelToken()
-        found = scheduler.wait(
-            lambda: scheduler.look(lambda path: score(path, tokens), cancel), cancel
+        return self._look(lambda path: score(path, tokens), "the scoring")
+
+    def score_held(self, start: int = 1, stop: int | None = None) -> Score:
+        """Return how likely the model finds tokens that it holds; the context is unchanged.
+
+        They are evaluated again in batches, so that the last digits may differ from when they were
+        generated.
+
+        Parameters
+        ----------
+        start : int
+            At least 1: nothing says how likely the first token is.
+        stop : int, optional
+            None: up to the last.
+
+        Returns
+        -------
+        Score
+            With the entropies of the distributions that the tokens are from.
+
+        Raises
+        ------
+        ParameterError
+            When the context does not hold these tokens.
+        ContextError
+            When something else stopped it.
+        """
+        n_held = self.token_count()
+        start = check_integer("start", start, 1, max(1, n_held))
+        stop = n_held if stop is None else check_integer("stop", stop, start, max(start, n_held))
+
+        def job(path: ActivePath) -> Score:
+            return score(path, path.tokens[start:stop], start, with_entropies=True)
+
+        return self._look(job, "the scoring", start)
+
+    def continuations(
+        self, depth: int = 4, *, min_p: float = 0.05, width: int = 6, at: int | None = None
+    ) -> Continuations:
+        """Return the tree of likely continuations; the context is unchanged.
+
+        Up to ``n_parallel`` tokens are evaluated in one batch, over the rows that the context
+        holds. Probabilities differ in their last digits from those of tokens evaluated alone.
+
+        Parameters
+        ----------
+        depth : int
+            Tokens of the longest branch, 1 to 64.
+        min_p : float
+            The least probability of a token, after the tokens before it, to be in the tree. Unlike
+            the sampling parameter it is not relative to the likeliest token.
+        width : int
+            The most children of one token. Up to ``width ** (depth - 1)`` tokens are evaluated.
+        at : int, optional
+            After this many tokens, as in :meth:`logits_at`. None: after all.
+
+        Raises
+        ------
+        ContextError
+            When the context is empty, or something else stopped it.
+        ContextFullError
+            When fewer than ``depth - 1`` cells are free.
+        """
+        reach = Reach(depth, min_p, width)
+        at = None if at is None else check_integer("at", at)
+        return self._look(
+            lambda path: continuations(path, self.model, reach, at), "the look ahead", at
         )
+
+    def _look(self, job: Callable[[ActivePath], T], what: str, at: int | None = None) -> T:
+        """Run a long job that leaves the path as it is, after so many of its tokens."""
+        scheduler, cancel = self._scheduler, CancelToken()
+        exact = True
+
+        def look(path: ActivePath) -> T:
+            nonlocal exact
+            found = job(path)
+            exact = at is None or path.looks_back_exactly(at)
+            return found
+
+        found = scheduler.wait(lambda: scheduler.look(look, cancel), cancel)
         if found is None:
-            raise ContextError("the scoring was stopped; the context is as it was")
+            raise ContextError(f"{what} was stopped; the context is as it was")
+        if not exact:
+            warn_inexact(f"{at} tokens were evaluated again to look at what follows them")
         return found
 
     def stop(self) -> None:

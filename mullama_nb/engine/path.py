@@ -82,7 +82,7 @@ class ActivePath:
                 self._go_back(self.n_tokens)
                 assert self._logits is not None
             else:
-                with self._evaluating_as(self.n_tokens - 1):
+                with self._evaluating_with(self.adapters.at(self.n_tokens - 1)):
                     self._logits = self.memory.logits_of_last(self.tokens[-1], self.n_tokens)
         return self._logits
 
@@ -102,23 +102,77 @@ class ActivePath:
         ParameterError
             When there are not so many tokens, or none.
         """
-        if not 0 < n_tokens <= self.n_tokens:
-            raise ParameterError(
-                f"there are no logits at {n_tokens} tokens: the context holds {self.n_tokens}"
-            )
+        self._check_held(n_tokens)
         if n_tokens == self.n_tokens:
             return np.array(self.logits)
         if self._logits is not None:
             self.hold_logits()
-        if self.memory.kind.can_cut and self.memory.can_cut(n_tokens - 1):
+        if self._can_cut_before(n_tokens):
             token = self.tokens[n_tokens - 1]
-            with self._evaluating_as(n_tokens - 1):
+            with self._evaluating_with(self.adapters.at(n_tokens - 1)):
                 return self.memory.logits_of_last(token, n_tokens, self.n_tokens)
+        with self._gone_back(n_tokens):
+            return np.array(self.logits)
+
+    @contextlib.contextmanager
+    def as_of(self, n_tokens: int) -> Iterator[Logits]:
+        """Let the cells hold the first tokens only, then all of them again, to the bit.
+
+        What is evaluated in the block is evaluated with what was on for the next token then.
+
+        Parameters
+        ----------
+        n_tokens : int
+
+        Yields
+        ------
+        ndarray of float32
+            The logits after those tokens; a copy.
+
+        Raises
+        ------
+        ParameterError
+            When there are not so many tokens, or none.
+        """
+        if n_tokens == self.n_tokens:
+            yield self.hold_logits()
+            return
+        self._check_held(n_tokens)
+        were_on = self.adapters.at(n_tokens)
+        if self._can_cut_before(n_tokens):
+            logits = self.logits_at(n_tokens)
+            rows = self.memory.rows(n_tokens, self.n_tokens)
+            self.memory.cut(n_tokens)
+            try:
+                with self._evaluating_with(were_on):
+                    yield logits
+            finally:
+                self.memory.append(rows)
+        else:
+            if self._logits is not None:
+                self.hold_logits()
+            with self._gone_back(n_tokens), self._evaluating_with(were_on):
+                yield self.hold_logits()
+
+    def _check_held(self, n_tokens: int) -> None:
+        """Check that the path holds so many tokens, and that logits follow them."""
+        if not 0 < n_tokens <= self.n_tokens:
+            raise ParameterError(
+                f"there are no logits at {n_tokens} tokens: the context holds {self.n_tokens}"
+            )
+
+    def _can_cut_before(self, n_tokens: int) -> bool:
+        """Return whether the last of the first tokens can be decoded again by itself."""
+        return self.memory.kind.can_cut and self.memory.can_cut(n_tokens - 1)
+
+    @contextlib.contextmanager
+    def _gone_back(self, n_tokens: int) -> Iterator[None]:
+        """Go back, and take the present state again afterwards; its logits must be held."""
         before = dataclasses.replace(self.whole_state(include_logits=False), logits=self._logits)
         kept = self._replay, self.watermark
         try:
             self._go_back(n_tokens)
-            return np.array(self.logits)
+            yield
         finally:
             self._take(before)
             self._replay, self.watermark = kept
@@ -146,10 +200,10 @@ class ActivePath:
         self.adapters = runs
 
     @contextlib.contextmanager
-    def _evaluating_as(self, token: int) -> Iterator[None]:
-        """Evaluate again with what a token was evaluated with."""
+    def _evaluating_with(self, adapters: LoadedAdapters) -> Iterator[None]:
+        """Evaluate with what some tokens were evaluated with."""
         switch = self.memory.decoder.adapters
-        switch.use(self.adapters.at(token))
+        switch.use(adapters)
         try:
             yield
         finally:
@@ -297,7 +351,7 @@ class ActivePath:
         start = self.n_tokens
         failure: BaseException | None = None
         for at, stop in log.steps(start, n_tokens):
-            with self._evaluating_as(at):
+            with self._evaluating_with(self.adapters.at(at)):
                 self._decode_sealed(wanted[at:stop], None, stoppable=False)
             if progress is not None and failure is None:
                 try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,9 @@ from .decoder import Logits
 from .model import Model
 from .sampler import log_probabilities
 
-__all__ = ["TokenProbability", "likeliest"]
+__all__ = ["TokenProbability", "entropy", "likeliest"]
+
+_LEAST = -745.0  # the exponential of less is 0 in double precision
 
 
 @dataclass(frozen=True)
@@ -43,3 +46,16 @@ def likeliest(logits: Logits, k: int, model: Model) -> list[TokenProbability]:
         )
         for token in best
     ]
+
+
+def entropy(logits: Logits) -> float:
+    """Return the entropy of the model's own distribution, before any sampler, in nats.
+
+    Parameters
+    ----------
+    logits : ndarray of float32, shape (n_vocab,)
+    """
+    shifted = np.maximum(np.subtract(logits, logits.max(), dtype=np.float64), _LEAST)
+    weights = np.exp(shifted)
+    total = float(weights.sum())
+    return max(0.0, math.log(total) - float(np.dot(weights, shifted)) / total)

@@ -1,31 +1,36 @@
-"""Scoring: the probability of a given text under the model."""
+"""Scoring: the probability of tokens under the model, given or held."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .decoder import MOST_OUTPUTS
 from .path import ActivePath
+from .probability import entropy
 from .sampler import log_probability
+from .scratch import beside
 
 __all__ = ["Score", "score"]
 
 
 @dataclass(frozen=True)
 class Score:
-    """The model's probabilities of a continuation.
+    """The model's probabilities of tokens.
 
     Attributes
     ----------
     tokens : tuple of int
     logprobs : tuple of float
         Natural logarithm of each token's probability after the preceding ones, before any sampler.
+    entropies : tuple of float
+        Entropy, in nats, of the distribution that each token is from.
     """
 
     tokens: tuple[int, ...]
     logprobs: tuple[float, ...]
+    entropies: tuple[float, ...] = ()
 
     @property
     def total(self) -> float:
@@ -33,8 +38,14 @@ class Score:
         return math.fsum(self.logprobs)
 
 
-def score(path: ActivePath, tokens: Sequence[int]) -> Score:
-    """Score tokens after a path, in a second sequence that shares its cells.
+def score(
+    path: ActivePath,
+    tokens: Sequence[int],
+    n_tokens: int | None = None,
+    *,
+    with_entropies: bool = False,
+) -> Score:
+    """Score tokens behind the first tokens of a path, in a second sequence that shares its cells.
 
     The path's cells and logits do not change by a bit.
 
@@ -43,6 +54,10 @@ def score(path: ActivePath, tokens: Sequence[int]) -> Score:
     path : ActivePath
         With at least one token.
     tokens : sequence of int
+    n_tokens : int, optional
+        None: all.
+    with_entropies : bool
+        Whether to work them out, which takes as long as the probabilities.
 
     Raises
     ------
@@ -53,24 +68,12 @@ def score(path: ActivePath, tokens: Sequence[int]) -> Score:
     ContextFullError
         When there are fewer free cells than tokens.
     """
-    path.room(len(tokens))
-    logits, memory, start = path.hold_logits(), path.memory, path.n_tokens
-    logprobs = [log_probability(logits, tokens[0])] if tokens else []
-    last, size = len(tokens) - 1, min(MOST_OUTPUTS, memory.decoder.n_batch)
-    sequence = memory.branch_sequences[0]
-    memory.share(sequence)
-    try:
-        for at in range(0, last, size):
-            stop = min(at + size, last)
-            rows = memory.decoder.decode_rows(
-                tokens[at:stop],
-                range(start + at, start + stop),
-                [sequence] * (stop - at),
-                n_outputs=stop - at,
-                stoppable=True,
-            )
-            following = tokens[at + 1 : stop + 1]
-            logprobs += map(log_probability, rows, following)
-    finally:
-        memory.drop(sequence)
-    return Score(tuple(tokens), tuple(logprobs))
+    logprobs, entropies = [], []
+    with beside(path, n_tokens) as scratch:
+        scratch.check_room(len(tokens))
+        following = itertools.chain([scratch.logits], scratch.follow(tokens[:-1]))
+        for token, logits in zip(tokens, following, strict=False):
+            logprobs.append(log_probability(logits, token))
+            if with_entropies:
+                entropies.append(entropy(logits))
+    return Score(tuple(tokens), tuple(logprobs), tuple(entropies))

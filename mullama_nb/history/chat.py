@@ -14,6 +14,7 @@ from ..engine.answer_format import AnswerFormat
 from ..engine.chat_template import Message
 from ..engine.completion import Token
 from ..engine.context import Context, TokenProbability
+from ..engine.continuations import Reach
 from ..engine.live import Live
 from ..engine.model import Model
 from ..engine.options import takes_what
@@ -41,6 +42,8 @@ from .exploring import Exploring, settings_for
 from .export import export
 from .given import as_messages, checked_messages
 from .importing import begin_with_transcript, choose_transcript, restore_messages
+from .likely import Likely
+from .looking_ahead import follow, look_ahead
 from .message import last_end, whole_message
 from .moving import alternatives, redo_turns, step_ahead, step_back, undo_turns
 from .opening import open_chat, open_or_create
@@ -522,6 +525,53 @@ class Chat(Live):
         with self.tree.turn():
             return alternatives(self._workspace, self._place(turn), token, k)
 
+    def likely(
+        self,
+        depth: int = 4,
+        *,
+        min_p: float = 0.05,
+        width: int = 6,
+        at: Place | None = None,
+        token: int | None = None,
+    ) -> Likely:
+        """Return the tree of likely continuations; the chat is unchanged.
+
+        They are worked out in batches over the rows that are there. Probabilities are the model's
+        own, before any sampler, and differ in their last digits from those of single tokens.
+
+        Parameters
+        ----------
+        depth : int
+            Tokens of the longest branch, 1 to 64.
+        min_p : float
+            The least probability that a token has after the tokens before it. Unlike the sampling
+            parameter it is not relative to the likeliest token.
+        width : int
+            The most children of one token. Up to ``width ** (depth - 1)`` tokens are evaluated.
+        at : Turn, Checkpoint or str, optional
+            The message that they follow. None: the head.
+        token : int, optional
+            Index of a token of that message, in whose place they begin; -1 is the last, 0 looks
+            at what else the message could have begun with. None: after all of it.
+
+        Returns
+        -------
+        Likely
+            Its ``follow`` goes on with one of them.
+
+        Raises
+        ------
+        HistoryError
+            When nothing stands before.
+        ContextFullError
+            When fewer than ``depth - 1`` cells are free there.
+        """
+        reach = Reach(depth, min_p, width)
+        with self.tree.turn(), self.tree.visit("HEAD"):
+            place = self.tree.head if at is None else self._place(at)
+            found = look_ahead(self._workspace, place, token, reach)
+            return Likely(self, place, token, found.roots, found.n_evaluated)
+
     def compare(self, a: Place, b: Place) -> Difference:
         """Return where two messages diverge, the texts from there, and how likely each was."""
         return self.tree.diff(_ref(a), _ref(b))
@@ -890,6 +940,12 @@ class Chat(Live):
     def _turn(self, answer: Answer, said: Spent | None = None) -> Turn:
         cost = {} if said is None else vars(said)
         return Turn(self, answer.checkpoint, seconds=answer.seconds, **cost)
+
+    def _follow(self, end: Checkpoint, token: int | None, tokens: Sequence[int]) -> Turn:
+        self._stop_others()
+        with self.tree.turn():
+            place = self._conversation, self.tree[end], token
+            return self._turn(follow(self._workspace, *place, tokens))
 
     def _place(self, ref: Place) -> Checkpoint:
         """The checkpoint of a message; one that another holds gets its own, as the head."""
