@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .engine.completion import Completion, Token
     from .engine.context import Context, TokenProbability
     from .engine.kv import kv_bytes_per_token, predict_session_bytes
+    from .engine.look import Look
     from .engine.model import Model
     from .engine.params import ContextParams
     from .engine.sampling import SamplingParams
@@ -29,6 +30,7 @@ _PLACES = {
     "ContextParams": ".engine.params",
     "ControlVector": ".engine.adapters",
     "LoRA": ".engine.adapters",
+    "Look": ".engine.look",
     "Model": ".engine.model",
     "MullamaError": ".errors",
     "MullamaWarning": ".errors",
@@ -53,6 +55,7 @@ __all__ = [
     "ContextParams",
     "ControlVector",
     "LoRA",
+    "Look",
     "Model",
     "MullamaError",
     "MullamaWarning",

@@ -28,7 +28,7 @@ regenerate replay resume save save_session score stop system tag tools trim turn
 CONTEXT = """
 adapters aevaluate agenerate aload_session asave_session astream capture claim clear close
 continuations evaluate exploration explore fork generate in_callback is_resting known_adapters
-kv_bytes layout load_session logits logits_at mark memory_kind owner rest restore rewind
+kv_bytes layout load_session logits logits_at look mark memory_kind owner rest restore rewind
 save_session score score_held session_metadata settings_digest stop stream take_session text
 token_count tokens top_tokens waiting watermark
 """

@@ -32,6 +32,7 @@ from .exploration import Exploration
 from .live import Live
 from .loaded_adapters import KnownAdapters, LoadedAdapters
 from .lock import CancelToken, interrupts_held
+from .look import Lens, Look
 from .memory_kind import MemoryKind
 from .model import Model
 from .options import SamplingOptions, lists_options, takes_what
@@ -115,6 +116,7 @@ class Context(Live):
             path = ActivePath(cells.make(), self.n_ctx, params.n_ubatch)
             path.switch_adapters(loaded)
             self._scheduler = Scheduler(path, cells)
+            self._lens = Lens(model, params, self.n_ctx, self._scheduler, cells.abort)
         self._owner: weakref.ref[object] | None = None
         resting.follow(self)
 
@@ -186,6 +188,40 @@ class Context(Live):
         """
         k = check_integer("k", k, 1)
         return likeliest(self.logits if at is None else self.logits_at(at), k, self.model)
+
+    def look(self, position: int | None = None) -> Look:
+        """Return where a token looked, and what each layer made of it; the context is unchanged.
+
+        The token is decoded again in a second context on the same weights, which is made at the
+        first look and freed when this one is closed or rests. It holds cells for the tokens up to
+        this one, in multiples of 512, and what llama.cpp computes a batch in. Memory that cannot
+        be cut is evaluated again from the nearest kept state before the token.
+
+        Parameters
+        ----------
+        position : int, optional
+            Of a token in :attr:`tokens`; as in a list, a negative one counts from the end. None:
+            the last token.
+
+        Raises
+        ------
+        ContextError
+            When the context is empty, memory is short, something else stopped the look, or the
+            model's graph is of a kind that cannot be looked into; the message says which.
+        ParameterError
+            When there is no token at the position.
+
+        Warns
+        -----
+        InexactWarning
+            When it is not known how the tokens came about, and they were evaluated in another way.
+        """
+        if position is not None:
+            position = check_integer("position", position)
+        look, is_exact = self._lens.look(position)
+        if not is_exact:
+            warn_inexact(f"{look.position + 1} tokens were evaluated again for a look")
+        return look
 
     def kv_bytes(self) -> int:
         """Return the bytes of K and V rows, or of recurrent state, that the tokens take."""
@@ -919,7 +955,10 @@ class Context(Live):
             Whether it rests. It does not while it is busy or a stream is open, or where its memory
             cannot be restored exactly.
         """
-        return self._scheduler.rest()
+        rests = self._scheduler.rest()
+        if rests:
+            self._lens.free()
+        return rests
 
     @property
     def is_resting(self) -> bool:
@@ -929,6 +968,7 @@ class Context(Live):
     def close(self) -> None:
         """Free the cells; the weights stay while another context or model uses them."""
         self._scheduler.close()
+        self._lens.free()
         self.model.loras.free_unused()
 
     def __enter__(self) -> Self:

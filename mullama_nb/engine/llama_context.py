@@ -88,7 +88,9 @@ def _check_context_size(model: Model, params: ContextParams, n_ctx: int) -> None
         )
 
 
-def make_llama_context(model: Model, params: ContextParams, n_ctx: int, *, verbose: bool) -> Any:
+def make_llama_context(
+    model: Model, params: ContextParams, n_ctx: int, *, verbose: bool, callback: Any = None
+) -> Any:
     """Make llama.cpp's context; the caller frees it.
 
     Parameters
@@ -98,6 +100,9 @@ def make_llama_context(model: Model, params: ContextParams, n_ctx: int, *, verbo
     n_ctx : int
         Cells.
     verbose : bool
+    callback : ggml_backend_sched_eval_callback, optional
+        Called with each node of a graph. A context with one is a second one beside another, of
+        which everything was checked and said.
 
     Raises
     ------
@@ -106,8 +111,9 @@ def make_llama_context(model: Model, params: ContextParams, n_ctx: int, *, verbo
     ContextError
         When llama.cpp fails for another reason.
     """
-    _check_head_sizes(model, params)
-    _check_context_size(model, params, n_ctx)
+    if callback is None:
+        _check_head_sizes(model, params)
+        _check_context_size(model, params, n_ctx)
     c = llama_cpp.llama_context_default_params()
     c.n_ctx = n_ctx
     c.n_batch, c.n_ubatch = params.n_batch, params.n_ubatch
@@ -122,6 +128,8 @@ def make_llama_context(model: Model, params: ContextParams, n_ctx: int, *, verbo
     c.rope_freq_scale = params.rope_freq_scale or 0.0
     c.yarn_orig_ctx = params.yarn_orig_ctx or 0
     c.kv_unified = c.swa_full = c.no_perf = True
+    if callback is not None:
+        c.cb_eval = callback
     with model.loras.lock, native.captured_log(verbose=verbose) as complaints:
         handle = llama_cpp.llama_init_from_model(model.handle, c)
     if not handle:

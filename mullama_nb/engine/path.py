@@ -86,6 +86,11 @@ class ActivePath:
                     self._logits = self.memory.logits_of_last(self.tokens[-1], self.n_tokens)
         return self._logits
 
+    @property
+    def replay(self) -> ReplayLog:
+        """How the path came about, where its memory cannot be cut."""
+        return self._replay
+
     def hold_logits(self) -> Logits:
         """Return the next token's logits in an array that no later evaluation overwrites."""
         self._logits = np.array(self.logits)
