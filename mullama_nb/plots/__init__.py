@@ -3,6 +3,7 @@
 matplotlib itself is imported when the first figure is drawn.
 """
 
+from .choice import choice
 from .figures import kv_growth, kv_sizes, token_probabilities
 
-__all__ = ["kv_growth", "kv_sizes", "token_probabilities"]
+__all__ = ["choice", "kv_growth", "kv_sizes", "token_probabilities"]

@@ -189,7 +189,7 @@ def token_probabilities(turn: Turn) -> Figure:
     matplotlib.figure.Figure
         One bar per token; up to 48 tokens with their text.
     """
-    from .theme import AMBER, BLUE, ClearFigure  # here, because it takes half a second
+    from .theme import AMBER, BLUE, ClearFigure, readable  # here, as it takes half a second
 
     probabilities = [math.exp(logprob) for logprob in turn.logprobs]
     if not probabilities:
@@ -220,5 +220,5 @@ def token_probabilities(turn: Turn) -> Figure:
         axes.set_xticks(range(n), texts, rotation=90, fontsize=9)
         for text, shown in zip(axes.get_xticklabels(), texts, strict=True):
             text.set_parse_math(False)  # a model may write dollar signs
-            text.set_text("".join(c if c.isprintable() else "·" for c in shown).strip(" ") or "␣")
+            text.set_text(readable(shown))
     return figure

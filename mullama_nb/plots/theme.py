@@ -6,11 +6,22 @@ import io
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, fontManager, get_font
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ..size import size
 
-__all__ = ["AMBER", "BLUE", "GREEN", "GREY", "MARKERS", "SERIES", "ClearFigure", "label_bytes"]
+__all__ = [
+    "AMBER",
+    "BLUE",
+    "GREEN",
+    "GREY",
+    "MARKERS",
+    "SERIES",
+    "ClearFigure",
+    "label_bytes",
+    "readable",
+]
 
 # Each has a contrast of at least 3 with white and with JupyterLab's #111111, and they can be told
 # apart without seeing red and green; after Okabe and Ito.
@@ -75,3 +86,10 @@ class ClearFigure(Figure):
 def label_bytes(axes: Axes) -> None:
     """Label the y axis in units of bytes."""
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: size(value)))
+
+
+def readable(text: str) -> str:
+    """Return a token's text in one line, with a dot for each character that no font here shows."""
+    font = get_font(fontManager.findfont(FontProperties()))
+    shown = (c if c.isprintable() and font.get_char_index(ord(c)) else "·" for c in text)
+    return "".join(shown).strip(" ") or "␣"
