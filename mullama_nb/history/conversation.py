@@ -73,8 +73,8 @@ class Conversation:
             raise ParameterError(f"system must be a text, not {system!r:.80}")
         check_notes({"system": system}, "the system message")
         check_notes({"tools": template.tools, **template.saved()}, "what the template is given")
-        self.system = system
         self._workspace = workspace
+        workspace.system = system
         self._context = workspace.context
         self._model = workspace.context.model
         self.rendering = Rendering(self._context, template)
@@ -94,6 +94,11 @@ class Conversation:
                 f"{error}. Without a system message it does not: put the text into the first "
                 "question"
             ) from None
+
+    @property
+    def system(self) -> str | None:
+        """The system message."""
+        return self._workspace.system
 
     @property
     def tools(self) -> list[dict[str, Any]] | None:

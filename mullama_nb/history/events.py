@@ -18,6 +18,7 @@ __all__ = [
     "Observers",
     "Progress",
     "Pruned",
+    "Recalled",
     "Spilled",
     "Split",
     "Subscription",
@@ -91,6 +92,13 @@ class Spilled:
 
 
 @dataclass(frozen=True)
+class Recalled:
+    """Rows of a checkpoint were read back into memory."""
+
+    checkpoint: str
+
+
+@dataclass(frozen=True)
 class Progress:
     """Tokens of a prompt evaluated so far, and in all."""
 
@@ -122,7 +130,16 @@ class TokenAdded:
 
 
 Event: TypeAlias = (
-    Committed | Split | Moved | AdaptersChanged | Tagged | Pruned | Spilled | Progress | TokenAdded
+    Committed
+    | Split
+    | Moved
+    | AdaptersChanged
+    | Tagged
+    | Pruned
+    | Spilled
+    | Recalled
+    | Progress
+    | TokenAdded
 )
 
 

@@ -64,16 +64,13 @@ class KVRows:
         """The limit of the rows in memory."""
         return self._store.max_bytes
 
-    def on_spill(self, callback: Callable[[str], None]) -> None:
-        """Report addresses whose rows left memory to a method; does not keep its owner alive."""
-        weak = weakref.WeakMethod(callback)
+    def on_move(self, spilled: Callable[[str], None], recalled: Callable[[str], None]) -> None:
+        """Report addresses whose rows left memory, or are back, to methods.
 
-        def tell(address: str) -> None:
-            method = weak()
-            if method is not None:
-                method(address)
-
-        self._store.on_spill = tell
+        They do not keep their owner alive.
+        """
+        self._store.on_spill = _weakly(spilled)
+        self._store.on_recall = _weakly(recalled)
 
     def n_bytes(self, checkpoint: Node) -> int:
         """Return the bytes of a checkpoint's rows, wherever they are."""
@@ -266,3 +263,14 @@ class KVRows:
         self.drop(checkpoint)
         self.assign(checkpoint, address)
         checkpoint.changed()
+
+
+def _weakly(callback: Callable[[str], None]) -> Callable[[str], None]:
+    weak = weakref.WeakMethod(callback)
+
+    def tell(address: str) -> None:
+        method = weak()
+        if method is not None:
+            method(address)
+
+    return tell

@@ -32,6 +32,7 @@ from .events import (
     Moved,
     Observers,
     Pruned,
+    Recalled,
     Spilled,
     Split,
     Tagged,
@@ -85,8 +86,9 @@ class Workspace(Generic[N]):
         self.owner: weakref.ref[Any] | None = None
         self.after_turn: Callable[[], object] | None = None
         self.template = TemplateOptions()  # the chat's
+        self.system: str | None = None  # the chat's
         self._read: dict[object, ParsedAnswer] = {}  # answers, by what they were read from
-        self.rows.on_spill(self._notify_spilled)
+        self.rows.on_move(self._notify_spilled, self._notify_recalled)
         self.adapters = TreeAdapters(context, self.graph.root, self._notify_adapters)
         context.mark()
 
@@ -179,6 +181,10 @@ class Workspace(Generic[N]):
     def _notify_spilled(self, address: str) -> None:
         for node in self.rows.holders(address):
             self.notify(Spilled(node.id))
+
+    def _notify_recalled(self, address: str) -> None:
+        for node in self.rows.holders(address):
+            self.notify(Recalled(node.id))
 
     # -- one at a time -----------------------------------------------------------------------
 

@@ -42,6 +42,8 @@ class SegmentStore:
     on_spill : callable, optional
         Called with each address after its rows were moved to a file or lost, on the thread that
         caused it. It may use the store.
+    on_recall : callable, optional
+        The same, after its rows were read back into memory.
 
     Notes
     -----
@@ -57,6 +59,7 @@ class SegmentStore:
             raise ParameterError(f"max_bytes={max_bytes} must be 0 or more, or None for a share")
         self.max_bytes = machine.here.memory.free // _SHARE if max_bytes is None else max_bytes
         self.on_spill: Callable[[str], None] | None = None
+        self.on_recall: Callable[[str], None] | None = None
         self._parent_folder = folder
         self._folder: SpillFolder | None = None
         self._disk = threading.Lock()
@@ -303,7 +306,7 @@ class SegmentStore:
                 if segment is not None or not self._ledger.has_rows(address):
                     return segment
                 read = self._ledger.records[address].read
-            reason = ""
+            reason, is_back = "", False
             try:
                 segment = read_segment(self._path(address)) if read is None else read(address)
                 if segment.address != address:
@@ -322,11 +325,14 @@ class SegmentStore:
                     self._ledger.note(address, record, here)
                 elif segment is not None and here is None:
                     self._take_in(address, record, segment)
+                    is_back = True
                 segment = self._ledger.memory.get(address)
         if segment is None:
             self._tell(address)
         else:
             self._keep_to_budget()
+        if is_back and self.on_recall is not None:
+            self.on_recall(address)
         return segment
 
     def _tell(self, address: str) -> None:

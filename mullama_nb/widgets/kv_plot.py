@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..history.chat import Chat
-from ..history.events import Event, Progress, Spilled, Tagged, TokenAdded
+from ..history.events import Event, Progress, Recalled, Spilled, Tagged, TokenAdded
 from ..history.tree import CheckpointTree
 from ..plots.growth import Growth, measure_growth
 from ..size import size
@@ -71,7 +71,7 @@ class KVPlot(TreeWidget):
 
     def changes(self, events: Sequence[Event]) -> Iterable[dict[str, Any]]:
         """Return the number of new tokens, or a whole snapshot for any other change."""
-        quiet = (TokenAdded, Progress, Tagged, Spilled)
+        quiet = (TokenAdded, Progress, Tagged, Spilled, Recalled)
         if not all(isinstance(event, quiet) for event in events):
             yield {"all": self.take_snapshot()}
         elif n := sum(isinstance(event, TokenAdded) for event in events):

@@ -7,7 +7,17 @@ from typing import Any
 
 from ..history.chat import Chat
 from ..history.drawing import draw_svg, label, words
-from ..history.events import Committed, Event, Moved, Pruned, Spilled, Split, Tagged, TokenAdded
+from ..history.events import (
+    Committed,
+    Event,
+    Moved,
+    Pruned,
+    Recalled,
+    Spilled,
+    Split,
+    Tagged,
+    TokenAdded,
+)
 from ..history.message import message_of
 from ..history.shown import ShownMessage
 from ..history.tree import Checkpoint, CheckpointTree
@@ -57,7 +67,7 @@ class Timeline(TreeWidget):
         for event in events:
             if isinstance(event, Committed) and event.checkpoint in self.tree:
                 rows |= {i: self.tree[i] for i in (event.parent, event.checkpoint)}
-            elif isinstance(event, Spilled) and event.checkpoint in self.tree:
+            elif isinstance(event, Spilled | Recalled) and event.checkpoint in self.tree:
                 rows[event.checkpoint] = self.tree[event.checkpoint]
             elif isinstance(event, Pruned):
                 gone += event.checkpoints

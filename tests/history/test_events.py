@@ -14,6 +14,7 @@ from mullama_nb.history.events import (
     Moved,
     Progress,
     Pruned,
+    Recalled,
     Spilled,
     Split,
     Tagged,
@@ -39,7 +40,7 @@ def test_each_change_is_told_in_order(chat: Chat) -> None:
     kinds = [type(event) for event in heard if not isinstance(event, Progress)]
     assert kinds == [
         *(Committed, TokenAdded, TokenAdded, Committed),
-        *(Tagged, Spilled, Split, Moved, Pruned),
+        *(Tagged, Spilled, Recalled, Split, Moved, Pruned),
     ]
     assert any(isinstance(event, Progress) for event in heard)
     assert Tagged("here", tag.id) in heard
