@@ -9,12 +9,14 @@ from collections.abc import Callable
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import pytest
 from tiny_models import CHATML
 
-from mullama_nb import Chat, Context, ContextParams, Model, plots
+from mullama_nb import Chat, Context, ContextParams, Model, Turn, plots
 from mullama_nb.errors import ParameterError
 from mullama_nb.plots.growth import measure_growth
+from mullama_nb.signs import signs
 
 PNG = b"\x89PNG"
 
@@ -112,6 +114,39 @@ def test_probabilities_are_those_of_the_answer(chat: Chat) -> None:
     assert len(axes.get_xticklabels()) == len(turn.logprobs)
     with pytest.raises(ParameterError, match="not generated"):
         plots.token_probabilities(chat.turns[-2])
+
+
+def test_surprisal_is_that_of_the_turn(chat: Chat) -> None:
+    for turn in chat.turns:
+        for by, nats in (("surprisal", turn.surprisal), ("entropy", turn.entropy)):
+            figure: Any = plots.surprisal(turn, by=by)  # type: ignore[arg-type]
+            (axes,) = figure.axes
+            (bars,) = axes.containers
+            heights = [bar.get_height() for bar in bars]
+            assert heights == np.nan_to_num(nats).tolist()
+            assert words(figure)[2] == f"{by} (nats)"
+            assert f"mean {np.nanmean(nats):.2f}" in [text.get_text() for text in axes.texts]
+            labels = [label.get_text() for label in axes.get_xticklabels()]
+            assert len(labels) == len(turn.tokens)
+            assert all(label and label == signs(label) for label in labels)
+            assert figure._repr_png_().startswith(PNG)
+            assert [label.get_text() for label in axes.get_xticklabels()] == labels
+    answer = chat.turns[-1]
+    assert f"perplexity {answer.perplexity():.1f}" in words(plots.surprisal(answer))[0]
+    with pytest.raises(ParameterError, match="'surprisal', 'entropy'"):
+        plots.surprisal(answer, by="size")  # type: ignore[arg-type]
+
+
+def test_a_long_message_has_no_texts_below(model: Model) -> None:
+    chat = Chat(model, n_ctx=256, n_threads=1)
+    chat.ask("a" * 80, max_tokens=1)
+    (axes,) = plots.surprisal(chat.turns[-2]).axes
+    assert len(axes.containers[0]) > 48
+    assert len(axes.get_xticks()) < 48
+    chat.tree.checkout("ROOT")
+    chat.context.evaluate([20])
+    with pytest.raises(ParameterError, match="no tokens"):
+        plots.surprisal(Turn(chat, chat.tree.commit(role="user", message={"content": "a"})))
 
 
 def test_what_a_model_writes_is_no_mathematics(model: Model) -> None:

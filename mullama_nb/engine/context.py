@@ -573,10 +573,7 @@ class Context(Live):
         ContextFullError
             When the continuation does not fit.
         """
-        if isinstance(continuation, str):
-            tokens = tuple(self.model.tokenize(str(continuation), special=special))
-        else:
-            tokens = plan_prompt(self.model, (), continuation, None, special=special).tokens
+        tokens = self._tokens_of(continuation, special=special)
         return self._look(lambda path: score(path, tokens), "the scoring")
 
     def score_held(self, start: int = 1, stop: int | None = None) -> Score:
@@ -592,11 +589,6 @@ class Context(Live):
         stop : int, optional
             None: up to the last.
 
-        Returns
-        -------
-        Score
-            With the entropies of the distributions that the tokens are from.
-
         Raises
         ------
         ParameterError
@@ -609,12 +601,18 @@ class Context(Live):
         stop = n_held if stop is None else check_integer("stop", stop, start, max(start, n_held))
 
         def job(path: ActivePath) -> Score:
-            return score(path, path.tokens[start:stop], start, with_entropies=True)
+            return score(path, path.tokens[start:stop], start)
 
         return self._look(job, "the scoring", start)
 
     def continuations(
-        self, depth: int = 4, *, min_p: float = 0.05, width: int = 6, at: int | None = None
+        self,
+        depth: int = 4,
+        *,
+        min_p: float = 0.05,
+        width: int = 6,
+        at: int | None = None,
+        after: str | Sequence[int] = (),
     ) -> Continuations:
         """Return the tree of likely continuations; the context is unchanged.
 
@@ -632,19 +630,31 @@ class Context(Live):
             The most children of one token. Up to ``width ** (depth - 1)`` tokens are evaluated.
         at : int, optional
             After this many tokens, as in :meth:`logits_at`. None: after all.
+        after : str or sequence of int
+            What is said between them and the tree; it is evaluated beside the context, too.
 
         Raises
         ------
         ContextError
             When the context is empty, or something else stopped it.
         ContextFullError
-            When fewer than ``depth - 1`` cells are free.
+            When fewer than ``depth - 1`` cells are free, besides those for ``after``.
         """
         reach = Reach(depth, min_p, width)
         at = None if at is None else check_integer("at", at)
-        return self._look(
-            lambda path: continuations(path, self.model, reach, at), "the look ahead", at
-        )
+        tokens = self._tokens_of(after)
+
+        def job(path: ActivePath) -> Continuations:
+            return continuations(path, self.model, reach, at, tokens)
+
+        return self._look(job, "the look ahead", at)
+
+    def _tokens_of(
+        self, continuation: str | Sequence[int], *, special: bool = False
+    ) -> Sequence[int]:
+        if isinstance(continuation, str):
+            return tuple(self.model.tokenize(str(continuation), special=special))
+        return plan_prompt(self.model, (), continuation, None, special=special).tokens
 
     def _look(self, job: Callable[[ActivePath], T], what: str, at: int | None = None) -> T:
         """Run a long job that leaves the path as it is, after so many of its tokens."""
@@ -654,7 +664,7 @@ class Context(Live):
         def look(path: ActivePath) -> T:
             nonlocal exact
             found = job(path)
-            exact = at is None or path.looks_back_exactly(at)
+            exact = at is None or path.is_left_exactly(at)
             return found
 
         found = scheduler.wait(lambda: scheduler.look(look, cancel), cancel)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -97,12 +98,16 @@ class _Node:
     probability: float
     joint: float
     is_end: bool
-    behind: ByteArray | None  # the rows between the path and here
+    behind: ByteArray | None = None  # the rows between the path and here
     children: list[_Node] = field(default_factory=list)
 
 
 def continuations(
-    path: ActivePath, model: Model, reach: Reach, n_tokens: int | None = None
+    path: ActivePath,
+    model: Model,
+    reach: Reach,
+    n_tokens: int | None = None,
+    after: Sequence[int] = (),
 ) -> Continuations:
     """Work out what may follow the first tokens of a path, which does not change by a bit.
 
@@ -118,6 +123,8 @@ def continuations(
     reach : Reach
     n_tokens : int, optional
         None: all.
+    after : sequence of int
+        Tokens between the path and the tree, which are evaluated first.
 
     Raises
     ------
@@ -129,23 +136,33 @@ def continuations(
         When there are fewer free cells than levels whose tokens have to be evaluated.
     """
     with beside(path, n_tokens) as scratch:
-        scratch.check_room(reach.depth - 1)  # the last level's tokens are not evaluated
-        grown = _Growth(scratch, model, reach)
-        roots = grown.children(scratch.logits, 1.0, None)
+        # The last level's tokens are not evaluated.
+        scratch.check_room(len(after) + reach.depth - 1)
+        grown = _Growth(scratch, model, reach, len(after))
+        roots = grown.children(scratch.logits, 1.0)
+        if after:
+            for logits in scratch.follow(after):
+                last = logits
+            roots = grown.children(last, 1.0)
+            if reach.depth > 1:
+                rows = scratch.rows(0, len(after))
+                for root in roots:
+                    root.behind = rows
         grown.grow(roots)
-    return Continuations(_frozen(roots, model), grown.n_evaluated)
+    return Continuations(_frozen(roots, model), len(after) + grown.n_evaluated)
 
 
 class _Growth:
     """A tree that grows, level below level."""
 
-    def __init__(self, scratch: Scratch, model: Model, reach: Reach) -> None:
+    def __init__(self, scratch: Scratch, model: Model, reach: Reach, n_before: int) -> None:
         self.n_evaluated = 0
+        self._n_before = n_before
         self._scratch = scratch
         self._reach = reach
         self._is_end = model.vocabulary.is_end
 
-    def children(self, logits: Logits, joint: float, behind: ByteArray | None) -> list[_Node]:
+    def children(self, logits: Logits, joint: float) -> list[_Node]:
         logs = log_probabilities(logits)
         best = np.argsort(-logs, kind="stable")[: self._reach.width]
         found = []
@@ -154,32 +171,33 @@ class _Growth:
             if probability < self._reach.min_p:
                 break
             is_end = self._is_end(token)
-            found.append(_Node(token, probability, joint * probability, is_end, behind))
+            found.append(_Node(token, probability, joint * probability, is_end))
         return found
 
     def grow(self, roots: list[_Node]) -> None:
+        scratch = self._scratch
         waiting = [_going_on(roots)]  # the nodes to evaluate, by level
         while waiting:
             level, nodes = len(waiting), waiting[-1]
             if not nodes or level == self._reach.depth:
                 waiting.pop()
                 continue
-            n = min(self._scratch.n_sequences, self._scratch.n_free // level)
+            n = min(scratch.n_sequences, scratch.n_free // (self._n_before + level))
             batch = nodes[:n]
             del nodes[:n]
             waiting.append(_going_on(self._evaluate(batch, level)))
 
     def _evaluate(self, nodes: list[_Node], level: int) -> list[_Node]:
         scratch = self._scratch
-        behind = [node.behind for node in nodes]
-        rows_of_logits = scratch.decode([node.token for node in nodes], behind, level - 1)
+        behind, n_behind = [node.behind for node in nodes], self._n_before + level - 1
+        rows_of_logits = scratch.decode([node.token for node in nodes], behind, n_behind)
         self.n_evaluated += len(nodes)
         goes_deeper = level + 1 < self._reach.depth
         for i, (node, logits) in enumerate(zip(nodes, rows_of_logits, strict=True)):
-            node.children = self.children(logits, node.joint, None)
+            node.children = self.children(logits, node.joint)
             node.behind = None
             if goes_deeper and _going_on(node.children):
-                rows = scratch.rows(i, level)
+                rows = scratch.rows(i, n_behind + 1)
                 for child in node.children:
                     child.behind = rows
         return [child for node in nodes for child in node.children]

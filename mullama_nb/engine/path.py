@@ -184,11 +184,16 @@ class ActivePath:
 
     def looks_back_exactly(self, n_tokens: int) -> bool:
         """Return whether :meth:`logits_at` is exact there, and leaves the path exact."""
+        exact = self.memory.kind.can_cut or self.repeats(n_tokens)
+        return exact and self.is_left_exactly(n_tokens)
+
+    def is_left_exactly(self, n_tokens: int) -> bool:
+        """Return whether a look at what follows the first tokens leaves the path exact."""
         if n_tokens == self.n_tokens:
             return True
         if self.memory.kind.can_cut:
             return n_tokens > self.memory.floor
-        return self.repeats(n_tokens) and self.is_put_back_exactly
+        return self.is_put_back_exactly
 
     @property
     def is_put_back_exactly(self) -> bool:

@@ -30,7 +30,7 @@ class Score:
 
     tokens: tuple[int, ...]
     logprobs: tuple[float, ...]
-    entropies: tuple[float, ...] = ()
+    entropies: tuple[float, ...]
 
     @property
     def total(self) -> float:
@@ -38,13 +38,7 @@ class Score:
         return math.fsum(self.logprobs)
 
 
-def score(
-    path: ActivePath,
-    tokens: Sequence[int],
-    n_tokens: int | None = None,
-    *,
-    with_entropies: bool = False,
-) -> Score:
+def score(path: ActivePath, tokens: Sequence[int], n_tokens: int | None = None) -> Score:
     """Score tokens behind the first tokens of a path, in a second sequence that shares its cells.
 
     The path's cells and logits do not change by a bit.
@@ -56,8 +50,6 @@ def score(
     tokens : sequence of int
     n_tokens : int, optional
         None: all.
-    with_entropies : bool
-        Whether to work them out, which takes as long as the probabilities.
 
     Raises
     ------
@@ -74,6 +66,5 @@ def score(
         following = itertools.chain([scratch.logits], scratch.follow(tokens[:-1]))
         for token, logits in zip(tokens, following, strict=False):
             logprobs.append(log_probability(logits, token))
-            if with_entropies:
-                entropies.append(entropy(logits))
+            entropies.append(entropy(logits))
     return Score(tuple(tokens), tuple(logprobs), tuple(entropies))

@@ -537,7 +537,8 @@ class Chat(Live):
         """Return the tree of likely continuations; the chat is unchanged.
 
         They are worked out in batches over the rows that are there. Probabilities are the model's
-        own, before any sampler, and differ in their last digits from those of single tokens.
+        own, before any sampler, and differ in their last digits from those of single tokens. What
+        adapters are on counts at the head; elsewhere it is what the message was made with.
 
         Parameters
         ----------

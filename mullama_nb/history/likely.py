@@ -11,6 +11,7 @@ from ..checks import is_integer
 from ..engine.continuations import Continuation
 from ..engine.live import Live
 from ..errors import ParameterError, shown
+from ..signs import signs
 from ..tables import RIGHT, html_table
 from .tree import Checkpoint
 
@@ -149,7 +150,7 @@ class Likely(Live):
             yield from below(root.children, "")
 
     def __str__(self) -> str:
-        lines = [(f"{front}{each.text!r}", each) for front, each in self._lines()]
+        lines = [(front + signs(each.text), each) for front, each in self._lines()]
         width = max((len(text) for text, _ in lines), default=0)
         return "\n".join(
             f"{text:<{width}} {_percent(each.probability):>7} {_percent(each.joint):>7}"
@@ -166,7 +167,7 @@ class Likely(Live):
         if not self.roots:
             return f"<p>{html.escape(repr(self))}: none is so likely.</p>"
         rows = [
-            (f"{front}{each.text!r}", _percent(each.probability), _percent(each.joint))
+            (front + signs(each.text), _percent(each.probability), _percent(each.joint))
             for front, each in self._lines()
         ]
         heads = ["token", "probability", "joint"]

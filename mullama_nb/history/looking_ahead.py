@@ -23,7 +23,8 @@ def look_ahead(
 ) -> Continuations:
     """Return what may follow a message, or stand in place of one of its tokens.
 
-    The head may move, and is what it was afterwards.
+    It is evaluated with what the message was made with, and at the head with what is on. The head
+    may move, and is what it was afterwards.
     """
     part, index = (end, len(end.tokens)) if token is None else token_place(end, token)
     at = part.start + index
@@ -31,15 +32,20 @@ def look_ahead(
         raise HistoryError(
             "nothing stands before this, so nothing says what may follow; ask() something first"
         )
-    context = workspace.context
-
-    def look() -> Continuations:
-        return context.continuations(reach.depth, min_p=reach.min_p, width=reach.width, at=at)
-
-    if part.is_ancestor_of(workspace.head):
-        return look()
-    with workspace.visit(part):
-        return look()
+    adapters, stand = workspace.adapters, part
+    after: tuple[int, ...] = ()
+    is_inside, before = index < len(part.tokens), part.parent
+    if workspace.keeps_snapshots:  # going to what is kept is exact; going back may not be
+        if is_inside and part.start and before is not None:
+            stand, at, after = before, part.start, part.tokens[:index]
+    elif part.is_ancestor_of(workspace.head) and (is_inside or not adapters.used):
+        stand = workspace.head
+    with workspace.visit(stand):
+        if after:
+            adapters.switch(adapters.of(part))
+        return workspace.context.continuations(
+            reach.depth, min_p=reach.min_p, width=reach.width, at=at, after=after
+        )
 
 
 def follow(
@@ -66,9 +72,13 @@ def _stand(
     """Move the head behind a message, or before one of its tokens."""
     if token is not None:
         part, index = token_place(end, token)
+        made_with = workspace.adapters.of(part)
         if part is message_parts(end)[0] and index == 0:
-            return conversation.stand_before(end)
-        return fork(workspace, part, index, None, {})
+            point = conversation.stand_before(end)
+        else:
+            point = fork(workspace, part, index, None, {})
+        workspace.adapters.switch(made_with)
+        return point
     with workspace.changing() as head:
         if end is not head:  # where it is, what is on stays on
             workspace.checkout(end)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import html
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
+import numpy as np
+
+from ..checks import check_integer
 from ..engine.live import Live
 from ..errors import HistoryError
 from ..tables import WRAPPED, html_table
 from .choice import choice
 from .message import answer_said, content_text, message_of, message_parts, message_text
 from .shown import given_calls, thought_text
+from .surprise import Nats, entropy, perplexity, surprisal
 from .tree import Checkpoint
 
 if TYPE_CHECKING:
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from ..engine.context import TokenProbability
     from .chat import Chat
     from .notes import Message
+    from .workspace import Workspace
 
 __all__ = ["Answers", "Turn"]
 
@@ -122,6 +127,49 @@ class Turn(Live):
     def logprobs(self) -> tuple[float, ...]:
         """The log-probabilities of the tokens; empty if they were not generated."""
         return tuple(value for part in self.parts for value in part.logprobs)
+
+    @property
+    def surprisal(self) -> Nats:
+        """The surprisal of each token in nats, ``-log(p)``: float32 of shape ``(n_tokens,)``.
+
+        Of generated tokens it is what was noted then. Others, such as a question's with the
+        template around it, are evaluated once more, in batches and beside the context: their last
+        digits differ from those of single tokens. The very first token of a context has NaN.
+        """
+        return self._measured(surprisal)
+
+    @property
+    def entropy(self) -> Nats:
+        """How unsure the model was before each token, in nats: float32 of shape ``(n_tokens,)``.
+
+        It is the entropy of the model's own distribution, before any sampler. The tokens are
+        evaluated once more, in batches and beside the context, when it is first asked for. The very
+        first token of a context has NaN.
+        """
+        return self._measured(entropy)
+
+    def perplexity(self, start: int = 0, stop: int | None = None) -> float:
+        """Return the perplexity of a span of tokens: the exponential of their mean surprisal.
+
+        Parameters
+        ----------
+        start, stop : int, optional
+            As in a slice of ``tokens``. None: to the end.
+
+        Raises
+        ------
+        ParameterError
+            When the span is empty.
+        """
+        start = check_integer("start", start)
+        stop = None if stop is None else check_integer("stop", stop)
+        return perplexity(self.surprisal, start, stop)
+
+    def _measured(self, measure: Callable[[Workspace[Checkpoint], Checkpoint], Nats]) -> Nats:
+        if self._held is not None:
+            return np.zeros(0, np.float32)
+        with self.chat.tree.turn():
+            return measure(self.chat._workspace, self.checkpoint)
 
     @property
     def finish_reason(self) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
@@ -20,6 +20,7 @@ from ..engine.generated_text import GeneratedText
 from ..engine.lock import CancelToken
 from ..engine.messages import AnswerMessage
 from ..engine.path import Progress
+from ..engine.scoring import Score
 from ..engine.template_options import TemplateOptions
 from ..engine.warn import warn
 from ..errors import HistoryError, InexactWarning, ParameterError
@@ -75,6 +76,8 @@ class Workspace(Generic[N]):
         The tree on this workspace.
     after_turn : callable, optional
         Called at the end of ``turn``, on its thread and still holding the lock.
+    scores : mapping
+        Of nodes that were asked for: where their tokens began, and how likely these are.
     """
 
     def __init__(self, context: Context, make: Callable[..., N], max_bytes: int | None) -> None:
@@ -87,6 +90,7 @@ class Workspace(Generic[N]):
         self.after_turn: Callable[[], object] | None = None
         self.template = TemplateOptions()  # the chat's
         self.system: str | None = None  # the chat's
+        self.scores: MutableMapping[N, tuple[int, Score]] = weakref.WeakKeyDictionary()
         self._read: dict[object, ParsedAnswer] = {}  # answers, by what they were read from
         self.rows.on_move(self._notify_spilled, self._notify_recalled)
         self.adapters = TreeAdapters(context, self.graph.root, self._notify_adapters)

@@ -24,7 +24,6 @@ __all__ = ["kv_growth", "kv_sizes", "token_probabilities"]
 _SIZES = (512, 1024, 2048, 4096, 8192)
 _TYPES = ("f16", "q8_0", "q4_0")
 _MEASURED = (64, 256)  # tokens: few, because each is evaluated
-_LONGEST_WITH_LABELS = 48
 
 
 def kv_growth(tree: CheckpointTree) -> Figure:
@@ -189,7 +188,7 @@ def token_probabilities(turn: Turn) -> Figure:
     matplotlib.figure.Figure
         One bar per token; up to 48 tokens with their text.
     """
-    from .theme import AMBER, BLUE, ClearFigure, readable  # here, as it takes half a second
+    from .token_bars import token_bars  # here, because matplotlib takes half a second
 
     probabilities = [math.exp(logprob) for logprob in turn.logprobs]
     if not probabilities:
@@ -197,28 +196,14 @@ def token_probabilities(turn: Turn) -> Figure:
             f"{turn!r} was not generated, so its tokens have no probabilities; pass an answer"
         )
     n = len(probabilities)
-    figure = ClearFigure(width=min(12.0, max(4.8, 0.24 * n + 1.2)))
-    unlikely = sum(p < 0.5 for p in probabilities)
-    axes = figure.axes_for(
-        f"{n} token{'s' * (n != 1)}, {unlikely} of them less likely than not",
-        "token of the answer",
+    unlikely = [p < 0.5 for p in probabilities]
+    figure, axes = token_bars(
+        f"{n} token{'s' * (n != 1)}, {sum(unlikely)} of them less likely than not",
         "probability (%)",
-    )
-    axes.bar(
-        range(n),
         [100 * p for p in probabilities],
-        color=[AMBER if p < 0.5 else BLUE for p in probabilities],
-        hatch=["///" if p < 0.5 else "" for p in probabilities],
-        edgecolor="#ffffff66",
-        linewidth=0,
+        unlikely,
+        turn.chat.model,
+        turn.tokens[-n:],
     )
     axes.set_ylim(0, 100)
-    axes.set_xlim(-0.6, n - 0.4)
-    if n <= _LONGEST_WITH_LABELS:
-        vocabulary = turn.chat.model
-        texts = [vocabulary.detokenize([token], special=True) for token in turn.tokens[-n:]]
-        axes.set_xticks(range(n), texts, rotation=90, fontsize=9)
-        for text, shown in zip(axes.get_xticklabels(), texts, strict=True):
-            text.set_parse_math(False)  # a model may write dollar signs
-            text.set_text(readable(shown))
     return figure

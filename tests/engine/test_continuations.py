@@ -114,6 +114,28 @@ def test_few_sequences_and_few_cells_do(tiny: ModelMaker, architecture: str) -> 
     assert len(full.continuations(1, min_p=0).roots) == 6  # what is there already needs no cell
 
 
+@every
+def test_something_may_be_said_before(tiny: ModelMaker, architecture: str) -> None:
+    context, twin = (context_of(tiny(architecture), PROMPT, **PRECISE) for _ in range(2))
+    unchanged = Unchanged(context, twin)
+    said = words(9, 4)
+    after = context.continuations(**WIDE, after=said)
+    unchanged.check()
+    longer = context_of(tiny(architecture), PROMPT, **PRECISE)
+    longer.evaluate(said)
+    expected = longer.continuations(**WIDE)
+    for a, b in zip(ways(after.roots), ways(expected.roots), strict=True):
+        assert a[-1].joint == pytest.approx(b[-1].joint, rel=0.02)
+    assert after.n_evaluated == len(said) + expected.n_evaluated
+    text = context.continuations(2, after=" and")
+    tokens = context.model.tokenize(" and")
+    assert text == context.continuations(2, after=tokens)
+    with pytest.raises(ContextFullError):
+        context.continuations(2, after=words(512))
+    with pytest.raises(ParameterError, match="vocabulary"):
+        context.continuations(2, after=[512])
+
+
 def test_an_end_has_nothing_behind_it(tiny: ModelMaker) -> None:
     context = context_of(tiny(), PROMPT)
     end = context.model.vocabulary.eos
