@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,19 +23,29 @@ import numpy as np
 import numpy.typing as npt
 from blake3 import blake3
 from gguf import GGMLQuantizationType as Type
-from gguf import GGUFValueType
+from gguf import GGUFValueType, GGUFWriter
 
-from ..errors import AdapterError, ModelError, ModelNotFoundError, shown
+from ..errors import AdapterError, ModelError, ModelNotFoundError, SessionWriteError, shown
+from ..state.atomic import write_atomically
 from .gguf_file import read_gguf
 from .gguf_parser import GGUFFile, TensorInfo
 
-__all__ = ["Directions", "LoRAFile", "read_control_vector", "read_lora"]
+__all__ = [
+    "Directions",
+    "LoRAFile",
+    "read_control_vector",
+    "read_lora",
+    "read_model_hint",
+    "write_control_vector",
+]
 
 Directions = npt.NDArray[np.float32]
 """Of a control vector: float32 of shape ``(n_layers, n_embd)``, the row of layer 0 all zeros."""
 
 _PIECE_BYTES = 1 << 24
 _MOST_LAYERS = 512  # llama.cpp's LLAMA_MAX_LAYERS
+_CONTROL_VECTOR = "controlvector"
+_MODEL_HINT = f"{_CONTROL_VECTOR}.model_hint"
 _DIRECTION = re.compile(r"direction\.([1-9]\d{0,2})")
 _ALORA = "adapter.alora.invocation_tokens"
 _NUMBERS = (Type.F32, Type.F16, Type.BF16)
@@ -98,7 +109,65 @@ def read_control_vector(path: str | os.PathLike[str]) -> Directions:
         When there is no such file, or it holds no control vector.
     """
     path, state = _state(path)
-    return _read_control_vector(path, state)
+    return _read_control_vector(path, state)[0]
+
+
+def read_model_hint(path: str | os.PathLike[str]) -> str:
+    """Return the architecture that a file of a control vector says it is for, or an empty text.
+
+    Raises
+    ------
+    AdapterError
+        As for :func:`read_control_vector`, or when what it says is not a text.
+    """
+    path, state = _state(path)
+    hint = _read_control_vector(path, state)[1]
+    if not isinstance(hint, str):
+        _fail(path, f"{_MODEL_HINT} is {shown(hint)}, and not a text")
+    return hint
+
+
+def write_control_vector(
+    path: str | os.PathLike[str], directions: Directions, model_hint: str = ""
+) -> None:
+    """Write a file of a control vector, as llama.cpp's ``cvector-generator`` does.
+
+    Parameters
+    ----------
+    path : str or path
+    directions : ndarray of float32, shape (n_layers, n_embd)
+        Zeros for layers without a direction, of which layer 0 is one.
+    model_hint : str
+        The architecture that it is for; empty: left out.
+
+    Raises
+    ------
+    SessionWriteError
+        When the file cannot be written; an existing one is intact.
+    """
+    path = Path(path).expanduser()
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            temporary = Path(folder, "vector.gguf")
+            writer = GGUFWriter(temporary, _CONTROL_VECTOR)
+            if model_hint:
+                writer.add_string(_MODEL_HINT, model_hint)
+            writer.add_int32(f"{_CONTROL_VECTOR}.layer_count", len(directions) - 1)
+            for layer, row in enumerate(directions):
+                # The last one says how many layers there are, and -0 is kept as it is.
+                if row.tobytes().strip(b"\0") or layer == len(directions) - 1 > 0:
+                    writer.add_tensor(f"direction.{layer}", np.array(row))
+            writer.write_header_to_file()
+            writer.write_kv_data_to_file()
+            writer.write_tensors_to_file()
+            writer.close()
+            data = temporary.read_bytes()
+    except OSError as error:  # the folder for temporary files
+        raise SessionWriteError(
+            f"{path.name} could not be written: {error.strerror or error}. What was there before "
+            "is intact; free some space"
+        ) from error
+    write_atomically(path, [data])
 
 
 def _state(path: str | os.PathLike[str]) -> tuple[Path, tuple[int, int]]:
@@ -222,7 +291,7 @@ def _is_finite(tensor: TensorInfo) -> bool:
 
 
 @lru_cache(maxsize=32)
-def _read_control_vector(path: Path, _state: tuple[int, int]) -> Directions:
+def _read_control_vector(path: Path, _state: tuple[int, int]) -> tuple[Directions, object]:
     file = _read(path)
     rows: dict[int, Directions] = {}
     for tensor in file.tensors:
@@ -250,4 +319,4 @@ def _read_control_vector(path: Path, _state: tuple[int, int]) -> Directions:
     if not np.isfinite(directions).all():
         _fail(path, "it holds numbers that are not finite")
     directions.setflags(write=False)
-    return directions
+    return directions, file.metadata.get(_MODEL_HINT, "")

@@ -10,7 +10,6 @@ import copy
 import json
 import math
 import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +18,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 from blake3 import blake3
-from gguf import GGUFWriter
 
 from ..cached import cached
 from ..checks import is_integer, is_number
 from ..errors import AdapterError, ParameterError, shown
-from ..state.atomic import write_atomically
-from .adapter_file import Directions, LoRAFile, read_control_vector, read_lora
+from .adapter_file import Directions, LoRAFile, read_control_vector, read_lora, write_control_vector
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -45,7 +42,6 @@ __all__ = [
 Key: TypeAlias = tuple[Any, ...]
 """Kind, fingerprint, scale and, of a control vector on some layers only, the first and the last."""
 
-_ARCHITECTURE = "controlvector"
 _MOST_SCALE = 1e6
 
 
@@ -214,6 +210,7 @@ class ControlVector(_Scaled):
             raise ParameterError(
                 "the row of layer 0 must be zeros, as llama.cpp adds no control vector there"
             )
+        values[0] = 0  # not -0
         values.setflags(write=False)
         return cls(None, scale, layers, (name, values))
 
@@ -262,19 +259,7 @@ class ControlVector(_Scaled):
         SessionWriteError
             When the file cannot be written; an existing one is intact.
         """
-        with tempfile.TemporaryDirectory() as folder:
-            temporary = Path(folder, "vector.gguf")
-            writer = GGUFWriter(temporary, _ARCHITECTURE)
-            writer.add_uint32(f"{_ARCHITECTURE}.layer_count", len(self.directions) - 1)
-            for layer, row in enumerate(self.directions):
-                # The last one says how many layers there are.
-                if row.any() or layer == len(self.directions) - 1 > 0:
-                    writer.add_tensor(f"direction.{layer}", np.array(row))
-            writer.write_header_to_file()
-            writer.write_kv_data_to_file()
-            writer.write_tensors_to_file()
-            writer.close()
-            write_atomically(Path(path).expanduser(), [temporary.read_bytes()])
+        write_control_vector(path, self.directions)
 
     def __repr__(self) -> str:
         layers = "" if self.layers is None else f", layers={self.layers}"
