@@ -458,7 +458,8 @@ class Workspace(Generic[N]):
         graph = self.graph
         with self.turn():
             with self.changing() as home:
-                redo, n_edits, on = graph.redo, graph.n_edits, self.adapters.on
+                redo, n_edits = graph.redo, graph.n_edits
+                on, are_chosen = self.adapters.on, self.adapters.are_chosen
                 target = self.resolve(ref)
                 with self.going_back_on_error():
                     self.go(target)
@@ -469,6 +470,7 @@ class Workspace(Generic[N]):
                     if home in graph:
                         self.go(home, adapters=on)
                         self.adapters.switch(on)
+                        self.adapters.are_chosen = are_chosen
                         if redo is not None and graph.n_edits != n_edits:
                             redo = Redo.of([node for node in redo if node in graph])
                         graph.redo = redo

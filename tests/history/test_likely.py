@@ -17,7 +17,7 @@ from template_models import make_template_model
 from tiny_models import CHATML
 from tree_walk import Walk
 
-from mullama_nb import Chat, Context, ContextParams, Model
+from mullama_nb import Chat, Context, ContextParams, ControlVector, Model
 from mullama_nb.engine.continuations import Continuation
 from mullama_nb.errors import (
     ContextFullError,
@@ -45,6 +45,7 @@ def state(chat: Chat) -> tuple[Any, ...]:
     return (
         *(chat.head, [*chat.tree], chat.tree.redo_path, chat.context.tokens, chat.adapters),
         *(chat.context.capture().data.tobytes(), chat.context.logits.tobytes()),
+        chat._workspace.adapters.are_chosen,
     )
 
 
@@ -107,6 +108,40 @@ def test_a_window_beside_recurrent_memory_is_left_as_it_was(tiny: ModelMaker) ->
     for token in (0, 3, -1, None):
         chat.likely(**WIDE, at=answer, token=token)
         assert state(chat) == before
+
+
+def joints(likely: Likely) -> list[float]:
+    return [way[-1].joint for way in likely.branches]
+
+
+@pytest.mark.parametrize("architecture", ["llama", "mamba"])
+def test_a_look_uses_what_the_message_was_made_with(tiny: ModelMaker, architecture: str) -> None:
+    chat = chat_of(tiny, architecture)
+    rows = np.random.default_rng(0).normal(0, 2, (chat.model.n_layers, chat.model.n_embd))
+    rows[0] = 0
+    calm = ControlVector.from_array(rows, name="calm")
+    plain = chat.ask("first", max_tokens=5)
+    as_plain = joints(chat.likely(**WIDE))
+    chat.adapters = [calm]
+    calmed = joints(chat.likely(**WIDE))  # at the head, what is on counts
+    assert calmed != pytest.approx(as_plain)
+    styled = chat.ask("second", max_tokens=5)
+    as_styled = joints(chat.likely(**WIDE))
+    inside = joints(chat.likely(**WIDE, at=styled, token=3))
+    chat.adapters = []
+    before = state(chat)
+    assert joints(chat.likely(**WIDE, at=plain)) == pytest.approx(as_plain)
+    found = chat.likely(**WIDE, at=styled, token=3)
+    assert joints(found) == pytest.approx(inside, rel=0.01)
+    assert state(chat) == before
+    entropy = styled.entropy
+    made = found.follow(found.branches[0])
+    assert made.checkpoint.metadata.adapters == styled.checkpoint.metadata.adapters
+    total = sum(made.logprobs[-3:])
+    assert total == pytest.approx(np.log(found.branches[0][-1].joint), abs=0.05)
+    np.testing.assert_allclose(entropy[:3], made.entropy[:3], atol=0.05)
+    chat.checkout(styled)
+    assert joints(chat.likely(**WIDE)) == pytest.approx(as_styled)
 
 
 @pytest.mark.parametrize(
