@@ -6,7 +6,7 @@
 
 A direction is what tells the hidden states of the two kinds apart, in each layer. Adding it to what
 a layer puts out makes an answer more of the one kind; a negative scale, more of the other. How much
-is measured by log-probabilities: :meth:`~mullama_nb.Chat.score` at several scales.
+is measured by log-probabilities, in :meth:`Steering.effect`; ``plots.steering`` draws them.
 """
 
 from __future__ import annotations
@@ -30,15 +30,47 @@ from .engine.model import Model
 from .engine.params import ContextParams
 from .engine.prompt import plan_prompt
 from .errors import AdapterError, ContextError, ParameterError, shown
+from .tables import RIGHT, html_table
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Steering", "contrast"]
+__all__ = ["Effect", "Steering", "contrast"]
 
 _Prompt: TypeAlias = str | Sequence[Message]
 _Array: TypeAlias = npt.NDArray[Any]
 _METHODS = ("mean", "pca")
+_SCALES = tuple(n / 2 for n in range(-8, 9))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Effect:
+    """How likely texts are at several scales of a steering.
+
+    Attributes
+    ----------
+    scales : tuple of float
+    continuations : tuple of str
+    logprobs : ndarray of float64, shape (n_scales, n_continuations)
+        The natural logarithm of each text's probability after the prompt. Read-only.
+    """
+
+    scales: tuple[float, ...]
+    continuations: tuple[str, ...]
+    logprobs: npt.NDArray[np.float64]
+
+    def __repr__(self) -> str:
+        texts = shown(", ".join(map(repr, self.continuations)))
+        return f"Effect({len(self.scales)} scales, {texts})"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            [f"{scale:g}", *(f"{value:.2f}" for value in row)]
+            for scale, row in zip(self.scales, self.logprobs, strict=True)
+        ]
+        styles = [RIGHT] * (len(self.continuations) + 1)
+        heads = ("scale", *map(shown, map(repr, self.continuations)))
+        return html_table(rows, heads, styles=styles, caption="log-probabilities")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -108,6 +140,52 @@ class Steering:
             none.
         """
         return self._vector.with_scale(scale)
+
+    def effect(
+        self,
+        model: Model | str | os.PathLike[str],
+        prompt: _Prompt,
+        continuations: Sequence[str],
+        scales: Sequence[float] = _SCALES,
+    ) -> Effect:
+        """Return how likely continuations of a prompt are at several scales.
+
+        Parameters
+        ----------
+        model : Model or str or path
+        prompt : str or list of messages
+            Evaluated anew for each scale, by itself.
+        continuations : sequence of str
+            Such as ``[" happy", " sad"]``.
+        scales : sequence of float
+
+        Raises
+        ------
+        ParameterError
+            When an argument is empty or of another kind.
+        AdapterError
+            When the directions do not fit the model.
+        """
+        (prompt,) = _checked_prompts("prompt", [prompt])
+        texts = _checked_prompts("continuations", continuations)
+        if not all(isinstance(text, str) for text in texts):
+            raise ParameterError("continuations are texts")
+        adapters = [self.adapter(scale) for scale in scales]
+        if not adapters:
+            raise ParameterError("scales has no numbers")
+        model = _loaded(model)
+        ends = [model.tokenize(str(text)) for text in texts]
+        tokens = _tokens(model, prompt)
+        found = []
+        with Context(model, ContextParams(n_ctx=len(tokens) + max(map(len, ends)))) as context:
+            for adapter in adapters:
+                context.clear()
+                context.adapters = [adapter]
+                context.evaluate(tokens)
+                found.append([context.score(end).total for end in ends])
+        logprobs = np.array(found)
+        logprobs.setflags(write=False)
+        return Effect(tuple(a.scale for a in adapters), tuple(map(str, texts)), logprobs)
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -191,8 +269,7 @@ def contrast(
             f"method='pca' takes pairs, and there are {len(sides[0])} prompts in plus and "
             f"{len(sides[1])} in minus"
         )
-    if not isinstance(model, Model):
-        model = Model.load(model)
+    model = _loaded(model)
     first, last = _checked_layers(layers, model.n_layers)
     tokens = [[_tokens(model, prompt) for prompt in prompts] for prompts in sides]
     states = _hidden_states(model, [each for side in tokens for each in side])
@@ -286,6 +363,10 @@ def _checked_layers(layers: object, n_layers: int) -> tuple[int, int]:
     raise ParameterError(
         f"layers={shown(layers)} must be the first and the last layer, from 1 to {n_layers - 1}"
     )
+
+
+def _loaded(model: Model | str | os.PathLike[str]) -> Model:
+    return model if isinstance(model, Model) else Model.load(model)
 
 
 def _tokens(model: Model, prompt: _Prompt) -> tuple[int, ...]:

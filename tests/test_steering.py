@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -165,18 +166,54 @@ def test_words_of_one_kind_get_likelier_and_those_of_the_other_less_so(
     smollm2: Model, method: Any
 ) -> None:
     steering = contrast(smollm2, *moods(), method=method)
-    chat = Chat(smollm2, n_ctx=256)
-    chat.context.evaluate("Today I feel very")
-    chat.tree.commit()
-    happy, sad = [], []
-    for scale in (-1, -0.5, 0, 0.5, 1):
-        chat.context.clear()
-        chat.adapters = [steering.adapter(scale)]
-        chat.context.evaluate("Today I feel very")
-        happy.append(chat.score(" happy"))
-        sad.append(chat.score(" sad"))
-    assert all(b - a > 0.1 for a, b in itertools.pairwise(happy)), happy
-    assert all(a - b > 0.1 for a, b in itertools.pairwise(sad)), sad
+    scales = (-1, -0.5, 0, 0.5, 1)
+    words = [" happy", " glad", " sad", " miserable"]
+    effect = steering.effect(smollm2, "Today I feel very", words, scales)
+    happy, glad, sad, miserable = effect.logprobs.T
+    for rising in (happy, -sad, happy + glad - sad - miserable):
+        assert (np.diff(rising) > 0.1).all(), effect.logprobs
+
+
+def test_an_effect_is_what_a_chat_scores(smollm2: Model, cheerful: Steering) -> None:
+    effect = cheerful.effect(smollm2, "Today I feel", [" happy", " very sad"], [2, 0, -1])
+    assert effect.scales == (2, 0, -1)
+    assert effect.continuations == (" happy", " very sad")
+    assert repr(effect) == "Effect(3 scales, ' happy', ' very sad')"
+    for scale, row in zip(effect.scales, effect.logprobs, strict=True):
+        with Context(smollm2, ContextParams(n_ctx=64), adapters=[cheerful.adapter(scale)]) as each:
+            chat = Chat(each)
+            each.evaluate("Today I feel")
+            scores = [chat.score(text) for text in effect.continuations]
+            likely = {token.text: math.log(token.probability) for token in each.top_tokens(50_000)}
+        np.testing.assert_allclose(row, scores, atol=1e-6)
+        assert likely[" happy"] == pytest.approx(row[0], abs=1e-3)
+    assert f'<td style="text-align:right">{effect.logprobs[0, 0]:.2f}</td>' in effect._repr_html_()
+    with pytest.raises(ValueError, match="read-only"):
+        effect.logprobs[0, 0] = 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"prompt": ""}, "prompt has an empty prompt"),
+        ({"prompt": 3}, "a text or a list of messages"),
+        ({"continuations": []}, "continuations has no prompts"),
+        ({"continuations": " happy"}, "continuations is a list"),
+        ({"continuations": [[{"role": "user", "content": "a"}]]}, "continuations are texts"),
+        ({"scales": []}, "scales has no numbers"),
+        ({"scales": ["1"]}, "scale must be a number"),
+        ({"scales": [float("nan")]}, "out of range"),
+    ],
+)
+def test_an_effect_of_nothing_is_refused(model: Model, changes: dict[str, Any], words: str) -> None:
+    steering = Steering(np.eye(4, 64, -1, dtype=np.float32))
+    with pytest.raises(ParameterError, match=words):
+        steering.effect(model, **({"prompt": "a", "continuations": ["b"]} | changes))
+
+
+def test_an_effect_on_another_model_is_refused(model: Model) -> None:
+    with pytest.raises(AdapterError, match="does not fit"):
+        Steering(np.eye(4, 32, -1, dtype=np.float32)).effect(model, "a", ["b"])
 
 
 def test_a_steered_chat_is_led_back_to_the_bit(smollm2: Model, cheerful: Steering) -> None:

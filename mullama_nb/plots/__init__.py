@@ -5,6 +5,7 @@ matplotlib itself is imported when the first figure is drawn.
 
 from .choice import choice
 from .figures import kv_growth, kv_sizes, token_probabilities
+from .steering import steering
 from .surprisal import surprisal
 
-__all__ = ["choice", "kv_growth", "kv_sizes", "surprisal", "token_probabilities"]
+__all__ = ["choice", "kv_growth", "kv_sizes", "steering", "surprisal", "token_probabilities"]
