@@ -160,6 +160,8 @@ def test_a_token_of_long_ago_matters(made: Maker, architecture: str) -> None:
         ("qwen2vl", False, False, 0, llama_cpp.LLAMA_ROPE_TYPE_MROPE),
         ("gemma3", False, False, 32, llama_cpp.LLAMA_ROPE_TYPE_NEOX),
         ("gemma2", False, False, 32, llama_cpp.LLAMA_ROPE_TYPE_NEOX),
+        ("granite_swa", False, False, 32, llama_cpp.LLAMA_ROPE_TYPE_NORM),
+        ("bloom", False, False, 0, llama_cpp.LLAMA_ROPE_TYPE_NONE),
         ("mamba", True, False, 0, llama_cpp.LLAMA_ROPE_TYPE_NONE),
         ("mamba2", True, False, 0, llama_cpp.LLAMA_ROPE_TYPE_NONE),
         ("lfm2", False, True, 0, llama_cpp.LLAMA_ROPE_TYPE_NEOX),

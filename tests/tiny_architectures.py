@@ -9,6 +9,7 @@ Tensors are declared as rows of a table. Axes are in ggml's order (fastest first
 ``H``  query heads x head size        ``C``  its convolution's length
 ``K``  key-value heads x head size    ``L``  length of a short convolution
 ``h``  one head                       ``/``  half of one head
+``4``  query heads
 =====  =============================  =====  =====================================
 """
 
@@ -109,6 +110,26 @@ MAMBA2: Block = (
 EMBEDDING = Tensor("token_embd.weight", "E V", Fill.TABLE)
 TIED_EMBEDDING = Tensor("token_embd.weight", "E V", Fill.TABLE, 0.3)
 OUTPUT = Tensor("output.weight", "E V", gain=3.0)
+SINKS: Block = (Tensor("attn_sinks.weight", "4", Fill.SHIFT, 1.0),)
+BLOOM: Block = (
+    Tensor("attn_norm.weight", "E", Fill.AROUND),
+    Tensor("attn_norm.bias", "E", Fill.SHIFT, 0.0),
+    Tensor("attn_qkv.weight", "E 3E", gain=3.5),
+    Tensor("attn_qkv.bias", "3E", Fill.SHIFT, 0.0),
+    Tensor("attn_output.weight", "E E", gain=5.0),
+    Tensor("attn_output.bias", "E", Fill.SHIFT, 0.0),
+    Tensor("ffn_norm.weight", "E", Fill.AROUND),
+    Tensor("ffn_norm.bias", "E", Fill.SHIFT, 0.0),
+    Tensor("ffn_up.weight", "E F"),
+    Tensor("ffn_up.bias", "F", Fill.SHIFT, 0.0),
+    Tensor("ffn_down.weight", "F E", gain=1.5),
+    Tensor("ffn_down.bias", "E", Fill.SHIFT, 0.0),
+)
+BLOOM_NORMS: Block = (
+    Tensor("token_embd_norm.weight", "E", Fill.AROUND),
+    Tensor("token_embd_norm.bias", "E", Fill.SHIFT, 0.0),
+    Tensor("output_norm.bias", "E", Fill.SHIFT, 0.0),
+)
 ROPE_FACTORS: Block = (
     Tensor("rope_factors_short.weight", "/", Fill.AROUND),
     Tensor("rope_factors_long.weight", "/", Fill.AROUND, 4.0),
@@ -150,6 +171,7 @@ _ATTENTION_KEYS = ("feed_forward_length", "attention.head_count", "attention.hea
 _WINDOW_KEYS = ("attention.sliding_window", "attention.sliding_window_pattern")
 _SSM_KEYS = ("ssm.conv_kernel", "ssm.inner_size", "ssm.state_size", "ssm.time_step_rank")
 _LONGROPE_KEYS = ("rope.scaling.type", "rope.scaling.original_context_length")
+_GRANITE_KEYS = ("logit_scale", "residual_scale", "embedding_scale", "attention.scale")
 _LFM2_LAYERS = (SHORT_CONVOLUTION + FEED_FORWARD, ATTENTION + QK_NORMS + FEED_FORWARD)
 _LFM2_KEYS = (*_ATTENTION_KEYS, "shortconv.l_cache")
 
@@ -175,6 +197,22 @@ ARCHITECTURES: dict[str, Architecture] = {
         embedding=TIED_EMBEDDING,
         output=None,
     ),
+    "granite_swa": Architecture(
+        "granite_swa",
+        (ATTENTION + SINKS + FEED_FORWARD,),
+        (
+            *_ATTENTION_KEYS,
+            "attention.sliding_window",
+            "attention.sliding_window_pattern[]",
+            *_GRANITE_KEYS,
+        ),
+    ),
+    "bloom": Architecture(
+        "bloom",
+        (BLOOM,),
+        ("feed_forward_length", "attention.head_count", "attention.layer_norm_epsilon"),
+        others=BLOOM_NORMS,
+    ),
     "mamba": Architecture("mamba", (MAMBA,), _SSM_KEYS),
     "mamba2": Architecture("mamba2", (MAMBA2,), (*_SSM_KEYS, "ssm.group_count")),
     "lfm2": Architecture("lfm2", _LFM2_LAYERS, _LFM2_KEYS, "token_embd_norm.weight"),
@@ -198,6 +236,7 @@ def sizes(head_dim: int, n_vocab: int) -> dict[str, int]:
     d = 2 * e
     return {
         "1": 1,
+        "4": 4,
         "h": head_dim,
         "/": head_dim // 2,
         "E": e,
@@ -220,8 +259,8 @@ def sizes(head_dim: int, n_vocab: int) -> dict[str, int]:
 
 def metadata(
     layers: list[Block], size: dict[str, int], window: int
-) -> dict[str, int | str | list[int]]:
-    """Return every metadata value that an architecture may ask for."""
+) -> dict[str, int | float | str | list[int]]:
+    """Return every metadata value that an architecture may ask for; ``[]``: layer by layer."""
     kv_heads = [2 if any(t.name == "attn_k.weight" for t in layer) else 0 for layer in layers]
     half = size["h"] // 2
     return {
@@ -230,6 +269,12 @@ def metadata(
         "attention.head_count_kv": kv_heads if 0 in kv_heads else 2,
         "attention.sliding_window": window,
         "attention.sliding_window_pattern": 2,
+        "attention.sliding_window_pattern[]": [(i + 1) % 2 for i in range(len(layers))],
+        "attention.layer_norm_epsilon": 1e-5,
+        "attention.scale": 0.3,
+        "embedding_scale": 1.5,
+        "residual_scale": 0.8,
+        "logit_scale": 2.0,
         "rope.scaling.type": "longrope",
         "rope.scaling.original_context_length": 1024,
         "rope.dimension_sections": [half // 4, half // 4, half - 2 * (half // 4), 0],

@@ -128,7 +128,9 @@ def make_model(
     for key in spec.keys:
         value = values[key]
         if isinstance(value, list):
-            writer.add_array(f"{spec.name}.{key}", value)
+            writer.add_array(f"{spec.name}.{key.removesuffix('[]')}", value)
+        elif isinstance(value, float):
+            writer.add_float32(f"{spec.name}.{key}", value)
         elif isinstance(value, str):
             writer.add_string(f"{spec.name}.{key}", value)
         else:

@@ -20,6 +20,7 @@ LAYER_OUTPUT = "l_out"
 """The name of what leaves a layer, before the layer's number."""
 
 _LAYER = re.compile(r"-(\d+)\b")
+_TOKENS = "inp_tokens"
 _OUTPUT_ROWS = "out_ids"  # which tokens of a batch are to have logits
 
 
@@ -102,12 +103,17 @@ def _layer_of(step: Step) -> int | None:
 
 
 def _entry(steps: Sequence[Step], n_embd: int) -> int | None:
-    """The vector that the first layer computes with first."""
-    for step in steps:
-        if _layer_of(step) == 0:
-            for source in step.sources:
-                if steps[source].shape == (1, 1, 1, n_embd) and _layer_of(steps[source]) is None:
-                    return source
+    """The embedding, with all that is done to it before it parts into the stream and a layer."""
+    readers: dict[int, set[int]] = {}
+    for i, step in enumerate(steps):
+        for source in step.sources:
+            readers.setdefault(source, set()).add(i)
+    for i, step in enumerate(steps):
+        if _TOKENS in step.inputs and step.shape == (1, 1, 1, n_embd):
+            while len(readers.get(i, ())) == 1:
+                (i,) = readers[i]
+            is_entry = i in readers and steps[i].shape == (1, 1, 1, n_embd)
+            return i if is_entry else None
     return None
 
 

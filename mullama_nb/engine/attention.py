@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import math
 
+import gguf
 import numpy as np
+from gguf import GGMLQuantizationType
 
 from ..errors import ContextError
 from .graph import Floats, Tensor
 
-__all__ = ["attention_of"]
+__all__ = ["attention_of", "flash_attention"]
 
 
 def attention_of(node: Tensor, n_tokens: int) -> tuple[Floats, Floats]:
@@ -46,13 +48,45 @@ def attention_of(node: Tensor, n_tokens: int) -> tuple[Floats, Floats]:
     if q is None or k is None or mask is None or q.shape[2] != 1:
         raise _unknown(node)
     biases = _cut(mask, n_tokens, -np.inf)
-    scale, most_bias, cap = (float(value) for value in node.parameters[:3])
-    scores = _products(q.read(), k.read()[:, :, :n_tokens]) * np.float32(scale / (cap or 1.0))
+    sinks = None if learnt is None else learnt.read().reshape(-1)
+    queries = rounded(q.read(), k.kind)
+    return flash_attention(queries, k.read()[:, :, :n_tokens], biases, sinks, node.parameters)
+
+
+def rounded(queries: Floats, kind: GGMLQuantizationType) -> Floats:
+    """Return queries as they are multiplied with K of a type: the CPU rounds them alike first."""
+    if kind == GGMLQuantizationType.F32:
+        return queries
+    if kind == GGMLQuantizationType.F16:
+        return queries.astype(np.float16).astype(np.float32)
+    if kind != GGMLQuantizationType.BF16:
+        kind = GGMLQuantizationType.Q8_0  # whatever else K is quantised to
+    return gguf.dequantize(gguf.quantize(queries, kind), kind)
+
+
+def flash_attention(
+    q: Floats, k: Floats, biases: Floats, learnt: Floats | None, parameters: Floats
+) -> tuple[Floats, Floats]:
+    """Return the weights that flash attention gives to values, and what goes to its sinks.
+
+    Parameters
+    ----------
+    q : ndarray of float32, shape (1, n_heads, 1, width)
+    k : ndarray of float32, shape (1, n_kv_heads, n_tokens, width)
+    biases : ndarray of float32, shape (1 or n_heads, n_tokens)
+        The mask: minus infinity where a token is not seen.
+    learnt : ndarray of float32, shape (n_heads,), optional
+        The score of each head's sink.
+    parameters : ndarray of float32
+        The node's: scale, ALiBi's highest bias, softcap; 0 for none of the latter two.
+    """
+    scale, most_bias, cap = (float(value) for value in parameters[:3])
+    scores = _products(q, k) * np.float32(scale / (cap or 1.0))
     if cap:
         scores = np.tanh(scores) * np.float32(cap)
     slopes = alibi_slopes(len(scores), most_bias) if most_bias else np.ones(len(scores), np.float32)
     scores += slopes[:, None] * biases
-    return softmax(scores, None if learnt is None else learnt.read().reshape(-1))
+    return softmax(scores, learnt)
 
 
 def _unknown(node: Tensor) -> ContextError:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,10 @@ __all__ = ["Floats", "GraphWatch", "Step", "Tensor"]
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 
+_PLAIN = {
+    gguf.GGMLQuantizationType.F32: np.float32,
+    gguf.GGMLQuantizationType.F16: np.float16,
+}
 _INPUT = 1  # GGML_TENSOR_FLAG_INPUT
 
 
@@ -99,6 +104,25 @@ class Tensor:
         return _op(self._fields.op)
 
     @property
+    def kind(self) -> gguf.GGMLQuantizationType:
+        """The type of its numbers.
+
+        Raises
+        ------
+        ContextError
+            When it is not known here.
+        """
+        try:
+            return gguf.GGMLQuantizationType(self._fields.type)
+        except ValueError:
+            raise self._unreadable() from None
+
+    def _unreadable(self) -> ContextError:
+        return ContextError(
+            f"{self.name!r} is of ggml's type {self._fields.type}, which cannot be read here"
+        )
+
+    @property
     def is_input(self) -> bool:
         """Whether llama.cpp fills it in from the batch or the cells."""
         return bool(self._fields.flags & _INPUT)
@@ -141,27 +165,21 @@ class Tensor:
         ContextError
             When it is of a type that cannot be read.
         """
-        ggml, fields = _ggml(), self._fields
+        ggml, fields, kind = _ggml(), self._fields, self.kind
         data = np.empty(ggml.ggml_nbytes(self.address), np.uint8)
         ggml.ggml_backend_tensor_get(self.address, data.ctypes.data, 0, data.size)
         shape, strides = self.shape, tuple(fields.nb)[::-1]
+        if kind in _PLAIN:
+            return np.array(np.ndarray(shape, _PLAIN[kind], data, strides=strides), np.float32)
+        width, n_bytes = gguf.GGML_QUANT_SIZES[kind]
+        # Rows of blocks as bytes; other heads may lie between them.
+        rows: npt.NDArray[np.uint8] = np.ndarray(
+            (*shape[:-1], shape[-1] // width * n_bytes), np.uint8, data, strides=(*strides[:-1], 1)
+        )
         try:
-            kind = gguf.GGMLQuantizationType(fields.type)
-            width, n_bytes = gguf.GGML_QUANT_SIZES[kind]
-            # Rows of blocks as bytes; heads may lie between them.
-            rows: Any = np.lib.stride_tricks.as_strided(
-                data, (*shape[:-1], shape[-1] // width * n_bytes), (*strides[:-1], 1)
-            )
-            if kind == gguf.GGMLQuantizationType.F16:
-                plain = np.ndarray(shape, np.float16, data, strides=strides)
-                return np.asarray(plain, np.float32)
-            if kind == gguf.GGMLQuantizationType.F32:
-                return np.array(np.ndarray(shape, np.float32, data, strides=strides))
             return gguf.dequantize(np.ascontiguousarray(rows), kind)
-        except (ValueError, KeyError, NotImplementedError):
-            raise ContextError(
-                f"{self.name!r} is of ggml's type {fields.type}, which cannot be read here"
-            ) from None
+        except NotImplementedError:
+            raise self._unreadable() from None
 
     def write(self, values: Floats) -> None:
         """Overwrite its values, which lie one behind the other.
@@ -172,7 +190,8 @@ class Tensor:
             When they are others in number or kind.
         """
         data = np.ascontiguousarray(values, np.float32)
-        if self._fields.type or _ggml().ggml_nbytes(self.address) != data.nbytes:
+        is_plain = self.kind == gguf.GGMLQuantizationType.F32
+        if not is_plain or _ggml().ggml_nbytes(self.address) != data.nbytes:
             raise ContextError(f"{self.name!r} does not hold {data.size} numbers in float32")
         _ggml().ggml_backend_tensor_set(self.address, data.ctypes.data, 0, data.nbytes)
 
@@ -200,6 +219,12 @@ class Step:
     sources: tuple[int, ...]
     inputs: tuple[str, ...]
     has_mask: bool
+
+
+def _original(name: str) -> str | None:
+    """The name of what a tensor is a copy of: between devices ``CUDA0#embd#0`` is one of embd."""
+    found = re.fullmatch(r"[^#]+#(.+)#\d+", name)
+    return found[1] if found else None
 
 
 class GraphWatch:
@@ -255,23 +280,24 @@ class GraphWatch:
     def recording(self) -> Iterator[list[Step]]:
         """List the steps of what is evaluated in the block."""
         steps: list[Step] = []
-        places: dict[int, int] = {}
+        places: dict[int | str | None, int] = {}  # by address, and by name
 
         def wants(tensor: Tensor) -> bool:
             if not steps:
                 tensor.check_layout()
             sources = [source for source in tensor.sources if source is not None]
+            found = [places.get(s.address, places.get(_original(s.name))) for s in sources]
             steps.append(
                 Step(
                     tensor.name,
                     tensor.op,
                     tensor.shape,
-                    tuple(places[s.address] for s in sources if s.address in places),
+                    tuple(place for place in found if place is not None),
                     tuple(s.name for s in sources if s.address not in places and s.is_input),
                     tensor.sources[1] is not None,
                 )
             )
-            places[tensor.address] = len(steps) - 1
+            places[tensor.address] = places[tensor.name] = len(steps) - 1
             return False
 
         with self.watching(wants, lambda _: None):
