@@ -221,7 +221,7 @@ def _beside(seconds: float, settling: float, rounds: int) -> Iterator[tuple[str,
             try:
                 with neighbour():
                     ours.call("generate", True, settling)
-                    n_rounds = rounds if case == "alone" else max(2, rounds * 2 // 3)
+                    n_rounds = rounds if case == "alone" else min(rounds, max(2, rounds * 2 // 3))
                     yield case, race(ways, n_rounds)
             except LookupError as error:
                 print(f"{case}: left out, {error}", flush=True)

@@ -8,6 +8,7 @@ checkpoints from elsewhere.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import weakref
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
@@ -88,9 +89,12 @@ class Workspace(Generic[N]):
         self.observers = Observers()
         self.owner: weakref.ref[Any] | None = None
         self.after_turn: Callable[[], object] | None = None
-        self.template = TemplateOptions()  # the chat's
+        self._template = TemplateOptions()  # the chat's
         self.system: str | None = None  # the chat's
         self.scores: MutableMapping[N, tuple[int, Score]] = weakref.WeakKeyDictionary()
+        # A panel reads all messages again at each change: what tokens say is worked out once.
+        vocabulary = context.model.vocabulary
+        self._generated = functools.lru_cache(_MOST_READ)(vocabulary.generated_text)
         self._read: dict[object, ParsedAnswer] = {}  # answers, by what they were read from
         self.rows.on_move(self._notify_spilled, self._notify_recalled)
         self.adapters = TreeAdapters(context, self.graph.root, self._notify_adapters)
@@ -112,8 +116,18 @@ class Workspace(Generic[N]):
 
         It has the control tokens that do not end it.
         """
-        text = self.context.model.vocabulary.generated_text(tokens)
+        text = self._generated(tokens)
         return GeneratedText.behind(given, text) if given else text
+
+    @property
+    def template(self) -> TemplateOptions:
+        """The options of the chat's template."""
+        return self._template
+
+    @template.setter
+    def template(self, template: TemplateOptions) -> None:
+        self._template = template
+        self._read.clear()  # other tools, or another template, read the same text otherwise
 
     @property
     def answer_format(self) -> AnswerFormat:
@@ -134,15 +148,15 @@ class Workspace(Generic[N]):
         before : tuple of int
             The tokens in front of it, as many as tell whether they open a thought.
         """
-        answer_format = self.answer_format
-        if not answer_format.rules:
-            return ParsedAnswer(None, raw)
-        prompt = self.context.model.detokenize(before, special=True)
-        in_thought = answer_format.prompt_opens_thought(prompt)
-        key = (id(answer_format), in_thought, getattr(raw, "runs", raw))
+        key = (before, getattr(raw, "runs", raw))
         if key not in self._read:
+            answer_format = self.answer_format
+            if not answer_format.rules:
+                return ParsedAnswer(None, raw)
             if len(self._read) >= _MOST_READ:
                 self._read.clear()
+            prompt = self.context.model.detokenize(before, special=True)
+            in_thought = answer_format.prompt_opens_thought(prompt)
             tools = self.template.tools
             self._read[key] = answer_format.parse(raw, begins_in_thought=in_thought, tools=tools)
         return self._read[key]
