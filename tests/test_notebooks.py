@@ -17,7 +17,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 TAUGHT = [path for path in NOTEBOOKS if int(path.stem[:2]) >= 12]  # as docs/lessons.md has it
 ON_A_SLIDE = 14  # lines of code
-WIDE = 72  # characters, which a slide has room for
+WIDE = 70  # characters, which a slide has room for
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])

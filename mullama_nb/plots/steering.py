@@ -32,7 +32,7 @@ def steering(effect: Effect, *, at: float | None = None) -> Figure:
         check_number("at", at)
     from .theme import GREY, MARKERS, SERIES, ClearFigure, readable
 
-    figure = ClearFigure(height=3.2)
+    figure = ClearFigure(height=2.9)
     axes = figure.axes_for(
         "How likely each text is; at scale 0 the model is as it was",
         "scale",
