@@ -36,7 +36,6 @@ class Anatomy:
         From a step's number to how many layers went before.
     names : mapping of int to str
         The names of all these steps.
-    n_steps : int
     is_headed : bool
         Whether the logits depend on nothing but what leaves the last layer.
     """
@@ -44,7 +43,6 @@ class Anatomy:
     attention: Mapping[int, int]
     hidden: Mapping[int, int]
     names: Mapping[int, str]
-    n_steps: int
     is_headed: bool
 
 
@@ -94,7 +92,7 @@ def anatomy_of(steps: Sequence[Step], n_layers: int, n_embd: int, architecture: 
 
     names = {i: steps[i].name for i in (*hidden, *attention)}
     last = ends[f"{LAYER_OUTPUT}-{n_layers - 1}"]
-    return Anatomy(attention, hidden, names, len(steps), _is_headed(steps, last))
+    return Anatomy(attention, hidden, names, _is_headed(steps, last))
 
 
 def _layer_of(step: Step) -> int | None:

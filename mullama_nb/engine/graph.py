@@ -177,7 +177,9 @@ class Tensor:
             (*shape[:-1], shape[-1] // width * n_bytes), np.uint8, data, strides=(*strides[:-1], 1)
         )
         try:
-            return gguf.dequantize(np.ascontiguousarray(rows), kind)
+            # As one row, which takes a tenth of the time.
+            values: Floats = gguf.dequantize(np.ascontiguousarray(rows).reshape(1, -1), kind)
+            return values.reshape(shape)
         except NotImplementedError:
             raise self._unreadable() from None
 
