@@ -64,9 +64,16 @@ def test_a_conversation_goes_on_where_it_was(smollm2: Model, tmp_path: Path) -> 
     said=st.lists(TEXTS, max_size=4),
     system=st.none() | TEXTS,
     undone=st.integers(0, 2),
+    is_told=st.booleans(),
 )
 def test_any_conversation_comes_back(
-    new_chat: ChatMaker, tmp_path: Path, said: list[str], system: str | None, undone: int
+    *,
+    new_chat: ChatMaker,
+    tmp_path: Path,
+    said: list[str],
+    system: str | None,
+    undone: int,
+    is_told: bool,
 ) -> None:
     roles, model = ["user", "assistant"] * 2, new_chat().model
     said = [model.detokenize(model.tokenize(text)) for text in said]  # it lacks some bytes
@@ -80,7 +87,7 @@ def test_any_conversation_comes_back(
         assert system is None
         assert not chat.messages
         return
-    other = new_chat()
+    other = new_chat(chat.system) if is_told else new_chat()
     other.load_session(tmp_path / "s.session")
     assert other.messages == chat.messages
     assert same_state(chat, other)
