@@ -28,6 +28,7 @@ from mullama_nb.errors import (
 from mullama_nb.history.likely import Likely
 from mullama_nb.testing import record, replay
 
+TEMPLATES = Path(__file__).parents[1] / "templates"
 EVERY = ["llama", "qwen2vl", "gemma3", "gemma2", "mamba", "mamba2", "lfm2", "jamba", "lfm2swa"]
 WIDE: dict[str, Any] = {"depth": 3, "min_p": 0.0, "width": 2}
 
@@ -283,8 +284,7 @@ def test_a_token_that_ends_an_answer_completes_it(tiny: ModelMaker, architecture
 
 
 def test_thoughts_are_read_as_in_other_answers(tmp_path: Path) -> None:
-    templates = Path(__file__).parents[1] / "templates"
-    text = (templates / "qwq_opens_thought.jinja").read_text("utf-8")
+    text = (TEMPLATES / "qwq_opens_thought.jinja").read_text("utf-8")
     model = Model.load(make_template_model(tmp_path / "m.gguf", text))
     chat = Chat(model, n_ctx=512, n_threads=1)
     chat.replay([{"role": "user", "content": "why?"}])
@@ -298,11 +298,40 @@ def test_thoughts_are_read_as_in_other_answers(tmp_path: Path) -> None:
     assert chat.messages[-1]["reasoning_content"] == "so"
 
 
-def made_of(tokens: tuple[int, ...]) -> Continuation:
+def tide_at(place: str) -> str:
+    """Return when high water is."""
+    return f"noon at {place}"
+
+
+def test_calls_are_read_as_in_other_answers(tmp_path: Path) -> None:
+    text = (TEMPLATES / "qwen3_thoughts.jinja").read_text("utf-8")
+    model = Model.load(make_template_model(tmp_path / "m.gguf", text))
+    chat = Chat(model, n_ctx=2048, n_threads=1, tools=[tide_at])
+    chat.replay([{"role": "user", "content": "When is high water?"}])
+    call = '<tool_call>\n{"name": "tide_at", "arguments": {"place": "Hull"}}\n</tool_call>'
+    tokens, end = tuple(model.tokenize(call, special=True)), model.vocabulary.eos
+    assert end is not None
+    cut = Likely(chat, chat.head, None, (made_of(tokens[:-3]),), 0).follow(tokens[:-3])
+    assert cut.finish_reason == "length"
+    resumed = chat.resume(max_tokens=1)  # inside the call
+    assert resumed.tokens[: len(tokens) - 3] == tokens[:-3]
+    question = cut.checkpoint.parent
+    assert question is not None
+    ended = (*tokens, end)
+    whole = Likely(chat, question, None, (made_of(ended, end),), 0).follow(ended)
+    assert (whole.finish_reason, whole.tokens) == ("stop", tokens)
+    assert [(each.name, dict(each.arguments)) for each in whole.tool_calls] == [
+        ("tide_at", {"place": "Hull"})
+    ]
+    chat.ask({"role": "tool", "content": "noon at Hull"}, max_tokens=2)
+    assert [turn.role for turn in chat.turns] == ["user", "assistant", "tool", "assistant"]
+
+
+def made_of(tokens: tuple[int, ...], end: int | None = None) -> Continuation:
     """A branch with these tokens, which no tiny model finds likely."""
     children: tuple[Continuation, ...] = ()
     for token in tokens[::-1]:
-        children = (Continuation(token, "", 0.1, 0.1, children),)
+        children = (Continuation(token, "", 0.1, 0.1, children, token == end),)
     return children[0]
 
 
