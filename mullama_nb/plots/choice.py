@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["choice"]
 
-_ROW = 0.52  # inches
+_ROW = 0.42  # inches
 _HALF = 0.24  # of a bar's height, in rows
 _ROOM = 0.012  # of the width, for a character of a label
 _LONGEST = 90  # characters of the title
@@ -39,7 +39,7 @@ def choice(choice: Choice) -> Figure:
 
     draw, steps = choice.draw, choice.steps
     names = ["model", *(step.name for step in steps), *["draw"] * (draw is not None)]
-    figure = ClearFigure(width=9.6, height=1.1 + _ROW * len(names))
+    figure = ClearFigure(width=9.6, height=0.95 + _ROW * len(names))
     counts, bars = figure.subplots(1, 2, sharey=True, width_ratios=[1, 3.4])
     title = choice.in_words
     figure.suptitle(
@@ -54,7 +54,7 @@ def choice(choice: Choice) -> Figure:
         for side in ("top", "right", "left", "bottom"):
             axes.spines[side].set_visible(False)
     counts.set_yticks(range(len(names)), names)
-    counts.set_ylim(len(names) - 0.3, -0.6)
+    counts.set_ylim(len(names) - 0.2, -0.6)
     _draw_counts(counts, [*(step.before for step in steps[:1]), *(step.after for step in steps)])
     bars.set_xlim(0, 1)
     bars.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
@@ -63,7 +63,7 @@ def choice(choice: Choice) -> Figure:
     _draw_bar(bars, 0, _stretches(choice.model), choice.token)
     for row, step in enumerate(steps, 1):
         _draw_bar(bars, row, _stretches(step.candidates), choice.token)
-        bars.text(0, row - 0.29, readable(step.detail), color=GREY, fontsize=8, va="bottom")
+        bars.text(0, row - 0.29, readable(step.detail), color=GREY, fontsize=7, va="bottom")
     if draw is not None:
         _draw_number(bars, len(names) - 1, draw, choice.token)
     return figure
@@ -138,22 +138,23 @@ def _draw_number(axes: Axes, row: int, draw: Draw, chosen: int) -> None:
     from .theme import GREEN, GREY, readable
 
     _draw_bar(axes, row, draw.bar, chosen)
-    top = [row - _HALF - 0.16, row + _HALF]
-    axes.plot([draw.next_number] * 2, top, ":", color=GREY, linewidth=1.5)
+    above, below = row - _HALF - 0.16, row + _HALF + 0.16
+    axes.plot([draw.next_number] * 2, [row - _HALF, below], ":", color=GREY, linewidth=1.5)
     for colour, width in (("white", 4.5), (GREEN, 2.5)):
-        axes.plot([draw.number] * 2, top, color=colour, linewidth=width)
+        axes.plot([draw.number] * 2, [above, row + _HALF], color=colour, linewidth=width)
     said = (
-        (draw.number, f"{draw.number:.3f}", GREEN),
-        (draw.next_number, f"next: {readable(draw.next_text)}", GREY),
+        (draw.number, above, "bottom", f"{draw.number:.3f}", GREEN),
+        (draw.next_number, below, "top", f"next: {readable(draw.next_text)}", GREY),
     )
-    for x, text, colour in said:
+    for x, y, side, text, colour in said:
         is_right = x > 0.5
         axes.annotate(
             text,
-            (x, top[0]),
-            xytext=(-3 if is_right else 3, -2),
+            (x, y),
+            xytext=(-3 if is_right else 3, -2 if side == "bottom" else 4),
             textcoords="offset points",
             ha="right" if is_right else "left",
+            va=side,
             color=colour,
             fontsize=8,
             parse_math=False,

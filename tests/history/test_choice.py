@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from template_models import make_template_model
+from tree_walk import Walk
 
-from mullama_nb import Chat, Turn
+from mullama_nb import Chat, Checkpoint, Context, ContextParams, Model, Turn
 from mullama_nb.engine.choice import Choice
+from mullama_nb.engine.sampling import SAMPLERS
 from mullama_nb.errors import ParameterError
+from mullama_nb.history.choice import choice as choice_of
+
+TEMPLATES = Path(__file__).parents[1] / "templates"
 
 ChatMaker = Callable[..., Chat]
 
+SCHEMA = {"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"]}
 WIDE: dict[str, Any] = {"top_k": 0, "top_p": 1.0, "min_p": 0.0}
 VARIETY: dict[str, dict[str, Any]] = {
     "as usual": {},
@@ -107,6 +117,127 @@ def test_each_token_is_named_again(new_chat: ChatMaker, how: str) -> None:
         *("penalties", "dry", "top_n_sigma", "top_k", "typical_p", "top_p", "min_p", "xtc"),
         *("temperature", "logit_bias", "grammar", "mirostat", "adaptive_p"),
     }
+
+
+# -- whatever the parameters and the ways of an answer are -----------------------------------
+
+
+@st.composite
+def samplings(draw: st.DrawFn) -> dict[str, Any]:
+    """Parameters of sampling, as many as go together."""
+    p: dict[str, Any] = {"seed": draw(st.integers(0, 2**40))}
+
+    def may(*names: str, **values: st.SearchStrategy[Any]) -> None:
+        if draw(st.booleans()):
+            p.update({name: draw(values[name]) for name in names or values})
+
+    fraction = st.floats(0, 1)
+    may(temperature=st.sampled_from([0.0, 0.3, 1.0, 1.7]))
+    may(logit_bias=st.dictionaries(st.integers(17, 511), st.floats(-9, 9), max_size=5))
+    may(repetition_penalty=st.floats(0.5, 2), penalty_window=st.integers(-1, 80))
+    may(frequency_penalty=st.floats(-1, 1), presence_penalty=st.floats(-1, 1))
+    may(
+        dry_multiplier=st.floats(0, 3),
+        dry_allowed_length=st.integers(0, 3),
+        dry_window=st.integers(-1, 40),
+    )
+    may(top_k=st.integers(0, 600), top_p=fraction, min_p=fraction)
+    p["top_k"] = max(p.get("top_k", 40), 0)
+    is_hot = p.get("temperature", 0.8) > 0
+    last = draw(st.sampled_from(["", "mirostat", "adaptive_p"])) if is_hot else ""
+    if last == "mirostat":
+        p["mirostat"] = draw(st.sampled_from([1, 2]))
+        may(mirostat_tau=st.floats(0, 9), mirostat_eta=fraction)
+    elif last == "adaptive_p":
+        p["adaptive_p_target"] = draw(fraction)
+        may(adaptive_p_decay=st.floats(0, 0.99))
+    if last != "mirostat":
+        may(typical_p=st.floats(0.1, 1))
+        may(top_n_sigma=st.floats(0, 4))
+        if is_hot:
+            may(dynamic_temperature_range=st.floats(0, 2))
+            may(xtc_probability=fraction, xtc_threshold=st.floats(0, 0.3))
+    if draw(st.booleans()):
+        p["samplers"] = draw(st.permutations(SAMPLERS))
+    how = draw(st.sampled_from(["", "", "grammar", "json_schema"]))
+    if how == "grammar":
+        p["grammar"] = draw(st.sampled_from(["root ::= [a-z ]+", 'root ::= ("ab" | [^a])*']))
+    elif how == "json_schema":
+        p["json_schema"] = SCHEMA
+    return p
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(sampling=samplings(), n=st.integers(1, 10))
+def test_each_token_is_named_under_any_parameters(
+    new_chat: ChatMaker, sampling: dict[str, Any], n: int
+) -> None:
+    chat = new_chat()
+    turn = chat.ask("hello there hello there", max_tokens=n, **sampling)
+    assert len([*choices(turn)]) == len(turn.tokens)
+    turn = chat.regenerate(max_tokens=n, **sampling)
+    if turn.is_complete:
+        return
+    turn = chat.resume(max_tokens=n, **sampling)
+    assert len([*choices(turn)]) == len(turn.tokens)
+    fork = chat.fork(turn, token=len(turn.tokens) // 2, max_tokens=n, **sampling)
+    for each in (fork, turn):
+        assert len([*choices(each)]) == len(each.tokens)
+
+
+WALKS: list[dict[str, Any]] = [
+    {},
+    {"mirostat": 2, "mirostat_tau": 4.0, "mirostat_eta": 0.4},
+    {"xtc_probability": 0.5, "xtc_threshold": 0.01, "dry_multiplier": 0.5, "dry_window": -1},
+    {"mirostat": 1, "mirostat_tau": 4.0, "mirostat_eta": 0.4},
+    {"adaptive_p_target": 0.1, "top_n_sigma": 2.0, "dynamic_temperature_range": 0.3},
+]
+
+
+class Stroll(Walk):
+    """A walk whose steps others check."""
+
+    def check(self, *, all_rows: bool = True) -> None:
+        del all_rows
+
+
+def all_choices(chat: Chat) -> Iterator[tuple[Checkpoint, Choice]]:
+    """How each token was chosen that some checkpoint of a chat has generated."""
+    for end in [*chat.tree]:
+        n = len(end.tokens) if end.metadata.is_generated else 0
+        for index in range(-n, 0):
+            choice = choice_of(chat._workspace, end, index)
+            assert choice.token == end.tokens[index]
+            yield end, choice
+
+
+@pytest.mark.parametrize("thinks", [False, True])
+@pytest.mark.parametrize("seed", range(len(WALKS)))
+def test_each_token_is_named_wherever_a_walk_has_led(
+    chat_model: Model, tmp_path: Path, seed: int, thinks: bool
+) -> None:
+    """Resumed, forked, edited, explored, pruned around, spilled, behind thoughts with a budget."""
+    model, limits = chat_model, dict[str, Any]()
+    if thinks:
+        template = TEMPLATES / "qwq_opens_thought.jinja"
+        model = Model.load(make_template_model(tmp_path / "m.gguf", template.read_text("utf-8")))
+        limits["reasoning_budget"] = 3
+    context = Context(model, ContextParams(n_ctx=1024, n_threads=1, n_parallel=4))
+    chat = Chat(context, seed=seed, max_bytes=200_000, **WALKS[seed])
+    walk = Stroll(chat, seed, **limits)
+    for _ in range(150):
+        walk.step()
+    before = chat.head, chat.context.tokens, chat.tree.redo_path
+    found = [choice for _, choice in all_choices(chat)]
+    assert before == (chat.head, chat.context.tokens, chat.tree.redo_path)
+    assert len(found) > 100
+    for choice in found:
+        if choice.how == "forced":
+            assert (choice.steps, choice.draw) == ((), None)
+            assert "budget" in choice.note
+        else:
+            check(choice)
+    assert any(choice.how == "forced" for choice in found) is thinks
 
 
 def test_the_next_ordinal_is_what_another_answer_draws(new_chat: ChatMaker) -> None:
