@@ -15,9 +15,9 @@ from mullama_nb import Chat, Checkpoint, CheckpointTree, Context, Turn
 ROOT = Path(__file__).parents[1]
 
 TREE = """
-adapters checkout children commit diff find flush fork fork_at head is_held_by_cell keeps_snapshots
-kv_bytes leaves log memory on_change path prune redo redo_path segment siblings spill tag tags
-tokens turn uncommitted undo undo_steps untag visit
+adapters checkout children commit diff find flush fork fork_at head is_held is_held_by_cell
+keeps_snapshots kv_bytes leaves log memory on_change path prune redo redo_path segment siblings
+spill tag tags tokens turn uncommitted undo undo_steps untag visit
 """
 CHAT = """
 aask adapters aexplore alternatives answer_format ask astream at autosave chat_template

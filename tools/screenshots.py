@@ -18,7 +18,9 @@ import sys
 sys.path.insert(0, {str(ROOT / "tests")!r})
 from browser.large_tree import grow
 from mullama_nb import Chat, ContextParams, Model, SessionManager
-from mullama_nb.widgets import Explorer, KVPlot, SessionBrowser, Timeline
+from mullama_nb.widgets import (
+    ChatPanel, Choice, Explorer, KVPlot, Likely, SessionBrowser, Timeline
+)
 model = Model.load("smollm2")
 
 def made(n):
@@ -74,6 +76,24 @@ panel = Explorer(talk)
 talk.explore("Name one more.", 3, max_tokens=24)
 panel
 """
+_LIKELY_ERROR = """
+full = Chat(model, n_ctx=64, seed=1)
+full.ask("What is a good hobby for a rainy day in a town by the sea?", max_tokens=24, echo=False)
+Likely(full, depth=32)
+"""
+_STEPS = """
+wild = Chat(model, n_ctx=1024, seed=3)
+said = wild.ask("Tell me of a fox.", max_tokens=40, temperature=1.3, repetition_penalty=1.4,
+                top_k=200, xtc_probability=0.5, echo=False)
+Choice(said, 12)
+"""
+_TOKENS = """
+tokens = ChatPanel(talk)
+tokens.handle("tokens", {"checkpoint": talk.head.id})
+tokens.handle("entropy", {"checkpoint": talk.head.id})
+tokens.handle("choice", {"checkpoint": talk.head.id, "token": 3})
+tokens
+"""
 _SHOWN = {
     "timeline-empty": "Timeline(made(0))",
     "timeline-1": "Timeline(made(1))",
@@ -85,6 +105,15 @@ _SHOWN = {
     "sessions": _SESSIONS,
     "explorer": _EXPLORER,
     "tools": _TOOLS,
+    "likely": "Likely(talk, at=talk.head, token=2)",
+    "likely-deep": "Likely(talk, at=talk.head, token=0, depth=6, min_p=0.15)",
+    "likely-empty": "Likely(made(0))",
+    "likely-error": _LIKELY_ERROR,
+    "choice": "Choice(talk.turns[-1], 3)",
+    "choice-steps": _STEPS,
+    "choice-greedy": "Choice(talk.ask('Why?', max_tokens=8, temperature=0, echo=False), 1)",
+    "choice-empty": "Choice(made(0))",
+    "tokens": _TOKENS,
 }
 
 

@@ -44,6 +44,11 @@ class TreeLock:
         return self._lock.is_mine()
 
     @property
+    def is_held(self) -> bool:
+        """Whether any thread holds the lock."""
+        return self._lock.owner is not None
+
+    @property
     def is_on_main_thread(self) -> bool:
         """Whether the lock is held by the main thread, which runs a notebook's cells."""
         return self._lock.owner == threading.main_thread().ident

@@ -162,6 +162,11 @@ class CheckpointTree(Live):
         """Whether the main thread, which runs a notebook's cells, is changing the tree."""
         return self._workspace.lock.is_on_main_thread
 
+    @property
+    def is_held(self) -> bool:
+        """Whether a thread is changing the tree, as while the model answers."""
+        return self._workspace.lock.is_held
+
     def __getitem__(self, ref: Checkpoint | str) -> Checkpoint:
         return self._workspace.resolve(ref)
 

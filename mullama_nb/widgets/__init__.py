@@ -1,10 +1,21 @@
 """Widgets for chats, their trees and sessions in JupyterLab."""
 
 from .chat_panel import ChatPanel
+from .choice import Choice
 from .explorer import Explorer
 from .kv_plot import KVPlot
+from .likely import Likely
 from .session_browser import SessionBrowser
 from .timeline import Timeline
 from .undo_redo import UndoRedo
 
-__all__ = ["ChatPanel", "Explorer", "KVPlot", "SessionBrowser", "Timeline", "UndoRedo"]
+__all__ = [
+    "ChatPanel",
+    "Choice",
+    "Explorer",
+    "KVPlot",
+    "Likely",
+    "SessionBrowser",
+    "Timeline",
+    "UndoRedo",
+]

@@ -28,8 +28,9 @@ _VIEW = "application/vnd.jupyter.widget-view+json"
 class ActingWidget(HeldWeakly, anywidget.AnyWidget):
     """A widget that runs the actions of its views, and shows their errors.
 
-    An action is a method ``do_<action>``. Its parameters are declared as `str`, `int` or `bool`, or
-    one of them or None, and the arguments from a view are checked against them.
+    An action is a method ``do_<action>``. Its parameters are declared as `str`, `int`, `bool` or
+    ``float | int``, as pages write whole numbers without a point, or one of them or None. The
+    arguments from a view are checked against them.
 
     Parameters
     ----------

@@ -8,7 +8,6 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import zip_longest
 from typing import Any
 
 import traitlets
@@ -31,11 +30,14 @@ from ..history.message import chain, message_versions
 from ..history.shown import ShownMessage
 from ..history.tree import Checkpoint
 from ..history.turn import Turn
+from ..signs import signs
 from .actions import stops_first
 from .base import ChatWidget
 from .esm import front_end
+from .funnel import funnel_message
 from .live_answer import LiveAnswer, begin_answer, count_thought, head_after
 from .markdown import render_markdown
+from .token_list import token_list
 
 __all__ = ["ChatPanel"]
 
@@ -56,15 +58,18 @@ class ChatPanel(ChatWidget):
     detail : dict
         The tokens of the message inspected last.
     alternatives : dict
-        The alternatives to the token inspected last.
+        The alternatives to the token inspected last, and how it was chosen if that was asked for.
+    entropy : dict
+        The entropy at each token of the message inspected last, if that was asked for.
     """
 
-    _esm, _css = front_end("chat_panel")
+    _esm, _css = front_end("chat_panel", "funnel")
 
     # All are written by the thread for actions alone.
     pending = traitlets.Unicode("").tag(sync=True)
     detail = traitlets.Dict().tag(sync=True)
     alternatives = traitlets.Dict().tag(sync=True)
+    entropy = traitlets.Dict().tag(sync=True)
 
     def __init__(self, chat: Chat) -> None:
         self._live: LiveAnswer | None = None
@@ -156,21 +161,33 @@ class ChatPanel(ChatWidget):
 
     def do_tokens(self, checkpoint: str) -> None:
         """Show the tokens of a message."""
-        self.detail = {"id": checkpoint, "tokens": self._tokens(self._turn(checkpoint))}
+        self.detail = {"id": checkpoint, "tokens": token_list(self._turn(checkpoint))}
 
     def do_alternatives(self, checkpoint: str, token: int) -> None:
         """Show the alternatives to a token."""
         self.alternatives = self._alternatives(checkpoint, token)
 
+    def do_choice(self, checkpoint: str, token: int) -> None:
+        """Show how a token was chosen, below its alternatives."""
+        choice = self._turn(checkpoint).choice(token)
+        shown = self._alternatives(checkpoint, token)
+        self.alternatives = {**shown, "choice": funnel_message(choice)}
+
+    def do_entropy(self, checkpoint: str) -> None:
+        """Show how open the choice of each token of a message was."""
+        values = self._turn(checkpoint).entropy
+        nats = [None if math.isnan(value) else round(float(value), 4) for value in values]
+        self.entropy = {"id": checkpoint, "values": nats}
+
     def do_close(self) -> None:
         """Hide the tokens."""
-        self.detail = self.alternatives = {}
+        self.detail = self.alternatives = self.entropy = {}
 
     @contextmanager
     def _answering(self, pending: str = "") -> Iterator[None]:
         with self.answering():
             self.pending = pending
-            self.detail = self.alternatives = {}
+            self.detail = self.alternatives = self.entropy = {}
             try:
                 yield
             finally:
@@ -217,14 +234,6 @@ class ChatPanel(ChatWidget):
                 return turn
         raise HistoryError("That message is no longer on the path to the head.")
 
-    def _tokens(self, turn: Turn) -> list[tuple[str, float | None]]:
-        """Each token's text, and how likely it was, where it was drawn."""
-        return [
-            (self._piece(token), None if logprob is None else math.exp(logprob))
-            for part in turn.parts
-            for token, logprob in zip_longest(part.tokens, part.logprobs)
-        ]
-
     def _alternatives(self, identifier: str, token: int) -> dict[str, Any]:
         turn = self._turn(identifier)
         found = self.chat.alternatives(turn, token)
@@ -236,7 +245,7 @@ class ChatPanel(ChatWidget):
         }
 
     def _piece(self, token: int) -> str:
-        return self.chat.model.detokenize([token], special=True)
+        return signs(self.chat.model.detokenize([token], special=True)) or "∅"
 
     def _remember_way(self) -> None:
         for after, checkpoint in itertools.pairwise(chain(self.tree.head)):

@@ -23,15 +23,17 @@ _OTHER = re.compile(r"^(?:import|export)\b.*", re.MULTILINE)
 _COMMENT = re.compile(r"^ *(?:/\*\*(?:(?!\*/).)*\*/|//[^\n]*)\n", re.MULTILINE | re.DOTALL)
 
 
-def front_end(name: str) -> tuple[str, str]:
+def front_end(name: str, *parts: str) -> tuple[str, str]:
     """Return the script and the style sheet of a widget.
 
     Parameters
     ----------
     name : str
         The name of its files. ``common.css`` precedes the style sheet of each widget.
+    *parts : str
+        Names of further style sheets, of parts that several widgets have.
     """
-    sheets = (_FOLDER / "common.css", _FOLDER / f"{name}.css")
+    sheets = (_FOLDER / f"{each}.css" for each in ("common", *parts, name))
     return join_modules(_FOLDER, name), "\n".join(sheet.read_text("utf-8") for sheet in sheets)
 
 

@@ -6,6 +6,7 @@ import re
 
 import pytest
 from browser.lab import Notebook, Opener
+from browser.themes import THEMES, least_contrast, use_theme
 from playwright.sync_api import Locator, expect
 
 BEGIN = '''
@@ -37,19 +38,6 @@ chat = Chat.from_messages("tiny.gguf", [
     {"role": "assistant", "content": "459 m.", "reasoning_content": "The tool says 459."},
 ], chat_template=TEMPLATE, n_ctx=1024, n_threads=1, seed=1)
 """
-CONTRAST = """node => {
-  const rgb = text => text.match(/[\\d.]+/g).map(Number);
-  const light = ([r, g, b]) => [r, g, b].map(c => c / 255)
-    .map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
-  let below = node;
-  while (/, 0\\)$|transparent/.test(getComputedStyle(below).backgroundColor)) {
-    below = below.parentElement;
-  }
-  const pair = [getComputedStyle(node).color, getComputedStyle(below).backgroundColor];
-  const [a, b] = pair.map(each => light(rgb(each))).sort((x, y) => y - x);
-  return (a + 0.05) / (b + 0.05);
-}"""
 
 
 @pytest.fixture
@@ -58,15 +46,6 @@ def said(notebook: Opener) -> Notebook:
     opened = notebook(BEGIN, SAID, "panel = ChatPanel(chat); panel", "Timeline(chat)")
     opened.run()
     return opened
-
-
-def set_theme(opened: Notebook, theme: str) -> None:
-    opened.page.evaluate(
-        "theme => window.jupyterapp.commands.execute('apputils:change-theme', { theme })",
-        f"JupyterLab {theme}",
-    )
-    is_light = str(theme == "Light").lower()
-    expect(opened.page.locator(f"body[data-jp-theme-light='{is_light}']")).to_have_count(1)
 
 
 def is_open(details: Locator) -> bool:
@@ -81,14 +60,14 @@ def letters(text: str) -> str:
 def test_a_thought_opens_by_a_click_and_by_keys_in_both_themes(said: Notebook) -> None:
     thought = said.area(2).locator("details.mullama-thought").last
     line, words = thought.locator("summary"), thought.get_by_text("The tool says 459.")
-    for theme in ("Light", "Dark"):
-        set_theme(said, theme)
+    for theme in THEMES:
+        use_theme(said.page, theme)
         expect(words).to_be_hidden()
         expect(line).to_have_text(re.compile(r"^Thought( · \d+ tokens)?$"))
         line.click()
         expect(words).to_be_visible()
-        assert line.evaluate(CONTRAST) > 4.5
-        assert words.evaluate(CONTRAST) > 4.5
+        assert least_contrast(line)[0] > 4.5
+        assert least_contrast(words)[0] > 4.5
         line.press("Enter")
         expect(words).to_be_hidden()
         line.press("Space")
@@ -115,7 +94,7 @@ def test_calls_and_results_are_rows_of_their_own(said: Notebook) -> None:
         row = said.area(3).locator(f"[role=treeitem][data-id='{end}']")
         expect(row.locator(".mark.kind")).to_have_text(marks)
     for row in rows.all():
-        assert row.locator(".mullama-role").evaluate(CONTRAST) > 4.5
+        assert least_contrast(row.locator(".mullama-role"))[0] > 4.5
 
 
 def test_a_click_takes_a_result_back_and_another_takes_its_place(said: Notebook) -> None:

@@ -84,6 +84,6 @@ def test_actions_that_go_elsewhere_are_marked() -> None:
 def test_every_action_declares_what_can_be_checked(method: Any) -> None:
     hints = get_type_hints(method)
     assert hints.pop("return") is type(None)
-    assert set(hints.values()) <= {str, int, bool, int | None}
+    assert set(hints.values()) <= {str, int, bool, int | None, float | int}
     assert [*hints] == [*inspect.signature(method).parameters][1:]
     assert inspect.getdoc(method)

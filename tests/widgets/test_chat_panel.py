@@ -19,6 +19,7 @@ from mullama_nb.engine.completion import Part
 from mullama_nb.errors import ParameterError
 from mullama_nb.history.events import AdaptersChanged, Event, Moved, Progress, Tagged, TokenAdded
 from mullama_nb.widgets.chat_panel import ChatPanel
+from mullama_nb.widgets.funnel import funnel_message
 
 
 @pytest.fixture
@@ -84,13 +85,27 @@ def test_shows_tokens_and_what_could_stand_there(chat: Chat, panel: ChatPanel) -
     identifier = answer.checkpoint.id
     panel.handle("tokens", {"checkpoint": identifier})
     assert len(panel.detail["tokens"]) == len(answer.tokens)
-    assert all(0 <= p <= 1 for _, p in panel.detail["tokens"])
+    assert all(0 <= p <= 1 for _, p, _ in panel.detail["tokens"])
     panel.handle("alternatives", {"checkpoint": identifier, "token": 1})
     expected = [other.id for other in answer.alternatives(1)]
     assert [other[0] for other in panel.alternatives["found"]] == expected
     assert panel.alternatives["chosen"] == answer.tokens[1]
+    panel.handle("choice", {"checkpoint": identifier, "token": 1})
+    assert panel.alternatives["choice"] == funnel_message(answer.choice(1))
+    assert [other[0] for other in panel.alternatives["found"]] == expected
+    panel.handle("entropy", {"checkpoint": identifier})
+    assert panel.entropy["values"] == pytest.approx(answer.entropy.tolist(), abs=1e-3)
     panel.handle("close", {})
-    assert panel.detail == panel.alternatives == {}
+    assert panel.detail == panel.alternatives == panel.entropy == {}
+
+
+def test_a_token_has_signs_for_what_is_not_seen(chat: Chat, panel: ChatPanel) -> None:
+    hidden = "a\u202eb\n\x00"
+    answer = chat.edit(hidden, chat.ask("Hi", max_tokens=2))
+    panel.handle("tokens", {"checkpoint": answer.checkpoint.id})
+    tokens = panel.detail["tokens"]
+    assert all(text.isprintable() for text, _, _ in tokens)
+    assert sum(n for _, _, n in tokens) >= 1
 
 
 def test_tokens_stand_beside_their_own_probabilities(chat: Chat, panel: ChatPanel) -> None:
@@ -98,10 +113,10 @@ def test_tokens_stand_beside_their_own_probabilities(chat: Chat, panel: ChatPane
     chat.ask("Hi", max_tokens=4)
     question = chat.turns[0]
     panel.handle("tokens", {"checkpoint": question.checkpoint.id})
-    assert {p for _, p in panel.detail["tokens"]} == {None}
+    assert {p for _, p, _ in panel.detail["tokens"]} == {None}
     chosen = chat.fork(chat.turns[-1], token=2, choose=7, max_tokens=2)
     panel.handle("tokens", {"checkpoint": chosen.checkpoint.id})
-    found = [p for _, p in panel.detail["tokens"]]
+    found = [p for _, p, _ in panel.detail["tokens"]]
     assert found == pytest.approx([math.exp(logprob) for logprob in chosen.logprobs])
 
 

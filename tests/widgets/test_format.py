@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from javascript import FRONT_END, JavaScript
 
 from mullama_nb.size import size
+from mullama_nb.widgets.format import percent
 from mullama_nb.widgets.kv_plot import _ticks
 
 FORMAT = FRONT_END / "format.js"
@@ -34,6 +35,7 @@ def test_halves_are_rounded_up_in_both(javascript: JavaScript, n_bytes: float) -
         ("plural", [0, "token"], "0 tokens"),
         ("plural", [2000, "token"], "2,000 tokens"),
         ("percent", [0], "0.0 %"),
+        ("percent", [0.0004], "< 0.1 %"),
         ("percent", [0.0994], "9.9 %"),
         ("percent", [0.0996], "10 %"),
         ("percent", [1], "100 %"),
@@ -43,6 +45,12 @@ def test_numbers_in_words(
     javascript: JavaScript, function: str, arguments: list[object], shown: str
 ) -> None:
     assert javascript.call(FORMAT, function, *arguments) == shown
+
+
+@given(st.lists(st.one_of(st.floats(0, 1), st.integers(0, 8000).map(lambda n: n / 8000))))
+def test_shares_are_those_of_python(javascript: JavaScript, shares: list[float]) -> None:
+    for share in [*shares, 0.0005, 0.0995, 0.125]:
+        assert javascript.call(FORMAT, "percent", share) == percent(share)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,9 @@ import llama_cpp
 import mullama_nb
 from ipywidgets import HBox, Widget
 from mullama_nb import Chat, CheckpointTree, Context, ContextParams, Model
-from mullama_nb.widgets import ChatPanel, Explorer, KVPlot, SessionBrowser, Timeline, UndoRedo
+from mullama_nb.widgets import (
+    ChatPanel, Choice, Explorer, KVPlot, Likely, SessionBrowser, Timeline, UndoRedo
+)
 from mullama_nb.engine import resting
 
 native = 0
@@ -134,6 +136,8 @@ SHOWN = {
     "plot": "chat = new(); display(KVPlot(chat))",
     "undo and redo": "chat = new(); UndoRedo(chat)",
     "explorer": "chat = new(); display(Explorer(chat))",
+    "likely": "chat = new(); chat.ask('a', max_tokens=1, echo=False); Likely(chat)",
+    "choice": "chat = new(); chat.ask('a', max_tokens=1, echo=False); display(Choice(chat))",
     "browser": "chat = new(); display(SessionBrowser('sessions', chat))",
     "box": "chat = new(); HBox([ChatPanel(chat), Timeline(chat)])",
     "display box": "chat = new(); display(HBox([ChatPanel(chat), Timeline(chat)]))",
@@ -177,7 +181,7 @@ def test_a_cell_that_is_run_again_keeps_no_old_cells(kernel: Kernel, shown: str)
 def test_what_is_dropped_listens_no_more(kernel: Kernel) -> None:
     kernel.run("chat = new()")
     before = kernel.evaluate("count()")["subscriptions"]
-    kinds = "ChatPanel, Explorer, KVPlot, Timeline, UndoRedo"
+    kinds = "ChatPanel, Choice, Explorer, KVPlot, Likely, Timeline, UndoRedo"
     kernel.run(f"for _ in range(60):\n    for kind in ({kinds}):\n        kind(chat)")
     kernel.run("del kind")
     assert kernel.evaluate("count()")["subscriptions"] <= before

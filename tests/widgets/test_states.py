@@ -16,7 +16,7 @@ from waiting import wait_until
 
 from mullama_nb import Chat
 from mullama_nb.history.events import Event, Tagged
-from mullama_nb.widgets import ChatPanel, Explorer, KVPlot
+from mullama_nb.widgets import ChatPanel, Choice, Explorer, KVPlot, Likely
 
 SHOW = Path(__file__).with_name("show.js")
 STEPS = ("ask", "regenerate", "edit", "fork", "explore", "undo", "redo", "go", "prune", "trim")
@@ -57,7 +57,14 @@ STEP = st.tuples(st.sampled_from(STEPS), st.integers(0, 9), st.integers(0, 30))
 
 
 @pytest.mark.parametrize(
-    ("kind", "script"), [(ChatPanel, "chat_panel"), (Explorer, "explorer"), (KVPlot, "kv_plot")]
+    ("kind", "script"),
+    [
+        (ChatPanel, "chat_panel"),
+        (Choice, "choice"),
+        (Explorer, "explorer"),
+        (KVPlot, "kv_plot"),
+        (Likely, "likely"),
+    ],
 )
 @settings(max_examples=40)
 @example(steps=[("explore", 2, 0), ("explore", 3, 0)])  # four answers, then two
@@ -93,6 +100,7 @@ def test_changes_lead_to_what_a_snapshot_says(
     assert seen[-1:] == javascript.call(SHOW, "states", url, fresh, [])
     if kind is not KVPlot:  # whose rows become objects
         assert seen[-1] == json.loads(json.dumps(fresh))
+    if kind in (ChatPanel, Explorer):
         assert [state["live"] for state in seen] == json.loads(json.dumps(live))
     subscription.cancel()
     widget.close()

@@ -89,7 +89,8 @@ function draw(body, { model, state }) {
     log.refresh();
     read();
   }
-  const refreshing = "change:is_busy change:detail change:alternatives change:pending";
+  const refreshing =
+    "change:is_busy change:detail change:alternatives change:entropy change:pending";
   model.on(refreshing, refresh);
   model.on("change:in_cell", writer.fit);
   model.on("change:error", writer.giveBack);

@@ -35,11 +35,12 @@ export function plural(n, thing) {
 }
 
 /**
- * A probability; below ten per cent with a decimal.
+ * A probability; below ten per cent with a decimal: the same rule as in `format.py`.
  *
  * @param {number} probability from 0 to 1
  */
 export function percent(probability) {
+  if (probability > 0 && probability < 0.0005) return "< 0.1 %";
   return `${(100 * probability).toFixed(probability > 0.0995 ? 0 : 1)} %`;
 }
 

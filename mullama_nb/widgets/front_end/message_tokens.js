@@ -1,97 +1,117 @@
 // @ts-check
-// The tokens of a message, and what could have stood in the place of one.
+// The tokens of a message, what could have stood in the place of one, and how it was chosen.
 
-import { element } from "./dom.js";
+import { button, element } from "./dom.js";
 import { percent } from "./format.js";
+import { Funnel } from "./funnel.js";
 import { send } from "./kernel.js";
-import { byItself, inLines, inText, rove } from "./token_text.js";
+import { makeShading, shadesOf } from "./shading.js";
+import { makeTokenView } from "./token_view.js";
 
+/** @import { Found } from "./funnel.js" */
 /** @import { ChatTraits, Model } from "./kernel.js" */
+/** @import { Kind } from "./shading.js" */
+/** @import { Token } from "./token_view.js" */
 
 /**
- * A token's text, and how likely it was; null where it was not drawn.
- *
- * @typedef {[text: string, probability: number | null]} Token
- */
-
-/**
- * What could have stood in a token's place.
+ * What could have stood in a token's place; its text has signs for what is not seen.
  *
  * @typedef {[token: number, text: string, probability: number]} Alternative
  */
 
 /**
- * The message that is looked into, and the token of it; empty where none is.
+ * The message that is looked into, and the token of it; empty where none is. How a token was chosen
+ * comes only where it was asked for, and so does the entropy.
  *
  * @typedef {{ id?: string, tokens?: Token[] }} Detail
- * @typedef {{ id?: string, token?: number, chosen?: number, found?: Alternative[] }} Alternatives
- * @typedef {ChatTraits & { pending: string, detail: Detail, alternatives: Alternatives }} PanelTraits
+ * @typedef {{ id?: string, token?: number, chosen?: number, found?: Alternative[],
+ *   choice?: Found }} Alternatives
+ * @typedef {{ id?: string, values?: (number | null)[] }} Entropy
+ * @typedef {ChatTraits & { pending: string, detail: Detail, alternatives: Alternatives,
+ *   entropy: Entropy }} PanelTraits
  * @typedef {Model<PanelTraits>} PanelModel
  */
 
-const HINT = "The stronger the shade, the less likely the token was. " +
-  "Choose one to see what else could stand there.";
-
 /**
- * Every token, shaded by how unlikely it was; a click shows what could stand in its place.
+ * Every token, shaded; a click shows what could stand in its place.
  *
  * @param {PanelModel} model
  * @param {string} id
  * @param {Token[]} tokens
  */
 export function makeTokens(model, id, tokens) {
-  const places = tokens.map((token, n) =>
-    drawToken(token, () => {
-      keys.stand(n);
-      send(model, "alternatives", { checkpoint: id, token: n });
-    })
-  );
-  const keys = rove(() => places);
-  const group = { class: "mullama-tokens", role: "group", "aria-label": "Tokens" };
-  const lines = inLines(tokens.map(([text]) => text), places);
-  const text = element("div", { ...group, onkeydown: keys.walk }, lines);
-  const named = { class: "mullama-alternatives", role: "group", "aria-label": "Alternatives" };
-  const others = element("div", named);
-  const hint = element("div", { class: "mullama-hint" }, HINT);
-  keys.stand(0);
+  /** @type {Kind} */
+  let kind = "probability";
+  const text = makeTokenView(tokens, (token) => {
+    send(model, "alternatives", { checkpoint: id, token });
+  });
+  const shading = makeShading((wanted) => {
+    kind = wanted;
+    if (kind === "entropy" && !entropy()) send(model, "entropy", { checkpoint: id });
+    shade();
+  });
+  const place = makePlace(model, id);
 
-  function update() {
-    const { id: of, token, chosen, found = [] } = model.get("alternatives");
-    const isHere = of === id;
-    places.forEach((place, n) => place.setAttribute("aria-pressed", String(isHere && n === token)));
-    others.hidden = !isHere;
-    if (!isHere || token === undefined) return;
-    const isBusy = model.get("is_busy");
-    others.replaceChildren(...found.map((alternative) => {
-      const isChosen = alternative[0] === chosen;
-      const made = drawAlternative(alternative, isChosen, () => {
-        send(model, "fork", { checkpoint: id, token, choose: alternative[0] });
-      });
-      made.disabled = isChosen || isBusy;
-      return made;
-    }));
+  function entropy() {
+    const { id: of, values } = model.get("entropy");
+    return of === id && values ? values : null;
   }
-  return { node: element("div", {}, text, hint, others), update };
+  function shade() {
+    const { shades, words, ...ends } = shadesOf(kind, tokens, entropy());
+    text.shade(shades, words);
+    shading.show(kind, ends);
+  }
+  function update() {
+    const { id: of, token } = model.get("alternatives");
+    text.press(of === id ? token ?? null : null);
+    place.update();
+    shade();
+  }
+  return { node: element("div", {}, text.node, shading.node, place.node), update };
 }
 
 /**
- * @param {Token} token
- * @param {() => void} onclick
+ * What could stand in the place of the chosen token, and how that was chosen.
+ *
+ * @param {PanelModel} model
+ * @param {string} id
  */
-function drawToken([text, probability], onclick) {
-  const isGiven = probability === null;
-  const share = isGiven ? "" : percent(probability);
-  const shade = isGiven ? null : `--shade: ${Math.round((1 - probability) * 45)}%`;
-  const attributes = {
-    type: "button",
-    class: isGiven ? "given" : "",
-    style: shade,
-    title: isGiven ? "not drawn" : share,
-    "aria-label": `${text} ${share}`,
-    tabindex: -1,
-    onclick,
+function makePlace(model, id) {
+  const hint = element("div", { class: "mullama-hint" });
+  hint.textContent = "Choose a token to see what else could stand there.";
+  const named = { class: "mullama-alternatives", role: "group", "aria-label": "Alternatives" };
+  const others = element("div", named);
+  const funnel = new Funnel();
+  const why = button("How was it chosen?", "Show each step of the sampler chain", () => {
+    const { token } = model.get("alternatives");
+    if (token !== undefined) send(model, "choice", { checkpoint: id, token });
+  });
+  const node = element("div", { class: "mullama-at-token" }, hint, others, why, funnel.node);
+  /** @type {Found | undefined} */
+  let shown;
+  return {
+    node,
+    update() {
+      const { id: of, token, chosen, found = [], choice } = model.get("alternatives");
+      const isHere = of === id && token !== undefined;
+      const isBusy = model.get("is_busy");
+      hint.hidden = isHere;
+      others.hidden = !isHere;
+      why.hidden = !isHere || choice !== undefined;
+      why.disabled = isBusy;
+      if (!isHere) return funnel.show(null);
+      others.replaceChildren(...found.map((alternative) => {
+        const isChosen = alternative[0] === chosen;
+        const made = drawAlternative(alternative, isChosen, () => {
+          send(model, "fork", { checkpoint: id, token, choose: alternative[0] });
+        });
+        made.disabled = isChosen || isBusy;
+        return made;
+      }));
+      if (choice !== shown || !choice) funnel.show(choice ?? null);
+      shown = choice;
+    },
   };
-  return element("button", attributes, inText(text));
 }
 
 /**
@@ -113,7 +133,7 @@ function drawAlternative([, text, probability], isChosen, onclick) {
   return element(
     "button",
     attributes,
-    element("span", { class: "piece" }, byItself(text)),
+    element("bdi", { class: "piece" }, text),
     element("span", {}, share),
   );
 }

@@ -1,0 +1,57 @@
+"""Both themes of JupyterLab, and whether what a widget says can be read in them."""
+
+from __future__ import annotations
+
+from playwright.sync_api import Locator, Page
+
+__all__ = ["THEMES", "least_contrast", "use_theme"]
+
+THEMES = ("JupyterLab Light", "JupyterLab Dark")
+
+# As of WCAG 2.1; what lies behind a text are the backgrounds of its ancestors, mixed.
+_CONTRAST = """area => {
+  const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
+  const rgb = (...colors) => {
+    canvas.clearRect(0, 0, 1, 1);
+    for (const color of colors) {
+      canvas.fillStyle = color;
+      canvas.fillRect(0, 0, 1, 1);
+    }
+    return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
+  };
+  const light = (color) => {
+    const [r, g, b] = color.map((c) => c / 255)
+      .map((c) => c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const found = [];
+  for (const node of [area, ...area.querySelectorAll('*')]) {
+    const says = [...node.childNodes].some((n) => n.nodeType === 3 && n.data.trim());
+    if (!says || !node.checkVisibility() || node.matches(':disabled, [inert] *')) continue;
+    const behind = [];
+    for (let at = node; at; at = at.parentElement) {
+      behind.unshift(getComputedStyle(at).backgroundColor);
+    }
+    const style = getComputedStyle(node);
+    const back = rgb(...behind);
+    const text = rgb(...behind, style.color);
+    const [a, b] = [light(text), light(back)].sort((x, y) => y - x);
+    found.push([(a + 0.05) / (b + 0.05), node.textContent.slice(0, 40)]);
+  }
+  return found.sort((x, y) => x[0] - y[0])[0];
+}"""
+
+
+def use_theme(page: Page, theme: str) -> None:
+    """Have JupyterLab show a theme."""
+    page.evaluate(
+        "theme => window.jupyterapp.commands.execute('apputils:change-theme', { theme })", theme
+    )
+    is_light = "true" if theme == THEMES[0] else "false"
+    page.locator(f"body[data-jp-theme-light={is_light}]").wait_for(state="attached")
+
+
+def least_contrast(area: Locator) -> tuple[float, str]:
+    """The least contrast of a text with what is behind it, and that text."""
+    contrast, text = area.evaluate(_CONTRAST)
+    return float(contrast), str(text)
