@@ -11,7 +11,13 @@ from engine.helpers import context_of, words
 
 from mullama_nb import Context, Model
 from mullama_nb.engine import probe
-from mullama_nb.engine.attention import alibi_slopes, attention_of, flash_attention, rounded
+from mullama_nb.engine.attention import (
+    alibi_slopes,
+    attention_of,
+    flash_attention,
+    rounded,
+    softmax,
+)
 from mullama_nb.engine.graph import Floats, Tensor
 
 TEXT = "The tide comes in at six and goes out at noon. The boats wait for it in the harbour, and so"
@@ -150,3 +156,11 @@ def test_slopes_are_those_of_alibi(n_heads: int) -> None:
     even = 2 ** int(np.log2(n_heads))
     expected = powers(even) + powers(2 * even)[0::2][: n_heads - even]
     np.testing.assert_allclose(alibi_slopes(n_heads, 8.0), expected, rtol=1e-5)
+
+
+def test_a_sink_may_outweigh_all() -> None:
+    scores = np.array([[0.0, -np.inf, 1.0]] * 3, np.float32)
+    weights, sinks = softmax(scores, np.array([-500.0, 0.0, 500.0], np.float32))
+    np.testing.assert_allclose(sinks, [0, 1 / (2 + np.e), 1], atol=1e-6)
+    np.testing.assert_allclose(weights.sum(axis=1), [1, 1 - sinks[1], 0], atol=1e-6)
+    assert not weights[:, 1].any()

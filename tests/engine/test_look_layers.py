@@ -153,10 +153,24 @@ def test_adapters_count_at_the_tokens_that_had_them(
     context.adapters = [vector(model), lora]
     context.evaluate(PROMPT[50:])
     context.adapters = []
-    for position in (20, 29, 30, 45, 49, 50, 59):
+    for position in (20, 50, 29, 59, 30, 45, 20, 49):
         look = context.look(position)
         np.testing.assert_array_equal(look.logits, context.logits_at(position + 1))
         np.testing.assert_allclose(look.lens(model.n_layers), look.logits, atol=1e-4)
+
+
+@pytest.mark.parametrize("architecture", ["mamba", "lfm2"])
+def test_adapters_count_where_no_state_is_kept(tiny: ModelMaker, architecture: str) -> None:
+    model = tiny(architecture)
+    context = context_of(model, PROMPT[:30])
+    context.adapters = [vector(model)]
+    context.evaluate(PROMPT[30:40])
+    context.adapters = []
+    for token in words(40):  # the states of the latest evaluations are kept, and no others
+        context.evaluate([token])
+    for position in (20, 35, 45):
+        look = context.look(position)
+        np.testing.assert_array_equal(look.logits, context.logits_at(position + 1))
 
 
 def test_a_control_vector_is_in_what_leaves_a_layer(tiny: ModelMaker) -> None:
