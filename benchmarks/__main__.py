@@ -24,6 +24,7 @@ _NAMES = (
     "fuzz",
     "growth",
     "templates",
+    "inside",
 )
 _QUICK = Effort(rounds=3, fraction=0.25)
 _LEAST = Effort(rounds=1, fraction=0.02)  # says nothing of speed
