@@ -786,7 +786,7 @@ class Context(Live):
                 )
             return path.capture(start, settings, parent)
 
-    def restore(self, segments: Segment | Sequence[Segment], *, keep: int = 0) -> None:
+    def restore(self, segments: Segment | Sequence[Segment], *, keep: int = 0) -> int:
         """Keep the first ``keep`` tokens and append captured rows.
 
         Parameters
@@ -795,6 +795,11 @@ class Context(Live):
             In order, the first one starting at ``keep``.
         keep : int
             Number of tokens that preceded the rows when they were captured.
+
+        Returns
+        -------
+        int
+            Number of kept tokens that had to be evaluated again, as in :meth:`rewind`.
 
         Raises
         ------
@@ -809,12 +814,13 @@ class Context(Live):
             path.room(stop - path.n_tokens)
             whole = bool(chain) and chain[-1].whole
             inexact = keep > 0 and not whole and not path.repeats(keep)
-            path.restore(chain, keep, self._host.adapters.saved)
+            n_evaluated = path.restore(chain, keep, self._host.adapters.saved)
             lacks_rows = whole and path.memory.floor > 0
         if lacks_rows:
             warn_inexact("only the last rows of the sliding window were restored")
         if inexact:
             warn_inexact(f"{keep} tokens were evaluated again to restore behind them")
+        return n_evaluated
 
     # -- sessions ----------------------------------------------------------------------------
 

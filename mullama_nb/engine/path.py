@@ -436,7 +436,7 @@ class ActivePath:
         segments: Sequence[Segment],
         keep: int,
         adapters: Callable[[str], LoadedAdapters] = lambda _: NONE,
-    ) -> None:
+    ) -> int:
         """Keep ``keep`` tokens and put the rows of segments behind them; what is on stays on.
 
         Parameters
@@ -445,6 +445,11 @@ class ActivePath:
         keep : int
         adapters : callable
             Gives the adapters that segments name.
+
+        Returns
+        -------
+        int
+            Tokens that had to be evaluated again, as for :meth:`rewind`.
         """
         runs = self.adapters.up_to(segments[0].start if segments else keep)
         for segment in segments:
@@ -461,8 +466,8 @@ class ActivePath:
             floor = self.memory.floor_of(last.data, len(tokens))
             runs = runs.switched(len(tokens), on)
             self.replace(PathState(tuple(tokens), last.data, last.logits, floor, runs))
-            return
-        self.rewind(keep)
+            return 0
+        n_evaluated = self.rewind(keep)
         for segment in segments:
             self.memory.append(segment.data)
             self.tokens += segment.tokens
@@ -470,6 +475,7 @@ class ActivePath:
             self.adapters = runs.switched(self.n_tokens, on)
         if segments and segments[-1].logits is not None:
             self._logits = segments[-1].logits
+        return n_evaluated
 
     def replace(self, state: PathState) -> None:
         """Make a whole state the path's; should llama.cpp refuse it, the old one is put back."""

@@ -5,8 +5,10 @@ However an answer ends, the text so far becomes a checkpoint.
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -114,7 +116,7 @@ class Answering:
     def _generate(
         self, sibling: int, cancel: CancelToken, sampler_state: SamplerState | None, n_said: int
     ) -> None:
-        workspace = self._workspace
+        workspace, began = self._workspace, time.perf_counter()
         show = _in_notebook() if self.echo is None else self.echo
         shown = False
         try:
@@ -122,6 +124,9 @@ class Answering:
                 self._stream.start(sibling, sampler_state, n_said=n_said)
             while not cancel.is_cancelled and (token := next(self._stream, None)) is not None:
                 workspace.notify(TokenAdded(token.id, token.text, token.logprob, part=token.part))
+                if workspace.stages.are_told:
+                    self._tell(token, began)
+                    began = time.perf_counter()
                 if self.on_token is None and not show:
                     continue
                 with workspace.lock.callback():
@@ -134,6 +139,11 @@ class Answering:
         finally:
             if shown:
                 sys.stdout.write("\n")
+
+    def _tell(self, token: Token, began: float) -> None:
+        stages, position = self._workspace.stages, self._workspace.context.token_count() - 1
+        said = {"token": token.id, "text": token.text, "probability": math.exp(token.logprob)}
+        stages.tell("decode", 1, began, **said, position=position)
 
     def _commit(self, completion: Completion, sibling: int, point: Checkpoint) -> None:
         workspace = self._workspace

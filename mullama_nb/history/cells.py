@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -20,15 +20,19 @@ from .cell_tracks import Growth, Track, Tracks
 from .events import Committed, Event, Moved, Pruned, Recalled, Spilled, Split, TokenAdded
 from .node import Node
 from .strips import Cell, CellMap, Strip
-
-if TYPE_CHECKING:
-    from .chat import Chat
-    from .tree import CheckpointTree
+from .workspace import Workspace
 
 __all__ = ["Cell", "CellMap", "LiveCells", "Strip", "cell_map"]
 
 
-def cell_map(source: Chat | CheckpointTree) -> CellMap:
+class Source(Protocol):
+    """A ``Chat`` or a ``CheckpointTree``."""
+
+    @property
+    def _workspace(self) -> Workspace[Any]: ...
+
+
+def cell_map(source: Source) -> CellMap:
     """Return which token lies in which cell, what branches share, and what is kept outside.
 
     Parameters
@@ -46,7 +50,7 @@ class LiveCells:
     source : Chat or CheckpointTree
     """
 
-    def __init__(self, source: Chat | CheckpointTree) -> None:
+    def __init__(self, source: Source) -> None:
         self._workspace = source._workspace
         self._lock = threading.Lock()
         self.restart()

@@ -63,6 +63,7 @@ from .paths import Totals, check_steps
 from .persistence import Saves
 from .recover import load_session, recover_messages
 from .saving import settings_of
+from .stepping import Steps
 from .streaming import await_job, stream_tokens
 from .tool_runs import Results, ToolRuns
 from .tools import Tool, Tools
@@ -431,6 +432,36 @@ class Chat(Live):
         """Stop the answer that is being generated; ``resume`` continues it."""
         self._workspace.lock.stop()
         self.context.stop()  # where it is used directly
+
+    @lists_answer
+    def steps(self, message: Said, **options: Unpack[AnswerOptions]) -> Steps[Turn]:
+        """:meth:`ask`, stage by stage: each ``next`` lets it go on to the end of the next one.
+
+        The stages are those of the real thing: ``tokenize``, ``prefix``, ``evaluate``, ``decode``
+        for each token and ``capture``, with what each took.
+
+        Parameters
+        ----------
+        message : str or mapping or sequence of mapping
+        **options
+            As for :meth:`ask`.
+
+        Returns
+        -------
+        Steps
+            An iterator of stages. ``finish()`` lets it go on and returns the answer; ``close()``
+            stops it, and a part of an answer stays, as after :meth:`stop`.
+
+        Raises
+        ------
+        HistoryError
+            From anything that would change the chat in the thread that is to take the next step,
+            which would wait for itself.
+        """
+        as_messages(message)  # checked now, as the options are
+        self._answering(options)
+        lock, stages = self._workspace.lock, self._workspace.stages
+        return Steps(lock, stages, lambda: self.ask(message, **options))
 
     @takes_what(ask)
     async def aask(self, *values: Any, **options: Any) -> Turn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -138,7 +139,7 @@ class Conversation:
         """
         workspace = self._workspace
         home, n_held = workspace.head, self._context.token_count()
-        before = self.messages_at(home)
+        before, began = self.messages_at(home), time.perf_counter()
         try:
             answered = self._answered()
             tokens = self.rendering.prompt(
@@ -151,8 +152,12 @@ class Conversation:
                 f"{error}. The question before has no answer yet: resume() answers it, undo() "
                 "takes it back"
             ) from None
+        workspace.stages.tell("tokenize", len(tokens), began)
+        began = time.perf_counter()
         keep, used = self.rendering.common_prefix(tokens)
-        self.check_room(keep, len(tokens) - used)
+        n_missing = len(tokens) - used
+        workspace.stages.tell("prefix", keep, began, dropped=n_held - keep, missing=n_missing)
+        self.check_room(keep, n_missing)
         n_again = 0
         if keep < n_held:
             n_again = max(0, min(n_held - keep, self.rendering.n_tokens(before) - used))

@@ -7,7 +7,7 @@ import queue
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 __all__ = [
@@ -56,10 +56,27 @@ class Split:
 
 @dataclass(frozen=True)
 class Moved:
-    """The head moved."""
+    """The head moved.
+
+    A move over rows that are lost tells of each checkpoint where they were worked out again.
+
+    Attributes
+    ----------
+    head, before : str
+        Ids of checkpoints.
+    n_evaluated : int
+        Tokens that were evaluated again for it, as their rows were lost.
+    bytes_restored : int
+        Bytes of rows that were put back into the context.
+    seconds : float
+        What it took; not compared.
+    """
 
     head: str
     before: str
+    n_evaluated: int = 0
+    bytes_restored: int = 0
+    seconds: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True)

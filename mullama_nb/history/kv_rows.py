@@ -7,6 +7,7 @@ ancestor and appends the target's, so that its state is restored to the bit.
 from __future__ import annotations
 
 import dataclasses
+import time
 import weakref
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
@@ -20,7 +21,7 @@ from ..state.store import SegmentStore
 from .lock import TreeLock
 from .node import Node
 
-__all__ = ["KVRows", "LentRows"]
+__all__ = ["Cost", "KVRows", "LentRows"]
 
 N = TypeVar("N", bound=Node)
 
@@ -31,6 +32,39 @@ class LentRows(NamedTuple):
     address: str | None
     n_bytes: int
     read: Callable[[str], Segment]
+
+
+class Cost(NamedTuple):
+    """What it took to reach a checkpoint.
+
+    Attributes
+    ----------
+    n_evaluated : int
+        Tokens that were evaluated again.
+    bytes_restored : int
+        Bytes of segments that were put into the context.
+    seconds : float
+    """
+
+    n_evaluated: int = 0
+    bytes_restored: int = 0
+    seconds: float = 0.0
+
+
+class _Meter:
+    """Adds up what a move takes."""
+
+    def __init__(self) -> None:
+        self.n_evaluated = self.bytes_restored = 0
+        self._began = time.perf_counter()
+
+    def lap(self) -> Cost:
+        """Return what it took since the last lap."""
+        now = time.perf_counter()
+        cost = Cost(self.n_evaluated, self.bytes_restored, now - self._began)
+        self.n_evaluated = self.bytes_restored = 0
+        self._began = now
+        return cost
 
 
 class KVRows:
@@ -58,6 +92,7 @@ class KVRows:
         self.are_whole = not context.memory_kind.can_cut
         self.warnings: list[str] = []
         self._holders: dict[str, dict[str, Node]] = {}  # by address and id
+        self._meter = _Meter()  # of the latest move
 
     @property
     def max_bytes(self) -> int:
@@ -172,7 +207,7 @@ class KVRows:
         target: N,
         common: N,
         ahead: Sequence[N],
-        reached: Callable[[N], None],
+        reached: Callable[[N, Cost], None],
     ) -> None:
         """Restore the context to a checkpoint, exactly.
 
@@ -184,16 +219,25 @@ class KVRows:
         ahead : sequence of Node
             From ``common``, exclusive, to ``target``.
         reached : callable
-            Called with each checkpoint reached, the target last.
+            Called with each checkpoint reached, the target last, and what that took.
         """
+        meter = self._meter = _Meter()
+
+        def reach(node: N) -> None:
+            reached(node, meter.lap())
+
         if self.are_whole:
-            self._stand_on_whole(target, reached)
+            self._stand_on_whole(target, reach)
         elif not ahead:
-            self._context.rewind(common.stop)
-            reached(target)
+            meter.n_evaluated += self._context.rewind(common.stop)
+            reach(target)
         else:
             with self._store.pinned([c.address for c in ahead if c.address is not None]):
-                self._put_back(common, ahead, reached)
+                self._put_back(common, ahead, reach)
+
+    def _restore(self, segments: Sequence[Segment], keep: int = 0) -> None:
+        self._meter.n_evaluated += self._context.restore(segments, keep=keep)
+        self._meter.bytes_restored += sum(segment.n_bytes for segment in segments)
 
     def _put_back(
         self,
@@ -209,14 +253,14 @@ class KVRows:
             if segment is not None:
                 segments.append(segment)
             elif checkpoint.tokens:
-                self._context.restore(segments, keep=begin.stop)
+                self._restore(segments, begin.stop)
                 reached(before)
                 self._evaluate_again(checkpoint)
                 begin, segments = checkpoint, []
                 reached(begin)
             before = checkpoint
         if segments or begin is common:
-            self._context.restore(segments, keep=begin.stop)
+            self._restore(segments, begin.stop)
         reached(before)
 
     def _stand_on_whole(self, target: N, reached: Callable[[N], None]) -> None:
@@ -234,9 +278,7 @@ class KVRows:
             tokens = tuple(token for checkpoint in path for token in checkpoint.tokens)
             made = {c.start: text_of(c.metadata.adapters) for c in path if c.tokens}
             adapters = tuple(made.items()) if any(made.values()) else ()
-            self._context.restore(
-                dataclasses.replace(segment, start=0, tokens=tokens, adapters=adapters)
-            )
+            self._restore([dataclasses.replace(segment, start=0, tokens=tokens, adapters=adapters)])
         reached(at)
         for checkpoint in reversed(again):
             if checkpoint.tokens:
@@ -251,6 +293,7 @@ class KVRows:
         alone = bool(checkpoint.logprobs)  # generated, one token at a time
         for tokens in [[t] for t in checkpoint.tokens] if alone else [checkpoint.tokens]:
             self.evaluate(tokens)
+            self._meter.n_evaluated += len(tokens)
         assert checkpoint.parent is not None
         address = self.keep(self.capture(checkpoint.parent))
         never_had_any = self.are_whole and checkpoint.address is None  # a cut inside its tokens

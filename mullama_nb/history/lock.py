@@ -36,6 +36,7 @@ class TreeLock:
         self._hold: CancelToken | None = None  # from the first operation of a thread to its last
         self._running: CancelToken | None = None  # the operation
         self._in_callback = False
+        self._waits_for: int | None = None  # the thread for which the holder waits
         self._calls: dict[int, CancelToken] = {}  # by the threads that do them
 
     @property
@@ -68,13 +69,19 @@ class TreeLock:
         return self._lock.is_wanted()
 
     def check_callback(self) -> None:
-        """Check that this is not called by a callback, which would wait for its own operation.
+        """Check that the caller would not wait for itself.
 
         Raises
         ------
         HistoryError
-            When a callback of a running operation calls this.
+            When a callback of a running operation calls this, or the thread that the holder waits
+            for.
         """
+        if self._waits_for == threading.get_ident() and not self.is_stopped:
+            raise HistoryError(
+                "a question is asked step by step, and the next step is this thread's to take: go "
+                "on with next(steps), or end it with steps.finish() or steps.close()"
+            )
         if self._context.in_callback() or self._is_my_callback():
             raise HistoryError(
                 "a callback of a running generation cannot move or change the tree, which waits "
@@ -163,6 +170,15 @@ class TreeLock:
             yield
         finally:
             self._in_callback = False
+
+    @contextmanager
+    def waiting_for(self, thread: int) -> Iterator[None]:
+        """Wait for another thread in the block, while holding the lock."""
+        self._waits_for = thread
+        try:
+            yield
+        finally:
+            self._waits_for = None
 
     def _enter(self, pending: list[int]) -> CancelToken:
         call = self._calls.get(threading.get_ident())

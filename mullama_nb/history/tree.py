@@ -12,6 +12,7 @@ from ..engine.context import Context
 from ..engine.live import Live
 from ..errors import ContextError, HistoryError
 from ..state.segment import Segment
+from .cells import CellMap, cell_map
 from .compare import Difference, compare
 from .drawing import draw_svg, draw_text
 from .events import Event, Subscription
@@ -218,6 +219,10 @@ class CheckpointTree(Live):
     def kv_bytes(self) -> KVBytes:
         """Return the bytes of the rows, and of the full snapshots that they replace."""
         return count_bytes(self._graph, keeps_snapshots=self.keeps_snapshots)
+
+    def cells(self) -> CellMap:
+        """Return which token lies in which cell, what branches share, and what is kept outside."""
+        return cell_map(self)
 
     @property
     def memory(self) -> MemoryReport:

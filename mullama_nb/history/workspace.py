@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
@@ -40,17 +41,19 @@ from .events import (
     Tagged,
 )
 from .graph import Graph, common_ancestor
-from .kv_rows import KVRows, LentRows
+from .kv_rows import Cost, KVRows, LentRows
 from .lock import TreeLock
 from .message import keep_said
 from .node import Node
 from .notes import check_notes
 from .paths import Redo
 from .refs import resolve
+from .stage import Stages
 
 __all__ = ["Workspace"]
 
 _MOST_READ = 4096  # answers that are remembered
+_FREE = Cost()
 
 N = TypeVar("N", bound=Node)
 
@@ -73,6 +76,7 @@ class Workspace(Generic[N]):
     lock : TreeLock
     adapters : TreeAdapters
     observers : Observers
+    stages : Stages
     owner : weak reference, optional
         The tree on this workspace.
     after_turn : callable, optional
@@ -87,6 +91,7 @@ class Workspace(Generic[N]):
         self.rows = KVRows(context, self.lock, max_bytes)
         self.graph: Graph[N] = Graph(make, self)
         self.observers = Observers()
+        self.stages = Stages()
         self.owner: weakref.ref[Any] | None = None
         self.after_turn: Callable[[], object] | None = None
         self._template = TemplateOptions()  # the chat's
@@ -313,6 +318,7 @@ class Workspace(Generic[N]):
                 head.metadata.update(notes)
                 self.graph.n_edits += 1
                 return head
+            began = time.perf_counter()
             segment = self.rows.capture(head) if n else None
             node = self._add(segment, notes, logprobs)
             self.graph.head, self.graph.redo = node, None
@@ -321,6 +327,9 @@ class Workspace(Generic[N]):
             self.notify(Committed(node.id, head.id, True))
             if segment is not None:
                 self._cut_where_adapters_begin(node, segment)
+            if self.stages.are_told:
+                kept = {"checkpoint": node.id, "bytes": node.n_bytes}
+                self.stages.tell("capture", n, began, **kept)
             return node
 
     def _cut_where_adapters_begin(self, node: N, segment: Segment) -> None:
@@ -390,7 +399,10 @@ class Workspace(Generic[N]):
         HistoryError
             When the operation was stopped.
         """
+        began, position = time.perf_counter(), self.context.token_count()
         self.rows.evaluate(tokens, progress)
+        if tokens:
+            self.stages.tell("evaluate", len(tokens), began, position=position)
 
     # -- move --------------------------------------------------------------------------------
 
@@ -417,12 +429,12 @@ class Workspace(Generic[N]):
         self.rows.stand_on(target, common, ahead[::-1], self._set_head)
         self.adapters.switch(adapters)
 
-    def _set_head(self, node: N) -> None:
+    def _set_head(self, node: N, cost: Cost = _FREE) -> None:
         before, self.graph.head = self.graph.head, node
         self.adapters.are_chosen = False
         self.context.mark()
         if before is not node:
-            self.notify(Moved(node.id, before.id))
+            self.notify(Moved(node.id, before.id, *cost))
 
     def checkout(self, target: N, *, adapters: Sequence[Adapter] | None = None) -> None:
         """Move the context and the head, or neither; clear the redo path; see :meth:`go`."""

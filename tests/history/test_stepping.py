@@ -1,0 +1,220 @@
+"""A question asked step by step is the same as one asked at once, wherever it is held or ended."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import threading
+from typing import Any
+
+import pytest
+from history.conftest import ChatMaker
+from hypothesis import given
+from hypothesis import strategies as st
+from waiting import wait_until
+
+from mullama_nb import Chat
+from mullama_nb.errors import ContextFullError, CopyError, HistoryError, ParameterError
+from mullama_nb.history.stage import Stage
+
+
+def shape(chat: Chat) -> list[tuple[Any, ...]]:
+    """All of a tree that ids, tokens and notes say."""
+    return [(c.id, c.tokens, c.logprobs, {**c.metadata}, c.address) for c in chat.tree]
+
+
+def test_the_stages_are_those_of_the_ask(new_chat: ChatMaker) -> None:
+    chat, other = new_chat("Be brief.", seed=1), new_chat("Be brief.", seed=1)
+    steps = chat.steps("why?", max_tokens=3)
+    stages = list(steps)
+    turn = other.ask("why?", max_tokens=3)
+    assert [stage.name for stage in stages] == [
+        *("tokenize", "prefix", "evaluate", "capture", "evaluate", "capture"),
+        *("decode", "decode", "decode", "capture"),
+    ]
+    tokenized, prefix, *rest = stages
+    question = chat.head.parent
+    assert question is not None
+    assert tokenized.n_tokens == question.stop
+    assert (prefix.n_tokens, prefix.detail) == (0, {"dropped": 0, "missing": question.stop})
+    evaluated = [stage for stage in rest if stage.name == "evaluate"]
+    assert sum(stage.n_tokens for stage in evaluated) == question.stop
+    drawn = [stage.detail["token"] for stage in rest if stage.name == "decode"]
+    assert tuple(drawn) == chat.head.tokens
+    kept = [stage.detail for stage in rest if stage.name == "capture"]
+    assert [(each["checkpoint"], each["bytes"]) for each in kept] == [
+        (checkpoint.id, checkpoint.n_bytes) for checkpoint in chat.tree.path()
+    ]
+    assert shape(chat) == shape(other)
+    assert steps.turn is not None
+    assert steps.turn.tokens == turn.tokens
+    assert list(steps) == []
+    assert all("Stage(" in repr(stage) for stage in stages)
+
+
+@given(st.integers(0, 12), st.sampled_from(["finish", "close", "stop", "undo", "forget"]))
+def test_it_may_end_after_any_stage(new_chat: ChatMaker, n: int, how: str) -> None:
+    chat, other = new_chat("Be brief.", seed=1), new_chat("Be brief.", seed=1)
+    chat.ask("one?", max_tokens=2)
+    other.ask("one?", max_tokens=2)
+    n_before = len(chat.turns)
+    steps = chat.steps("why?", max_tokens=5)
+    seen = [stage for stage, _ in zip(steps, range(n), strict=False)]
+    drawn = [stage for stage in seen if stage.name == "decode"]
+    if how == "finish":
+        turn = steps.finish()
+        other.ask("why?", max_tokens=5)
+        assert shape(chat) == shape(other)
+        assert turn.checkpoint is chat.head
+    elif how == "close":
+        steps.close()
+    elif how == "stop":
+        chat.stop()
+        try:
+            rest = list(steps)
+        except HistoryError as error:
+            assert "stopped" in str(error)  # noqa: PT017 - only where it had not begun
+        else:
+            assert {stage.name for stage in rest} <= {"capture", "decode"} or not seen
+    elif how == "undo":
+        chat.undo()
+    else:
+        del steps
+        gc.collect()
+    if how in ("close", "forget"):
+        assert chat.ask("and then?", max_tokens=1).role == "assistant"  # it is free again
+        said = [turn.text for turn in chat.turns[n_before:] if turn.role == "user"]
+        assert said == ["why?", "and then?"] if len(seen) > 2 else said[-1:] == ["and then?"]
+        if drawn and how == "close":
+            answer = chat.turns[n_before + 1]
+            assert len(answer.tokens) >= len(drawn)
+    chat.tree.checkout(chat.head)
+    assert chat.tree.uncommitted == 0
+
+
+def test_it_is_held_where_it_is_seen(new_chat: ChatMaker) -> None:
+    chat = new_chat(seed=1)
+    steps = chat.steps("why?", max_tokens=5)
+    n_held = {}
+    for stage in steps:
+        n_held.setdefault(stage.name, chat.context.token_count())
+        assert chat.context.top_tokens(1) if chat.context.token_count() else True
+        assert chat.tree.cells().n_used == chat.context.token_count()
+    question = chat.tree.path()[0].stop
+    assert n_held == {
+        "tokenize": 0,
+        "prefix": 0,
+        "evaluate": question,
+        "capture": question,
+        "decode": question + 1,
+    }
+
+
+def test_the_thread_that_steps_does_not_wait_for_itself(new_chat: ChatMaker) -> None:
+    chat = new_chat(seed=1)
+    steps = chat.steps("why?", max_tokens=5)
+    for _ in range(6):
+        next(steps)
+        for change in (
+            lambda: chat.ask("no", max_tokens=1),
+            lambda: chat.tree.commit(),
+            lambda: chat.redo(),
+            lambda: chat.tag("x"),
+        ):
+            with pytest.raises(HistoryError, match="next\\(steps\\)"):
+                change()
+    assert len(steps.finish().tokens) == 5
+    chat.tag("x")
+
+
+def test_other_threads_wait_and_read(new_chat: ChatMaker) -> None:
+    chat = new_chat(seed=1)
+    steps = chat.steps("why?", max_tokens=3)
+    while next(steps).name != "decode":
+        pass
+    tagged: list[object] = []
+    seen: list[object] = []
+    thread = threading.Thread(target=lambda: tagged.append(chat.tag("then")))
+    reader = threading.Thread(target=lambda: seen.append((chat.head, chat.tree.uncommitted)))
+    thread.start()
+    reader.start()
+    reader.join(10)
+    assert seen == [(chat.head, 1)]
+    wait_until(chat._workspace.lock.is_wanted)
+    assert not tagged
+    turn = steps.finish()
+    thread.join(10)
+    assert tagged == [turn.checkpoint]
+
+
+def test_another_thread_stops_it(new_chat: ChatMaker) -> None:
+    chat = new_chat(seed=1)
+    steps = chat.steps("why?", max_tokens=30)
+    while next(steps).name != "decode":
+        pass
+    thread = threading.Thread(target=chat.undo)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert chat.head.is_root
+    rest = list(steps)
+    assert {stage.name for stage in rest} <= {"decode", "capture"}
+    assert steps.turn is not None
+    assert not steps.turn.is_complete
+    assert chat.redo() is not None
+
+
+def test_an_interrupt_keeps_what_there_is(new_chat: ChatMaker) -> None:
+    chat = new_chat(seed=1)
+    drawn: list[object] = []
+
+    def interrupt(token: object) -> None:
+        drawn.append(token)
+        if len(drawn) == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    steps = chat.steps("why?", max_tokens=400, on_token=interrupt)
+    while len(drawn) < 3:
+        next(steps)
+    with pytest.raises(KeyboardInterrupt):
+        steps.finish()
+    assert chat.head.metadata.is_answer
+    assert chat.head.is_unfinished
+    assert 5 <= len(chat.head.tokens) < 400
+    assert chat.resume(max_tokens=2).text
+    assert list(steps) == []
+
+
+def test_errors_are_those_of_the_ask(new_chat: ChatMaker) -> None:
+    chat = new_chat(seed=1, n_ctx=64)
+    with pytest.raises(ParameterError, match="max_tokens"):
+        chat.steps("why?", max_tokens=-1)
+    steps = chat.steps("why? " * 100)
+    assert [next(steps).name, next(steps).name] == ["tokenize", "prefix"]
+    with pytest.raises(ContextFullError):
+        next(steps)
+    assert list(steps) == []
+    with pytest.raises(HistoryError, match="before it answered"):
+        steps.finish()
+    assert chat.head.is_root
+    assert chat.ask("why?", max_tokens=1)
+
+
+def test_nothing_happens_before_the_first_step(new_chat: ChatMaker) -> None:
+    chat = new_chat(seed=1)
+    steps = chat.steps("why?", max_tokens=1)
+    assert chat.ask("one?", max_tokens=1)
+    steps.close()
+    assert list(steps) == []
+    assert len(chat.turns) == 2
+    with pytest.raises(CopyError):
+        steps.__reduce_ex__(4)
+
+
+def test_a_stage_reads_well() -> None:
+    assert repr(Stage("prefix", 1, {"dropped": 2, "missing": 3})) == (
+        "Stage(prefix: 1 token kept, 2 dropped, 3 to evaluate)"
+    )
+    drawn = {"token": 1, "text": "<b>", "probability": 0.25, "position": 4}
+    assert "&lt;b&gt;" in Stage("decode", 1, drawn)._repr_html_()
