@@ -3,9 +3,18 @@
 matplotlib itself is imported when the first figure is drawn.
 """
 
+from .cell_map import cell_map
 from .choice import choice
 from .figures import kv_growth, kv_sizes, token_probabilities
 from .steering import steering
 from .surprisal import surprisal
 
-__all__ = ["choice", "kv_growth", "kv_sizes", "steering", "surprisal", "token_probabilities"]
+__all__ = [
+    "cell_map",
+    "choice",
+    "kv_growth",
+    "kv_sizes",
+    "steering",
+    "surprisal",
+    "token_probabilities",
+]

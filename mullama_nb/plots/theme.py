@@ -17,6 +17,7 @@ __all__ = [
     "GREEN",
     "GREY",
     "MARKERS",
+    "PURPLE",
     "SERIES",
     "ClearFigure",
     "label_bytes",
@@ -25,7 +26,7 @@ __all__ = [
 
 # Each has a contrast of at least 3 with white and with JupyterLab's #111111, and they can be told
 # apart without seeing red and green; after Okabe and Ito.
-BLUE, AMBER, GREEN = "#0a7bc2", "#c97800", "#00906a"
+BLUE, AMBER, GREEN, PURPLE = "#0a7bc2", "#c97800", "#00906a", "#8468c4"
 SERIES = (BLUE, AMBER, GREEN, "#c2649b", "#7f7f7f")
 MARKERS = "osD^v"
 GREY = "#7a7a7a"
