@@ -457,7 +457,6 @@ class ActivePath:
             for first, text in segment.adapters:
                 runs = runs.switched(first, adapters(text))
         on = self.adapters.on
-        self._logits = None
         if segments and segments[-1].whole:
             last = segments[-1]
             tokens = self.tokens[: segments[0].start]
@@ -467,6 +466,7 @@ class ActivePath:
             runs = runs.switched(len(tokens), on)
             self.replace(PathState(tuple(tokens), last.data, last.logits, floor, runs))
             return 0
+        self._logits = None
         n_evaluated = self.rewind(keep)
         for segment in segments:
             self.memory.append(segment.data)

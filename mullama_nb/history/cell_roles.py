@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..engine.template_form import MARK
 from ..errors import ChatTemplateError
@@ -28,6 +28,21 @@ Symbols = tuple[int, ...]
 """A text: its bytes, and each control token as a negative number."""
 
 
+class _Written(NamedTuple):
+    """What a template writes around messages.
+
+    Attributes
+    ----------
+    messages : list of (int, tuple of int)
+        In the order of the text: which message stands there, and what is written before it.
+    behind : tuple of int
+        What is written behind the last one.
+    """
+
+    messages: list[tuple[int, Symbols]]
+    behind: Symbols
+
+
 class TokenRoles:
     """Finds the roles of tokens.
 
@@ -41,7 +56,7 @@ class TokenRoles:
         self._workspace = workspace
         self._vocabulary = workspace.context.model.vocabulary
         self._template = workspace.template
-        self._between: dict[object, list[Symbols] | None] = {}
+        self._known: dict[object, _Written | None] = {}
 
     def of(self, node: Node) -> list[str]:
         """Return the role of each of a node's tokens."""
@@ -123,20 +138,22 @@ class TokenRoles:
         roles = tuple(role for role, _ in said)
         # An answer that was given ends with its text; the others ask for one, or are alone.
         for asks in (True, False):
-            between = self._template_text(roles, variables, asks=asks)
-            if between is None:
+            written = self._written(roles, variables, asks=asks)
+            if written is None:
                 continue
-            behind = () if roles[-1] == "assistant" else between[-1]
+            behind = () if roles[-1] == "assistant" else written.behind
             if symbols[len(symbols) - len(behind) :] == behind:
                 break
         else:
             return None, False
         spans, at = list[tuple[int, int, str]](), len(symbols) - len(behind)
-        for index in reversed(range(len(said))):
+        for n, (index, before) in reversed([*enumerate(written.messages)]):
+            if n == 0 and not is_all:
+                return spans, False  # what is before it here is not what was before it there
             role, content = said[index]
-            begin, is_whole = self._begin(symbols[:at], between[index], content)
+            begin, is_whole = self._begin(symbols[:at], before, content)
             spans.append((begin, at, role))
-            at = begin - len(between[index])
+            at = begin - len(before)
             if not is_whole or at <= 0:
                 return spans, True
         return spans, is_all
@@ -154,27 +171,30 @@ class TokenRoles:
         for at in (*whole, *partial):
             if text and _stripped(symbols[at:]) == text:
                 return at, at in whole
+        begin = len(symbols) - len(text)
+        if text and symbols[begin - 1 : begin] == before[-1:] and symbols[begin:] == tuple(text):
+            return begin, begin > 0  # what is before it depends on what is said
         if whole:
             return whole[0], True
         return next((n for n in partial if any(symbol < 0 for symbol in symbols[:n])), 0), False
 
-    def _template_text(
+    def _written(
         self, roles: tuple[str, ...], variables: Mapping[str, Any], *, asks: bool
-    ) -> list[Symbols] | None:
-        """What the template writes before, between and behind messages; None if it refuses."""
+    ) -> _Written | None:
+        """What the template writes around messages; None if it refuses them."""
         if self._template is not self._workspace.template:
             self._template = self._workspace.template
-            self._between.clear()
+            self._known.clear()
         key = (roles, json.dumps(variables, sort_keys=True), asks)
-        if key not in self._between:
-            if len(self._between) >= _MOST_REMEMBERED:
-                self._between.clear()
-            self._between[key] = self._probe(roles, variables, asks=asks)
-        return self._between[key]
+        if key not in self._known:
+            if len(self._known) >= _MOST_REMEMBERED:
+                self._known.clear()
+            self._known[key] = self._probe(roles, variables, asks=asks)
+        return self._known[key]
 
     def _probe(
         self, roles: Sequence[str], variables: Mapping[str, Any], *, asks: bool
-    ) -> list[Symbols] | None:
+    ) -> _Written | None:
         words = [f"{MARK}{index}x" for index in range(len(roles))]
         pairs = zip(roles, words, strict=True)
         messages = [{"role": role, "content": word} for role, word in pairs]
@@ -185,15 +205,17 @@ class TokenRoles:
             )
         except ChatTemplateError:
             return None
-        rest, between = self._symbols(prompt.tokens), list[Symbols]()
-        for word in words:
-            mark = tuple(word.encode())
-            places = _found(rest, mark)
-            if not places:
-                return None
-            between.append(rest[: places[-1]])
-            rest = rest[places[-1] + len(mark) :]
-        return [*between, rest]
+        text = self._symbols(prompt.tokens)
+        marks = [tuple(word.encode()) for word in words]
+        # A template may leave a message out, move it, or say it twice.
+        places = sorted(
+            (at, index) for index, mark in enumerate(marks) for at in _found(text, mark)
+        )
+        found, start = list[tuple[int, Symbols]](), 0
+        for at, index in places:
+            found.append((index, text[start:at]))
+            start = at + len(marks[index])
+        return _Written(found, text[start:]) if found else None
 
     def _symbols(self, tokens: Sequence[int]) -> Symbols:
         vocabulary, symbols = self._vocabulary, list[int]()

@@ -207,7 +207,7 @@ class KVRows:
         target: N,
         common: N,
         ahead: Sequence[N],
-        reached: Callable[[N, Cost], None],
+        reached: Callable[[N, Callable[[], Cost]], None],
     ) -> None:
         """Restore the context to a checkpoint, exactly.
 
@@ -219,12 +219,13 @@ class KVRows:
         ahead : sequence of Node
             From ``common``, exclusive, to ``target``.
         reached : callable
-            Called with each checkpoint reached, the target last, and what that took.
+            Called with each checkpoint reached, the target last, and what gives the cost since it
+            was last asked.
         """
         meter = self._meter = _Meter()
 
         def reach(node: N) -> None:
-            reached(node, meter.lap())
+            reached(node, meter.lap)
 
         if self.are_whole:
             self._stand_on_whole(target, reach)

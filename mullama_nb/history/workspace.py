@@ -53,7 +53,6 @@ from .stage import Stages
 __all__ = ["Workspace"]
 
 _MOST_READ = 4096  # answers that are remembered
-_FREE = Cost()
 
 N = TypeVar("N", bound=Node)
 
@@ -429,12 +428,12 @@ class Workspace(Generic[N]):
         self.rows.stand_on(target, common, ahead[::-1], self._set_head)
         self.adapters.switch(adapters)
 
-    def _set_head(self, node: N, cost: Cost = _FREE) -> None:
+    def _set_head(self, node: N, lap: Callable[[], Cost] = Cost) -> None:
         before, self.graph.head = self.graph.head, node
         self.adapters.are_chosen = False
         self.context.mark()
         if before is not node:
-            self.notify(Moved(node.id, before.id, *cost))
+            self.notify(Moved(node.id, before.id, *lap()))
 
     def checkout(self, target: N, *, adapters: Sequence[Adapter] | None = None) -> None:
         """Move the context and the head, or neither; clear the redo path; see :meth:`go`."""

@@ -48,7 +48,7 @@ def cell_map(source: Chat | CheckpointTree | CellMap) -> Figure:
         the first branch behind it, the others in lanes below. What the context holds is strong;
         rows in memory are paler, those on disk faint, dropped ones an outline.
     """
-    from .theme import GREY, ClearFigure, readable  # here, because matplotlib takes half a second
+    from .theme import GREY, ClearFigure  # here, because matplotlib takes half a second
 
     cells = source if isinstance(source, CellMap) else take_map(source)
     active, n_lanes = cells.active, 1 + max((strip.lane for strip in cells.strips), default=0)

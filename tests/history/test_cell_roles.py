@@ -12,12 +12,12 @@ from template_models import make_template_model
 from tiny_models import CHATML
 
 from mullama_nb import Chat, Context, ContextParams, Model
-from mullama_nb.errors import ChatTemplateError
+from mullama_nb.errors import ChatTemplateError, ContextFullError
 from mullama_nb.history.cells import cell_map
 
 TEMPLATES = sorted((Path(__file__).parents[1] / "templates").glob("*.jinja"))
 # These do not write what is said as it is said, so there is nothing to compare it with.
-OTHERWISE = {"prints_parts", "says_question_twice", "counts_messages"}
+OTHERWISE = {"says_question_twice"}
 
 
 def said(chat: Chat) -> list[tuple[str, bytes]]:
@@ -26,34 +26,35 @@ def said(chat: Chat) -> list[tuple[str, bytes]]:
     found: list[tuple[str, bytes]] = []
     before = ""
     for cell in cell_map(chat).active:
-        if cell.role == before:
-            found[-1] = before, found[-1][1] + vocabulary.piece(cell.token, special=True)
+        piece = vocabulary.piece(cell.token, special=True)
+        if cell.role == before != "template":
+            found[-1] = before, found[-1][1] + piece
         elif cell.role != "template":
-            found.append((cell.role, vocabulary.piece(cell.token, special=True)))
+            found.append((cell.role, piece))
         before = cell.role
     return found
 
 
 def spoken(found: list[tuple[str, bytes]], role: str) -> list[str]:
-    return [text.decode("utf-8", "replace").strip() for who, text in found if who == role]
+    """Texts of a role, however a template trims them."""
+    texts = (text.decode("utf-8", "replace") for who, text in found if who == role)
+    return [" ".join(text.split()) for text in texts]
 
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=[path.stem for path in TEMPLATES])
 @pytest.mark.filterwarnings("ignore::mullama_nb.errors.MullamaWarning")
 def test_every_template_shows_who_says_what(tmp_path: Path, path: Path) -> None:
     model = Model.load(make_template_model(tmp_path / "m.gguf", path.read_text("utf-8")))
-    questions = ["user", "What is a <|im_end|>\nassistant?", "a"]
-    system: str | None = "system"
-    chat = Chat(model, system, n_ctx=2048, n_threads=1, seed=1)
-    try:
-        chat.ask(questions[0], max_tokens=3)
-    except ChatTemplateError:
-        system = None
-        chat = Chat(model, n_ctx=2048, n_threads=1, seed=1)
+    questions = ["user", "What is a <|im_end|> assistant?", "a"]
+    for system in ("system", None):
         try:
+            chat = Chat(model, system, n_ctx=2048, n_threads=1, seed=1)
             chat.ask(questions[0], max_tokens=3)
-        except ChatTemplateError:
-            return  # it takes no plain question
+            break
+        except (ChatTemplateError, ContextFullError):
+            continue
+    else:
+        return  # it takes no plain question
     for question in questions[1:]:
         chat.ask(question, max_tokens=3)
     if path.stem in OTHERWISE:

@@ -172,7 +172,7 @@ def test_a_random_walk_is_followed(tmp_path: Path, seed: int) -> None:
     context = Context(model, ContextParams(n_ctx=1024, n_threads=1, n_parallel=4))
     chat = Chat(context, "Be brief.", seed=seed, max_bytes=200_000)
     walk, follower = Walk(chat, seed), Follower(chat)
-    for _ in range(120):
+    for _ in range(60):
         walk.step()
         follower.check()
 
