@@ -15,7 +15,7 @@ from mullama_nb import Chat, Checkpoint, CheckpointTree, Context, Turn
 ROOT = Path(__file__).parents[1]
 
 TREE = """
-adapters checkout children commit diff find flush fork fork_at head is_held is_held_by_cell
+adapters cells checkout children commit diff find flush fork fork_at head is_held is_held_by_cell
 keeps_snapshots kv_bytes leaves log memory on_change path prune redo redo_path segment siblings
 spill tag tags tokens turn uncommitted undo undo_steps untag visit
 """
@@ -23,7 +23,8 @@ CHAT = """
 aask adapters aexplore alternatives answer_format ask astream at autosave chat_template
 chat_template_kwargs checkout compare edit explore export fork from_messages from_transcript head
 keep_reasoning kv_bytes likely load_session messages model open open_or_create redo redo_steps
-regenerate replay resume save save_session score stop system tag tools trim turns undo undo_steps
+regenerate replay resume save save_session score steps stop system tag tools trim turns undo
+undo_steps
 """
 CONTEXT = """
 adapters aevaluate agenerate aload_session asave_session astream capture claim clear close

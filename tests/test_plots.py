@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from tiny_models import CHATML
 
-from mullama_nb import Chat, Context, ContextParams, Model, Turn, plots
+from mullama_nb import Chat, CheckpointTree, Context, ContextParams, Model, plots
 from mullama_nb.errors import ParameterError
 from mullama_nb.plots.growth import measure_growth
 from mullama_nb.signs import signs
@@ -169,3 +169,63 @@ def test_figures_are_clear_and_change_no_settings(chat: Chat) -> None:
 def test_matplotlib_waits_until_a_figure_is_drawn() -> None:
     code = "import sys, mullama_nb.plots; sys.exit('matplotlib' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def all_words(figure: Any) -> str:
+    """Every text in a figure."""
+    texts = [text for axes in figure.axes for text in axes.texts]
+    legend = [text for each in figure.legends for text in each.texts]
+    labels = [axes.get_xlabel() for axes in figure.axes]
+    said = [text.get_text() for text in (*texts, *legend)]
+    return "\n".join([figure.get_suptitle(), *labels, *said])
+
+
+def test_cells_are_those_of_the_context(chat: Chat) -> None:
+    figure: Any = plots.cell_map(chat)
+    said = all_words(figure)
+    n = chat.context.token_count()
+    assert said.startswith(f"{n} of 256 cells")
+    grid, strips = figure.axes
+    cells = chat.tree.cells()
+    shown = [text.get_text() for text in grid.texts]
+    assert [text for text in shown if text.isdecimal()][-1] == str(n - 1)
+    (boxes,) = grid.collections
+    more = int(grid.get_xlabel().split()[0].replace(",", ""))
+    assert len(boxes.get_paths()) + more == 256
+    (pieces,) = strips.collections
+    widths = [path.get_extents().width for path in pieces.get_paths()]
+    assert sum(widths) == pytest.approx(cells.n_tokens, abs=0.25 * len(widths))
+    assert "kept in memory" in said
+    assert "chat template" in said
+    assert plots.cell_map(cells)._repr_png_() == figure._repr_png_()
+
+
+@pytest.mark.parametrize("n", [30, 300, 3000])
+def test_cells_are_told_apart_in_any_number(tiny: Callable[..., Model], n: int) -> None:
+    model = tiny("llama", n_ctx=4096)
+    with Context(model, ContextParams(n_ctx=4096, n_threads=2)) as context:
+        tree = CheckpointTree(context)
+        context.evaluate([20 + i % 200 for i in range(n)])
+        tree.commit(role="user")
+        figure: Any = plots.cell_map(tree)
+        (axes,) = figure.axes
+        width, height = axes.bbox.width, axes.bbox.height
+        columns = axes.get_xlim()[1]
+        assert width / columns > 4  # points for a cell
+        assert figure.get_size_inches()[1] < 8
+        assert height > 0
+        assert figure._repr_png_().startswith(PNG)
+
+
+def test_a_state_has_no_cells(tiny: Callable[..., Model]) -> None:
+    chat = Chat(tiny("mamba", chat_template=CHATML), n_ctx=128, n_threads=1)
+    assert all_words(plots.cell_map(chat)).startswith("0 of 128 tokens, read into one state")
+    chat.ask("a", max_tokens=2)
+    assert "there are no cells" in all_words(plots.cell_map(chat))
+
+
+def test_what_stands_in_cells_is_no_mathematics(model: Model) -> None:
+    chat = Chat.from_messages(
+        model, [{"role": "user", "content": "$\\frac$ 漢字 \u202e"}], n_ctx=128, n_threads=1
+    )
+    assert plots.cell_map(chat)._repr_png_().startswith(PNG)
