@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from tiny_models import CHATML
 
-from mullama_nb import Chat, CheckpointTree, Context, ContextParams, Model, plots
+from mullama_nb import Chat, CheckpointTree, Context, ContextParams, Model, Turn, plots
 from mullama_nb.errors import ParameterError
 from mullama_nb.plots.growth import measure_growth
 from mullama_nb.signs import signs
