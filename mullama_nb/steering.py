@@ -252,7 +252,7 @@ def contrast(
     ParameterError
         When an argument is wrong, a prompt is in both lists, or the two kinds do not differ.
     AdapterError
-        When the model has one layer only, to which llama.cpp adds nothing.
+        When llama.cpp adds no control vectors in models of this kind, or to its one layer.
     ContextError
         When the model is of a kind that cannot be looked into.
 
@@ -272,18 +272,27 @@ def contrast(
     model = _loaded(model)
     first, last = _checked_layers(layers, model.n_layers)
     tokens = [[_tokens(model, prompt) for prompt in prompts] for prompts in sides]
-    states = _hidden_states(model, [each for side in tokens for each in side])
-    ups, downs = states[: len(sides[0])], states[len(sides[0]) :]
-    directions = np.zeros((model.n_layers, model.n_embd), np.float32)
-    for layer in range(first, last + 1):
-        up, down = ups[:, layer], downs[:, layer]
-        difference = up.mean(axis=0) - down.mean(axis=0)
-        directions[layer] = _unit(
-            difference if method == "mean" else _component(up - down, difference)
-        )
-    if not directions.any():
-        raise ParameterError("the hidden states of plus and minus do not differ: nothing leads on")
-    return Steering(directions, model.architecture)
+    flat = [each for side in tokens for each in side]
+    with Context(model, ContextParams(n_ctx=max(map(len, flat)) + 1)) as context:
+        states = np.array([_hidden_states(context, each) for each in flat])
+        ups, downs = states[: len(sides[0])], states[len(sides[0]) :]
+        directions = np.zeros((model.n_layers, model.n_embd), np.float32)
+        for layer in range(first, last + 1):
+            up, down = ups[:, layer], downs[:, layer]
+            difference = up.mean(axis=0) - down.mean(axis=0)
+            directions[layer] = _unit(
+                difference if method == "mean" else _component(up - down, difference)
+            )
+        if not directions.any():
+            raise ParameterError("the hidden states of plus and minus are equal: nothing leads on")
+        steering = Steering(directions, model.architecture)
+        context.adapters = [steering.adapter()]
+        if np.array_equal(_hidden_states(context, flat[0]), states[0]):
+            raise AdapterError(
+                f"llama.cpp adds no control vectors in models of the architecture "
+                f"{model.architecture!r}, so {model.name!r} cannot be steered"
+            )
+    return steering
 
 
 def _component(differences: _Array, mean: _Array) -> _Array:
@@ -298,17 +307,13 @@ def _unit(row: _Array) -> _Array:
     return row / length if length else row
 
 
-def _hidden_states(model: Model, prompts: Sequence[Sequence[int]]) -> _Array:
-    """What each layer puts out for the last token, float64 of shape (prompts, layers, n_embd)."""
-    params = ContextParams(n_ctx=max(map(len, prompts)) + 1)
-    states = []
-    with Context(model, params) as context:
-        for tokens in prompts:
-            context.clear()
-            context.evaluate(tokens)
-            states.append(context.look().hidden[1:].astype(np.float64))
-    found = np.array(states)
-    if found.shape[1:] != (model.n_layers, model.n_embd) or not np.isfinite(found).all():
+def _hidden_states(context: Context, tokens: Sequence[int]) -> _Array:
+    """What each layer puts out for the last token, float64 of shape (n_layers, n_embd)."""
+    context.clear()
+    context.evaluate(tokens)
+    found: _Array = context.look().hidden[1:].astype(np.float64)
+    model = context.model
+    if found.shape != (model.n_layers, model.n_embd) or not np.isfinite(found).all():
         raise ContextError(
             f"the layers of {model.name!r} ({model.architecture}) do not put out {model.n_embd:,} "
             "finite numbers each, so there is nothing to steer it by"

@@ -21,6 +21,7 @@ from tiny_adapters import write_control_vector, write_lora
 from tiny_models import ARCHITECTURES, make_model
 
 from mullama_nb import Chat, Context, ContextParams, ControlVector, Model
+from mullama_nb.engine.loaded_adapters import AdapterSwitch
 from mullama_nb.errors import (
     AdapterError,
     ContextError,
@@ -426,6 +427,15 @@ def test_layers_that_put_out_no_numbers_are_refused(tmp_path: Path) -> None:
         contrast(path.rename(tmp_path / "broken.gguf"), PLUS, MINUS)
 
 
+def test_a_model_whose_graph_adds_no_vectors_is_refused(
+    tiny: ModelMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As that of hy-v4 in llama.cpp, which no tiny model has."""
+    monkeypatch.setattr(AdapterSwitch, "_set_vector", lambda *_values: None)
+    with pytest.raises(AdapterError, match="adds no control vectors in models of the architecture"):
+        contrast(tiny(), PLUS, MINUS)
+
+
 def test_one_layer_is_too_few(tmp_path: Path) -> None:
     with pytest.raises(AdapterError, match="one layer"):
         contrast(make_model(tmp_path / "model.gguf", "llama", n_layer=1), PLUS, MINUS)
@@ -433,7 +443,7 @@ def test_one_layer_is_too_few(tmp_path: Path) -> None:
 
 def test_prompts_of_the_same_tokens_lead_nowhere(tiny: ModelMaker) -> None:
     model = tiny(chat_template="{% for m in messages %}{{ m.content }}{% endfor %}")
-    with pytest.raises(ParameterError, match="do not differ"):
+    with pytest.raises(ParameterError, match="are equal"):
         contrast(model, ["a day"], [[{"role": "user", "content": "a day"}]])
 
 
