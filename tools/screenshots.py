@@ -19,7 +19,7 @@ sys.path.insert(0, {str(ROOT / "tests")!r})
 from browser.large_tree import grow
 from mullama_nb import Chat, ContextParams, Model, SessionManager
 from mullama_nb.widgets import (
-    ChatPanel, Choice, Explorer, KVPlot, Likely, SessionBrowser, Timeline
+    CellMap, ChatPanel, Choice, Explorer, KVPlot, Likely, SessionBrowser, Timeline
 )
 model = Model.load("smollm2")
 
@@ -94,14 +94,63 @@ tokens.handle("entropy", {"checkpoint": talk.head.id})
 tokens.handle("choice", {"checkpoint": talk.head.id, "token": 3})
 tokens
 """
+_CELL = """
+one = Chat(model, n_ctx=64)
+one.context.evaluate("a")
+one.tree.commit()
+CellMap(one)
+"""
+_CELLS = """
+river = Chat(model, system="Be brief.", n_ctx=128, seed=1)
+river.ask("Name a river.", max_tokens=8, echo=False)
+river.regenerate(max_tokens=8, echo=False)
+CellMap(river)
+"""
+_LONG = """
+long = Chat(model, n_ctx=4096)
+while long.context.token_count() < 3000:
+    long.context.evaluate("The sea rises and falls with the moon. " * 20)
+    long.tree.commit(role=("user", "assistant")[len(long.tree) % 2])
+CellMap(long)
+"""
+_GROWING = """
+import threading, time
+asked = Chat(model, system="Be brief.", n_ctx=512, seed=1)
+cells = CellMap(asked)
+said = []
+slowly = {"max_tokens": 40, "on_token": lambda *_: said.append(time.sleep(0.05))}
+threading.Thread(target=asked.explore, args=("Name a river.", 8), kwargs=slowly).start()
+while len(said) < 80:
+    time.sleep(0.1)
+cells
+"""
+_FULL = """
+filled = Chat(model, system="Be brief.", n_ctx=96, seed=1)
+filled.ask("Tell me everything about rivers.", echo=False)
+CellMap(filled)
+"""
+_SPILLED = """
+river.undo()
+for checkpoint in river.tree.leaves()[:1]:
+    river.tree.spill(checkpoint)
+CellMap(river)
+"""
 _SHOWN = {
     "timeline-empty": "Timeline(made(0))",
     "timeline-1": "Timeline(made(1))",
     "timeline-10": "Timeline(made(10))",
-    "timeline-1000": "Timeline(made(1000))",
+    "timeline-1000": "forest = made(1000)\nTimeline(forest)",
     "timeline-error": _ERROR,
     "chat": "talk",
     "kv-plot": "KVPlot(talk)",
+    "cells-empty": "CellMap(Chat(model, n_ctx=64))",
+    "cells-1": _CELL,
+    "cells-30": _CELLS,
+    "cells-3000": _LONG,
+    "cells-tree": "CellMap(forest)",
+    "cells-growing": _GROWING,
+    "cells-full": _FULL,
+    "cells-spilled": _SPILLED,
     "sessions": _SESSIONS,
     "explorer": _EXPLORER,
     "tools": _TOOLS,

@@ -1,5 +1,6 @@
 """Widgets for chats, their trees and sessions in JupyterLab."""
 
+from .cell_map import CellMap
 from .chat_panel import ChatPanel
 from .choice import Choice
 from .explorer import Explorer
@@ -10,6 +11,7 @@ from .timeline import Timeline
 from .undo_redo import UndoRedo
 
 __all__ = [
+    "CellMap",
     "ChatPanel",
     "Choice",
     "Explorer",

@@ -17,11 +17,24 @@ export function putBack(message, buffers = []) {
 }
 
 /**
+ * The numbers of an array in Python, `array.astype("<f4").tobytes()` or such; none where it is not.
+ *
+ * @template {Int32Array | Uint32Array | Float32Array | Float64Array} Numbers
+ * @param {DataView | undefined} data
+ * @param {new (buffer: ArrayBuffer) => Numbers} Kind
+ */
+export function numbers(data, Kind) {
+  if (!data) return new Kind(new ArrayBuffer(0));
+  const { buffer, byteOffset, byteLength } = data;
+  const aligned = buffer.slice(byteOffset, byteOffset + byteLength);
+  return new Kind(/** @type {ArrayBuffer} */ (aligned));
+}
+
+/**
  * The numbers that Python's `array.astype("<f4").tobytes()` holds.
  *
  * @param {DataView} data
  */
 export function floats(data) {
-  const { buffer, byteOffset, byteLength } = data;
-  return new Float32Array(buffer.slice(byteOffset, byteOffset + byteLength)); // aligned
+  return numbers(data, Float32Array);
 }
