@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,6 +78,9 @@ class BranchRequest:
         Those of each branch. By default they are the same.
     n_said : int
         How many tokens at the path's end are the beginning of every branch's answer.
+    on_logits : callable, optional
+        Called with a branch's index, the number of tokens in front, and the logits that its next
+        token is chosen from.
     """
 
     n: int
@@ -89,6 +92,7 @@ class BranchRequest:
     answer_format: AnswerFormat = PLAIN
     each: Sequence[tuple[SamplingParams, Limits]] = ()
     n_said: int = 0
+    on_logits: Callable[[int, int, Logits], object] | None = None
 
     def __post_init__(self) -> None:
         for name, low in (("n", 1), ("first_sibling", 0), ("n_said", 0)):
@@ -188,6 +192,8 @@ class Branches:
         for branch in self._living:
             answer = branch.answer
             if answer.finish_reason is None and answer.may_go_on(branch.n_tokens):
+                if self._request.on_logits is not None:
+                    self._request.on_logits(branch.index, branch.n_tokens, branch.logits)
                 answer.choose(branch.logits, branch.n_tokens, self._memory.decoder)
             while (token := answer.hand_out()) is not None:
                 handed_out.append((branch.index, token))

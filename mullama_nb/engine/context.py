@@ -526,6 +526,7 @@ class Context(Live):
         on_token: Callable[[int, Token], object] | None = None,
         answer_format: AnswerFormat | None = None,
         n_said: int = 0,
+        on_logits: Callable[[int, int, Logits], object] | None = None,
         **changes: Unpack[SamplingOptions],
     ) -> Exploration:
         """Prepare :meth:`explore` without running it.
@@ -536,6 +537,9 @@ class Context(Live):
             As for :meth:`explore`.
         each : sequence of (SamplingParams, Limits)
             Those of each branch, in place of the common ones.
+        on_logits : callable, optional
+            Called with the index of a branch, the number of tokens in front, and the logits that
+            the next one is chosen from: a view, valid during the call, on another thread.
 
         Returns
         -------
@@ -553,6 +557,7 @@ class Context(Live):
             answer_format or self.model.answer_format,
             each,
             n_said,
+            on_logits,
         )
         warn_of_budget(self.model, answer_format, [limits for _, limits in request.each])
         return Exploration(self._scheduler, self.model, request, on_token)

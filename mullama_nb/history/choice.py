@@ -6,9 +6,9 @@ from ..engine.choice import Choice
 from ..engine.chooser import Chooser
 from ..engine.choosing_steps import choice_given, choice_made
 from ..engine.completion import Limits
-from ..engine.decoder import Logits
 from ..engine.request import seeded
 from .carrying import carried, notes_back
+from .chosen_from import first_of_generation, logits_in_front
 from .message import token_place, tokens_said
 from .options import recalled
 from .tree import Checkpoint
@@ -30,11 +30,11 @@ def choice(workspace: Workspace[Checkpoint], end: Checkpoint, token: int) -> Cho
     """
     part, index = token_place(end, token)
     chosen, position = part.tokens[index], part.start + index
-    logits = _logits_in_front(workspace, part, position) if position else None
+    logits = logits_in_front(workspace, part, index) if position else None
     vocabulary = workspace.context.model.vocabulary
     if not part.metadata.is_generated or logits is None:
         return choice_given(vocabulary, logits, position, chosen, _giver(part))
-    notes, first = part.metadata, _first_of_generation(part)
+    notes, first = part.metadata, first_of_generation(part)
     assert first.parent is not None
     sampling = seeded(recalled(notes.sampling))
     tokens = [t for node in [*part.lineage()][::-1] for t in node.tokens][:position]
@@ -55,24 +55,6 @@ def choice(workspace: Workspace[Checkpoint], end: Checkpoint, token: int) -> Cho
         *(vocabulary, sampling, choosers, notes.sibling, logits, position, chosen),
         doubt=_doubt(part),
     )
-
-
-def _logits_in_front(workspace: Workspace[Checkpoint], part: Checkpoint, position: int) -> Logits:
-    if part.is_ancestor_of(workspace.head):
-        return workspace.context.logits_at(position)
-    with workspace.visit(part):
-        return workspace.context.logits_at(position)
-
-
-def _first_of_generation(part: Checkpoint) -> Checkpoint:
-    """The first part of what was generated at once, and was cut since."""
-    while (before := part.parent) is not None and part.metadata.continues:
-        a, b = before.metadata, part.metadata
-        # Another answer from the cut on has another ordinal.
-        if not (a.cut and a.is_generated and (a.sibling, a.sampling) == (b.sibling, b.sampling)):
-            break
-        part = before
-    return part
 
 
 def _giver(part: Checkpoint) -> str:

@@ -232,6 +232,14 @@ class Notes(dict[str, Any]):
         rewritten = following is not None and "history" in following
         return not (self.get("cut") and (not self.is_answer or rewritten))
 
+    def goes_on_from(self, before: Notes) -> bool:
+        """Return whether tokens were generated at once with those before, and cut off since.
+
+        Another answer from the cut on has another ordinal.
+        """
+        is_rest = self.continues and before.cut and self.is_generated and before.is_generated
+        return is_rest and (self.sibling, self.sampling) == (before.sibling, before.sampling)
+
     # -- what survives -----------------------------------------------------------------------
 
     def of_beginning(self, n_later: int) -> dict[str, Any]:

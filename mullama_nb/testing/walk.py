@@ -309,7 +309,7 @@ def _chooser(
     return Chooser(
         *(context.model.vocabulary, sampling, entry.noted.sibling, entry.limits),
         *(context.tokens, context.n_ctx, _carried(entry, by_id, sampling, 0)),
-        *(answer_format, _n_said(entry, by_id)),
+        *(answer_format, _n_said(entry, by_id), _n_own(entry, by_id)),
     )
 
 
@@ -319,6 +319,16 @@ def _n_said(entry: Entry, by_id: Mapping[str, Entry]) -> int:
     while at.noted.continues and at.parent is not None:
         at = by_id[at.parent]
         n += len(at.tokens)
+    return n
+
+
+def _n_own(entry: Entry, by_id: Mapping[str, Entry]) -> int:
+    """The number of these that were generated at once with an entry, and cut off since."""
+    n, at = 0, entry
+    while at.parent is not None and (before := by_id.get(at.parent)) is not None:
+        if not at.noted.goes_on_from(before.noted):
+            break
+        at, n = before, n + len(before.tokens)
     return n
 
 

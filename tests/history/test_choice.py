@@ -7,23 +7,49 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from conftest import ModelMaker
+from engine.helpers import EVERY
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from template_models import make_template_model
+from tiny_models import CHATML
 from tree_walk import Walk
 
-from mullama_nb import Chat, Checkpoint, Context, ContextParams, Model, Turn
+from mullama_nb import Chat, Checkpoint, Context, ContextParams, ControlVector, Model, Turn
 from mullama_nb.engine.choice import Choice
 from mullama_nb.engine.sampling import SAMPLERS
 from mullama_nb.errors import ParameterError
 from mullama_nb.history.choice import choice as choice_of
+from mullama_nb.history.chosen_from import _together, first_of_generation
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 
 ChatMaker = Callable[..., Chat]
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"]}
+LONG_SCHEMA = {
+    "type": "object",
+    "properties": {"a": {"type": "string"}, "b": {"type": "string"}},
+    "required": ["a", "b"],
+}
+MARKS = {"qwen3_thoughts": "<tool_call>", "mistral_last_question": "[TOOL_CALLS]"}
+TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": "tide_at",
+            "description": "High water.",
+            "parameters": {
+                "type": "object",
+                "properties": {"hours": {"type": "integer"}, "place": {"type": "string"}},
+                "required": ["hours", "place"],
+                "additionalProperties": False,
+            },
+        },
+    }
+]
 WIDE: dict[str, Any] = {"top_k": 0, "top_p": 1.0, "min_p": 0.0}
 VARIETY: dict[str, dict[str, Any]] = {
     "as usual": {},
@@ -240,11 +266,119 @@ def test_each_token_is_named_wherever_a_walk_has_led(
             assert (choice.steps, choice.draw) == ((), None)
             assert "budget" in choice.note
         elif "from these logits" in choice.note:
-            assert end.metadata.explored
+            assert _together(first_of_generation(end)) is None  # one of the others is gone
             assert (choice.how, choice.draw) == ("drawn", None)
         else:
             check(choice)
     assert any(choice.how == "forced" for _, choice in found) is thinks
+
+
+# -- wherever an answer comes from -------------------------------------------------------------
+
+
+def check_all(chat: Chat) -> list[Choice]:
+    """Check all tokens that a chat has generated; there is none that could not be explained."""
+    found = [choice for _, choice in all_choices(chat)]
+    for choice in found:
+        if choice.how != "forced":
+            check(choice)
+    return found
+
+
+def lead(chat: Chat) -> None:
+    """An answer that is resumed, forked and answered otherwise, and some that are explored."""
+    turn = chat.ask("hello " * 20, max_tokens=8)
+    chat.ask("again", max_tokens=5)
+    turn = turn if turn.is_complete else chat.resume(max_tokens=4)
+    chat.fork(turn, token=3, max_tokens=4)
+    chat.explore("and now?", n=3, max_tokens=5)
+    chat.explore("and now?", n=2, max_tokens=5, exact=True)
+
+
+@pytest.mark.parametrize("architecture", EVERY)
+def test_each_token_is_named_with_every_kind_of_memory(tiny: ModelMaker, architecture: str) -> None:
+    """And with no warning of an evaluation that was not exact."""
+    chat = Chat(tiny(architecture, chat_template=CHATML), n_ctx=512, n_threads=1, mirostat=2)
+    lead(chat)
+    before = chat.head, chat.context.tokens, chat.context.logits.tobytes()
+    assert len(check_all(chat)) > 30
+    assert before == (chat.head, chat.context.tokens, chat.context.logits.tobytes())
+
+
+def test_each_token_is_named_with_the_adapters_it_was_made_with(tiny: ModelMaker) -> None:
+    model = tiny("llama", chat_template=CHATML)
+    rows = np.random.default_rng(0).normal(0, 2, (model.n_layers, model.n_embd))
+    rows[0] = 0  # llama.cpp adds nothing there
+    chat = Chat(model, n_ctx=512, n_threads=1, seed=3)
+    for scale in (0.0, 1.0, -1.0):
+        chat.adapters = [ControlVector.from_array(rows, name="push", scale=scale)] if scale else []
+        lead(chat)
+    assert len(check_all(chat)) > 90
+
+
+def test_each_token_is_named_in_a_chat_that_was_opened(new_chat: ChatMaker, tmp_path: Path) -> None:
+    chat = new_chat(seed=3, mirostat=1)
+    lead(chat)
+    found = check_all(chat)
+    chat.save("kept", tmp_path)
+    opened = Chat.open("kept", chat.model, tmp_path)
+    assert [*map(repr, check_all(opened))] == [*map(repr, found)]
+
+
+@pytest.mark.parametrize("begun", ["Sure, ", '{"a"'])
+def test_each_token_is_named_behind_a_beginning_that_was_given(
+    new_chat: ChatMaker, begun: str
+) -> None:
+    """A grammar begins behind one that does not follow it, also where the answer is cut since."""
+    chat = new_chat(seed=3)
+    asked = [{"role": "user", "content": "Well?"}, {"role": "assistant", "content": begun}]
+    how: dict[str, Any] = {"json_schema": LONG_SCHEMA, "temperature": 1.5, "max_tokens": 24}
+    turn = chat.ask(asked, **how)
+    n_given = len(turn.parts[0].tokens)
+    assert {turn.choice(i).how for i in range(n_given)} == {"given"}
+    assert "begun" in turn.choice(n_given - 1).note
+    n = len(turn.tokens)
+    for at in (n_given + 2, n_given + 5, n - 1):
+        chat.fork(turn, token=at, **how)
+    assert len(turn.parts) == 5
+    assert len(check_all(chat)) > 40
+
+
+@pytest.mark.parametrize("name", ["qwen3_thoughts", "mistral_last_question"])
+def test_each_token_is_named_in_calls_of_tools(tmp_path: Path, name: str) -> None:
+    """They follow a grammar of the tools' schemas from the opening mark on."""
+    template = (TEMPLATES / f"{name}.jinja").read_text("utf-8")
+    model = Model.load(make_template_model(tmp_path / "m.gguf", template))
+    bias = {model.tokenize(MARKS[name], special=True)[0]: 12.0}
+    hot: dict[str, Any] = {"temperature": 1.5, **WIDE, "logit_bias": bias}
+    chat = Chat(model, n_ctx=1024, n_threads=1, seed=5, tools=TOOLS, **hot)
+    budget = {"reasoning_budget": 3} if "thoughts" in name else {}
+    turn = chat.ask("When?", max_tokens=40, **budget)
+    chat.fork(turn, token=len(turn.tokens) // 2, max_tokens=12)
+    found = check_all(chat)
+    assert any(step.name == "grammar" for choice in found for step in choice.steps)
+
+
+def test_answers_that_were_not_drawn_say_who_gave_them(new_chat: ChatMaker, tmp_path: Path) -> None:
+    chat = new_chat(seed=3)
+    chat.ask("hello", max_tokens=4)
+    edited = chat.edit("my own words", chat.turns[-1])
+    assert "in place of the answer" in edited.choice(-1).note
+    chat.export(tmp_path / "said.json")
+    imported = Chat.from_transcript(chat.model, tmp_path / "said.json", n_ctx=256, n_threads=1)
+    answer = imported.turns[-1]
+    assert (answer.role, answer.choice(-1).how) == ("assistant", "given")
+    chat.context.evaluate("directly")
+    chat.tree.commit()
+    assert "directly" in choice_of(chat._workspace, chat.head, -1).note
+
+
+def test_answers_that_were_explored_together_are_explored_again(smollm2: Model) -> None:
+    """Rows of a batch differ from those of tokens alone, more so in a cache of many tokens."""
+    rule = "Answer in one short sentence, and never say that you do not know. " * 10
+    chat = Chat(smollm2, rule, n_ctx=1024, seed=1, temperature=1.0)
+    chat.explore("Suggest a name for a small red boat.", n=6, max_tokens=16)
+    assert len(check_all(chat)) > 60
 
 
 def test_the_next_ordinal_is_what_another_answer_draws(new_chat: ChatMaker) -> None:

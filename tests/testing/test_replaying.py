@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import ModelMaker
 from testing.conversation import rewrite
-from tiny_models import make_model
+from tiny_models import CHATML, make_model
 
 from mullama_nb import Chat, CheckpointTree, Context, ContextParams, Model
 from mullama_nb.errors import ModelNotFoundError, ParameterError
@@ -327,3 +328,20 @@ def test_levels_are_checked_first(bad: dict[str, object]) -> None:
 def test_unknown_options_are_named(recording: Path, smollm2: Model) -> None:
     with pytest.raises(TypeError, match="n_ctx"):
         replay(recording, smollm2, nctx=5)
+
+
+def test_a_grammar_behind_a_given_beginning_is_followed_where_the_answer_was_cut(
+    tiny: ModelMaker, tmp_path: Path
+) -> None:
+    """It begins behind what does not follow it, once, and not again at each cut."""
+    chat = Chat(tiny("llama", chat_template=CHATML), n_ctx=512, n_threads=1, seed=3)
+    fields = {name: {"type": "string"} for name in "ab"}
+    schema = {"type": "object", "properties": fields, "required": ["a", "b"]}
+    how: dict[str, Any] = {"json_schema": schema, "temperature": 1.5, "max_tokens": 20}
+    asked = [{"role": "user", "content": "Well?"}, {"role": "assistant", "content": "Sure: "}]
+    turn = chat.ask(asked, **how)
+    for at in (-3, -8, -14):
+        chat.fork(turn, token=at, **how)
+    record(chat, tmp_path / "cut.mullama.json")
+    assert [e.drawn for e in read(tmp_path / "cut.mullama.json").entries if e.drawn] == []
+    assert replay(tmp_path / "cut.mullama.json", chat.model, "exact").passed

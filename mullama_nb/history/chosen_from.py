@@ -1,0 +1,146 @@
+"""The logits that a token was chosen from: as they were, to the bit, as far as they can be had."""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from collections.abc import Sequence
+
+from ..engine.completion import Limits
+from ..engine.decoder import Logits
+from ..engine.request import seeded
+from ..engine.sampler import log_probability
+from ..errors import GrammarError
+from .message import tokens_said
+from .options import recalled
+from .tree import Checkpoint
+from .workspace import Workspace
+
+__all__ = ["first_of_generation", "logits_in_front"]
+
+_MOST_BYTES = 2**26  # of the logits that are kept of an answer
+
+_kept: weakref.WeakKeyDictionary[Workspace[Checkpoint], tuple[str, dict[int, Logits]]]
+_kept = weakref.WeakKeyDictionary()
+
+
+def logits_in_front(workspace: Workspace[Checkpoint], part: Checkpoint, index: int) -> Logits:
+    """Return the logits that a token was chosen from, or those that come nearest.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    part : Checkpoint
+        That holds the token.
+    index : int
+        Of the token in there; at least one token lies in front of it.
+    """
+    is_generated = part.metadata.is_generated
+    if is_generated and workspace.keeps_snapshots:
+        logits = _said_again(workspace, part, index)
+    elif part.is_ancestor_of(workspace.head):
+        logits = workspace.context.logits_at(part.start + index)
+    else:
+        with workspace.visit(part):
+            logits = workspace.context.logits_at(part.start + index)
+    if not (is_generated and part.metadata.explored):
+        return logits
+    token, noted = part.tokens[index], part.logprobs[index]
+    if log_probability(logits, token) == noted:
+        return logits
+    other = _explored_again(workspace, part, part.start + index)
+    found = [logits] if other is None else [logits, other]
+    return min(found, key=lambda each: abs(log_probability(each, token) - noted))
+
+
+def first_of_generation(part: Checkpoint) -> Checkpoint:
+    """Return the first part of what was generated at once, and was cut since."""
+    while part.parent is not None and part.metadata.goes_on_from(part.parent.metadata):
+        part = part.parent
+    return part
+
+
+def _said_again(workspace: Workspace[Checkpoint], part: Checkpoint, index: int) -> Logits:
+    """Evaluate the answer again up to a token, one by one as it was: its state cannot be cut."""
+    context, point = workspace.context, first_of_generation(part).parent
+    assert point is not None
+    own = [token for node in [*part.lineage()][::-1] for token in node.tokens][point.stop :]
+    with workspace.visit(point):
+        workspace.adapters.switch(workspace.adapters.of(part))
+        for token in own[: part.start + index - point.stop]:
+            context.evaluate([token])
+        try:
+            return context.logits
+        finally:
+            context.rewind(point.stop)
+
+
+def _explored_again(
+    workspace: Workspace[Checkpoint], part: Checkpoint, position: int
+) -> Logits | None:
+    """Explore again what was explored with an answer, as rows depend on what shares a batch.
+
+    Returns
+    -------
+    ndarray of float32 or None
+        None where one of the others is gone.
+    """
+    first = first_of_generation(part)
+    name, rows = _kept.get(workspace, ("", {}))
+    if name != first.id:
+        rows = {}
+    if position not in rows:
+        together = _together(first)
+        if together is None:
+            return None
+        rows = _logits_of(workspace, together, together.index(first), position)
+        _kept[workspace] = first.id, rows
+    return rows.get(position)
+
+
+def _together(first: Checkpoint) -> list[Checkpoint] | None:
+    """The answers that were explored with one, in order."""
+    explored, parent = first.metadata.explored, first.parent
+    assert explored is not None
+    assert parent is not None
+    by_ordinal = {
+        node.metadata.sibling: node
+        for node in parent.children
+        if node.metadata.is_generated and node.metadata.explored == explored
+    }
+    own, n = first.metadata.sibling, explored["n"]
+    begin = own
+    while begin - 1 in by_ordinal:
+        begin -= 1
+    begin += (own - begin) // n * n  # as many times as it was done
+    found = [by_ordinal.get(ordinal) for ordinal in range(begin, begin + n)]
+    return [node for node in found if node is not None] if None not in found else None
+
+
+def _logits_of(
+    workspace: Workspace[Checkpoint], together: Sequence[Checkpoint], own: int, position: int
+) -> dict[int, Logits]:
+    """The logits of one of several answers, by the tokens in front, from a position on."""
+    first = together[own]
+    point, rows = first.parent, dict[int, Logits]()
+    assert point is not None
+    n_rows = max(1, _MOST_BYTES // (4 * workspace.context.model.n_vocab))
+
+    def keep(index: int, n_tokens: int, logits: Logits) -> None:
+        if index == own and position <= n_tokens < position + n_rows:
+            rows[n_tokens] = logits.copy()
+
+    each = []
+    for node in together:
+        limits = Limits(**node.metadata.limits)
+        each.append((seeded(recalled(node.metadata.sampling)), limits))
+    calls = first.metadata.call_grammar
+    with workspace.visit(point), contextlib.suppress(GrammarError):
+        workspace.adapters.switch(workspace.adapters.of(first))
+        workspace.context.exploration(
+            len(each),
+            each=each,
+            answer_format=workspace.calling_format if calls else workspace.answer_format,
+            on_logits=keep,
+        ).run(together[0].metadata.sibling, n_said=tokens_said(point))
+    return rows
