@@ -1,4 +1,4 @@
-"""The first lesson as its reader runs it."""
+"""Lessons as their readers run them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from playwright.sync_api import Page
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture
-def quickstart(page: Page, lab: LabServer) -> Notebook:
-    name = "01-quickstart.ipynb"
+def lesson(name: str, page: Page, lab: LabServer) -> Notebook:
     shutil.copy(ROOT / "notebooks" / name, lab.root / name)
     opened = Notebook(page, lab, name)
     opened.open()
     return opened
+
+
+@pytest.fixture
+def quickstart(page: Page, lab: LabServer) -> Notebook:
+    return lesson("01-quickstart.ipynb", page, lab)
 
 
 def test_quickstart_runs(quickstart: Notebook) -> None:
@@ -28,6 +31,20 @@ def test_quickstart_runs(quickstart: Notebook) -> None:
     assert "same logits: True\nsame answer: True\n" in text
     assert "as if never answered: True" in text
     quickstart.shut_down()
+
+
+def test_the_slider_of_steering_answers_anew(page: Page, lab: LabServer) -> None:
+    opened = lesson("16-steering.ipynb", page, lab)
+    opened.run()
+    (slider,) = (i for i in range(opened.n_cells) if "interact" in str(opened.outputs(i)))
+    assert opened.evaluate("chat.adapters[0].scale") == 1.0
+    area = opened.area(slider)
+    area.locator(".noUi-handle").focus()
+    page.keyboard.press("ArrowLeft")
+    opened.wait_until("chat.adapters and chat.adapters[0].scale == 0.5")
+    assert area.locator("img").count() == 1
+    assert opened.evaluate("chat.messages") == []
+    opened.shut_down()
 
 
 @pytest.mark.parametrize(("kernel", "version"), [("python3", "7.4"), ("ipykernel-7.3", "7.3")])
