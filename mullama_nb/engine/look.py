@@ -179,9 +179,11 @@ class Lens:
         def job(path: ActivePath) -> Seen:
             return self._probe.look(path, _position(position, path.n_tokens))
 
-        seen = scheduler.wait(lambda: scheduler.look(job, cancel), cancel)
-        if seen is None:
-            raise ContextError("the look was stopped; the context is as it was")
+        seen = None
+        while seen is None:  # a long look gives way to whoever moves the path, and begins anew
+            seen = scheduler.wait(lambda: scheduler.look(job, cancel), cancel)
+            if seen is None and cancel.is_cancelled:
+                raise ContextError("the look was stopped; the context is as it was")
         for array in (seen.attention, seen.sinks, seen.hidden, seen.logits):
             array.flags.writeable = False
         piece = self.model.vocabulary.piece

@@ -90,12 +90,14 @@ class Probe:
         self._most_cells = n_ctx
         self._flag = flag
         self._lock = threading.Lock()
+        self._process = os.getpid()
         self._native: _Native | None = None
 
     def free(self) -> None:
         """Free the native context; the next look makes another one."""
-        with interrupts_held(), self._lock:
-            self._drop()
+        if os.getpid() == self._process:  # a fork may have the lock taken, and nobody to release it
+            with interrupts_held(), self._lock:
+                self._drop()
 
     def _drop(self) -> None:
         if self._native is not None:

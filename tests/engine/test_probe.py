@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from mullama_nb import Context, ContextParams, Model, machine
 from mullama_nb.engine import graph, probe
 from mullama_nb.engine.anatomy import Anatomy, anatomy_of
+from mullama_nb.engine.decoder import Decoder
 from mullama_nb.engine.graph import GraphWatch
 from mullama_nb.errors import ContextClosedError, ContextError, DecodeError, MullamaError
 
@@ -205,14 +206,15 @@ def test_it_goes_with_a_context_that_nobody_closed(tiny: ModelMaker) -> None:
 def test_a_forked_process_leaves_it_alone(tiny: ModelMaker) -> None:
     context = context_of(tiny(), PROMPT)
     look = context.look()
-    child = os.fork()
-    if child == 0:
-        try:
-            context.look()
-        except ContextClosedError:
-            context.close()
-            os._exit(7)
-        os._exit(1)
+    with probe_of(context)._lock:  # as if another thread were looking
+        child = os.fork()
+        if child == 0:
+            try:
+                context.look()
+            except ContextClosedError:
+                context.close()
+                os._exit(7)
+            os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
     np.testing.assert_array_equal(context.look().logits, look.logits)
 
@@ -241,6 +243,33 @@ def test_a_stop_ends_a_long_look(
     assert len(calls) == 1
     unchanged.check()
     np.testing.assert_array_equal(context.look(150).logits, context.logits_at(151))
+
+
+@pytest.mark.parametrize("architecture", ["mamba", "lfm2"])
+def test_a_long_look_gives_way_to_a_move(
+    tiny: ModelMaker, architecture: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, twin = (context_of(tiny(architecture), words(200)) for _ in range(2))
+    context.look(3)
+    decode = Decoder.decode
+    movers: list[threading.Thread] = []
+
+    def moved_meanwhile(decoder: Decoder, *arguments: Any, **options: Any) -> Any:
+        if not movers:
+            movers.append(threading.Thread(target=lambda: context.rewind(180)))
+            movers[0].start()
+            while not context._scheduler._abort.is_set():
+                pass
+        return decode(decoder, *arguments, **options)
+
+    monkeypatch.setattr(Decoder, "decode", moved_meanwhile)
+    look = context.look(150)
+    movers[0].join()
+    monkeypatch.undo()
+    twin.rewind(180)
+    assert context.tokens == twin.tokens
+    np.testing.assert_array_equal(look.logits, twin.logits_at(151))
+    np.testing.assert_array_equal(context.logits, twin.logits)
 
 
 @one_of_each
