@@ -12,6 +12,7 @@ from ..history.cells import cell_map as take_map
 from ..history.chat import Chat
 from ..history.strips import Strip
 from ..history.tree import CheckpointTree
+from ..signs import signs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -146,7 +147,7 @@ def _draw_grid(axes: Axes, active: Sequence[Cell], grid: _Grid) -> None:
         for i, cell in enumerate(active):
             x, y = i % grid.n_columns, i // grid.n_columns
             axes.text(
-                *(x + 0.5, y + 0.42, _short(readable(_shown(cell.text)))),
+                *(x + 0.5, y + 0.42, readable(signs(cell.text, most=_LONGEST))),
                 color=_colour(cell.role),
                 fontsize=8,
                 ha="center",
@@ -247,12 +248,3 @@ def _colour(role: str) -> str:
 
     own = {"system": PURPLE, "developer": PURPLE, "user": BLUE, "assistant": GREEN}
     return GREY if role in ("template", "text") else own.get(role, AMBER)
-
-
-def _shown(text: str) -> str:
-    """A token's text with its spaces and line ends to be seen."""
-    return text.replace("\n", "↵").replace(" ", "␣")
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
