@@ -66,7 +66,7 @@ class Worker:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._idents: list[int] = []
+        self._mark = object()  # on its threads: an id of a thread is used again once that has ended
         self._executor: ThreadPoolExecutor | None = None
         self._last: Future[Any] | None = None
         self._is_closed = False
@@ -96,7 +96,7 @@ class Worker:
                     worker._rest()
             if self._executor is None:
                 # The thread keeps its initializer: one that knew this object would keep both.
-                begin = partial(_begin_thread, self._idents)
+                begin = partial(_begin_thread, self._mark)
                 self._executor = ThreadPoolExecutor(1, self._name, begin)
             self._last = future = self._executor.submit(job)
         return future
@@ -105,11 +105,10 @@ class Worker:
         if self._executor is not None and (self._last is None or self._last.done()):
             self._executor.shutdown(wait=False)
             self._executor = self._last = None
-            self._idents.clear()
 
     def is_current(self) -> bool:
         """Return whether the caller is on the worker's thread."""
-        return threading.get_ident() in self._idents
+        return getattr(_this_thread, "mark", None) is self._mark
 
     def wait(self, future: Future[T], stop: Callable[[], object]) -> T:
         """Wait for the result of a job; an interrupt stops the job and is raised once it has ended.
@@ -172,6 +171,6 @@ class Worker:
 _workers: weakref.WeakSet[Worker] = weakref.WeakSet()
 
 
-def _begin_thread(idents: list[int]) -> None:
+def _begin_thread(mark: object) -> None:
     _this_thread.decodes = True
-    idents[:] = [threading.get_ident()]
+    _this_thread.mark = mark

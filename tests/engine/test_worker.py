@@ -44,6 +44,23 @@ def test_a_job_cannot_wait_for_another_one() -> None:
 
 @pytest.mark.slow
 @posix
+def test_a_thread_that_begins_after_it_has_ended_is_another_one() -> None:
+    """Even one that gets the id of the thread that has ended."""
+    worker, found = Worker("test"), list[bool]()
+    ident = worker.wait(worker.submit(threading.get_ident), lambda: None)
+    worker.close()
+    idents: list[int] = []
+    for _ in range(10_000):
+        thread = threading.Thread(
+            target=lambda: (found.append(worker.is_current()), idents.append(threading.get_ident()))
+        )
+        thread.start()
+        thread.join()
+        if ident in idents:
+            break
+    assert not any(found)
+
+
 def test_an_interrupt_at_any_line_of_waiting_leaves_a_worker_that_works() -> None:
     """Also within Python's own futures, whose locks it could leave taken."""
     worker = Worker("test")
