@@ -19,7 +19,7 @@ sys.path.insert(0, {str(ROOT / "tests")!r})
 from browser.large_tree import grow
 from mullama_nb import Chat, ContextParams, Model, SessionManager
 from mullama_nb.widgets import (
-    CellMap, ChatPanel, Choice, Explorer, KVPlot, Likely, SessionBrowser, Timeline
+    CellMap, ChatPanel, Choice, Explorer, KVPlot, Lens, Likely, SessionBrowser, Timeline
 )
 model = Model.load("smollm2")
 
@@ -71,6 +71,26 @@ manager.create_session("packed (old)", "A clerk by the sea.")
 talk.save("rainy days", folder="saved")
 SessionBrowser("saved", talk)
 """
+_LENS = """
+lens = Lens(talk)
+lens.handle("choose", {"token": talk.head.stop - 3})
+lens.handle("look", {})
+lens
+"""
+_LENS_LONG = """
+story = [{"role": "user", "content": "The tide comes in at six. " * 400},
+         {"role": "assistant", "content": "It goes out at noon."}]
+Lens(Chat.from_messages(model, story, n_ctx=4096))
+"""
+_LENS_WITHOUT_ATTENTION = """
+from pathlib import Path
+from tiny_models import CHATML, make_model
+path = make_model(Path("mamba.gguf"), "mamba", chat_template=CHATML)
+Lens(Chat.from_messages(path, story[1:], n_ctx=256))
+"""
+_LENS_ERROR = (
+    "torn = Lens(talk); torn.error = 'the look was stopped; the context is as it was'; torn"
+)
 _EXPLORER = """
 panel = Explorer(talk)
 talk.explore("Name one more.", 3, max_tokens=24)
@@ -163,6 +183,10 @@ _SHOWN = {
     "choice-greedy": "Choice(talk.ask('Why?', max_tokens=8, temperature=0, echo=False), 1)",
     "choice-empty": "Choice(made(0))",
     "tokens": _TOKENS,
+    "lens": _LENS,
+    "lens-long": _LENS_LONG,
+    "lens-without-attention": _LENS_WITHOUT_ATTENTION,
+    "lens-error": _LENS_ERROR,
 }
 
 

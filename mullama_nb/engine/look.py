@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from ..errors import ContextClosedError, ContextError, ParameterError
 from ..tables import LEFT, html_table
 from .decoder import Logits
 from .graph import Floats
+from .guess_table import guesses_html, guesses_table
 from .loaded_adapters import LoadedAdapters
 from .lock import CancelToken
 from .model import Model
@@ -21,6 +23,10 @@ from .path import ActivePath
 from .probability import TokenProbability, likeliest
 from .probe import Probe, Seen
 from .scheduler import Scheduler
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
 
 __all__ = ["Lens", "Look"]
 
@@ -129,16 +135,17 @@ class Look:
 
     def _repr_html_(self) -> str:
         try:
-            guesses = self.guesses(_SHOWN_GUESSES)
+            return guesses_html(self.guesses(_SHOWN_GUESSES), repr(self))
         except ContextError as error:
             return html_table([[str(error)]], caption=repr(self), styles=[LEFT])
-        rows = [
-            [str(k) if k else "embedding", *(f"{g.text} {g.probability:.0%}" for g in row)]
-            for k, row in enumerate(guesses)
-        ]
-        heads = ["after layer", *map(str, range(1, _SHOWN_GUESSES + 1))]
-        styles = ["", *[LEFT] * _SHOWN_GUESSES]
-        return html_table(rows, heads, styles=styles, named_rows=True, caption=repr(self))
+
+    def __rich__(self) -> Table | Text:
+        from rich.text import Text
+
+        try:
+            return guesses_table(self.guesses(_SHOWN_GUESSES), repr(self))
+        except ContextError as error:
+            return Text(str(error))
 
 
 class Lens:

@@ -3,6 +3,7 @@
 matplotlib itself is imported when the first figure is drawn.
 """
 
+from .attention import attention
 from .cell_map import cell_map
 from .choice import choice
 from .figures import kv_growth, kv_sizes, token_probabilities
@@ -10,6 +11,7 @@ from .steering import steering
 from .surprisal import surprisal
 
 __all__ = [
+    "attention",
     "cell_map",
     "choice",
     "kv_growth",

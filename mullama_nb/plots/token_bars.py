@@ -10,7 +10,7 @@ from ..engine.model import Model
 from ..signs import signs
 from .theme import AMBER, BLUE, ClearFigure, readable
 
-__all__ = ["token_bars"]
+__all__ = ["label_tokens", "token_bars"]
 
 _LONGEST_WITH_LABELS = 48
 _LONGEST_TEXT = 16  # characters
@@ -53,9 +53,13 @@ def token_bars(
     )
     axes.set_xlim(-0.6, n - 0.4)
     if n <= _LONGEST_WITH_LABELS:
-        texts = [model.detokenize([token], special=True).strip(" ") or " " for token in tokens]
-        shown = [readable(signs(text, most=_LONGEST_TEXT)) for text in texts]
-        axes.set_xticks(range(n), shown, rotation=90, fontsize=9)
-        for label in axes.get_xticklabels():
-            label.set_parse_math(False)  # a model may write dollar signs
+        label_tokens(axes, [model.detokenize([token], special=True) for token in tokens])
     return figure, axes
+
+
+def label_tokens(axes: Axes, texts: Sequence[str]) -> None:
+    """Label places 0, 1, ... on the x axis with the texts of tokens."""
+    shown = [readable(signs(text.strip(" ") or " ", most=_LONGEST_TEXT)) for text in texts]
+    axes.set_xticks(range(len(shown)), shown, rotation=90, fontsize=9)
+    for label in axes.get_xticklabels():
+        label.set_parse_math(False)  # a model may write dollar signs

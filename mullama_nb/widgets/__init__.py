@@ -5,6 +5,7 @@ from .chat_panel import ChatPanel
 from .choice import Choice
 from .explorer import Explorer
 from .kv_plot import KVPlot
+from .lens import Lens
 from .likely import Likely
 from .session_browser import SessionBrowser
 from .timeline import Timeline
@@ -16,6 +17,7 @@ __all__ = [
     "Choice",
     "Explorer",
     "KVPlot",
+    "Lens",
     "Likely",
     "SessionBrowser",
     "Timeline",

@@ -54,7 +54,7 @@ class ActingWidget(HeldWeakly, anywidget.AnyWidget):
         self._number = 0
         self._lock = threading.Lock()
         self._events: list[Event] = []
-        self._queued: list[dict[str, Any]] = []
+        self._queued: list[dict[str, Any] | Callable[[Any], dict[str, Any]]] = []
         self._outcome: str | None = None  # of the last action, until it is published
         self._needs_snapshot = False
         self._reference = weakref.ref(self)
@@ -79,6 +79,10 @@ class ActingWidget(HeldWeakly, anywidget.AnyWidget):
             When there is no such action, or it does not take these arguments.
         """
         call_action(self, action, arguments)
+
+    def queue_of(self, action: str) -> object:  # noqa: ARG002 - for subclasses
+        """Return the object whose actions run one at a time, this among them."""
+        return self._acts_on
 
     def stop_generation(self) -> None:
         """Stop the running answer, if this widget is concerned with one."""
@@ -106,8 +110,15 @@ class ActingWidget(HeldWeakly, anywidget.AnyWidget):
             self._needs_snapshot = True
         publish_soon(self._reference)
 
-    def queue_change(self, change: dict[str, Any]) -> None:
-        """Send a change to all views, after those from events."""
+    def queue_change(self, change: dict[str, Any] | Callable[[Any], dict[str, Any]]) -> None:
+        """Send a change to all views, after those from events.
+
+        Parameters
+        ----------
+        change : dict or function
+            A function is called with the widget, when the change is sent. (A bound method would
+            keep the widget alive until then.)
+        """
         with self._lock:
             self._queued.append(change)
         publish_soon(self._reference)
@@ -127,8 +138,9 @@ class ActingWidget(HeldWeakly, anywidget.AnyWidget):
             if needs_snapshot:
                 self._say({"kind": "snapshot", "snapshot": self._numbered_snapshot()})
             for change in (*changes, *queued):
+                told = change(self) if callable(change) else change
                 self._number += 1
-                self._say({"kind": "change", "number": self._number, **change})
+                self._say({"kind": "change", "number": self._number, **told})
         except Exception as error:  # it would be shown nowhere else
             outcome = _message(error)
         if outcome is not None:
@@ -173,7 +185,7 @@ class ActingWidget(HeldWeakly, anywidget.AnyWidget):
             action = str(content.get("action"))
             if ends_generation(self, action):  # else it would wait until the answer is whole
                 self.stop_generation()
-            run_in_turn(self._acts_on, lambda: self._do(action, arguments))
+            run_in_turn(self.queue_of(action), lambda: self._do(action, arguments))
 
     def _do(self, action: str, arguments: dict[str, Any]) -> None:
         outcome = ""

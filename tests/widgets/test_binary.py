@@ -18,7 +18,7 @@ from mullama_nb import Chat
 from mullama_nb.widgets.kv_plot import KVPlot
 
 PARTS = Path(__file__).with_name("parts.js")
-NUMBERS = st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=5).map(
+NUMBERS = st.lists(st.floats(-1024, 1024, width=32), max_size=5).map(
     lambda numbers: np.array(numbers, "<f4").tobytes()
 )
 VALUES = st.recursive(

@@ -16,7 +16,7 @@ from waiting import wait_until
 
 from mullama_nb import Chat
 from mullama_nb.history.events import Event, Tagged
-from mullama_nb.widgets import ChatPanel, Choice, Explorer, KVPlot, Likely
+from mullama_nb.widgets import ChatPanel, Choice, Explorer, KVPlot, Lens, Likely
 
 SHOW = Path(__file__).with_name("show.js")
 STEPS = ("ask", "regenerate", "edit", "fork", "explore", "undo", "redo", "go", "prune", "trim")
@@ -63,6 +63,7 @@ STEP = st.tuples(st.sampled_from(STEPS), st.integers(0, 9), st.integers(0, 30))
         (Choice, "choice"),
         (Explorer, "explorer"),
         (KVPlot, "kv_plot"),
+        (Lens, "lens"),
         (Likely, "likely"),
     ],
 )
@@ -100,7 +101,7 @@ def test_changes_lead_to_what_a_snapshot_says(
     assert seen[-1:] == javascript.call(SHOW, "states", url, fresh, [])
     if kind is not KVPlot:  # whose rows become objects
         assert seen[-1] == json.loads(json.dumps(fresh))
-    if kind in (ChatPanel, Explorer):
+    if kind in (ChatPanel, Explorer, Lens):
         assert [state["live"] for state in seen] == json.loads(json.dumps(live))
     subscription.cancel()
     widget.close()

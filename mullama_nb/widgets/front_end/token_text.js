@@ -1,36 +1,5 @@
 // @ts-check
-// Tokens as running text, and the arrow keys that go from one to the next.
-
-/**
- * A token's text on one line, as it stands in a text: a line break is a sign.
- *
- * @param {string} text
- */
-export function inText(text) {
-  return text.replaceAll("\n", "↵");
-}
-
-/**
- * A token's text by itself: spaces and what cannot be seen are signs.
- *
- * @param {string} text
- */
-export function byItself(text) {
-  return JSON.stringify(text).slice(1, -1).replaceAll(" ", "␣");
-}
-
-/**
- * Elements of tokens with the line breaks that the tokens hold.
- *
- * @param {string[]} texts
- * @param {HTMLElement[]} places
- */
-export function inLines(texts, places) {
-  return texts.flatMap((
-    text,
-    n,
-  ) => [places[n], "\n".repeat(text.split("\n").length - 1)]);
-}
+// The arrow keys that go from one token to the next.
 
 /**
  * Have Tab go to one of some elements, and arrow keys from that to the others.
@@ -54,7 +23,8 @@ export function rove(places, moved = () => {}) {
     const last = all.length - 1;
     /** @type {Record<string, number>} */
     const goals = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: last };
-    const to = goals[event.key];
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    const to = step ? inNextLine(all, at, step) : goals[event.key];
     if (at < 0 || to === undefined) return;
     event.preventDefault();
     event.stopPropagation();
@@ -64,4 +34,31 @@ export function rove(places, moved = () => {}) {
     moved(goal);
   }
   return { stand, walk };
+}
+
+/**
+ * The element above or below one; itself in the first and last line.
+ *
+ * @param {HTMLElement[]} all
+ * @param {number} at
+ * @param {number} step 1: below, -1: above
+ */
+function inNextLine(all, at, step) {
+  if (at < 0) return at;
+  const place = (/** @type {number} */ n) => {
+    const { left, right, top } = all[n].getBoundingClientRect();
+    return { x: (left + right) / 2, top };
+  };
+  const here = place(at);
+  const isOn = (/** @type {number} */ n, /** @type {number} */ top) =>
+    Math.abs(place(n).top - top) < 3;
+  let n = at + step;
+  while (all[n] && isOn(n, here.top)) n += step;
+  if (!all[n]) return at;
+  const line = place(n).top;
+  let best = n;
+  for (; all[n] && isOn(n, line); n += step) {
+    if (Math.abs(place(n).x - here.x) < Math.abs(place(best).x - here.x)) best = n;
+  }
+  return best;
 }
