@@ -32,7 +32,7 @@ def choice(workspace: Workspace[Checkpoint], end: Checkpoint, token: int) -> Cho
     chosen, position = part.tokens[index], part.start + index
     logits = logits_in_front(workspace, part, index) if position else None
     vocabulary = workspace.context.model.vocabulary
-    if not part.metadata.is_generated or logits is None:
+    if not part.metadata.is_generated or part.metadata.taken_from or logits is None:
         return choice_given(vocabulary, logits, position, chosen, _giver(part))
     notes, first = part.metadata, first_of_generation(part)
     assert first.parent is not None
@@ -58,8 +58,10 @@ def choice(workspace: Workspace[Checkpoint], end: Checkpoint, token: int) -> Cho
 
 
 def _giver(part: Checkpoint) -> str:
-    """Who gave tokens that were not generated, in words."""
+    """Who gave tokens that were not generated here, in words."""
     notes = part.metadata
+    if notes.taken_from is not None:
+        return f"the answer was taken over from checkpoint {notes.taken_from[:7]}, which says how"
     if notes.is_answer:
         if notes.edited:
             return "it was written in place of the answer"

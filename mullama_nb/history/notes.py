@@ -111,6 +111,8 @@ class Notes(dict[str, Any]):
     came_from : str or None
         Id of the checkpoint before this one in the conversation, if that is not the parent: the
         template rewrote earlier text, or turns were dropped.
+    taken_from : str or None
+        Id of the checkpoint where the tokens were generated, if they were taken over from there.
     chat_template_kwargs : mapping
         Variables of the chat template for this message alone, beside those of the chat.
     edited : bool
@@ -149,6 +151,7 @@ class Notes(dict[str, Any]):
     message = _Key[Message | None](None)
     history = _Key[Sequence[Message] | None](None)
     came_from = _Key[str | None](None)
+    taken_from = _Key[str | None](None)
     chat_template_kwargs = _Key[Mapping[str, Any]]({})
     edited = _Key[bool](False)
     finish_reason = _Key[str | None](None)
@@ -265,15 +268,23 @@ class Notes(dict[str, Any]):
             self["sampler_states"] = states
         self.pop("came_from", None)
 
-    def of_another_place(self) -> dict[str, Any]:
-        """Return the notes of a checkpoint whose tokens are said once more, elsewhere."""
-        return {k: v for k, v in self.items() if k not in _OF_A_PLACE}
+    def of_another_place(self, place: str) -> dict[str, Any]:
+        """Return the notes of a checkpoint whose tokens are said once more, elsewhere.
+
+        Parameters
+        ----------
+        place : str
+            The id of the checkpoint that has them.
+        """
+        kept = {k: v for k, v in self.items() if k not in _OF_A_PLACE}
+        return {"taken_from": place, **kept} if self.is_generated else kept
 
     def rename_places(self, now: Mapping[str, str]) -> None:
         """Replace ids of checkpoints by the ids that they have in another tree."""
-        before = self.came_from
-        if before is not None and before in now:
-            self["came_from"] = now[before]
+        for key in ("came_from", "taken_from"):
+            before = self.get(key)
+            if before is not None and before in now:
+                self[key] = now[before]
 
     def of_place(self) -> dict[str, Any]:
         """Return the notes that say which part of a message this is."""

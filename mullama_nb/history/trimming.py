@@ -56,6 +56,6 @@ def trim(workspace: Workspace[Checkpoint], conversation: Conversation, keep: int
         conversation.append(asked[len(told) :] if asked[: len(told)] == told else asked)
         for part in parts:
             workspace.evaluate(part.tokens)
-            notes = part.metadata.of_another_place()
+            notes = part.metadata.of_another_place(part.id)
             workspace.commit(notes, logprobs=part.logprobs, allow_empty=True)
     return n_before - context.token_count()

@@ -132,7 +132,7 @@ def check_notes_kept(notes: Mapping[str, Any]) -> None:
 
 
 def _check_notes(notes: Mapping[str, Any]) -> None:
-    for key in ("role", "came_from", "finish_reason"):
+    for key in ("role", "came_from", "taken_from", "finish_reason"):
         if key in notes:
             read_text(notes, key, optional=key != "role")
     if "hidden" in notes:

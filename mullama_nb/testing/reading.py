@@ -300,7 +300,7 @@ def _check_notes(entry: Entry, name: str) -> None:
             _refuse(f"an adapter of {name} cannot be right ({error})")
     sibling = notes.get("sibling", 0)
     _need(type(sibling) is int and 0 <= sibling < 2**63, f"the sibling of {name}")
-    for key in ("role", "came_from", "finish_reason"):
+    for key in ("role", "came_from", "taken_from", "finish_reason"):
         _need(_is_line(notes.get(key, "")), f"the {key} of {name}")
     again = notes.get("evaluated_again", {})
     _need(isinstance(again, dict), f"what was evaluated again for {name}")

@@ -373,6 +373,27 @@ def test_answers_that_were_not_drawn_say_who_gave_them(new_chat: ChatMaker, tmp_
     assert "directly" in choice_of(chat._workspace, chat.head, -1).note
 
 
+def test_an_answer_that_a_trim_took_over_says_where_it_was_drawn(
+    new_chat: ChatMaker, tmp_path: Path
+) -> None:
+    chat = new_chat(seed=3)
+    for question in ("one", "two", "three"):
+        turn = chat.ask(question, max_tokens=6)
+    chat.trim(keep=1)
+    copy = chat.turns[-1]
+    assert copy.tokens == turn.tokens
+    choice = copy.choice(2)
+    assert (choice.how, choice.token, choice.draw) == ("given", turn.tokens[2], None)
+    assert turn.checkpoint.short_id in choice.note
+    assert chat.tree[turn.checkpoint.short_id] is turn.checkpoint
+    check(turn.choice(2))
+    rest = chat.resume(max_tokens=3)
+    assert [choice.how for choice in map(rest.choice, (5, 6))] == ["given", "drawn"]
+    chat.save("trimmed", tmp_path)
+    opened = Chat.open("trimmed", chat.model, tmp_path)
+    assert repr(opened.turns[-1].choice(2)) == repr(choice)
+
+
 def test_answers_that_were_explored_together_are_explored_again(smollm2: Model) -> None:
     """Rows of a batch differ from those of tokens alone, more so in a cache of many tokens."""
     rule = "Answer in one short sentence, and never say that you do not know. " * 10

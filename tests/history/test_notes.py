@@ -25,7 +25,7 @@ KEYS = [name for name, value in vars(Notes).items() if type(value).__name__ == "
 
 
 def test_every_key_is_documented() -> None:
-    assert len(KEYS) == 19
+    assert len(KEYS) == 20
     assert Notes.__doc__ is not None
     for key in KEYS:
         assert key in Notes.__doc__
@@ -76,6 +76,7 @@ JSON = st.recursive(
 EXPECTED = {
     "role": str,
     "came_from": (str, type(None)),
+    "taken_from": (str, type(None)),
     "finish_reason": (str, type(None)),
     "hidden": int,
     "message": (Mapping, type(None)),
@@ -154,4 +155,6 @@ def test_what_survives_a_cut(values: dict[str, Any], reason: str | None) -> None
     assert rest.continues
     assert rest.came_from is None
     assert first["own"] == rest["own"] == 1
-    assert not {"came_from", "cut", "history"} & whole.of_another_place().keys()
+    elsewhere = whole.of_another_place("abc")
+    assert not {"came_from", "cut", "history"} & elsewhere.keys()
+    assert elsewhere.get("taken_from") == ("abc" if whole.is_generated else None)

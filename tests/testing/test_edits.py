@@ -51,6 +51,7 @@ FREE = {
     "entries.*.notes.edited": "for whoever reads",
     "entries.*.notes.evaluated_again": "for whoever reads",
     "entries.*.notes.source": "for whoever reads",
+    "entries.*.notes.taken_from": "for whoever reads",
     "entries.*.notes.came_from": "what was said before; what follows that is rendered",
     "entries.*.notes.continues": "which answer it belongs to; what follows that is rendered",
     "entries.*.notes.cut": "which answer it belongs to; what follows that is rendered",
