@@ -135,6 +135,7 @@ class Scratch:
             )
 
     def _begin(self, sequence: int) -> None:
+        # Cells that two sequences have are not reused when a window has left them.
         self._used.append(sequence)
         self._memory.share(sequence)
 
@@ -164,9 +165,7 @@ def beside(path: ActivePath, n_tokens: int | None = None) -> Iterator[Scratch]:
     n_tokens = path.n_tokens if n_tokens is None else n_tokens
     with path.as_of(n_tokens) as logits:
         scratch = Scratch(path.memory, n_tokens, path.n_ctx, logits)
-        path.memory.pin()
         try:
             yield scratch
         finally:
             scratch.drop()
-            path.memory.unpin()

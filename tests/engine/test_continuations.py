@@ -81,6 +81,24 @@ def test_a_tree_leaves_the_context_as_it_was(tiny: ModelMaker, architecture: str
     unchanged.check()
 
 
+@pytest.mark.parametrize("architecture", ["llama", "gemma3", "lfm2"])
+@pytest.mark.parametrize(
+    "changes",
+    [{"kv_cache_type": "q8_0"}, {"kv_cache_type": "q4_0"}, {"flash_attention": False}],
+    ids=str,
+)
+def test_rows_of_every_type_are_left_as_they_were(
+    tiny: ModelMaker, architecture: str, changes: dict[str, Any]
+) -> None:
+    model = tiny(architecture, head_dim=32)
+    context, twin = (context_of(model, PROMPT, **changes) for _ in range(2))
+    unchanged = Unchanged(context, twin)
+    for at in (None, 40):
+        check_tree(context.continuations(**WIDE, at=at), **WIDE)
+        context.score_held(at or 1)
+    unchanged.check()
+
+
 @every_but_windowed_snapshots
 @pytest.mark.parametrize("at", [1, 31, 33, 69])
 def test_an_earlier_tree_is_that_of_a_shorter_context(
@@ -105,11 +123,15 @@ def test_few_sequences_and_few_cells_do(tiny: ModelMaker, architecture: str) -> 
             assert a[-1].token == b[-1].token
             assert a[-1].joint == pytest.approx(b[-1].joint, rel=0.01)
     full = context_of(model, words(256 - 2), n_ctx=256)
+    tokens, rows, logits = full.tokens, full.capture().data, full.logits
     check_tree(full.continuations(**WIDE), **WIDE)  # one at a time, with the last two cells
     with pytest.raises(ContextFullError) as raised:
         full.continuations(4)
     assert (raised.value.needed, raised.value.free) == (3, 2)
     check_tree(full.continuations(4, at=250), 4, 0.05, 6)  # where there is room again
+    assert full.tokens == tokens
+    np.testing.assert_array_equal(full.capture().data, rows)
+    np.testing.assert_array_equal(full.logits, logits)
     full.evaluate(words(2))
     assert len(full.continuations(1, min_p=0).roots) == 6  # what is there already needs no cell
 
