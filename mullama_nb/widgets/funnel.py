@@ -246,7 +246,7 @@ def _fans(above: Bar, bar: Bar, y: float, chosen: int) -> Iterator[str]:
                 (each.low, bottom),
             ]
             points = " ".join(f"{_WIDTH * x:.5g},{at:g}" for x, at in corners)
-            opacity = 0.3 if each.token == chosen else 0.08
+            opacity = 0.24 if each.token == chosen else 0.08
             yield f'<polygon points="{points}" fill="{_BRAND}" fill-opacity="{opacity}"/>'
 
 

@@ -102,8 +102,10 @@ def test_reaches_as_far_as_asked_and_shows_what_goes_wrong(likely: Notebook) -> 
     area.get_by_label("Min p").press("Enter")
     expect(area).to_contain_text("No token has a probability of 99.5 % or more.")
 
-    n = likely.evaluate("chat.context.n_ctx - chat.context.token_count()")
-    likely.evaluate(f"chat.replay([{{'role': 'user', 'content': 'a' * {n - 40}}}]) and None")
+    likely.evaluate(
+        "[chat.ask('Ho', max_tokens=8, echo=False) for _ in range(99)"
+        " if chat.context.token_count() < 970] and None"
+    )
     area.get_by_label("Depth").fill("64")
     area.get_by_label("Depth").press("Enter")
     expect(area.get_by_role("alert")).to_be_visible()
@@ -115,7 +117,7 @@ def test_hostile_tokens_are_signs(likely: Notebook) -> None:
     items = likely.area(1).get_by_role("treeitem")
     expect(items).to_have_count(8)
     texts = items.locator("bdi").all_inner_texts()
-    assert texts[:5] == ["<img src=x onerror='win…", "⟨202E⟩evil", "↵↵", "␀␛[31m", "של"]
+    assert texts[:5] == ["<img␣src=x␣onerror='win…", "⟨202E⟩evil", "↵↵", "␀␛[31m", "של"]
     assert texts[5][0] == "◌"
     assert texts[6].startswith("␣␣␣")
     assert texts[7] == "∅"

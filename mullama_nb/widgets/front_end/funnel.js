@@ -108,7 +108,7 @@ export class Funnel {
       "div",
       { class: "mullama-strip" },
       segments.map((segment) => drawSegment(segment, segment[0] === found.token)),
-      draw && drawNeedle(draw),
+      draw && drawNeedles(draw),
     );
     const mine = segments.find(([token]) => token === found.token);
     const share = mine
@@ -119,7 +119,7 @@ export class Funnel {
       "div",
       {
         role: "option",
-        class: `mullama-step${draw ? " drawn" : ""}`,
+        class: "mullama-step",
         "aria-label": said,
         onclick: () => this.look(i),
       },
@@ -132,6 +132,7 @@ export class Funnel {
         element("span", { class: "numbers" }, numbers.join(" → ")),
       ),
       strip,
+      draw && drawNumbers(draw),
     );
   }
 }
@@ -172,25 +173,36 @@ function drawFans(above, segments, chosen) {
   return svg;
 }
 
-/** The drawn number, and that of the next ordinal. @param {Draw} draw */
-function drawNeedle([number, next]) {
-  const at = (/** @type {number} */ x) => `left: ${100 * x}%`;
-  /**
-   * @param {number} x
-   * @param {string} words
-   * @param {string} [kind]
-   */
-  const label = (x, words, kind = "") => {
-    const side = x < 0.12 ? " first" : x > 0.88 ? " last" : "";
-    return element("span", { class: `number${side}${kind}`, style: at(x) }, words);
-  };
-  const isApart = Math.abs(next - number) > APART;
+/** @param {number} x */
+function at(x) {
+  return `left: ${100 * x}%`;
+}
+
+/** Where the drawn number falls, and that of the next ordinal. @param {Draw} draw */
+function drawNeedles([number, next]) {
   return element(
     "div",
     { class: "needles", "aria-hidden": "true" },
     element("i", { class: "next", style: at(next) }),
     element("i", { class: "needle", style: at(number) }),
+  );
+}
+
+/** The numbers below them. @param {Draw} draw */
+function drawNumbers([number, next]) {
+  /**
+   * @param {number} x
+   * @param {string} words
+   */
+  const label = (x, words) => {
+    const side = x < 0.12 ? "first" : x > 0.88 ? "last" : "";
+    return element("span", { class: side, style: at(x) }, words);
+  };
+  const isApart = Math.abs(next - number) > APART;
+  return element(
+    "div",
+    { class: "mullama-drawn-numbers", "aria-hidden": "true" },
     label(number, number.toFixed(4)),
-    isApart ? label(next, `next ${next.toFixed(4)}`, " after") : null,
+    isApart ? label(next, `next ${next.toFixed(4)}`) : null,
   );
 }

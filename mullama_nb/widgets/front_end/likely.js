@@ -73,9 +73,7 @@ export function apply(state, change) {
  * @param {{ model: Model<ChatTraits>, state: () => State }} scope
  */
 function draw(body, { model, state }) {
-  const reach = makeReach((wanted) => {
-    if (!model.get("is_busy")) send(model, "reach", { ...wanted });
-  });
+  const reach = makeReach((wanted) => send(model, "reach", { ...wanted }));
   const live = button("Live", "Look again when the chat has moved on and is quiet", () => {
     send(model, "live", { on: !state().follows });
   });
@@ -93,7 +91,6 @@ function draw(body, { model, state }) {
     const now = state();
     const isBusy = model.get("is_busy");
     const isOld = now.at !== now.here;
-    reach.node.inert = isBusy;
     reach.go.disabled = isBusy || now.is_answering;
     live.setAttribute("aria-pressed", String(now.follows));
     note.textContent = noteOn(now, isBusy, isOld);

@@ -27,12 +27,16 @@ export function makeReach(look) {
   const ask = () => {
     const [wrong] = fields.filter(({ input }) => !input.reportValidity());
     if (wrong) return;
+    edited.clear();
     const [levels, percent, most] = fields.map(({ input }) => Number(input.value));
     look({ depth: levels, min_p: percent / 100, width: most });
   };
+  /** @type {Set<HTMLInputElement>} */
+  const edited = new Set(); // what was typed, and not asked for yet
   for (const { input } of fields) {
     onEnter(input, ask);
-    input.addEventListener("change", ask);
+    input.addEventListener("input", () => edited.add(input));
+    input.addEventListener("change", () => edited.has(input) && ask());
   }
   const title = "Work out the tree from where the chat is";
   const main = { type: "button", class: "mullama-main", title, onclick: ask };
@@ -50,7 +54,7 @@ export function makeReach(look) {
     show(reach) {
       const values = [reach.depth, percentage(reach.min_p), reach.width];
       fields.forEach(({ input }, i) => {
-        if (!input.matches(":focus")) input.value = String(values[i]);
+        if (!edited.has(input)) input.value = String(values[i]);
       });
     },
   };
