@@ -46,7 +46,7 @@ class Look:
     tokens : tuple of int
         The tokens up to this one.
     pieces : tuple of str
-        Their texts, control tokens written out.
+        Their texts, control tokens written out; part of a character is U+FFFD.
     attention : ndarray of float32, shape (n_layers, n_heads, position + 1)
         Which part of what a head took came from each token. Each row sums to 1, less the part in
         ``sinks``. NaN in layers without attention, and in heads that a layer does not have.

@@ -155,6 +155,20 @@ def test_a_look_is_a_value(tiny: ModelMaker) -> None:
         look.attention[:] = 0
 
 
+def test_a_table_of_layers_is_shown_escaped(tiny: ModelMaker) -> None:
+    hostile = "<img src=x onerror=alert(1)>"
+    model = tiny("llama", control_tokens=(hostile,), ends=True)
+    token = model.tokenize(hostile, special=True)
+    context = context_of(model, [*PROMPT, *token])
+    look = context.look()
+    assert look.pieces[-1] == hostile
+    page = look._repr_html_()
+    assert "<img" not in page
+    assert "&lt;img src=x" in page
+    names = [row[4 : row.index("</th>")].split()[0] for row in page.split("<tr>")[2:]]
+    assert names == ["embedding", "1", "2", "3", "4"]
+
+
 @pytest.mark.parametrize("architecture", SNAPSHOT[:-1])
 def test_a_state_of_unknown_origin_is_warned_of(tiny: ModelMaker, architecture: str) -> None:
     model = tiny(architecture)
