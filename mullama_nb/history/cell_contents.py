@@ -103,9 +103,9 @@ class Contents:
         """Take in the checkpoints of a strip."""
         content = self._of.setdefault(track.number, _Content())
         checkpoints = tuple((node.id, node.stop) for node in track.nodes)
+        content.committed = Tokens.joined(map(self._piece, track.nodes))
         if (track.start, checkpoints) != (content.start, content.checkpoints):
             content.start = track.start
-            content.committed = Tokens.joined(map(self._piece, track.nodes))
             content.checkpoints = checkpoints
             content.n_bytes = (0,) * len(checkpoints)
             content.places = (_DROPPED,) * len(checkpoints)
@@ -120,8 +120,7 @@ class Contents:
             content.tokens = Tokens.joined([content.committed, _grown(growth)])
 
     def _piece(self, node: Node) -> Tokens:
-        notes, n = node.metadata, len(node.tokens)
-        made_of = n, notes.role, notes.message is None
+        n, made_of = len(node.tokens), self._roles.basis(node)
         known = self._pieces.get(node.id)
         if known is None or known[0] != made_of:
             roles = (self._roles.of(node) + [TEXT] * n)[:n]
@@ -194,6 +193,8 @@ class Contents:
 
     def packed(self, track: Track) -> Packed:
         """Return what there is of a strip."""
+        if track.number not in self._of:
+            self.fill(track)
         content, n_active = self._of[track.number], self._active.get(track.number, 0)
         return Packed(
             *(track.number, track.id, track.parent, track.start, n_active),

@@ -58,6 +58,12 @@ class TokenRoles:
         self._template = workspace.template
         self._known: dict[object, _Written | None] = {}
 
+    def basis(self, node: Node) -> object:
+        """Return what the roles of a node's tokens depend on; equal values give equal roles."""
+        notes = node.metadata
+        end = _message_group(node)[-1] if notes.cut and not notes.is_generated else node
+        return len(node.tokens), notes.role, end.id, end.metadata.message is None
+
     def of(self, node: Node) -> list[str]:
         """Return the role of each of a node's tokens."""
         notes = node.metadata

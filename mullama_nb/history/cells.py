@@ -224,18 +224,19 @@ class LiveCells:
 
     def _message(self, touched: set[int], *, is_whole: bool) -> dict[str, Any] | None:
         """What differs from what was sent, which is all that there is afterwards."""
+        lanes, gone, moved = self._sent_lanes, list[int](), list[tuple[int, int]]()
         changed, tracks = list[Packed](), self._tracks.by_number
-        for number in sorted(touched):
+        if self._sent_order is not self._order:
+            lanes = {track.number: track.lane for track in self._order}
+            moved = [pair for pair in lanes.items() if self._sent_lanes.get(pair[0]) != pair[1]]
+            gone = [number for number in self._sent if number not in lanes]
+            touched = touched | (lanes.keys() - self._sent.keys())
+        for number in sorted(touched & lanes.keys()):  # others were pruned meanwhile
             packed = self._contents.packed(tracks[number])
             before = self._sent.get(number)
             if before is None or _compare(packed, before):
                 self._sent[number] = packed
                 changed.append(packed)
-        lanes, gone, moved = self._sent_lanes, list[int](), list[tuple[int, int]]()
-        if self._sent_order is not self._order:
-            lanes = {track.number: track.lane for track in self._order}
-            moved = [pair for pair in lanes.items() if self._sent_lanes.get(pair[0]) != pair[1]]
-            gone = [number for number in self._sent if number not in lanes]
         for number in gone:
             del self._sent[number]
         facts = self._contents.facts
@@ -255,7 +256,7 @@ class LiveCells:
         tokens, probabilities = packed.tokens.tolist(), packed.probabilities.tolist()
         return Strip(
             packed.id,
-            None if packed.parent is None else index[packed.parent],
+            None if packed.parent is None else index.get(packed.parent),
             packed.start,
             tuple(tokens),
             tuple(packed.checkpoints),

@@ -24,7 +24,7 @@ _WIDTH = 9.6  # inches
 # Cells on the active path up to which a row has so many: with words, as squares, as dots.
 _COLUMNS = ((84, 14), (500, 48), (2000, 96), (1 << 30, 160))
 _WITH_WORDS = 14
-_LONGEST = 9  # characters in a cell
+_LONGEST = 8  # characters in a cell
 _FREE_ROWS = 2  # at least one full row of free cells is shown where there are so many
 _MOST_LANES = 48  # that are told apart
 _LANE = 0.2  # inches

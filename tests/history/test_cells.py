@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -127,16 +129,19 @@ class Follower:
     def __init__(self, source: Chat | CheckpointTree) -> None:
         self.source = source
         self.tree = source.tree if isinstance(source, Chat) else source
-        self.events: list[Event] = []
+        self.events: deque[Event] = deque()
         self.tree.on_change(self.events.append)
         self.live = LiveCells(source)
         self.receiver = Receiver()
         self.receiver.receive(self.live.message())
 
-    def catch_up(self) -> dict[str, Any] | None:
-        assert self.tree.flush(10)
-        events, self.events[:] = self.events[:], []
-        message = self.live.update(events)
+    def take(self) -> list[Event]:
+        """What was told since the last time."""
+        return [self.events.popleft() for _ in range(len(self.events))]
+
+    def catch_up(self, *, waits: bool = True) -> dict[str, Any] | None:
+        assert not waits or self.tree.flush(10)
+        message = self.live.update(self.take())
         if message is not None:
             assert not message["whole"]
             self.receiver.receive(message)
@@ -413,6 +418,44 @@ def test_a_closed_context_holds_nothing(new_chat: ChatMaker) -> None:
     assert {cell.place for strip in cells.strips for cell in strip.cells} == {"memory"}
 
 
+class Hurried(Walk):
+    """A walk that does not look where it goes."""
+
+    def check(self, *, all_rows: bool = True) -> None:
+        pass
+
+    def _check_pieces(self, end: Checkpoint) -> None:
+        pass
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2))])
+def test_a_tree_is_followed_while_another_thread_changes_it(tmp_path: Path, seed: int) -> None:
+    """What is seen in between may be half of a change; what it comes to is all of it."""
+    model = Model.load(make_model(tmp_path / "m.gguf", "llama", chat_template=CHATML))
+    context = Context(model, ContextParams(n_ctx=1024, n_threads=1, n_parallel=4))
+    chat = Chat(context, "Be brief.", seed=seed, max_bytes=200_000)
+    walk, follower = Hurried(chat, seed), Follower(chat)
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            for _ in range(80):
+                walk.step()
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    n_updates = 0
+    while thread.is_alive():
+        follower.catch_up(waits=False)
+        n_updates += 1
+    thread.join()
+    assert failed == []
+    assert n_updates > 80
+    follower.check()
+
+
 # -- every kind of memory -------------------------------------------------------------------------
 
 
@@ -519,7 +562,7 @@ def test_an_undo_costs_the_same_beside_many(tiny: ModelMaker) -> None:
         follower.check_sent()
         tree.undo()
         assert tree.flush(10)
-        events, follower.events[:] = follower.events[:], []
+        events = follower.take()
         taken.append(steps(lambda f=follower, e=events: f.live.update(e)))
     few, many = taken
     assert many <= 1.1 * few
