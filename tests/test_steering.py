@@ -167,12 +167,14 @@ def test_words_of_one_kind_get_likelier_and_those_of_the_other_less_so(
     smollm2: Model, method: Any
 ) -> None:
     steering = contrast(smollm2, *moods(), method=method)
-    scales = (-1, -0.5, 0, 0.5, 1)
-    words = [" happy", " glad", " sad", " miserable"]
+    words = [" happy", " sad", " glad", " miserable"]
+    scales = (-2, -1, 0, 1, 2)
     effect = steering.effect(smollm2, "Today I feel very", words, scales)
-    happy, glad, sad, miserable = effect.logprobs.T
-    for rising in (happy, -sad, happy + glad - sad - miserable):
-        assert (np.diff(rising) > 0.1).all(), effect.logprobs
+    happy, sad, glad, miserable = effect.logprobs.T
+    assert (np.diff(happy[1:-1]) > 0.2).all(), effect.logprobs
+    assert (np.diff(sad[1:-1]) < -0.2).all(), effect.logprobs
+    for lead in (happy - sad, glad - miserable):
+        assert (np.diff(lead) > 0.4).all(), effect.logprobs
 
 
 def test_an_effect_is_what_a_chat_scores(smollm2: Model, cheerful: Steering) -> None:
