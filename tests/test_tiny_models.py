@@ -161,6 +161,7 @@ def test_a_token_of_long_ago_matters(made: Maker, architecture: str) -> None:
         ("gemma3", False, False, 32, llama_cpp.LLAMA_ROPE_TYPE_NEOX),
         ("gemma2", False, False, 32, llama_cpp.LLAMA_ROPE_TYPE_NEOX),
         ("granite_swa", False, False, 32, llama_cpp.LLAMA_ROPE_TYPE_NORM),
+        ("gpt-oss", False, False, 32, llama_cpp.LLAMA_ROPE_TYPE_NEOX),
         ("bloom", False, False, 0, llama_cpp.LLAMA_ROPE_TYPE_NONE),
         ("mamba", True, False, 0, llama_cpp.LLAMA_ROPE_TYPE_NONE),
         ("mamba2", True, False, 0, llama_cpp.LLAMA_ROPE_TYPE_NONE),

@@ -9,7 +9,7 @@ Tensors are declared as rows of a table. Axes are in ggml's order (fastest first
 ``H``  query heads x head size        ``C``  its convolution's length
 ``K``  key-value heads x head size    ``L``  length of a short convolution
 ``h``  one head                       ``/``  half of one head
-``4``  query heads
+``4``  query heads                    ``X``  experts
 =====  =============================  =====  =====================================
 """
 
@@ -111,6 +111,18 @@ EMBEDDING = Tensor("token_embd.weight", "E V", Fill.TABLE)
 TIED_EMBEDDING = Tensor("token_embd.weight", "E V", Fill.TABLE, 0.3)
 OUTPUT = Tensor("output.weight", "E V", gain=3.0)
 SINKS: Block = (Tensor("attn_sinks.weight", "4", Fill.SHIFT, 1.0),)
+EXPERTS: Block = (
+    Tensor("attn_output.bias", "E", Fill.SHIFT, 0.0),
+    Tensor("post_attention_norm.weight", "E", Fill.AROUND),
+    Tensor("ffn_gate_inp.weight", "E X"),
+    Tensor("ffn_gate_inp.bias", "X", Fill.SHIFT, 0.0),
+    Tensor("ffn_gate_exps.weight", "E F X"),
+    Tensor("ffn_gate_exps.bias", "F X", Fill.SHIFT, 0.0),
+    Tensor("ffn_up_exps.weight", "E F X"),
+    Tensor("ffn_up_exps.bias", "F X", Fill.SHIFT, 0.0),
+    Tensor("ffn_down_exps.weight", "F E X", gain=4.0),
+    Tensor("ffn_down_exps.bias", "E X", Fill.SHIFT, 0.0),
+)
 BLOOM: Block = (
     Tensor("attn_norm.weight", "E", Fill.AROUND),
     Tensor("attn_norm.bias", "E", Fill.SHIFT, 0.0),
@@ -172,6 +184,7 @@ _WINDOW_KEYS = ("attention.sliding_window", "attention.sliding_window_pattern")
 _SSM_KEYS = ("ssm.conv_kernel", "ssm.inner_size", "ssm.state_size", "ssm.time_step_rank")
 _LONGROPE_KEYS = ("rope.scaling.type", "rope.scaling.original_context_length")
 _GRANITE_KEYS = ("logit_scale", "residual_scale", "embedding_scale", "attention.scale")
+_EXPERT_KEYS = ("expert_count", "expert_used_count", "expert_feed_forward_length")
 _LFM2_LAYERS = (SHORT_CONVOLUTION + FEED_FORWARD, ATTENTION + QK_NORMS + FEED_FORWARD)
 _LFM2_KEYS = (*_ATTENTION_KEYS, "shortconv.l_cache")
 
@@ -207,6 +220,11 @@ ARCHITECTURES: dict[str, Architecture] = {
             *_GRANITE_KEYS,
         ),
     ),
+    "gpt-oss": Architecture(
+        "gpt-oss",
+        (ATTENTION + SINKS + EXPERTS,),
+        (*_ATTENTION_KEYS, "attention.sliding_window", *_EXPERT_KEYS),
+    ),
     "bloom": Architecture(
         "bloom",
         (BLOOM,),
@@ -237,6 +255,7 @@ def sizes(head_dim: int, n_vocab: int) -> dict[str, int]:
     return {
         "1": 1,
         "4": 4,
+        "X": 4,
         "h": head_dim,
         "/": head_dim // 2,
         "E": e,
@@ -271,6 +290,9 @@ def metadata(
         "attention.sliding_window_pattern": 2,
         "attention.sliding_window_pattern[]": [(i + 1) % 2 for i in range(len(layers))],
         "attention.layer_norm_epsilon": 1e-5,
+        "expert_count": size["X"],
+        "expert_used_count": 2,
+        "expert_feed_forward_length": size["F"],
         "attention.scale": 0.3,
         "embedding_scale": 1.5,
         "residual_scale": 0.8,

@@ -18,7 +18,9 @@ PROMPT = words(70)
 SCRIPT: Script = [words(70), 12, words(3, 1), 5, words(190, 2), 9]
 TEXT = "The tide comes in at six and goes out at noon. The boats wait for it in the harbour, and so"
 
-every = pytest.mark.parametrize("architecture", [*EVERY, "longrope", "granite_swa", "bloom"])
+every = pytest.mark.parametrize(
+    "architecture", [*EVERY, "longrope", "granite_swa", "gpt-oss", "bloom"]
+)
 one_of_each = pytest.mark.parametrize("architecture", ["llama", "gemma3", "mamba", "lfm2"])
 
 
@@ -85,7 +87,7 @@ def test_every_part_has_its_shape(tiny: ModelMaker, architecture: str) -> None:
         inside = look.attention[list(look.attention_layers)]
         sinks = look.sinks[list(look.attention_layers)]
         np.testing.assert_allclose(inside.sum(axis=2) + sinks, 1, atol=1e-5)
-        assert sinks.any() == (architecture == "granite_swa")
+        assert sinks.any() == (architecture in ("granite_swa", "gpt-oss"))
         assert (inside >= 0).all()
         outside = np.delete(look.attention, look.attention_layers, axis=0)
         assert np.isnan(outside).all()

@@ -28,6 +28,7 @@ ATTENTIVE = [
     "gemma3",
     "gemma2",
     "granite_swa",
+    "gpt-oss",
     "bloom",
     "lfm2",
     "jamba",
@@ -128,7 +129,7 @@ def test_without_rotation_it_is_the_same(tiny: ModelMaker, monkeypatch: pytest.M
     compare(tiny("llama", head_dim=64), words(60), "q8_0", monkeypatch)
 
 
-@pytest.mark.parametrize("architecture", ["gemma3", "gemma2", "granite_swa"])
+@pytest.mark.parametrize("architecture", ["gemma3", "gemma2", "granite_swa", "gpt-oss"])
 def test_a_window_is_not_seen_past(tiny: ModelMaker, architecture: str) -> None:
     look = context_of(tiny(architecture), words(90)).look()
     is_seen = [np.flatnonzero(layer.any(axis=0)) for layer in look.attention]
@@ -136,8 +137,9 @@ def test_a_window_is_not_seen_past(tiny: ModelMaker, architecture: str) -> None:
     assert firsts == [90 - 32, 0, 90 - 32, 0]  # the layers' windows of 32, in turn
 
 
-def test_sinks_take_the_rest(tiny: ModelMaker) -> None:
-    context = context_of(tiny("granite_swa"), words(90))
+@pytest.mark.parametrize("architecture", ["granite_swa", "gpt-oss"])
+def test_sinks_take_the_rest(tiny: ModelMaker, architecture: str) -> None:
+    context = context_of(tiny(architecture), words(90))
     for position in (0, 5, 89):
         look = context.look(position)
         np.testing.assert_allclose(look.attention.sum(axis=2) + look.sinks, 1, atol=1e-5)
