@@ -455,8 +455,8 @@ class Chat(Live):
         Raises
         ------
         HistoryError
-            From anything that would change the chat in the thread that is to take the next step,
-            which would wait for itself.
+            Between two steps, from anything else that would change the chat, as it could wait
+            forever. :meth:`stop`, :meth:`undo` and :meth:`checkout` end the steps instead.
         """
         as_messages(message)  # checked now, as the options are
         self._answering(options)

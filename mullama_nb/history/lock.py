@@ -36,7 +36,7 @@ class TreeLock:
         self._hold: CancelToken | None = None  # from the first operation of a thread to its last
         self._running: CancelToken | None = None  # the operation
         self._in_callback = False
-        self._waits_for: int | None = None  # the thread for which the holder waits
+        self._is_pausing = False
         self._calls: dict[int, CancelToken] = {}  # by the threads that do them
 
     @property
@@ -74,14 +74,10 @@ class TreeLock:
         Raises
         ------
         HistoryError
-            When a callback of a running operation calls this, or the thread that the holder waits
-            for.
+            When a callback of a running operation calls this, or the holder pauses.
         """
-        if self._waits_for == threading.get_ident() and not self.is_stopped:
-            raise HistoryError(
-                "a question is asked step by step, and the next step is this thread's to take: go "
-                "on with next(steps), or end it with steps.finish() or steps.close()"
-            )
+        if (error := self._pause()) is not None:
+            raise error
         if self._context.in_callback() or self._is_my_callback():
             raise HistoryError(
                 "a callback of a running generation cannot move or change the tree, which waits "
@@ -172,13 +168,22 @@ class TreeLock:
             self._in_callback = False
 
     @contextmanager
-    def waiting_for(self, thread: int) -> Iterator[None]:
-        """Wait for another thread in the block, while holding the lock."""
-        self._waits_for = thread
+    def pausing(self) -> Iterator[None]:
+        """Hold the lock in the block, for as long as somebody likes: nobody is to wait for it."""
+        self._is_pausing = True
         try:
             yield
         finally:
-            self._waits_for = None
+            self._is_pausing = False
+
+    def _pause(self) -> HistoryError | None:
+        """An error if another thread holds the lock and pauses; not if it was asked to stop."""
+        if not self._is_pausing or self.is_mine or self.is_stopped:
+            return None
+        return HistoryError(
+            "a question is asked step by step, and waits for its next step: go on with "
+            "next(steps), or end it with steps.finish(), steps.close() or chat.stop()"
+        )
 
     def _enter(self, pending: list[int]) -> CancelToken:
         call = self._calls.get(threading.get_ident())
@@ -186,7 +191,7 @@ class TreeLock:
         def reason_to_give_up() -> BaseException | None:
             if pending:
                 return KeyboardInterrupt()
-            return _stopped() if call is not None and call.is_cancelled else None
+            return _stopped() if call is not None and call.is_cancelled else self._pause()
 
         self._lock.acquire(reason_to_give_up)
         if self._hold is None:

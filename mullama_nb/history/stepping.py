@@ -30,8 +30,8 @@ class Steps(Live, Iterator[Stage], Generic[T]):
     """The stages of an ``ask``; made by ``Chat.steps``.
 
     ``next`` lets it go on to the end of its next stage and returns that. In between it is held: the
-    chat is as that stage left it. It can be looked at, and other threads that would change it wait,
-    as they do for any answer. ``Chat.stop``, ``undo`` and ``checkout`` end it, from any thread.
+    chat is as that stage left it. It can be looked at; what would change it is refused, in every
+    thread, as it could wait forever. ``Chat.stop``, ``undo`` and ``checkout`` end it.
 
     Attributes
     ----------
@@ -140,13 +140,16 @@ class _Run(Generic[T]):
         self._ask = ask
         self._cancel = CancelToken()
         self._may_go = threading.Semaphore(0)
-        self._stepper: int | None = None  # the thread that it is held for
         self._has_begun = False
 
     def go_on(self) -> None:
         """Begin, or go on to the end of the next stage."""
+        if self._lock.is_mine:
+            raise HistoryError(
+                "this thread holds the tree, and the question is asked by another one, which would "
+                "wait for it: take steps outside of turn(), visit(), at() and callbacks"
+            )
         with interrupts_held():
-            self._stepper = threading.get_ident()
             if self._has_begun:
                 self._may_go.release()
                 return
@@ -175,10 +178,10 @@ class _Run(Generic[T]):
         self.told.put(outcome)
 
     def _tell(self, stage: Stage) -> None:
-        if self.is_free or self._stepper is None:
+        if self.is_free:
             self.told.put(stage)
             return
-        with self._lock.waiting_for(self._stepper):  # before that thread hears of it
+        with self._lock.pausing():  # before the other side hears of it
             self.told.put(stage)
             while not self._may_go.acquire(timeout=WAIT_SECONDS):
                 if self._lock.is_stopped:

@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -111,7 +112,7 @@ def test_it_is_held_where_it_is_seen(new_chat: ChatMaker) -> None:
     }
 
 
-def test_the_thread_that_steps_does_not_wait_for_itself(new_chat: ChatMaker) -> None:
+def test_nobody_waits_between_two_steps(new_chat: ChatMaker) -> None:
     chat = new_chat(seed=1)
     steps = chat.steps("why?", max_tokens=5)
     for _ in range(6):
@@ -124,28 +125,69 @@ def test_the_thread_that_steps_does_not_wait_for_itself(new_chat: ChatMaker) -> 
         ):
             with pytest.raises(HistoryError, match="next\\(steps\\)"):
                 change()
+            thread, failed = in_thread(change)
+            thread.join(10)
+            assert isinstance(failed[0], HistoryError)
     assert len(steps.finish().tokens) == 5
     chat.tag("x")
 
 
-def test_other_threads_wait_and_read(new_chat: ChatMaker) -> None:
+def in_thread(change: Callable[[], object]) -> tuple[threading.Thread, list[BaseException]]:
+    """A thread that does something, and what it raised."""
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            change()
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread, failed
+
+
+def test_who_waits_for_a_stage_is_refused_at_its_end(new_chat: ChatMaker) -> None:
+    chat = new_chat(seed=1)
+    begun: list[tuple[threading.Thread, list[BaseException]]] = []
+
+    def tag(_: object) -> None:
+        if not begun:
+            begun.append(in_thread(lambda: chat.tag("then")))
+            wait_until(chat._workspace.lock.is_wanted)
+
+    steps = chat.steps("why?", max_tokens=3, on_token=tag)
+    while not begun:
+        next(steps)
+    next(steps)
+    thread, failed = begun[0]
+    thread.join(10)
+    assert isinstance(failed[0], HistoryError)
+    assert "then" not in chat.tree.tags
+    steps.finish()
+
+
+def test_no_step_is_taken_while_holding_the_tree(new_chat: ChatMaker) -> None:
+    chat = new_chat(seed=1)
+    steps = chat.steps("why?", max_tokens=1)
+    with chat.tree.turn(), pytest.raises(HistoryError, match="outside of turn"):
+        next(steps)
+    assert len(list(steps)) == 5
+
+
+def test_other_threads_read_meanwhile(new_chat: ChatMaker) -> None:
     chat = new_chat(seed=1)
     steps = chat.steps("why?", max_tokens=3)
     while next(steps).name != "decode":
         pass
-    tagged: list[object] = []
     seen: list[object] = []
-    thread = threading.Thread(target=lambda: tagged.append(chat.tag("then")))
-    reader = threading.Thread(target=lambda: seen.append((chat.head, chat.tree.uncommitted)))
-    thread.start()
-    reader.start()
+    reader, failed = in_thread(
+        lambda: seen.append((chat.head, chat.tree.uncommitted, str(chat.tree)))
+    )
     reader.join(10)
-    assert seen == [(chat.head, 1)]
-    wait_until(chat._workspace.lock.is_wanted)
-    assert not tagged
-    turn = steps.finish()
-    thread.join(10)
-    assert tagged == [turn.checkpoint]
+    assert failed == []
+    assert seen == [(chat.head, 1, str(chat.tree))]
+    steps.close()
 
 
 def test_another_thread_stops_it(new_chat: ChatMaker) -> None:
