@@ -172,7 +172,7 @@ def test_no_step_is_taken_while_holding_the_tree(new_chat: ChatMaker) -> None:
     steps = chat.steps("why?", max_tokens=1)
     with chat.tree.turn(), pytest.raises(HistoryError, match="outside of turn"):
         next(steps)
-    assert len(list(steps)) == 5
+    assert [stage.name for stage in steps][-2:] == ["decode", "capture"]
 
 
 def test_other_threads_read_meanwhile(new_chat: ChatMaker) -> None:
