@@ -96,6 +96,11 @@ panel = Explorer(talk)
 talk.explore("Name one more.", 3, max_tokens=24)
 panel
 """
+_LIKELY = """
+river = Chat(model, system="Answer in one short sentence.", n_ctx=1024, seed=1)
+begun = river.ask("Which river is the longest?", max_tokens=24, echo=False)
+Likely(river, at=begun, token=0, min_p=0.07)
+"""
 _LIKELY_ERROR = """
 full = Chat(model, n_ctx=64, seed=1)
 full.ask("What is a good hobby for a rainy day in a town by the sea?", max_tokens=24, echo=False)
@@ -174,8 +179,8 @@ _SHOWN = {
     "sessions": _SESSIONS,
     "explorer": _EXPLORER,
     "tools": _TOOLS,
-    "likely": "Likely(talk, at=talk.head, token=2)",
-    "likely-deep": "Likely(talk, at=talk.head, token=0, depth=6, min_p=0.15)",
+    "likely": _LIKELY,
+    "likely-deep": "Likely(talk, at=talk.head, token=0, depth=5, min_p=0.1)",
     "likely-empty": "Likely(made(0))",
     "likely-error": _LIKELY_ERROR,
     "choice": "Choice(talk.turns[-1], 3)",
