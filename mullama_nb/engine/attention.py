@@ -108,8 +108,8 @@ def _products(q: Floats, k: Floats) -> Floats:
     """The product of each head's query with its rows of K; several heads may share their rows."""
     n_heads, n_kv, width = q.shape[1], k.shape[1], k.shape[3]
     queries = q.reshape(n_kv, n_heads // n_kv, width)
-    products: Floats = np.matmul(queries, k[0].transpose(0, 2, 1))
-    return products.reshape(n_heads, -1)
+    products: Floats = np.matmul(k[0], queries.transpose(0, 2, 1))
+    return products.transpose(0, 2, 1).reshape(n_heads, -1)
 
 
 def alibi_slopes(n_heads: int, most_bias: float) -> Floats:

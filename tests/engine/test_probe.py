@@ -366,6 +366,20 @@ def test_a_layout_of_tensors_that_is_not_known_is_refused(
     assert context.look().position == 69
 
 
+@pytest.mark.parametrize("kv_cache_type", ["f16", "q8_0"])
+def test_what_numpy_cannot_see_is_copied(
+    tiny: ModelMaker, kv_cache_type: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As from the memory of a GPU, and with a build that lacks the CPU's own conversion."""
+    context = context_of(tiny("llama", head_dim=32), PROMPT, kv_cache_type=kv_cache_type)
+    seen = context.look()
+    monkeypatch.setattr(graph._ggml(), "ggml_backend_buffer_is_host", lambda _: False)
+    monkeypatch.setattr(graph, "_native_widening", lambda: None)
+    copied = context.look()
+    for name in ("attention", "hidden", "logits"):
+        np.testing.assert_array_equal(getattr(seen, name), getattr(copied, name))
+
+
 def test_logits_that_need_more_than_the_last_layer_are_not_made_up(
     tiny: ModelMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
