@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import random
 import signal
 import threading
 from collections.abc import Callable
@@ -11,8 +12,10 @@ from typing import Any
 
 import pytest
 from history.conftest import ChatMaker
+from history.test_lock import check_every_checkpoint
 from hypothesis import given
 from hypothesis import strategies as st
+from interrupting import count_lines, interrupt
 from waiting import wait_until
 
 from mullama_nb import Chat
@@ -211,12 +214,12 @@ def test_an_interrupt_keeps_what_there_is(new_chat: ChatMaker) -> None:
     chat = new_chat(seed=1)
     drawn: list[object] = []
 
-    def interrupt(token: object) -> None:
+    def tell(token: object) -> None:
         drawn.append(token)
         if len(drawn) == 5:
             os.kill(os.getpid(), signal.SIGINT)
 
-    steps = chat.steps("why?", max_tokens=400, on_token=interrupt)
+    steps = chat.steps("why?", max_tokens=400, on_token=tell)
     while len(drawn) < 3:
         next(steps)
     with pytest.raises(KeyboardInterrupt):
@@ -226,6 +229,24 @@ def test_an_interrupt_keeps_what_there_is(new_chat: ChatMaker) -> None:
     assert 5 <= len(chat.head.tokens) < 400
     assert chat.resume(max_tokens=2).text
     assert list(steps) == []
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_an_interrupt_at_any_line_leaves_whole_messages(new_chat: ChatMaker, seed: int) -> None:
+    chat = new_chat(seed=1)
+    chat.ask("begin?", max_tokens=2)
+
+    def job() -> None:
+        with chat.steps("on and on?", max_tokens=8) as steps:
+            for _ in steps:
+                pass
+        chat.undo()
+
+    interrupt(job, random.Random(seed).randint(1, count_lines(job)))
+    if not chat._workspace.lock.is_mine:  # it may have struck before the steps were closed
+        chat.stop()
+    check_every_checkpoint(chat)
+    assert chat.ask("and then?", max_tokens=1)
 
 
 def test_errors_are_those_of_the_ask(new_chat: ChatMaker) -> None:
