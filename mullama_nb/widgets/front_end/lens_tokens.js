@@ -33,7 +33,7 @@ export function makeTokenView(choose) {
   });
   const named = { role: "group", "aria-label": "Tokens" };
   const parts = [ends.earlier, sections.node, ends.later];
-  const scroller = element("div", { class: "scroller mullama-tokens", ...named }, parts);
+  const scroller = element("div", { class: "scroller", ...named }, parts);
   const said = element("div", { class: "said", "aria-live": "polite" });
   const node = element("div", { class: "tokens" }, scroller, said);
   listen(sections.node, say, (at) => {

@@ -60,24 +60,23 @@ export function describe({ pieces, live, chosen, stale, look, weights }, failed)
   const end = stale && !failed ? [element("span", { class: "waits" }, waits)] : [];
   if (!look) return end;
   const named = name(pieces, look.position);
-  const said = [named.charAt(0).toUpperCase() + named.slice(1)];
-  const more = weights
-    ? describeWeights(pieces, weights)
-    : ["This model has no attention: its layers carry a state from token to token."];
-  return [...said, ...more, ...end];
+  const said = element("span", {}, named.charAt(0).toUpperCase() + named.slice(1));
+  const none = "This model has no attention: its layers carry a state from token to token.";
+  const more = weights ? describeWeights(pieces, weights) : [element("span", {}, none)];
+  return [said, ...more, ...end];
 }
 
 /**
  * @param {string[]} pieces
  * @param {Weights} weights
- * @returns {(string | HTMLElement)[]}
  */
 function describeWeights(pieces, { shares, left_out, left_out_share }) {
   const best = most(shares, MOST).map((at) => {
     const piece = element("code", {}, byItself(pieces[at]));
     return element("span", {}, piece, ` ${percent(shares[at])}`);
   });
-  const said = best.length ? ["looked most at", ...best] : ["looked at nothing else."];
+  const looked = element("span", {}, best.length ? "looked most at" : "looked at nothing else.");
+  const said = [looked, ...best];
   if (!left_out.length) return said;
   const names = left_out.map((at) => name(pieces, at)).join(" and ");
   const took = percent(left_out_share);

@@ -52,7 +52,7 @@ export function makeSections() {
   /** @type {Section[]} */
   let sections = [];
   let from = Infinity, to = 0;
-  const node = element("div", { class: "list" });
+  const node = element("div", { class: "mullama-tokens" });
 
   /**
    * @param {string[]} pieces
