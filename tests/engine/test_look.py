@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -181,3 +182,20 @@ def test_a_state_of_unknown_origin_is_warned_of(tiny: ModelMaker, architecture: 
     with pytest.warns(InexactWarning, match="evaluated again for a look"):
         look = other.look(40)
     np.testing.assert_allclose(look.logits, context.look(40).logits, atol=0.5)
+
+
+def test_rows_that_a_window_lost_are_worked_out_again(tiny: ModelMaker, tmp_path: Path) -> None:
+    model = tiny("gemma3")
+    with context_of(model, words(100)) as whole:
+        whole.generate(None, 4)
+        whole.save_session(tmp_path / "window.session", window_only=True)
+        expected = whole.look(50)
+    context = context_of(model)
+    with pytest.warns(InexactWarning):
+        context.load_session(tmp_path / "window.session")
+    rows = context.capture(60).data
+    with pytest.warns(InexactWarning, match="evaluated again for a look"):
+        look = context.look(50)
+    np.testing.assert_allclose(look.logits, expected.logits, atol=0.5)
+    np.testing.assert_allclose(look.attention, expected.attention, atol=0.05)
+    np.testing.assert_array_equal(context.capture(60).data, rows)
