@@ -25,7 +25,7 @@ _SMALL = 0.001  # smaller probabilities are not told apart
 _IN_LINES = "text-align:left;white-space:pre;font-family:monospace"
 
 
-@dataclass(frozen=True, slots=True, repr=False, eq=False)
+@dataclass(frozen=True, repr=False, eq=False)  # no slots: what has them keeps cells from resting
 class Likely(Live):
     """The likely continuations at one place of a chat; ``Chat.likely`` returns it.
 

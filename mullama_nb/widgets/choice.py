@@ -11,6 +11,7 @@ from ..errors import HistoryError, ParameterError
 from ..history.chat import Chat
 from ..history.message import token_place
 from ..history.turn import Turn
+from ..signs import signs
 from .esm import front_end
 from .funnel import draw_funnel, funnel_message, told
 from .looking import LookingWidget
@@ -53,6 +54,8 @@ class Choice(LookingWidget):
         self._only = source if isinstance(source, Turn) else None
         self._token = check_integer("token", token)
         if self._only is not None:
+            if not self._only.tokens:
+                raise ParameterError(f"{self._only!r} has no tokens of its own to look into")
             token_place(self._only.checkpoint, self._token)
         super().__init__(source.chat if isinstance(source, Turn) else source)
 
@@ -92,9 +95,12 @@ class Choice(LookingWidget):
             raise HistoryError("There is no answer to look into yet.")
         if turn.checkpoint not in self.tree:
             raise HistoryError("That answer was pruned.")
-        self._shown = turn, self._index(turn)
+        before, self._shown = self._shown, (turn, self._index(turn))
         self.found = turn.choice(self._shown[1])
-        return self._message()
+        message = self._message()
+        if before is not None and before[0].id == turn.id:
+            del message["tokens"]  # which views have
+        return message
 
     def forget(self) -> dict[str, Any]:
         """Show no token."""
@@ -115,7 +121,7 @@ class Choice(LookingWidget):
             return f"<p>{html.escape(self.failure or 'There is no answer to look into yet.')}</p>"
         text, words = told(self.found)
         said = f"<p><strong><code>{html.escape(text)}</code></strong> {html.escape(words)}</p>"
-        return said + draw_funnel(self.found)
+        return f"{said}{draw_funnel(self.found)}{_next_in_words(self.found)}"
 
     def _repr_mimebundle_(self, **options: Any) -> tuple[dict[Any, Any], dict[Any, Any]]:
         bundle, metadata = super()._repr_mimebundle_(**options)
@@ -150,3 +156,12 @@ class Choice(LookingWidget):
         if turn is None:
             return "Choice(no answer)"
         return f"Choice(token {self._index(turn)} of {len(turn.tokens)})"
+
+
+def _next_in_words(found: Found) -> str:
+    draw = found.draw
+    if draw is None:
+        return ""
+    text = html.escape(signs(draw.next_text) or "∅")
+    number = f"{draw.next_number:.4f}"
+    return f"<p>The next answer would draw {number} here: <code>{text}</code>.</p>"

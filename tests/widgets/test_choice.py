@@ -43,6 +43,20 @@ def test_sends_the_steps_and_the_answer(chat: Chat, choice: Choice) -> None:
     assert snapshot["found"]["draw"][0] == pytest.approx(found.draw.number, abs=1e-6)
 
 
+def test_tokens_are_sent_once_for_each_answer(chat: Chat, choice: Choice) -> None:
+    assert "tokens" in choice.look_here()
+    choice._token = 2
+    change = choice.look_here()
+    assert "tokens" not in change
+    assert change["token"] == 2
+    assert choice.take_snapshot()["tokens"]  # for a view that has just come
+    follower = Choice(chat)
+    follower.look_here()
+    chat.regenerate(max_tokens=2)
+    assert len(follower.look_here()["tokens"]) == 2
+    follower.close()
+
+
 def test_goes_from_token_to_token(chat: Chat, choice: Choice) -> None:
     turn = chat.turns[-1]
     choice.handle("show", {"token": 2})
@@ -93,6 +107,7 @@ def test_without_an_answer_there_is_nothing_to_see(tiny: ModelMaker) -> None:
     chat.ask("Hi", max_tokens=2)
     bundle, _ = choice._repr_mimebundle_()
     assert bundle["image/svg+xml"] in bundle["text/html"]
+    assert "The next answer would draw" in bundle["text/html"]
     choice.close()
 
 

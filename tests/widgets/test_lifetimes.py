@@ -138,6 +138,7 @@ SHOWN = {
     "undo and redo": "chat = new(); UndoRedo(chat)",
     "explorer": "chat = new(); display(Explorer(chat))",
     "likely": "chat = new(); chat.ask('a', max_tokens=1, echo=False); Likely(chat)",
+    "likely value": "chat = new(); chat.ask('a', max_tokens=1, echo=False); chat.likely(2)",
     "choice": "chat = new(); chat.ask('a', max_tokens=1, echo=False); display(Choice(chat))",
     "browser": "chat = new(); display(SessionBrowser('sessions', chat))",
     "box": "chat = new(); HBox([ChatPanel(chat), Timeline(chat)])",

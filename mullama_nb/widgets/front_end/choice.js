@@ -56,7 +56,8 @@ function draw(body, { model, state }) {
   body.append(bar, text, funnel.node, empty);
   /** @type {ReturnType<typeof makeTokenView> | null} */
   let tokens = null;
-  let shown = ""; // the tokens that are there
+  /** @type {Token[] | null} */
+  let shown = null; // the tokens that are there
 
   /** @param {number} token */
   function show(token) {
@@ -73,9 +74,8 @@ function draw(body, { model, state }) {
   }
   function update() {
     const { tokens: list, token, found } = state();
-    const key = JSON.stringify(list);
-    if (key !== shown) {
-      shown = key;
+    if (list !== shown) {
+      shown = list;
       tokens = makeTokenView(list, show);
       const { shades, words } = shadesOf("probability", list, null);
       tokens.shade(shades, words);
