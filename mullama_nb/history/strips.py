@@ -210,6 +210,12 @@ class CellMap:
         return sum(len(strip.tokens) for strip in self.strips)
 
     @property
+    def window_start(self) -> int:
+        """The first position that layers with a sliding window read for the next token; else 0."""
+        n = sum(strip.n_active for strip in self.strips if not strip.id.startswith("~"))
+        return max(0, n + 1 - self.window) if self.window else 0
+
+    @property
     def active(self) -> list[Cell]:
         """The cells of the live context that hold the active path, in order of position."""
         path = [strip for strip in self.strips if strip.n_active and not strip.id.startswith("~")]

@@ -45,8 +45,9 @@ def cell_map(source: Chat | CheckpointTree | CellMap) -> Figure:
     -------
     matplotlib.figure.Figure
         Above, the cells of the context in order, coloured by who said it: with their texts where
-        there are few. Below, if there are branches, all strips by position: what they share once,
-        the first branch behind it, the others in lanes below. What the context holds is strong;
+        there are few, and underlined where layers with a sliding window read them. Below, if there
+        are branches, all strips by position: what they share once, the first branch behind it, the
+        others in lanes below. What the context holds is strong;
         rows in memory are paler, those on disk faint, dropped ones an outline.
     """
     from .theme import GREY, ClearFigure  # here, because matplotlib takes half a second
@@ -65,7 +66,7 @@ def cell_map(source: Chat | CheckpointTree | CellMap) -> Figure:
         for side in ("top", "right", "left", "bottom"):
             axes.spines[side].set_visible(False)
         axes.set_yticks([])
-    _draw_grid(several[0], active, grid)
+    _draw_grid(several[0], active, grid, cells)
     if has_branches:
         _draw_strips(several[1], cells.strips, n_lanes)
     _add_legend(figure, cells)
@@ -80,7 +81,7 @@ def _title(cells: CellMap) -> str:
     if cells.memory == "hybrid":
         title += "; other layers have one state"
     if cells.window:
-        title += f"; some layers look back {cells.window:,}"
+        title += f"; some layers read only {cells.window:,} of them"
     return title
 
 
@@ -120,7 +121,7 @@ class _Grid:
         return self.n_rows * (0.42 if self.has_words else _WIDTH / self.n_columns)
 
 
-def _draw_grid(axes: Axes, active: Sequence[Cell], grid: _Grid) -> None:
+def _draw_grid(axes: Axes, active: Sequence[Cell], grid: _Grid, cells: CellMap) -> None:
     from matplotlib.collections import PolyCollection
 
     from .theme import GREY, readable
@@ -155,6 +156,11 @@ def _draw_grid(axes: Axes, active: Sequence[Cell], grid: _Grid) -> None:
                 parse_math=False,
             )
             axes.text(x + 0.1, y + 0.88, f"{cell.position}", color=GREY, fontsize=5.5)
+    if cells.window:
+        read = range(cells.window_start, len(active))
+        begins = [i % grid.n_columns for i in read]
+        heights = [i // grid.n_columns + 1 - gap / 3 for i in read]
+        axes.hlines(heights, begins, [x + 1 for x in begins], colors=GREY, linewidth=1.5)
     if grid.n_free:
         axes.set_xlabel(f"{grid.n_free:,} more cells are free", color=GREY, loc="right")
 

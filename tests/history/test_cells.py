@@ -487,6 +487,8 @@ def test_every_kind_of_memory_says_what_it_holds(
     cells = cell_map(chat)
     assert (cells.memory, cells.keeps_states) == (memory, keeps_states)
     assert bool(cells.window) == (memory == "window")
+    n = chat.context.token_count()
+    assert cells.window_start == (n + 1 - 32 if cells.window else 0)
     kept = sum(cell.n_bytes for strip in cells.strips for cell in strip.cells)
     assert kept == pytest.approx(sum(c.n_bytes for c in chat.tree if c.tokens))
     holders = [cell for strip in cells.strips for cell in strip.cells if cell.n_bytes]
