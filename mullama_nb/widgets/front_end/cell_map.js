@@ -38,10 +38,7 @@ function draw(body, { model, state }) {
   const { show: tell, read } = said;
   const sheet = new Sheet({ model, state, theme, tell, read, moved: gauge.paint });
   frame.append(bar.node, gauge.node, sheet.node, said.node, keys.node);
-  const unwatch = watchTheme(() => {
-    theme.read();
-    sheet.schedule();
-  });
+  const unwatch = watchTheme(() => sheet.schedule());
   const showBusy = () => frame.setAttribute("aria-busy", String(model.get("is_busy")));
   showBusy();
   model.on("change:is_busy", showBusy);

@@ -119,6 +119,7 @@ export class Sheet {
     const { canvas, node, painter } = this;
     const width = node.clientWidth, height = node.clientHeight;
     if (!width || !height) return;
+    this.scope.theme.refresh();
     const ratio = globalThis.devicePixelRatio || 1;
     if (
       canvas.width !== Math.round(width * ratio) ||

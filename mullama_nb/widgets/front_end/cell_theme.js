@@ -22,10 +22,17 @@ export class Theme {
     this.font = "sans-serif";
     /** @type {Map<string, CanvasPattern | string>} */
     this.hatches = new Map();
-    this.read();
+    this.seen = ""; // what the colours were read from
   }
 
-  /** Take the colours in; they are others in another theme. */
+  /** Take the colours in where they are others: in another theme, or once the page has the node. */
+  refresh() {
+    const style = getComputedStyle(this.node);
+    const now = NAMES.map((name) => style.getPropertyValue(`--m-${name}`)).join();
+    if (now !== this.seen) this.read();
+    this.seen = now;
+  }
+
   read() {
     const probe = document.createElement("span");
     this.node.append(probe);
@@ -65,19 +72,29 @@ function drawHatch(colour) {
   return context.createPattern(canvas, "repeat") ?? colour;
 }
 
+const SETTLING = [0, 100, 400, 1600]; // ms in which the style follows a theme's name
+
 /**
- * Hear when the page has another theme.
+ * Hear when the page may have another theme.
  *
  * @param {() => void} changed
  */
 export function watchTheme(changed) {
-  const observer = new MutationObserver(changed);
+  /** @type {ReturnType<typeof setTimeout>[]} */
+  let timers = [];
+  const stop = () => timers.forEach(clearTimeout);
+  const start = () => {
+    stop();
+    timers = SETTLING.map((ms) => setTimeout(changed, ms));
+  };
+  const observer = new MutationObserver(start);
   const attributeFilter = ["class", "data-jp-theme-name", "data-jp-theme-light"];
   observer.observe(document.body, { attributeFilter });
   const scheme = matchMedia("(prefers-color-scheme: dark)");
-  scheme.addEventListener("change", changed);
+  scheme.addEventListener("change", start);
   return () => {
+    stop();
     observer.disconnect();
-    scheme.removeEventListener("change", changed);
+    scheme.removeEventListener("change", start);
   };
 }
