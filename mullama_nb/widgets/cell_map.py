@@ -9,17 +9,22 @@ from typing import Any
 
 import traitlets
 
+from ..errors import ParameterError
 from ..history.cells import LiveCells, cell_map
 from ..history.chat import Chat
 from ..history.events import Committed, Event, Moved, Pruned, TokenAdded
+from ..history.stepping import Steps
 from ..history.tree import CheckpointTree
+from ..history.turn import Turn
 from .actions import stops_first
 from .base import TreeWidget
 from .cell_drawing import draw_cells
 from .esm import front_end
+from .publishing import publish_soon, run_in_turn
 
 __all__ = ["CellMap"]
 
+_MOST_STAGES = 40  # that are shown
 _SECONDS_BETWEEN_TOKENS = 1 / 12  # each message takes time from the answer
 
 
@@ -47,33 +52,46 @@ class CellMap(TreeWidget):
     def __init__(self, source: Chat | CheckpointTree) -> None:
         self._live: LiveCells | None = None
         self._beginning = threading.Lock()
-        # Tokens that wait for the next message; of the publishing thread alone.
-        self._waiting: list[Event] = []
-        self._spoke = 0.0
+        self._spoke = 0.0  # when events were sent the last time
+        self._steps: Steps[Turn] | None = None  # of the question that is asked step by step
+        self._asked = ""
+        self._made: list[list[str]] = []  # its stages so far
         super().__init__(source)
 
     def take_snapshot(self) -> dict[str, Any]:
-        """Return all strips."""
-        return self._cells.message()
+        """Return all strips, and the stages of a question that is asked step by step."""
+        return {**self._cells.message(), "steps": self._stages()}
 
     def changes(self, events: Sequence[Event]) -> Iterable[dict[str, Any]]:
-        """Return what is new or other in the strips, and whether the head moved."""
-        self._waiting += events
-        now = time.monotonic()
-        is_early = now < self._spoke + _SECONDS_BETWEEN_TOKENS
-        if is_early and all(isinstance(event, TokenAdded) for event in self._waiting):
-            return  # what ends an answer sends the last of them
-        heard, self._waiting, self._spoke = self._waiting, [], now
-        change = self._cells.update(heard) or {}
-        if any(map(_moves_head, heard)):
-            change |= {"moved": True, "cost": _cost(heard)}
+        """Return what is new or other in the strips, whether the head moved, and what that cost."""
+        change = self._cells.update(events) or {}
+        if any(map(_moves_head, events)):
+            change |= {"moved": True, "cost": _cost(events)}
         if change:
             yield change
 
+    def publish(self) -> None:
+        """Send what was gathered; tokens that come fast are sent together."""
+        now = time.monotonic()
+        with self._lock:
+            has_events = bool(self._events)
+            waits = not self._queued and all(isinstance(e, TokenAdded) for e in self._events)
+        if has_events and waits and now < self._spoke + _SECONDS_BETWEEN_TOKENS:
+            publish_soon(self._reference)
+            return
+        if has_events:
+            self._spoke = now
+        super().publish()
+
     def begin_anew(self) -> None:
         """Look at the whole tree again, as some changes were missed."""
-        self._waiting = []
         self._cells.restart()
+
+    def stop_generation(self) -> None:
+        """Stop the answer of the chat, also one that is asked step by step."""
+        super().stop_generation()
+        if self._steps is not None:
+            run_in_turn(self._acts_on, self._close_steps)
 
     def handle(self, action: str, arguments: dict[str, Any]) -> None:
         """Call ``do_<action>`` with checked arguments; the widget is busy meanwhile."""
@@ -101,6 +119,41 @@ class CellMap(TreeWidget):
     def do_redo(self) -> None:
         """Take the last undo back."""
         self._target.redo()
+
+    def do_step(self, question: str) -> None:
+        """Ask a question as far as the end of its next stage."""
+        if self.chat is None:
+            raise ParameterError("a tree without a chat answers no question: show CellMap(chat)")
+        if self._steps is None:
+            self._steps, self._asked, self._made = self.chat.steps(question), question, []
+        stage = None
+        try:
+            stage = next(self._steps, None)
+        finally:
+            if stage is None:  # it has ended, or failed
+                self._steps = None
+            else:
+                self._made.append([stage.name, stage.in_words, _in_short(stage.seconds)])
+            self.queue_change({"steps": self._stages()})
+
+    def do_finish(self) -> None:
+        """Let the question that is asked step by step go on to its end."""
+        while self._steps is not None:
+            self.do_step(self._asked)
+
+    def _close_steps(self) -> None:
+        steps, self._steps = self._steps, None
+        if steps is not None:
+            steps.close()
+            self.queue_change({"steps": self._stages()})
+
+    def _stages(self) -> dict[str, Any]:
+        return {
+            "question": self._asked,
+            "made": self._made[-_MOST_STAGES:],
+            "n_made": len(self._made),
+            "is_over": self._steps is None,
+        }
 
     def draw_html(self) -> str:
         """Return the strips as SVG."""
@@ -142,3 +195,7 @@ def _cost(events: Sequence[Event]) -> dict[str, float] | None:
         "bytes": sum(move.bytes_restored for move in moves),
         "seconds": sum(move.seconds for move in moves),
     }
+
+
+def _in_short(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{1000 * seconds:.1f} ms"

@@ -17,7 +17,7 @@ from waiting import wait_until
 from mullama_nb import Chat, CheckpointTree, Context, ContextParams
 from mullama_nb.errors import ParameterError
 from mullama_nb.history.cells import cell_map
-from mullama_nb.history.events import Event, Tagged
+from mullama_nb.history.events import Event, Tagged, TokenAdded
 from mullama_nb.signs import signs
 from mullama_nb.widgets import CellMap
 
@@ -153,6 +153,54 @@ def test_a_page_hears_that_the_head_moved(chat: Chat) -> None:
     heard.look()  # a tag is nothing to a cell
     assert len(heard.messages) == n
     heard.close()
+
+
+def test_a_question_is_asked_step_by_step(chat: Chat) -> None:
+    widget, sent = CellMap(chat), list[dict[str, Any]]()
+    widget.queue_change = sent.append  # type: ignore[method-assign]
+    n_turns = len(chat.turns)
+    for _ in range(3):
+        widget.handle("step", {"question": "why?"})
+    names = [name for name, _, _ in sent[-1]["steps"]["made"]]
+    assert names == ["tokenize", "prefix", "evaluate"]
+    assert sent[-1]["steps"]["question"] == "why?"
+    assert not sent[-1]["steps"]["is_over"]
+    assert widget.take_snapshot()["steps"] == sent[-1]["steps"]
+    widget.stop_generation()
+    wait_until(lambda: sent[-1]["steps"]["is_over"])
+
+    widget.handle("step", {"question": "and so?"})
+    assert [name for name, _, _ in sent[-1]["steps"]["made"]] == ["tokenize"]
+    widget.stop_generation()
+    wait_until(lambda: sent[-1]["steps"]["is_over"])
+    assert len(chat.turns) >= n_turns
+    with pytest.raises(ParameterError, match="without a chat"):
+        CellMap(chat.tree).handle("step", {"question": "why?"})
+
+
+def test_steps_may_go_on_to_the_end(tiny: ModelMaker) -> None:
+    chat = Chat(tiny("llama", chat_template=CHATML), n_ctx=64, n_threads=1, seed=1)
+    widget, sent = CellMap(chat), list[dict[str, Any]]()
+    widget.queue_change = sent.append  # type: ignore[method-assign]
+    widget.handle("step", {"question": "why?"})
+    widget.handle("finish", {})
+    assert chat.turns[-1].role == "assistant"
+    last = sent[-1]["steps"]
+    assert last["is_over"]
+    assert last["made"][-1][0] == "capture"
+    assert len(last["made"]) == min(40, last["n_made"])
+
+
+def test_what_was_sent_last_waits_for_no_other(chat: Chat) -> None:
+    """Tokens that come fast are sent together, and none is left behind."""
+    widget, told = CellMap(chat), [0]
+    widget.send = lambda content, *_: told.append(content["n_used"])  # type: ignore[method-assign]
+    widget.listen()
+    for _ in range(30):
+        chat.tree._workspace.notify(TokenAdded(5, "x", -1.0, 0))
+    n_held = chat.context.token_count()
+    wait_until(lambda: told[-1] == n_held + 30)
+    widget.close()
 
 
 # -- keys, and what is painted ---------------------------------------------------------------------

@@ -3,6 +3,7 @@
 
 import { makeBar, makeGauge, makeKeys, makeSaid } from "./cell_bar.js";
 import { Sheet } from "./cell_sheet.js";
+import { makeSteps } from "./cell_steps.js";
 import { Cells } from "./cell_strips.js";
 import { Theme, watchTheme } from "./cell_theme.js";
 import { define } from "./define.js";
@@ -33,11 +34,12 @@ function draw(body, { model, state }) {
   body.append(frame);
   const theme = new Theme(frame);
   const said = makeSaid(), keys = makeKeys();
-  const bar = makeBar(() => sheet);
+  const steps = makeSteps(model);
+  const bar = makeBar(() => sheet, steps.open);
   const gauge = makeGauge(() => sheet, state, theme);
   const { show: tell, read } = said;
   const sheet = new Sheet({ model, state, theme, tell, read, moved: gauge.paint });
-  frame.append(bar.node, gauge.node, sheet.node, said.node, keys.node);
+  frame.append(bar.node, gauge.node, sheet.node, said.node, keys.node, steps.node);
   const unwatch = watchTheme(() => sheet.schedule());
   const showBusy = () => frame.setAttribute("aria-busy", String(model.get("is_busy")));
   showBusy();
@@ -48,6 +50,7 @@ function draw(body, { model, state }) {
       const cells = state();
       bar.update(cells);
       keys.update(cells);
+      steps.update(cells);
       sheet.layOut(!change || cells.hasMoved);
       said.show(sheet.hovered ?? sheet.here);
     },

@@ -5,6 +5,7 @@ import { numbers } from "./binary.js";
 import { Strip } from "./cell_strip.js";
 
 /** @import { Cost } from "./cell_bar.js" */
+/** @import { Steps } from "./cell_steps.js" */
 /** @import { Checkpoint, Run, Spot } from "./cell_strip.js" */
 
 /**
@@ -37,9 +38,9 @@ import { Strip } from "./cell_strip.js";
 
 /** @typedef {Sent} Snapshot */
 /**
- * A change of them, whether the head moved, and what that cost.
+ * A change of them, whether the head moved, what that cost, and a question that is asked in steps.
  *
- * @typedef {Partial<Sent> & { moved?: boolean, cost?: Cost | null }} Change
+ * @typedef {Partial<Sent> & { moved?: boolean, cost?: Cost | null, steps?: Steps }} Change
  */
 
 const COLUMNS = 10; // of `rows`
@@ -55,6 +56,8 @@ export class Cells {
     this.keepsStates = false;
     /** @type {Cost | null} */
     this.cost = null; // of the last move
+    /** @type {Steps} */
+    this.steps = { question: "", made: [], n_made: 0, is_over: true };
     this.hasMoved = false; // whether the last change moved the head
     /** @type {string[]} */
     this.texts = []; // tables, and the strips by their numbers
@@ -117,6 +120,7 @@ export class Cells {
     this.memory = change.memory ?? this.memory;
     this.window = change.window ?? this.window;
     this.keepsStates = change.keeps_states ?? this.keepsStates;
+    this.steps = change.steps ?? this.steps;
     this.hasMoved = change.moved ?? false;
     if (change.cost !== undefined) this.cost = change.cost;
     change.texts?.forEach((text, i) => this.texts[(change.first_text ?? 0) + i] = text);
