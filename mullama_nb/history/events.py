@@ -110,7 +110,7 @@ class Spilled:
 
 @dataclass(frozen=True)
 class Recalled:
-    """Rows of a checkpoint were read back into memory."""
+    """Rows of a checkpoint were read back into memory, or worked out again."""
 
     checkpoint: str
 

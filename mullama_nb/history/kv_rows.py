@@ -93,6 +93,7 @@ class KVRows:
         self.warnings: list[str] = []
         self._holders: dict[str, dict[str, Node]] = {}  # by address and id
         self._meter = _Meter()  # of the latest move
+        self._tell_recalled: Callable[[str], None] = lambda _: None
 
     @property
     def max_bytes(self) -> int:
@@ -105,7 +106,7 @@ class KVRows:
         They do not keep their owner alive.
         """
         self._store.on_spill = _weakly(spilled)
-        self._store.on_recall = _weakly(recalled)
+        self._store.on_recall = self._tell_recalled = _weakly(recalled)
 
     def n_bytes(self, checkpoint: Node) -> int:
         """Return the bytes of a checkpoint's rows, wherever they are."""
@@ -306,6 +307,7 @@ class KVRows:
             )
         self.drop(checkpoint)
         self.assign(checkpoint, address)
+        self._tell_recalled(address)
         checkpoint.changed()
 
 

@@ -150,6 +150,20 @@ def test_a_callback_may_use_the_store(store: SegmentStore) -> None:
     assert places == [("disk", 0)]
 
 
+def test_what_comes_back_is_told(store: SegmentStore) -> None:
+    told: list[tuple[str, str]] = []
+    store.on_spill = lambda address: told.append(("spilled", address))
+    store.on_recall = lambda address: told.append((store.place(address), address))
+    put = segment(1)
+    address = store.put(put)
+    assert store.get(address) is put
+    assert told == []
+    store.spill(address)
+    store.get(address)
+    store.get(address)
+    assert told == [("spilled", address), ("memory", address)]
+
+
 def test_threads_share_a_store(store: SegmentStore, tmp_path: Path) -> None:
     store.max_bytes = 4 * KB
     expected = {put.address: put for put in (segment(i, logits=i % 2 == 0) for i in range(10))}

@@ -92,6 +92,27 @@ def test_what_is_no_move_leaves_a_live_row(chat: Chat, javascript: JavaScript) -
     assert javascript.call(PROBE, "liveAfter", snapshot, changes) == ["The tide", 2]
 
 
+def test_a_row_says_where_its_rows_are(chat: Chat) -> None:
+    widget = Timeline(chat)
+    events: list[Event] = []
+    chat.tree.on_change(events.append)
+    place = chat.head
+
+    def flags() -> list[int]:
+        assert chat.tree.flush(10)
+        changes = [*widget.changes([*events])]
+        events.clear()
+        rows = [row for change in changes for row in change.get("rows", ())]
+        return [row[-1] & 2 for row in rows if row[0] == place.id]
+
+    chat.tree.spill(place)
+    assert flags() == [2]
+    chat.undo()
+    assert flags() == []
+    chat.redo()
+    assert flags() == [0]
+
+
 def test_rows_with_thoughts_and_calls_are_marked(tiny: Callable[..., Any]) -> None:
     call = {"type": "function", "function": {"name": "depth", "arguments": {}}}
     template = CHATML.replace("message['content']", "message | tojson")
