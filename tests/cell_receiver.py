@@ -24,7 +24,7 @@ SENT_AS = {
 
 def sent_bytes(message: dict[str, Any]) -> int:
     """What a message takes: its arrays, and the rest as JSON."""
-    arrays = [message[name] for name in SENT_AS]
+    arrays = [message.get(name, b"") for name in SENT_AS]
     rest = {name: value for name, value in message.items() if name not in SENT_AS}
     return sum(map(len, arrays)) + len(json.dumps(rest, ensure_ascii=False).encode())
 
@@ -38,18 +38,23 @@ class Receiver:
         self.table: dict[int, tuple[int, str]] = {}
         self.names: dict[int, str] = {}
         self.facts: dict[str, Any] = {}
+        self.place_names: list[str] = []
 
     def receive(self, message: dict[str, Any]) -> None:
         told = {k: v for k, v in message.items() if k not in SENT_AS}
         told = json.loads(json.dumps(told))  # nothing but what JSON holds
-        told |= {k: np.frombuffer(message[k], kind).tolist() for k, kind in SENT_AS.items()}
+        for name, kind in SENT_AS.items():
+            told[name] = np.frombuffer(message.get(name, b""), kind).tolist()
         if told["whole"]:
             Receiver.__init__(self)
         names = ("n_ctx", "n_used", "memory", "window", "keeps_states")
-        self.facts = {name: told[name] for name in names}
+        self.facts |= {name: told[name] for name in names if name in told}
+        self.place_names = told.get("places", self.place_names)
+        for name in ("texts", "names", "gone", "checkpoints"):
+            told.setdefault(name, [])
         entries = zip(told["token_ids"], told["texts"], strict=True)
-        self.table |= dict(enumerate(entries, told["first_text"]))
-        self.names |= dict(enumerate(told["names"], told["first_name"]))
+        self.table |= dict(enumerate(entries, told.get("first_text", 0)))
+        self.names |= dict(enumerate(told["names"], told.get("first_name", 0)))
         for number in told["gone"]:
             self.strips.pop(number, None)
             self.lanes.pop(number, None)
@@ -82,7 +87,7 @@ class Receiver:
                 roles += [self.names[name]] * (stop - len(roles))
             places: list[str] = []
             for stop, place in pairs("place_runs", n_places):
-                places += [told["places"][place]] * (stop - len(places))
+                places += [self.place_names[place]] * (stop - len(places))
             self.strips[number] = {
                 "id": identifier,
                 "parent": None if parent < 0 else parent,
