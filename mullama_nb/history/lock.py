@@ -76,7 +76,7 @@ class TreeLock:
         HistoryError
             When a callback of a running operation calls this, or the holder pauses.
         """
-        if (error := self._pause()) is not None:
+        if self._is_pausing and (error := self._pause()) is not None:
             raise error
         if self._context.in_callback() or self._is_my_callback():
             raise HistoryError(
