@@ -125,18 +125,19 @@ class Tracks:
         Returns
         -------
         set of int
-            Numbers of strips that were walked.
+            Numbers of strips that were walked, or got another one before them.
         """
         walked: set[int] = set()
+        moved: set[int] = set()
         for identifier in dict.fromkeys(identifiers):
             if identifier in self._graph:
                 node = self._graph.node(identifier)
                 if node.is_root:
                     new = (each for each in self._behind(node) if self.of(each.id) is None)
-                    self._derive([(each, None) for each in new], walked)
+                    self._derive([(each, None) for each in new], walked, moved)
                 elif (track := self.of(identifier)) is None or track.number not in walked:
-                    self._derive([self._first(node)], walked)
-        return walked
+                    self._derive([self._first(node)], walked, moved)
+        return walked | (moved & self.by_number.keys())
 
     def lay_out(self) -> list[Track]:
         """Give each strip its lane, and return all, parents before their children."""
@@ -172,7 +173,12 @@ class Tracks:
             node = above
         return node, None
 
-    def _derive(self, stack: list[tuple[Node | Growth, int | None]], walked: set[int]) -> None:
+    def _derive(
+        self,
+        stack: list[tuple[Node | Growth, int | None]],
+        walked: set[int],
+        moved: set[int],
+    ) -> None:
         while stack:
             first, parent = stack.pop()
             track = self.of(first.id)
@@ -197,7 +203,7 @@ class Tracks:
                     stack.append((each, track.number))
                 elif following.parent != track.number:
                     following.parent = track.number
-                    walked.add(following.number)
+                    moved.add(following.number)
 
     def _walk(self, first: Node | Growth) -> tuple[list[Node], Growth | None, list[Node | Growth]]:
         """The checkpoints of a strip, its growth, and what is behind it."""

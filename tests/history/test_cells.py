@@ -12,7 +12,7 @@ import pytest
 from cell_receiver import Receiver, sent_bytes
 from conftest import ModelMaker
 from history.conftest import ChatMaker
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from steps import steps
 from tiny_models import CHATML, make_model
@@ -222,8 +222,18 @@ def test_any_tree_is_followed(tiny: ModelMaker, done: list[tuple[int, int]]) -> 
             follower.check()
 
 
+# At once, a strip gets another one before it and loses its end.
+CUT_AND_MOVED = [
+    [(0, 0)] * 3 + [(5, 22), (0, 0), (0, 22)] + [(0, 0)] * 4 + [(2, 13), (0, 0), (0, 0)],
+    [(0, 0)] * 3,
+    [(0, 14)],
+    [(6, 45), (5, 55), (0, 0)],
+]
+
+
 @settings(max_examples=15)
 @given(st.lists(STEPS, max_size=5))
+@example(CUT_AND_MOVED)
 def test_changes_may_come_late_and_together(
     tiny: ModelMaker, done: list[list[tuple[int, int]]]
 ) -> None:
