@@ -134,7 +134,7 @@ CellMap(river)
 _LONG = """
 long = Chat(model, n_ctx=4096)
 while long.context.token_count() < 3000:
-    long.context.evaluate("The sea rises and falls with the moon. " * 20)
+    long.context.evaluate(f"Day {len(long.tree)}: the sea rises and falls with the moon. " * 20)
     long.tree.commit(role=("user", "assistant")[len(long.tree) % 2])
 CellMap(long)
 """
@@ -150,14 +150,12 @@ while len(said) < 80:
 cells
 """
 _FULL = """
-filled = Chat(model, system="Be brief.", n_ctx=96, seed=1)
+filled = Chat(model, n_ctx=64, seed=1)
 filled.ask("Tell me everything about rivers.", echo=False)
 CellMap(filled)
 """
 _SPILLED = """
-river.undo()
-for checkpoint in river.tree.leaves()[:1]:
-    river.tree.spill(checkpoint)
+river.tree.spill(river.head.siblings[0])
 CellMap(river)
 """
 _SHOWN = {

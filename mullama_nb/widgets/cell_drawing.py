@@ -13,10 +13,10 @@ from ..signs import signs
 __all__ = ["draw_cells"]
 
 _WIDTH = 720
-_FEW, _READABLE = 120, 46  # as in front_end/cell_place.js: so many cells are drawn to be read
+_FEW, _READABLE = 120, 58  # as in front_end/cell_place.js: so many cells are drawn to be read
 _APART = 5  # pixels from where cells are told apart
 _MOST_LANES = 40
-_MOST_CHARACTERS = 6
+_MOST_CHARACTERS = 8
 _INK = "var(--jp-ui-font-color1, #212121)"
 _MUTED = "var(--jp-ui-font-color2, #757575)"
 _LINE = "var(--jp-border-color2, #d0d0d0)"

@@ -17,6 +17,7 @@ _FOLDER = Path(__file__).parent / "front_end"
 
 # Statements of modules begin a line, as the formatter has it; other forms than these are refused.
 _IMPORT = re.compile(r'^import \{([^}]*)\} from "\./(\w+)\.js";$', re.MULTILINE)
+_IMPORTED = re.compile(r"(\w+)(?: as \w+)?")
 _EXPORT = re.compile(r"^export ((?:async )?function\*?|class|const) (\w+)", re.MULTILINE)
 _DEFAULT = re.compile(r"^export default ", re.MULTILINE)
 _OTHER = re.compile(r"^(?:import|export)\b.*", re.MULTILINE)
@@ -50,11 +51,17 @@ def join_modules(folder: Path, name: str) -> str:
     Raises
     ------
     ValueError
-        When imports are circular, or modules use another form than
+        When imports are circular or of what is not exported, or modules use another form than
         ``import { a, b as c } from "./name.js";`` and ``export`` before a ``function``, ``class``,
         ``const`` or ``default``.
     """
     texts = dict(_modules_in_order(folder, name, ()))
+    for each, text in texts.items():
+        for match in _IMPORT.finditer(text):
+            missing = {*_IMPORTED.findall(match[1])} - {*_exports(texts[match[2]])}
+            if missing:
+                names = ", ".join(sorted(missing))
+                raise ValueError(f"{each}.js: {match[2]}.js does not export {names}")
     parts = [_as_function(each, text) for each, text in texts.items()]
     return "\n".join([*parts, f"export default ${name}.default;\n"])
 
@@ -72,7 +79,7 @@ def _modules_in_order(
 
 
 def _as_function(name: str, text: str) -> str:
-    exports = [match[2] for match in _EXPORT.finditer(text)]
+    exports = _exports(text)
     text = _COMMENT.sub("", text)  # pages need no words on types
     text = _IMPORT.sub(_as_constants, text)
     text = _EXPORT.sub(r"\1 \2", text)
@@ -81,6 +88,11 @@ def _as_function(name: str, text: str) -> str:
         raise ValueError(f"{name}.js: this cannot be joined: {other[0]}")
     exports += ["default: $default"] * n_defaults
     return f"const ${name} = (() => {{\n{text}return {{ {', '.join(exports)} }};\n}})();"
+
+
+def _exports(text: str) -> list[str]:
+    """What a module exports by name; of several names after one ``const``, the first."""
+    return [match[2] for match in _EXPORT.finditer(text)]
 
 
 def _as_constants(match: re.Match[str]) -> str:

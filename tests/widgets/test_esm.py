@@ -105,6 +105,15 @@ def test_what_cannot_be_joined_is_refused(statement: str, tmp_path: Path) -> Non
         join_modules(tmp_path, "one")
 
 
+@pytest.mark.parametrize("text", ["const x = 1;", "export const y = 1, x = 2;"])
+def test_what_is_not_exported_is_refused(text: str, tmp_path: Path) -> None:
+    """Where the page would get undefined for it."""
+    (tmp_path / "one.js").write_text(f"{text}\n")
+    (tmp_path / "two.js").write_text('import { x as z } from "./one.js";\nexport default z;\n')
+    with pytest.raises(ValueError, match=r"two\.js: one\.js does not export x"):
+        join_modules(tmp_path, "two")
+
+
 def test_modules_in_a_circle_are_refused(tmp_path: Path) -> None:
     for name, other in (("a", "b"), ("b", "a")):
         text = f'import {{ x }} from "./{other}.js";\nexport const x = 1;\n'

@@ -3,14 +3,15 @@
 
 /** @import { Cells } from "./cell_strips.js" */
 
-const WIDTHS = [1, 2, 3, 4, 6, 8, 12, 16, 24, 34, 46, 60, 80]; // pixels of a cell
-const READABLE = 46; // from where texts of most tokens fit
+const WIDTHS = [1, 2, 3, 4, 6, 8, 12, 16, 24, 34, 46, 58, 80]; // pixels of a cell
+const READABLE = 58; // from where texts of most tokens fit
 const APART = 4; // from where cells are told apart
 const FEW = 120; // cells that are worth reading at once, though not all are in view
 const FEW_LANES = 6;
 const WIDEST = 15e6; // pixels: browsers lay out no wider sheet
 
-export const AXIS = 18, LEFT = 6; // pixels above and beside the cells
+export const AXIS = 18; // pixels above the cells
+export const LEFT = 6; // and beside them
 
 /**
  * What a zoom level makes of a cell.

@@ -88,10 +88,11 @@ export class Sheet {
     const { width, height } = sheetSize(cells, this.scale);
     this.room.style.width = `${width}px`;
     this.room.style.height = `${height}px`;
-    this.seenEnd = cells.end ? cells.end.position + 1 : 0;
+    this.seenEnd = cells.tip ? cells.tip.position + 1 : 0;
     this.cursor = cells.renew(this.cursor);
     this.hovered = cells.renew(this.hovered);
-    if (follows && cells.end) this.reveal(cells.end);
+    if (follows && cells.tip) this.reveal(cells.tip);
+    if (goes && cells.end) this.reveal(cells.end);
     this.schedule();
   }
 

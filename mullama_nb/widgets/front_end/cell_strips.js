@@ -76,6 +76,8 @@ export class Cells {
     this.places = new Set();
     /** @type {Spot | null} */
     this.end = null; // of the active path
+    /** @type {Spot | null} */
+    this.tip = null; // the last cell that the context holds, also of answers beside the path
     this.apply(sent);
   }
 
@@ -90,7 +92,7 @@ export class Cells {
   lookAgain() {
     this.strips = [...this.byNumber.values()];
     /** @type {Strip | null} */
-    let end = null;
+    let end = null, tip = null;
     this.nLanes = this.extent = this.freeFrom = 0;
     this.roles.clear();
     this.places.clear();
@@ -99,9 +101,11 @@ export class Cells {
       this.extent = Math.max(this.extent, strip.stop);
       for (const { value } of strip.roles) this.roles.add(value);
       for (const { value } of strip.places) this.places.add(value);
+      if (strip.nActive && strip.activeStop > (tip?.activeStop ?? 0)) tip = strip;
       if (strip.isActive && strip.activeStop > (end?.activeStop ?? 0)) end = strip;
     }
     this.end = end && { strip: end, position: end.activeStop - 1 };
+    this.tip = tip && { strip: tip, position: tip.activeStop - 1 };
     const lane = end?.lane ?? 0;
     for (const strip of this.strips) {
       if (strip.lane === lane) this.freeFrom = Math.max(this.freeFrom, strip.stop);

@@ -37,7 +37,8 @@ import { plural, size } from "./format.js";
  */
 
 // The same as in kv_plot.py, which draws the picture for readers without a kernel.
-export const GAUGE = 8, HEIGHT = 152;
+export const GAUGE = 8;
+export const HEIGHT = 152;
 const TOP = 28, BOTTOM = 148, LEFT = 64, WIDEST = 48;
 
 /**
