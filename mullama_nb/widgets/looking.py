@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -24,6 +25,7 @@ from .quiet import Quiet
 __all__ = ["LookingWidget"]
 
 _SECONDS_OF_QUIET = 0.6
+_MOST_SECONDS = 10.0  # of a look that is repeated unasked
 _MOVES = (AdaptersChanged, Committed, Moved, Pruned, Split)
 _STEPS = (TokenAdded, Progress)  # of an answer
 
@@ -32,7 +34,7 @@ class LookingWidget(ChatWidget):
     """A widget that evaluates something of its chat to show it, but never while the chat answers.
 
     Where the chat has moved on, it looks again once nothing has happened for a moment, and a page
-    shows the widget.
+    shows the widget; no more after a look that took long, for which a question had to wait.
 
     Parameters
     ----------
@@ -80,6 +82,7 @@ class LookingWidget(ChatWidget):
         with self.tree.turn(), self.answering():
             self._looked_at = self.here()  # even if it fails: once is enough
             self.failure = ""
+            began = time.monotonic()
             try:
                 change = self.look_here()
             except BaseException as error:
@@ -87,7 +90,10 @@ class LookingWidget(ChatWidget):
                 change = self.forget()
                 raise
             finally:
-                self.queue_change({"at": self._looked_at, **change})
+                if time.monotonic() - began > _MOST_SECONDS:
+                    self.follows = False
+                place = {"at": self._looked_at, "follows": self.follows}
+                self.queue_change({**place, **change})
 
     def look_if_due(self) -> None:
         """Look if the chat has moved on and does not answer; an error is shown in the views."""

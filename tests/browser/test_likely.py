@@ -112,6 +112,26 @@ def test_reaches_as_far_as_asked_and_shows_what_goes_wrong(likely: Notebook) -> 
     expect(area.get_by_role("treeitem")).to_have_count(0)
 
 
+@pytest.mark.parametrize("kernel", ["python3", "ipykernel-7.3"])
+def test_a_look_can_be_stopped(notebook: Opener, kernel: str) -> None:
+    opened = notebook(CHAT, PANEL, kernel=kernel)
+    opened.run()
+    area = opened.area(1)
+    expect(area.get_by_role("treeitem")).to_have_count(14)
+    area.get_by_label("Width").fill("6")
+    area.get_by_label("Depth").fill("12")
+    area.get_by_label("Depth").press("Enter")
+    opened.wait_until("panel.is_busy and panel._reach.depth == 12")
+    area.get_by_label("Stop looking ahead").click()
+    opened.wait_until("not panel.is_busy")
+    expect(area.get_by_role("alert")).to_contain_text("stopped")
+    expect(area.get_by_label("Stop looking ahead")).to_be_hidden()
+    area.get_by_label("Depth").fill("1")
+    area.get_by_role("button", name="Look", exact=True).click()
+    expect(area.get_by_role("treeitem")).to_have_count(6)
+    expect(area.get_by_role("alert")).to_be_hidden()
+
+
 def test_hostile_tokens_are_signs(likely: Notebook) -> None:
     likely.run(3)
     items = likely.area(1).get_by_role("treeitem")

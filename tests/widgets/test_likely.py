@@ -12,6 +12,7 @@ from tiny_models import CHATML
 from waiting import gate, in_thread, wait_until
 
 from mullama_nb import Chat
+from mullama_nb.engine.continuations import Reach
 from mullama_nb.errors import HistoryError, ParameterError
 from mullama_nb.history.events import Moved, TokenAdded
 from mullama_nb.widgets import Likely
@@ -139,6 +140,29 @@ def test_is_never_worked_out_while_the_chat_answers(chat: Chat, likely: Likely) 
         goes_on.set()
         asking.join()
     wait_until(lambda: likely.found is not None and likely.found.checkpoint is chat.head)
+
+
+def test_a_look_that_takes_long_is_stopped_and_not_repeated_unasked(
+    chat: Chat, likely: Likely, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    likely._reach = Reach(12, 0.0, 6)  # 362,797,056 tokens
+    looking = in_thread(likely._do, "look", {})
+    wait_until(lambda: likely.is_busy)
+    wait_until(lambda: likely.tree.is_held)
+    while looking.is_alive():
+        likely.stop_generation()
+        looking.join(0.1)
+    wait_until(lambda: "stopped" in likely.error)
+    monkeypatch.setattr("mullama_nb.widgets.looking._MOST_SECONDS", -1.0)
+    likely.handle("reach", {"depth": 1, "min_p": 0, "width": 2})
+    assert not likely.take_snapshot()["follows"]
+    shown = likely.found
+    chat.undo()
+    likely.showing.hear("page", 1)
+    likely._settle()
+    assert likely.found is shown
+    likely.handle("live", {"on": True})
+    assert likely.take_snapshot()["follows"]
 
 
 def test_tells_whether_the_chat_answers_and_where_it_is(chat: Chat, likely: Likely) -> None:

@@ -4,7 +4,7 @@
 import { define } from "./define.js";
 import { button, element } from "./dom.js";
 import { plural } from "./format.js";
-import { send } from "./kernel.js";
+import { send, stop } from "./kernel.js";
 import { makeReach, percentage } from "./likely_reach.js";
 import { LikelyTree } from "./likely_tree.js";
 
@@ -78,7 +78,9 @@ function draw(body, { model, state }) {
     send(model, "live", { on: !state().follows });
   });
   const note = element("span", { class: "mullama-likely-note", role: "status" });
-  const bar = element("div", { class: "mullama-likely-bar" }, reach.node, reach.go, live, note);
+  const halt = button("Stop", "Stop looking ahead", () => stop(model));
+  const parts = [reach.node, reach.go, halt, live, note];
+  const bar = element("div", { class: "mullama-likely-bar" }, parts);
   const before = element("div", { class: "mullama-likely-before" });
   const tree = new LikelyTree((token) => send(model, "follow", { key: state().key, token }));
   const empty = element("p", { class: "mullama-likely-empty" });
@@ -91,7 +93,9 @@ function draw(body, { model, state }) {
     const now = state();
     const isBusy = model.get("is_busy");
     const isOld = now.at !== now.here;
-    reach.go.disabled = isBusy || now.is_answering;
+    reach.go.hidden = isBusy;
+    reach.go.disabled = now.is_answering;
+    halt.hidden = !isBusy;
     live.setAttribute("aria-pressed", String(now.follows));
     note.textContent = noteOn(now, isBusy, isOld);
     body.classList.toggle("old", isOld || isBusy);
