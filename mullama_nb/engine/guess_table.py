@@ -27,11 +27,22 @@ def settles_at(guesses: Guesses) -> int:
     return changes[-1] + 1 if changes else 0
 
 
-def guesses_html(guesses: Guesses, caption: str) -> str:
-    """Return an HTML table; a mark is where the first guess settles."""
+def guesses_html(guesses: Guesses, caption: str, *, most: int | None = None) -> str:
+    """Return an HTML table; a mark is where the first guess settles.
+
+    Parameters
+    ----------
+    guesses : sequence
+    caption : str
+    most : int, optional
+        Rows, from 3 on: the first and the last one, the one with the mark, and some in between.
+        None: all.
+    """
+    shown = _some(len(guesses), settles_at(guesses), most)
     heads = ["after layers", *map(str, range(1, len(guesses[0]) + 1))]
     styles = ["", *[LEFT] * len(guesses[0])]
-    return html_table(_rows(guesses), heads, styles=styles, named_rows=True, caption=caption)
+    rows = [row for n, row in enumerate(_rows(guesses)) if n in shown]
+    return html_table(rows, heads, styles=styles, named_rows=True, caption=caption)
 
 
 def guesses_table(guesses: Guesses, caption: str) -> Table:
@@ -48,6 +59,13 @@ def guesses_table(guesses: Guesses, caption: str) -> Table:
         # A model's words are no markup.
         table.add_row(*map(Text, row), style="bold" if n == settled else "")
     return table
+
+
+def _some(n: int, settled: int, most: int | None) -> set[int]:
+    """Which of ``n`` rows are shown."""
+    if most is None or n <= most:
+        return set(range(n))
+    return {settled, *(round(i * (n - 1) / (most - 2)) for i in range(most - 1))}
 
 
 def _rows(guesses: Guesses) -> list[list[str]]:

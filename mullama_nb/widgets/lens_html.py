@@ -12,7 +12,9 @@ from ..plots.weights import Weights
 __all__ = ["draw_lens"]
 
 _MOST_TOKENS = 2048
+_MOST_ROWS = 10
 _NAMED = 5
+_WHAT = "What would come next after so many layers"
 _STRONGEST = 0.6
 _BRAND = "25, 118, 210"  # on light and dark
 
@@ -44,7 +46,7 @@ def draw_lens(
         parts.append(_paragraph(_in_words(look, weights)))
     parts.append(f'<p style="white-space:pre-wrap">{"".join(_tokens(pieces, look, weights))}</p>')
     if guesses:
-        parts.append(guesses_html(guesses, "What would come next after so many layers"))
+        parts.append(guesses_html(guesses, _WHAT, most=_MOST_ROWS))
     return "".join(parts)
 
 

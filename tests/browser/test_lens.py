@@ -229,4 +229,6 @@ def test_the_strongest_shade_can_be_read(lens: Notebook, theme: str) -> None:
     assert (high + 0.05) / (low + 0.05) >= 4.5
     for width in (1600, 500):
         lens.page.set_viewport_size({"width": width, "height": 900})
-        assert area.evaluate("area => area.scrollWidth <= area.clientWidth")
+        for part in (area, area.get_by_role("group", name="Tokens")):
+            expect(part).to_be_visible()
+            assert part.evaluate("part => part.scrollWidth <= part.clientWidth")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 from conftest import ModelMaker
 from hypothesis import given
@@ -40,6 +41,18 @@ def test_the_row_where_it_settles_is_marked() -> None:
     assert shown.count("◂") == 1
     lines = in_terminal(guesses_table(guesses, "caption")).splitlines()
     assert [line.split()[1:3] for line in lines if "◂" in line] == [["2", "◂"]]
+
+
+@given(st.lists(st.integers(0, 2), min_size=1, max_size=40), st.integers(3, 12))
+def test_of_many_rows_the_ends_and_the_mark_are_shown(firsts: list[int], most: int) -> None:
+    guesses = guesses_of(*firsts)
+    whole, some = guesses_html(guesses, ""), guesses_html(guesses, "", most=most)
+    rows, shown = (re.findall("<tr><th>.*?</tr>", text)[1:] for text in (whole, some))
+    assert len(shown) <= most
+    assert set(shown) <= set(rows)
+    assert (shown[0], shown[-1]) == (rows[0], rows[-1])
+    assert sum("◂" in row for row in shown) == 1
+    assert len(rows) > most or shown == rows
 
 
 def test_what_a_model_says_is_no_markup() -> None:
