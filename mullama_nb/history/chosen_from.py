@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import weakref
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from ..engine.completion import Limits
 from ..engine.decoder import Logits
@@ -18,10 +19,10 @@ from .workspace import Workspace
 
 __all__ = ["first_of_generation", "logits_in_front"]
 
-_MOST_BYTES = 2**26  # of the logits that are kept of an answer
+_MOST_BYTES = 2**26  # of the logits that are kept, of the answers that were explored last
 
-_kept: weakref.WeakKeyDictionary[Workspace[Checkpoint], tuple[str, dict[int, Logits]]]
-_kept = weakref.WeakKeyDictionary()
+_Rows: TypeAlias = dict[tuple[str, int], Logits]  # by answer, and tokens in front
+_kept: weakref.WeakKeyDictionary[Workspace[Checkpoint], _Rows] = weakref.WeakKeyDictionary()
 
 
 def logits_in_front(workspace: Workspace[Checkpoint], part: Checkpoint, index: int) -> Logits:
@@ -86,16 +87,13 @@ def _explored_again(
         None where one of the others is gone.
     """
     first = first_of_generation(part)
-    name, rows = _kept.get(workspace, ("", {}))
-    if name != first.id:
-        rows = {}
-    if position not in rows:
+    rows = _kept.get(workspace, {})
+    if (first.id, position) not in rows:
         together = _together(first)
         if together is None:
             return None
-        rows = _logits_of(workspace, together, together.index(first), position)
-        _kept[workspace] = first.id, rows
-    return rows.get(position)
+        rows = _kept[workspace] = _logits_of(workspace, together, first, position)
+    return rows.get((first.id, position))
 
 
 def _together(first: Checkpoint) -> list[Checkpoint] | None:
@@ -118,17 +116,21 @@ def _together(first: Checkpoint) -> list[Checkpoint] | None:
 
 
 def _logits_of(
-    workspace: Workspace[Checkpoint], together: Sequence[Checkpoint], own: int, position: int
-) -> dict[int, Logits]:
-    """The logits of one of several answers, by the tokens in front, from a position on."""
-    first = together[own]
-    point, rows = first.parent, dict[int, Logits]()
+    workspace: Workspace[Checkpoint],
+    together: Sequence[Checkpoint],
+    first: Checkpoint,
+    position: int,
+) -> _Rows:
+    """The logits of several answers: of the first one from a position on, as many as are kept."""
+    point, rows = first.parent, _Rows()
     assert point is not None
-    n_rows = max(1, _MOST_BYTES // (4 * workspace.context.model.n_vocab))
+    n_each = max(1, _MOST_BYTES // (4 * workspace.context.model.n_vocab * len(together)))
 
     def keep(index: int, n_tokens: int, logits: Logits) -> None:
-        if index == own and position <= n_tokens < position + n_rows:
-            rows[n_tokens] = logits.copy()
+        node = together[index]
+        begin = position if node is first else node.start
+        if begin <= n_tokens < begin + n_each:
+            rows[node.id, n_tokens] = logits.copy()
 
     each = []
     for node in together:
