@@ -132,6 +132,7 @@ class Follower:
         self.events: deque[Event] = deque()
         self.tree.on_change(self.events.append)
         self.live = LiveCells(source)
+        self.latest: dict[str, Any] | None = None
         self.receiver = Receiver()
         self.receiver.receive(self.live.message())
 
@@ -145,6 +146,7 @@ class Follower:
         if message is not None:
             assert not message["whole"]
             self.receiver.receive(message)
+            self.latest = message
         return message
 
     def check_sent(self) -> None:
@@ -162,6 +164,9 @@ class Follower:
         late = Receiver()
         late.receive(self.live.message())
         assert received_strips(late) == told_strips(fresh)
+        if self.latest is not None:  # a view may come between a change and its sending
+            late.receive(self.latest)
+            assert received_strips(late) == told_strips(fresh)
         assert self.live.update([]) is None
         if not self.tree.uncommitted:
             assert shown_strips(fresh) == plain_strips(self.tree)

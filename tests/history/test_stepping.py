@@ -8,6 +8,7 @@ import random
 import signal
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,9 +17,10 @@ from history.test_lock import check_every_checkpoint
 from hypothesis import given
 from hypothesis import strategies as st
 from interrupting import count_lines, interrupt
+from template_models import make_template_model
 from waiting import wait_until
 
-from mullama_nb import Chat
+from mullama_nb import Chat, Model
 from mullama_nb.errors import ContextFullError, CopyError, HistoryError, ParameterError
 from mullama_nb.history.stage import Stage
 
@@ -55,6 +57,21 @@ def test_the_stages_are_those_of_the_ask(new_chat: ChatMaker) -> None:
     assert steps.turn.tokens == turn.tokens
     assert list(steps) == []
     assert all("Stage(" in repr(stage) for stage in stages)
+
+
+def test_what_a_template_rewrites_is_dropped_and_evaluated(tmp_path: Path) -> None:
+    source = (Path(__file__).parents[1] / "templates" / "counts_messages.jinja").read_text("utf-8")
+    model = Model.load(make_template_model(tmp_path / "m.gguf", source))
+    chat = Chat(model, n_ctx=512, n_threads=1, seed=1)
+    chat.ask("one?", max_tokens=2)
+    n_held = chat.context.token_count()
+    stages = {stage.name: stage for stage in chat.steps("two?", max_tokens=1)}
+    prefix = stages["prefix"]
+    assert prefix.n_tokens < n_held  # the number of messages stands in front of all
+    assert prefix.detail["dropped"] == n_held - prefix.n_tokens
+    assert prefix.detail["missing"] == stages["evaluate"].n_tokens
+    assert stages["tokenize"].n_tokens == prefix.n_tokens + prefix.detail["missing"]
+    assert chat.turns[-2].checkpoint.metadata.evaluated_again["tokens"] > 0
 
 
 @given(st.integers(0, 12), st.sampled_from(["finish", "close", "stop", "undo", "forget"]))
