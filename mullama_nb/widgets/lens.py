@@ -237,4 +237,4 @@ class Lens(TreeWidget):
         seen = self._seen_on(now.tokens)
         if seen is None:
             return draw_lens(now.pieces, None, None, (), fault)
-        return draw_lens(now.pieces, seen.look, self._mean(seen), seen.guesses, fault)
+        return draw_lens(now.pieces, seen.look, self._mean(seen), seen.guesses, fault or seen.fault)

@@ -89,6 +89,12 @@ def test_keys_go_from_token_to_token(lens: Notebook) -> None:
 def test_layers_and_heads_are_picked_and_sinks_come_back(lens: Notebook) -> None:
     area = lens.area(1)
     expect(area.locator(".left-out").first).to_be_visible()
+    active = "() => window.jupyterapp.shell.currentWidget.content.activeCellIndex"
+    before = lens.page.evaluate(active)
+    area.get_by_label("Layer").focus()
+    lens.page.keyboard.press("ArrowDown")  # which is a key of the notebook, too
+    lens.wait_until("lens._layer == 0")
+    assert lens.page.evaluate(active) == before
     area.get_by_label("Layer").select_option("2")
     area.get_by_label("Head").select_option("1")
     lens.wait_until("(lens._layer, lens._head) == (2, 1)")

@@ -17,8 +17,8 @@ from javascript import FRONT_END, JavaScript
 from tiny_models import CHATML
 from waiting import wait_until
 
-from mullama_nb import Chat, plots
-from mullama_nb.errors import ContextClosedError, ParameterError
+from mullama_nb import Chat, Look, plots
+from mullama_nb.errors import ContextClosedError, ContextError, ParameterError
 from mullama_nb.history.events import Event, TokenAdded
 from mullama_nb.plots.weights import attention_weights
 from mullama_nb.signs import signs
@@ -156,6 +156,21 @@ def test_a_failed_look_is_shown(chat: Chat, lens: Lens) -> None:
     with pytest.raises(ContextClosedError):
         lens.handle("look", {})
     assert "closed" in lens.to_html()
+
+
+def test_layers_that_say_nothing_by_themselves_say_why(
+    lens: Lens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_look: Look, _n: int = 5) -> None:
+        raise ContextError("the logits depend on <b>more</b>")
+
+    monkeypatch.setattr(Look, "guesses", refuse)
+    shown = lens.to_html()
+    assert "depend on &lt;b&gt;more" in shown
+    assert "<table" not in shown
+    look = lens.take_snapshot()["look"]
+    assert (look["guesses"], look["fault"]) == ([], "the logits depend on <b>more</b>")
+    assert lens.take_snapshot()["weights"]  # attention there is
 
 
 # -- following the chat -------------------------------------------------------------------------
