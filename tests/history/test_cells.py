@@ -467,7 +467,7 @@ def test_a_tree_is_followed_while_another_thread_changes_it(tmp_path: Path, seed
         n_updates += 1
     thread.join()
     assert failed == []
-    assert n_updates > 80
+    assert n_updates > 10
     follower.check()
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from history.conftest import ChatMaker
 from history.test_lock import check_every_checkpoint
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from interrupting import count_lines, interrupt
 from template_models import make_template_model
@@ -74,6 +74,7 @@ def test_what_a_template_rewrites_is_dropped_and_evaluated(tmp_path: Path) -> No
     assert chat.turns[-2].checkpoint.metadata.evaluated_again["tokens"] > 0
 
 
+@settings(max_examples=40)
 @given(st.integers(0, 12), st.sampled_from(["finish", "close", "stop", "undo", "forget"]))
 def test_it_may_end_after_any_stage(new_chat: ChatMaker, n: int, how: str) -> None:
     chat, other = new_chat("Be brief.", seed=1), new_chat("Be brief.", seed=1)
