@@ -156,15 +156,13 @@ class _Told:
         logits = candidates["logit"].astype(np.float64)
         weights = np.exp(logits - logits.max())
         weights /= weights.sum()
-        order = np.argsort(-logits, kind="stable")
-        if among is not None:
-            order = order[among[order]]
-        return tuple(
-            Candidate(int(token), self.text(int(token)), float(weight))
-            for token, weight in zip(
-                candidates["id"][order[:_MOST]], weights[order[:_MOST]], strict=True
-            )
-        )
+        here = np.arange(logits.size) if among is None else np.flatnonzero(among)
+        if here.size > _MOST:  # to sort all of a vocabulary takes longer than to choose
+            least = np.partition(logits[here], here.size - _MOST)[here.size - _MOST]
+            here = here[logits[here] >= least]
+        best = here[np.argsort(-logits[here], kind="stable")][:_MOST]
+        pairs = zip(candidates["id"][best].tolist(), weights[best].tolist(), strict=True)
+        return tuple(Candidate(token, self.text(token), weight) for token, weight in pairs)
 
 
 def _all(logits: Logits) -> Candidates:
@@ -186,7 +184,9 @@ def _steps(
     for name, held in seen.steps:
         after = _possible(held)
         if before is not None:
-            is_gone = ~np.isin(before["id"], after["id"])
+            is_left = np.zeros(seen.steps[0][1].size, np.bool_)
+            is_left[after["id"]] = True
+            is_gone = ~is_left[before["id"]]
             steps.append(
                 ChoiceStep(
                     name,
