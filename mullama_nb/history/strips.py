@@ -9,11 +9,14 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..signs import signs
 from ..size import size
 from ..tables import LEFT, RIGHT, html_table
 from .cell_message import PLACES, Packed, Runs, Tables, pack
 
 __all__ = ["Cell", "CellMap", "Strip"]
+
+_MOST_ROWS = 200
 
 _IN_WORDS = {
     "context": "in the context",
@@ -160,14 +163,25 @@ class Strip:
         )
 
     def __repr__(self) -> str:
-        n, m = len(self.tokens), len(self.checkpoints)
-        active = f", {self.n_active} in the context" if self.is_active else ""
-        return (
-            f"Strip({self.id[:7]}, tokens {self.start} to {self.stop}, "
-            f"{m} checkpoint{'s' * (m != 1)}{active})"
-            if n
-            else f"Strip({self.id[:7]}, no tokens)"
-        )
+        n = len(self.checkpoints)
+        said = [f"tokens {self.start} to {self.stop}", f"{n} checkpoint{'s' * (n != 1)}"]
+        if self.is_active:
+            said.append(f"{self.n_active} in the context")
+        return f"Strip({self.id[:7]}, {', '.join(said)})"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (str(cell.position), signs(cell.text), cell.role, cell.place, _percent(cell))
+            for cell in self.cells[:_MOST_ROWS]
+        ]
+        if len(self.tokens) > _MOST_ROWS:
+            rows.append(("…", f"{len(self.tokens) - _MOST_ROWS:,} more", "", "", ""))
+        heads = ("position", "text", "role", "place", "probability")
+        return html_table(rows, heads, styles=(RIGHT, LEFT, LEFT, LEFT, RIGHT), caption=repr(self))
+
+
+def _percent(cell: Cell) -> str:
+    return "" if cell.probability is None else f"{100 * cell.probability:.1f} %"
 
 
 @dataclass(frozen=True, slots=True)

@@ -422,6 +422,23 @@ def test_what_is_missed_is_looked_up_anew(new_chat: ChatMaker) -> None:
     assert live.message()["whole"]
 
 
+def test_maps_and_strips_are_tables(new_chat: ChatMaker) -> None:
+    chat = new_chat("Be <b>brief</b>.", seed=1)
+    chat.ask("why? " * 60, max_tokens=2)
+    cells = chat.tree.cells()
+    (strip,) = cells.strips
+    n = len(strip.tokens)
+    assert repr(cells) == f"CellMap({n} of 512 cells, 1 strip)"
+    assert repr(strip) == (
+        f"Strip({strip.id[:7]}, tokens 0 to {n}, 3 checkpoints, {n} in the context)"
+    )
+    html = strip._repr_html_()
+    assert html.count("<tr>") == 202  # heads, tokens, and how many there are besides
+    assert f"{n - 200} more" in html
+    assert "<b>" not in html
+    assert f"{512 - n}</td>" in cells._repr_html_()
+
+
 def test_a_closed_context_holds_nothing(new_chat: ChatMaker) -> None:
     chat = new_chat(seed=1)
     chat.ask("one?", max_tokens=2)
