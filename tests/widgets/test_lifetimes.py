@@ -25,7 +25,7 @@ import mullama_nb
 from ipywidgets import HBox, Widget
 from mullama_nb import Chat, CheckpointTree, Context, ContextParams, Model
 from mullama_nb.widgets import (
-    ChatPanel, Choice, Explorer, KVPlot, Lens, Likely, SessionBrowser, Timeline, UndoRedo
+    CellMap, ChatPanel, Choice, Explorer, KVPlot, Lens, Likely, SessionBrowser, Timeline, UndoRedo
 )
 from mullama_nb.engine import resting
 
@@ -134,6 +134,7 @@ SHOWN = {
     "timeline": "chat = new(); Timeline(chat)",
     "timeline of a tree": "chat = new(); display(Timeline(chat.tree))",
     "plot": "chat = new(); display(KVPlot(chat))",
+    "cells": "chat = new(); display(CellMap(chat))",
     "lens": "chat = new(); chat.context.evaluate('a'); chat.tree.commit(); display(Lens(chat))",
     "undo and redo": "chat = new(); UndoRedo(chat)",
     "explorer": "chat = new(); display(Explorer(chat))",
@@ -183,7 +184,7 @@ def test_a_cell_that_is_run_again_keeps_no_old_cells(kernel: Kernel, shown: str)
 def test_what_is_dropped_listens_no_more(kernel: Kernel) -> None:
     kernel.run("chat = new()")
     before = kernel.evaluate("count()")["subscriptions"]
-    kinds = "ChatPanel, Choice, Explorer, KVPlot, Lens, Likely, Timeline, UndoRedo"
+    kinds = "CellMap, ChatPanel, Choice, Explorer, KVPlot, Lens, Likely, Timeline, UndoRedo"
     kernel.run(f"for _ in range(60):\n    for kind in ({kinds}):\n        kind(chat)")
     kernel.run("del kind")
     assert kernel.evaluate("count()")["subscriptions"] <= before

@@ -20,8 +20,7 @@ import { send, stop } from "./kernel.js";
  * @typedef {{ question: string, made: Stage[], n_made: number, is_over: boolean }} Steps
  */
 
-const TITLE =
-  "Go through what a question does: tokenize, find the prefix, evaluate, decode, capture";
+const TITLE = "Steps of a question: tokenize, find the prefix, evaluate, decode, capture";
 
 /** @param {Model<ChatTraits>} model */
 export function makeSteps(model) {
@@ -32,7 +31,7 @@ export function makeSteps(model) {
   const label = { placeholder: "A question, to be asked step by step", "aria-label": "Question" };
   const question = onEnter(element("input", { ...label, maxlength: 2000 }), go);
   const next = element("button", { class: "mullama-main", onclick: go }, "Next step");
-  const finish = button("Finish", "Go on to the end", () => send(model, "finish"));
+  const finish = button("Finish", "Finish: go on to the end", () => send(model, "finish"));
   const end = button("Stop", "Stop here; what was said stays", () => stop(model));
   const earlier = element("div", { class: "earlier" });
   const list = element("ol", { "aria-live": "polite" });
