@@ -24,8 +24,10 @@ from .publishing import publish_soon, run_in_turn
 
 __all__ = ["CellMap"]
 
+# Of a change: what is the same as long as there is the context, or is not shown.
+_KNOWN = ("whole", "n_ctx", "memory", "window", "keeps_states", "places", "token_ids")
 _MOST_STAGES = 40  # that are shown
-_SECONDS_BETWEEN_TOKENS = 1 / 12  # each message takes time from the answer
+_SECONDS_BETWEEN_TOKENS = 1 / 10  # each message takes time from the answer
 
 
 class CellMap(TreeWidget):
@@ -64,7 +66,7 @@ class CellMap(TreeWidget):
 
     def changes(self, events: Sequence[Event]) -> Iterable[dict[str, Any]]:
         """Return what is new or other in the strips, whether the head moved, and what that cost."""
-        change = self._cells.update(events) or {}
+        change = _in_short(self._cells.update(events) or {})
         if any(map(_moves_head, events)):
             change |= {"moved": True, "cost": _cost(events)}
         if change:
@@ -133,7 +135,7 @@ class CellMap(TreeWidget):
             if stage is None:  # it has ended, or failed
                 self._steps = None
             else:
-                self._made.append([stage.name, stage.in_words, _in_short(stage.seconds)])
+                self._made.append([stage.name, stage.in_words, _duration(stage.seconds)])
             self.queue_change({"steps": self._stages()})
 
     def do_finish(self) -> None:
@@ -197,5 +199,14 @@ def _cost(events: Sequence[Event]) -> dict[str, float] | None:
     }
 
 
-def _in_short(seconds: float) -> str:
+def _in_short(message: dict[str, Any]) -> dict[str, Any]:
+    """Leave out of a change what pages have, or do without."""
+    said = {name: value for name, value in message.items() if name not in _KNOWN}
+    for table, first in (("texts", "first_text"), ("names", "first_name")):
+        if not said.get(table):
+            said.pop(first, None)
+    return {name: value for name, value in said.items() if value not in (b"", [])}
+
+
+def _duration(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds >= 1 else f"{1000 * seconds:.1f} ms"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from mullama_nb.history.cell_message import Packed, Tables, pack
 from mullama_nb.history.cells import CellMap
 
-__all__ = ["as_json", "many_cells", "seen"]
+__all__ = ["as_json", "many_cells", "n_bytes", "seen"]
 
 
 def as_json(message: Mapping[str, Any]) -> dict[str, Any]:
@@ -20,6 +21,14 @@ def as_json(message: Mapping[str, Any]) -> dict[str, Any]:
         name: {"base64": base64.b64encode(value).decode()} if isinstance(value, bytes) else value
         for name, value in message.items()
     }
+
+
+def n_bytes(message: Mapping[str, Any]) -> int:
+    """What a message takes on its way: arrays, and the rest as JSON, with the arrays' names."""
+    arrays = {name: value for name, value in message.items() if isinstance(value, bytes)}
+    rest = {name: value for name, value in message.items() if name not in arrays}
+    paths = {"kind": "change", "number": 1000, "buffer_paths": [[name] for name in arrays]}
+    return sum(map(len, arrays.values())) + len(json.dumps({**rest, **paths}))
 
 
 def seen(cells: CellMap) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ from mullama_nb.history.events import Event, Tagged, TokenAdded
 from mullama_nb.signs import signs
 from mullama_nb.widgets import CellMap
 
-from .cell_messages import as_json, many_cells, seen
+from .cell_messages import as_json, many_cells, n_bytes, seen
 from .test_states import STEP, change_chat
 
 PROBE = Path(__file__).with_name("cells.js")
@@ -101,19 +101,24 @@ def test_a_change_may_repeat_what_a_page_has(javascript: JavaScript, chat: Chat,
 
 
 def test_tokens_are_sent_once_while_they_come(javascript: JavaScript, chat: Chat) -> None:
-    heard = Heard(chat)
+    heard, said = Heard(chat), [0]
     n_before = cell_map(chat).n_tokens
 
-    def look(_: object) -> None:  # while the tree is held by the answer
-        chat.tree.flush(10)
-        events, heard.events[:] = heard.events[:], []
-        heard.messages += heard.widget.changes(events)
+    def look(_: object) -> None:
+        """Send each five tokens, while the tree is held by the answer."""
+        said[0] += 1
+        if said[0] % 5 == 0:
+            chat.tree.flush(10)
+            events, heard.events[:] = heard.events[:], []
+            heard.messages += heard.widget.changes(events)
 
-    chat.ask("count", max_tokens=40, temperature=2.0, seed=3, on_token=look)
-    assert len(heard.messages) > 1  # before there is a checkpoint
+    chat.ask("count", max_tokens=60, temperature=2.0, seed=3, on_token=look)
+    live = heard.messages[2:]  # behind the question
+    assert len(live) > 4
+    assert sum(map(n_bytes, live)) < 100 * 5 * len(live)
     heard.look()
     n_new = cell_map(chat).n_tokens - n_before
-    sent = [len(message["tokens"]) // 4 for message in heard.messages[1:]]
+    sent = [len(message.get("tokens", b"")) // 4 for message in heard.messages[1:]]
     assert sum(sent) < 1.5 * n_new
     found = javascript.call(PROBE, "stripsAfter", heard.sent())[-1]
     assert sorted(found, key=lambda strip: strip["id"]) == seen(cell_map(chat))
