@@ -8,7 +8,7 @@ say has changed, for views that follow a conversation; what they are sent is des
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,6 +18,7 @@ from .cell_contents import Contents
 from .cell_message import Packed, Tables, pack
 from .cell_tracks import Growth, Track, Tracks
 from .events import Committed, Event, Moved, Pruned, Recalled, Spilled, Split, TokenAdded
+from .message import message_parts
 from .node import Node
 from .strips import Cell, CellMap, Strip
 from .workspace import Workspace
@@ -268,7 +269,19 @@ class LiveCells:
             tuple(None if p != p else p for p in probabilities),
             tuple(map(int, packed.checkpoint_bytes)),
             self._workspace.keeps_snapshots,
+            tuple(_again(track)),
         )
+
+
+def _again(track: Track) -> Iterator[tuple[int, int]]:
+    """Where tokens were evaluated again, as it was noted with what was said."""
+    for node in track.nodes:
+        n = int(node.metadata.evaluated_again.get("tokens", 0))
+        if n:
+            begin = message_parts(node)[0].start
+            start, stop = max(begin, track.start), min(begin + n, node.stop)
+            if start < stop:
+                yield start, stop
 
 
 def _compare(packed: Packed, before: Packed) -> bool:

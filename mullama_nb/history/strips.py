@@ -88,6 +88,9 @@ class Strip:
         What each checkpoint keeps.
     keeps_states : bool
         Whether that is a whole state at its last token, and not a row for each token.
+    again : tuple of (int, int)
+        Positions, begin and end, of tokens that had been evaluated before, elsewhere: the chat
+        template rewrote what stands in front of them.
     """
 
     id: str
@@ -103,6 +106,7 @@ class Strip:
     probabilities: tuple[float | None, ...]
     checkpoint_bytes: tuple[int, ...]
     keeps_states: bool = False
+    again: tuple[tuple[int, int], ...] = ()
 
     @property
     def stop(self) -> int:

@@ -47,7 +47,8 @@ def cell_map(source: Chat | CheckpointTree | CellMap) -> Figure:
         Above, the cells of the context in order, coloured by who said it: with their texts where
         there are few, and underlined where layers with a sliding window read them. Below, if there
         are branches, all strips by position: what they share once, the first branch behind it, the
-        others in lanes below. What the context holds is strong;
+        others in lanes below, underlined in another colour where the chat template had them
+        evaluated again. What the context holds is strong;
         rows in memory are paler, those on disk faint, dropped ones an outline.
     """
     from .theme import GREY, ClearFigure  # here, because matplotlib takes half a second
@@ -168,7 +169,7 @@ def _draw_grid(axes: Axes, active: Sequence[Cell], grid: _Grid, cells: CellMap) 
 def _draw_strips(axes: Axes, strips: Sequence[Strip], n_lanes: int) -> None:
     from matplotlib.collections import PolyCollection
 
-    from .theme import GREY
+    from .theme import AMBER, GREY
 
     corners, faces, edges = list[list[tuple[float, float]]](), list[tuple[str, float]](), []
     gap = 0.12 if n_lanes <= _MOST_LANES else 0.0
@@ -178,6 +179,11 @@ def _draw_strips(axes: Axes, strips: Sequence[Strip], n_lanes: int) -> None:
             faces.append((_colour(role), _STRENGTH[place]))
             edges.append((_colour(role), 1.0 if place != "context" else 0.0))
     axes.add_collection(PolyCollection(corners, facecolors=faces, edgecolors=edges, linewidths=0.5))
+    again = [(strip.lane, *span) for strip in strips for span in strip.again]
+    if again:
+        lanes, begins, stops = zip(*again, strict=True)
+        heights = [lane + 1 - gap / 2 for lane in lanes]
+        axes.hlines(heights, begins, stops, colors=AMBER, linewidth=2)
     last = max(strip.stop for strip in strips)
     axes.set_xlim(0, max(1, last) * 1.09)
     axes.set_ylim(n_lanes, 0)
@@ -212,7 +218,7 @@ def _pieces(strip: Strip) -> Iterable[tuple[int, int, str, str]]:
 def _add_legend(figure: Figure, cells: CellMap) -> None:
     from matplotlib.patches import Patch
 
-    from .theme import GREY, readable
+    from .theme import AMBER, GREY, readable
 
     roles = dict.fromkeys(role for strip in cells.strips for _, role in strip.roles)
     places = dict.fromkeys(place for strip in cells.strips for _, place in strip.places)
@@ -225,6 +231,8 @@ def _add_legend(figure: Figure, cells: CellMap) -> None:
         for place, words in _OUTSIDE.items()
         if place in places
     ]
+    if any(strip.again for strip in cells.strips):
+        patches.append(Patch(facecolor=AMBER, edgecolor=AMBER, label="evaluated again"))
     patches.append(Patch(facecolor=(GREY, 0.06), edgecolor=GREY, linewidth=0.4, label="free"))
     legend = figure.legend(
         handles=patches,

@@ -20,7 +20,7 @@ from interrupting import count_lines, interrupt
 from template_models import make_template_model
 from waiting import wait_until
 
-from mullama_nb import Chat, Model
+from mullama_nb import Chat, Model, plots
 from mullama_nb.errors import ContextFullError, CopyError, HistoryError, ParameterError
 from mullama_nb.history.stage import Stage
 
@@ -71,7 +71,10 @@ def test_what_a_template_rewrites_is_dropped_and_evaluated(tmp_path: Path) -> No
     assert prefix.detail["dropped"] == n_held - prefix.n_tokens
     assert prefix.detail["missing"] == stages["evaluate"].n_tokens
     assert stages["tokenize"].n_tokens == prefix.n_tokens + prefix.detail["missing"]
-    assert chat.turns[-2].checkpoint.metadata.evaluated_again["tokens"] > 0
+    n_again = chat.turns[-2].checkpoint.metadata.evaluated_again["tokens"]
+    (again,) = (span for strip in chat.tree.cells().strips for span in strip.again)
+    assert again == (prefix.n_tokens, prefix.n_tokens + n_again)
+    assert plots.cell_map(chat)._repr_png_().startswith(b"\x89PNG")  # type: ignore[operator]
 
 
 @settings(max_examples=40)
