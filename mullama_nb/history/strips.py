@@ -240,7 +240,7 @@ class CellMap:
         return [cell for strip in path for cell in strip.cells[: strip.n_active]]
 
     def to_message(self) -> dict[str, Any]:
-        """Return all of it for another process; see ``history/cell_message.py``."""
+        """Return all but ``again`` for another process; see ``history/cell_message.py``."""
         texts: dict[int, str] = {}
         for strip in self.strips:
             texts.update(zip(strip.tokens, strip.texts, strict=True))
