@@ -157,7 +157,7 @@ def conversation_at(
         end = parts[-1]
         history = next((h for p in reversed(parts) if (h := Notes.of(p.metadata).history)), None)
         if history is not None:
-            its_own = _role(end) == "system"  # nothing is told before it
+            its_own = ends and _role(end) == "system"  # nothing is told before it
             lines = _with_history(lines, history[:-1], end, None if its_own else told)
         if ends:
             lines.append(Line(message_of(end), end))
