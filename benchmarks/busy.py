@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from mullama_nb import Context, ContextParams, Model, SamplingParams
-from mullama_nb.engine import contention
+from mullama_nb.engine.threads import contention
 
 from .bare import make_llama, prompt_tokens
 from .pairing import Hosted, Race, Stopwatch, hosted, race

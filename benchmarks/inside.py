@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from mullama_nb import Chat, Context, ContextParams, Model, SamplingParams
-from mullama_nb.history.cells import LiveCells
+from mullama_nb.history.cell_map.live import LiveCells
 from mullama_nb.testing import make_tiny_model
 from mullama_nb.widgets import CellMap
 

@@ -6,14 +6,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .engine.adapters import ControlVector, LoRA
+    from .engine.adapters.values import ControlVector, LoRA
     from .engine.completion import Completion, Token
     from .engine.context import Context, TokenProbability
+    from .engine.inside.look import Look
     from .engine.kv import kv_bytes_per_token, predict_session_bytes
-    from .engine.look import Look
     from .engine.model import Model
     from .engine.params import ContextParams
-    from .engine.sampling import SamplingParams
+    from .engine.sampling.params import SamplingParams
     from .errors import MullamaError, MullamaWarning, SessionError
     from .history.chat import Chat
     from .history.tree import Checkpoint, CheckpointTree
@@ -28,13 +28,13 @@ _PLACES = {
     "Completion": ".engine.completion",
     "Context": ".engine.context",
     "ContextParams": ".engine.params",
-    "ControlVector": ".engine.adapters",
-    "LoRA": ".engine.adapters",
-    "Look": ".engine.look",
+    "ControlVector": ".engine.adapters.values",
+    "LoRA": ".engine.adapters.values",
+    "Look": ".engine.inside.look",
     "Model": ".engine.model",
     "MullamaError": ".errors",
     "MullamaWarning": ".errors",
-    "SamplingParams": ".engine.sampling",
+    "SamplingParams": ".engine.sampling.params",
     "SessionError": ".errors",
     "SessionInfo": ".state.session_info",
     "SessionManager": ".sessions.manager",

@@ -17,7 +17,7 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 from IPython.core.magic_arguments import argument as untyped_argument
 from IPython.core.magic_arguments import magic_arguments as untyped_arguments
 
-from .engine.locate import known_models
+from .engine.files.locate import known_models
 from .engine.model import Model
 from .errors import MullamaError, shown
 from .history.chat import Chat

@@ -22,13 +22,13 @@ import numpy.typing as npt
 
 from .cached import cached
 from .checks import is_integer
-from .engine.adapter_file import read_model_hint, write_control_vector
-from .engine.adapters import ControlVector
-from .engine.chat_template import Message
+from .engine.adapters.file import read_model_hint, write_control_vector
+from .engine.adapters.values import ControlVector
 from .engine.context import Context
 from .engine.model import Model
 from .engine.params import ContextParams
 from .engine.prompt import plan_prompt
+from .engine.templates.template import Message
 from .errors import AdapterError, ContextError, ParameterError, shown
 from .tables import RIGHT, html_table
 

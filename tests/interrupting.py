@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from mullama_nb.engine.worker import Worker
+from mullama_nb.engine.threads.worker import Worker
 
 __all__ = ["count_lines", "interrupt", "run_traced"]
 

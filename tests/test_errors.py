@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from state.forge import put_together, take_apart
 
 from mullama_nb import Chat, Context, ContextParams, Model, errors
-from mullama_nb.engine.chat_template import ChatTemplate
-from mullama_nb.engine.gguf_file import read_gguf
+from mullama_nb.engine.files.gguf_file import read_gguf
+from mullama_nb.engine.templates.template import ChatTemplate
 from mullama_nb.errors import MullamaError, shown
 from mullama_nb.sessions.store import SessionStore
 from mullama_nb.state.segment_file import read_segment, write_segment

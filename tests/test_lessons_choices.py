@@ -13,7 +13,7 @@ import nbformat
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
-from mullama_nb.engine.choice import Choice
+from mullama_nb.engine.sampling.choice import Choice
 from mullama_nb.history.choice import choice
 from mullama_nb.history.tree import CheckpointTree
 

@@ -11,7 +11,7 @@ import pytest
 from tiny_models import CHATML
 
 from mullama_nb import Chat, Model, plots
-from mullama_nb.engine.choice import Candidate, Choice
+from mullama_nb.engine.sampling.choice import Candidate, Choice
 from mullama_nb.plots.theme import AMBER, readable
 
 PNG = b"\x89PNG"

@@ -21,7 +21,7 @@ from tiny_adapters import write_control_vector, write_lora
 from tiny_models import ARCHITECTURES, make_model
 
 from mullama_nb import Chat, Context, ContextParams, ControlVector, Model
-from mullama_nb.engine.loaded_adapters import AdapterSwitch
+from mullama_nb.engine.adapters.loaded import AdapterSwitch
 from mullama_nb.errors import (
     AdapterError,
     ContextError,

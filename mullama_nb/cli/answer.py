@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ..engine.answer_format import Reader
+from ..engine.answers.format import Reader
 from ..engine.completion import Part, Token
 from ..history.answer_reader import answer_reader
 from ..history.chat import Chat

@@ -14,9 +14,9 @@ import click
 
 from .. import machine
 from ..engine.compatibility import environment
-from ..engine.contention import explained, waiting
-from ..engine.locate import known_models
+from ..engine.files.locate import known_models
 from ..engine.params import ContextParams
+from ..engine.threads.contention import explained, waiting
 from ..sessions.reading import default_folder
 from ..size import size
 from .console import speaking_plainly

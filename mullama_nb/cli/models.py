@@ -10,8 +10,8 @@ from typing import Any, TypeVar, cast
 import click
 from click.shell_completion import CompletionItem
 
-from ..engine.adapters import Adapter, ControlVector, LoRA
-from ..engine.locate import known_models
+from ..engine.adapters.values import Adapter, ControlVector, LoRA
+from ..engine.files.locate import known_models
 from ..engine.model import Model
 from ..engine.params import KV_CACHE_TYPES
 from ..errors import MullamaError

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ..engine.adapters import Adapter
+from ..engine.adapters.values import Adapter
 from ..history.chat import Chat
 from ..testing.recording import record as write_recording
 from .console import evaluating_shown, note, speaking_plainly

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from ..engine.adapters import Adapter
+from ..engine.adapters.values import Adapter
 from ..engine.params import KV_CACHE_TYPES
 from ..testing.adapters import adapters_beside
 from ..testing.comparison import LEVELS, Rule

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from ..engine.sampling import SAMPLERS
+from ..engine.sampling.params import SAMPLERS
 
 __all__ = ["sampling_options"]
 

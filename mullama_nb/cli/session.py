@@ -10,7 +10,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from ..engine.locate import known_models, locate_model
+from ..engine.files.locate import known_models, locate_model
 from ..engine.model import Model
 from ..engine.options import ContextOptions
 from ..engine.params import ContextParams
@@ -23,7 +23,7 @@ from ..errors import (
     shown,
 )
 from ..history.chat import Chat
-from ..history.transcript_file import read_transcripts
+from ..history.transcripts.file import read_transcripts
 from ..sessions.listing import StoredSession
 from ..sessions.manager import SessionManager
 from ..sessions.store import SessionStore

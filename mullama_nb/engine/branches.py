@@ -19,14 +19,14 @@ from ..checks import check_bool, check_integer
 from ..errors import DecodeError, ParameterError
 from ..state.layout import ByteArray, SequenceState, join
 from ..state.segment import Segment
-from .answer import Answer
-from .answer_format import PLAIN, AnswerFormat
-from .chooser import Chooser
+from .answers.answer import Answer
+from .answers.chooser import Chooser
+from .answers.format import PLAIN, AnswerFormat
 from .completion import Completion, Limits, Token
 from .decoder import MOST_OUTPUTS, Logits, sealed
 from .path import ActivePath
 from .request import seeded
-from .sampling import SamplingParams
+from .sampling.params import SamplingParams
 from .vocabulary import Vocabulary
 
 __all__ = ["Branch", "BranchRequest", "Branches"]

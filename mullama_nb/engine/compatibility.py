@@ -24,9 +24,9 @@ from blake3 import blake3
 
 from ..checks import is_integer
 from . import native
-from .adapters import described
+from .adapters.loaded import KnownAdapters
+from .adapters.values import described
 from .llama_context import metadata_number
-from .loaded_adapters import KnownAdapters
 from .model import Model
 from .params import KV_CACHE_TYPES, ContextParams
 from .rotation import rotation

@@ -8,8 +8,8 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from ..checks import is_integer
 from ..errors import ParameterError
-from .adaptive import SamplerState
-from .sampling import SamplingParams
+from .sampling.adaptive import SamplerState
+from .sampling.params import SamplingParams
 
 __all__ = ["Completion", "FinishReason", "Limits", "Part", "Token"]
 

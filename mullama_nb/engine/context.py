@@ -18,34 +18,34 @@ from ..state.layout import Shape, Structure
 from ..state.segment import Segment
 from ..state.session_info import SessionInfo
 from . import resting, session
-from .adapters import Adapter
-from .answer_format import AnswerFormat
-from .awaiting import in_thread
+from .adapters.loaded import KnownAdapters, LoadedAdapters
+from .adapters.values import Adapter
+from .answers.format import AnswerFormat
 from .branches import Branch, BranchRequest
 from .cells import Cells
-from .chat_template import Message
 from .completion import Completion, Limits, Token
-from .contention import Waiting, waiting
 from .continuations import Continuations, Reach, continuations
 from .decoder import Logits
 from .exploration import Exploration
+from .inside.look import Lens, Look
 from .live import Live
-from .loaded_adapters import KnownAdapters, LoadedAdapters
-from .lock import CancelToken, interrupts_held
-from .look import Lens, Look
 from .memory_kind import MemoryKind
 from .model import Model
 from .options import SamplingOptions, lists_options, takes_what
 from .params import ContextParams
 from .path import ActivePath, Progress
-from .probability import TokenProbability, likeliest
 from .prompt import Prompt, plan_prompt, warn_of_history
 from .request import Request, warn_of_budget
 from .rotation import VARIABLE
-from .sampling import SamplingParams
+from .sampling.params import SamplingParams
+from .sampling.probability import TokenProbability, likeliest
 from .scheduler import Scheduler
 from .scoring import Score, score
 from .stream import Run, Stream
+from .templates.template import Message
+from .threads.awaiting import in_thread
+from .threads.contention import Waiting, waiting
+from .threads.lock import CancelToken, interrupts_held
 from .warn import warn_inexact
 
 if TYPE_CHECKING:

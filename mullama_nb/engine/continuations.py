@@ -12,7 +12,7 @@ from ..state.layout import ByteArray
 from .decoder import Logits
 from .model import Model
 from .path import ActivePath
-from .sampler import log_probabilities
+from .sampling.sampler import log_probabilities
 from .scratch import Scratch, beside
 
 __all__ = ["Continuation", "Continuations", "Reach", "continuations"]

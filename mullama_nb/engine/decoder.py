@@ -16,12 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import DecodeError
-from .contention import watched
-from .loaded_adapters import AdapterSwitch
+from .adapters.loaded import AdapterSwitch
 from .memory_kind import MemoryKind
 from .model import Model
 from .native import StopFlag
-from .worker import decoding
+from .threads.contention import watched
+from .threads.worker import decoding
 
 __all__ = ["MOST_OUTPUTS", "PATH", "Aborted", "Decoder", "Logits", "sealed"]
 

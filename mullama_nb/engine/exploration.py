@@ -8,9 +8,9 @@ from collections.abc import Callable
 from ..errors import ContextError
 from .branches import Branch, Branches, BranchRequest
 from .completion import Token
-from .lock import CancelToken
 from .model import Model
 from .scheduler import Scheduler
+from .threads.lock import CancelToken
 
 __all__ = ["Exploration"]
 

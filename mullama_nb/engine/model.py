@@ -23,15 +23,15 @@ from ..errors import (
 )
 from ..size import size
 from . import native
-from .answer_format import AnswerFormat
-from .chat_template import ChatPrompt, ChatTemplate, Message
-from .chat_templates import ChatTemplates
-from .gguf_file import check_vocabulary, fingerprint, read_gguf
-from .gguf_parser import GGUFFile
+from .adapters.loaded import LoRAs
+from .answers.format import AnswerFormat
+from .files.gguf_file import check_vocabulary, fingerprint, read_gguf
+from .files.gguf_parser import GGUFFile
+from .files.locate import locate_model
 from .live import Live
-from .loaded_adapters import LoRAs
-from .locate import locate_model
-from .lock import interrupts_held
+from .templates.of_model import ChatTemplates
+from .templates.template import ChatPrompt, ChatTemplate, Message
+from .threads.lock import interrupts_held
 from .vocabulary import Vocabulary
 
 __all__ = ["Model"]

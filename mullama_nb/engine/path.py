@@ -14,8 +14,8 @@ import numpy as np
 
 from ..errors import ContextError, ContextFullError, ParameterError
 from ..state.segment import Segment
+from .adapters.loaded import NONE, AdapterRuns, LoadedAdapters
 from .decoder import Logits, sealed
-from .loaded_adapters import NONE, AdapterRuns, LoadedAdapters
 from .memory import Memory
 from .path_state import PathState, ReplayLog
 

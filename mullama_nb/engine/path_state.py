@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ..state.layout import ByteArray
+from .adapters.loaded import AdapterRuns
 from .decoder import Logits
-from .loaded_adapters import AdapterRuns
 from .memory import Snapshot
 
 __all__ = ["PathState", "ReplayLog"]

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from ..errors import ParameterError, PromptWarning
-from .chat_template import ChatPrompt, Message
 from .model import Model
+from .templates.template import ChatPrompt, Message
 from .warn import warn
 
 __all__ = ["Plan", "Prompt", "plan_prompt", "warn_of_history"]

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 from ..checks import check_integer
 from ..errors import ParameterWarning
-from .adaptive import check_state
-from .answer_format import AnswerFormat
-from .chat_template import Message
+from .answers.format import AnswerFormat
 from .completion import Limits
 from .model import Model
 from .path import Progress
 from .prompt import Prompt
-from .sampling import SamplingParams
+from .sampling.adaptive import check_state
+from .sampling.params import SamplingParams
+from .templates.template import Message
 from .warn import warn
 
 __all__ = ["Request", "seeded", "warn_of_budget"]

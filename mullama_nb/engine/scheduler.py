@@ -16,13 +16,13 @@ from typing import Any, Protocol, TypeVar
 
 from ..errors import ContextClosedError, ContextError
 from ..state.segment import Segment
-from .awaiting import awaited
 from .cells import Cells
 from .decoder import Aborted
-from .lock import WAIT_SECONDS, CancelToken, FairLock, interrupts_held
 from .path import ActivePath
 from .path_state import PathState
-from .worker import Worker
+from .threads.awaiting import awaited
+from .threads.lock import WAIT_SECONDS, CancelToken, FairLock, interrupts_held
+from .threads.worker import Worker
 
 __all__ = ["Scheduler", "Steps"]
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .path import ActivePath
-from .probability import entropy
-from .sampler import log_probability
+from .sampling.probability import entropy
+from .sampling.sampler import log_probability
 from .scratch import beside
 
 __all__ = ["Score", "score"]

@@ -25,14 +25,14 @@ from ..state.layout import LayoutError, SequenceState, Shape, Structure, join, r
 from ..state.segment import Segment
 from ..state.session_info import SessionInfo, session_info
 from . import compatibility
-from .adapters import key_of
-from .loaded_adapters import AdapterRuns, KnownAdapters
-from .lock import interrupts_held
+from .adapters.loaded import AdapterRuns, KnownAdapters
+from .adapters.values import key_of
 from .memory_kind import MemoryKind, memory_kind
 from .model import Model
 from .params import ContextParams
 from .path_state import PathState
 from .scheduler import Scheduler
+from .threads.lock import interrupts_held
 from .warn import warn, warn_inexact
 
 __all__ = [

@@ -8,16 +8,16 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 
 from ..errors import ContextError
+from .answers.generation import Generation
 from .completion import Completion, FinishReason, Token
 from .decoder import Aborted
-from .generation import Generation
 from .live import Live
-from .lock import CancelToken
 from .model import Model
 from .path import ActivePath
 from .prompt import plan_prompt
 from .request import Request
 from .scheduler import Scheduler
+from .threads.lock import CancelToken
 
 __all__ = ["Run", "Stream"]
 

@@ -12,7 +12,7 @@ from typing import Any
 import llama_cpp
 
 from ..cached import cached
-from .generated_text import GeneratedText, Runs
+from .answers.generated_text import GeneratedText, Runs
 
 __all__ = ["Vocabulary"]
 

@@ -6,9 +6,9 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..engine.adapters import Adapter
+from ..engine.adapters.loaded import text_of
+from ..engine.adapters.values import Adapter
 from ..engine.context import Context
-from ..engine.loaded_adapters import text_of
 from .node import Node
 from .notes import ADAPTERS
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..engine.answer_format import Reader
-from ..engine.answer_text import AnswerText
+from ..engine.answers.format import Reader
+from ..engine.answers.text import AnswerText
 from .chat import Chat
 from .message import message_parts, message_text
 from .tree import Checkpoint

@@ -13,14 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..checks import check_names
-from ..engine.adaptive import SamplerState
-from ..engine.answer_format import AnswerFormat
+from ..engine.answers.format import AnswerFormat
 from ..engine.completion import Completion, Limits, Token
-from ..engine.lock import CancelToken
 from ..engine.model import Model
-from ..engine.sampler import Sampler
-from ..engine.sampling import SamplingParams
-from ..engine.template_options import TemplateOptions
+from ..engine.sampling.adaptive import SamplerState
+from ..engine.sampling.params import SamplingParams
+from ..engine.sampling.sampler import Sampler
+from ..engine.templates.options import TemplateOptions
+from ..engine.threads.lock import CancelToken
 from ..errors import HistoryError
 from .carrying import carried, notes_back
 from .events import TokenAdded

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ..engine.adaptive import SamplerState
-from ..engine.sampling import SamplingParams
+from ..engine.sampling.adaptive import SamplerState
+from ..engine.sampling.params import SamplingParams
 from .node import Node
 from .notes import Notes
 from .options import recalled

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ..checks import check_names
-from ..engine.adapters import Adapter, in_words
-from ..engine.answer_format import AnswerFormat
-from ..engine.chat_template import Message
+from ..engine.adapters.values import Adapter, in_words
+from ..engine.answers.format import AnswerFormat
 from ..engine.completion import Token
 from ..engine.context import Context, TokenProbability
 from ..engine.continuations import Reach
@@ -19,8 +18,9 @@ from ..engine.live import Live
 from ..engine.model import Model
 from ..engine.options import takes_what
 from ..engine.params import ContextParams
-from ..engine.sampling import SamplingParams
-from ..engine.template_options import TemplateOptions
+from ..engine.sampling.params import SamplingParams
+from ..engine.templates.options import TemplateOptions
+from ..engine.templates.template import Message
 from ..errors import ParameterError, SessionMismatchError
 from ..sessions.store import SessionStore
 from ..state.session_info import SessionInfo
@@ -41,7 +41,6 @@ from .display import chat_bundle
 from .exploring import Exploring, settings_for
 from .export import export
 from .given import as_messages, checked_messages
-from .importing import begin_with_transcript, choose_transcript, restore_messages
 from .likely import Likely
 from .looking_ahead import follow, look_ahead
 from .message import last_end, whole_message
@@ -67,6 +66,7 @@ from .stepping import Steps
 from .streaming import await_job, stream_tokens
 from .tool_runs import Results, ToolRuns
 from .tools import Tool, Tools
+from .transcripts.importing import begin_with_transcript, choose_transcript, restore_messages
 from .tree import Checkpoint, CheckpointTree
 from .trimming import trim
 from .turn import Answers, Turn

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ..engine.choice import Choice
-from ..engine.chooser import Chooser
-from ..engine.choosing_steps import choice_given, choice_made
+from ..engine.answers.chooser import Chooser
 from ..engine.completion import Limits
 from ..engine.request import seeded
+from ..engine.sampling.choice import Choice
+from ..engine.sampling.steps import choice_given, choice_made
 from .carrying import carried, notes_back
 from .chosen_from import first_of_generation, logits_in_front
 from .message import token_place, tokens_said

@@ -10,7 +10,7 @@ from typing import TypeAlias
 from ..engine.completion import Limits
 from ..engine.decoder import Logits
 from ..engine.request import seeded
-from ..engine.sampler import log_probability
+from ..engine.sampling.sampler import log_probability
 from ..errors import GrammarError
 from .message import tokens_said
 from .options import recalled

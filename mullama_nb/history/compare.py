@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from ..engine.sampler import log_probabilities
+from ..engine.sampling.sampler import log_probabilities
 from ..tables import WRAPPED, html_table
 from .graph import common_ancestor
 from .node import Node

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..engine.chat_template import Message
-from ..engine.template_options import TemplateOptions
+from ..engine.templates.options import TemplateOptions
+from ..engine.templates.template import Message
 from ..errors import (
     ChatTemplateError,
     ContextFullError,

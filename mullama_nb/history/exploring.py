@@ -15,8 +15,8 @@ from ..checks import check_integer, check_names
 from ..engine.branches import Branch
 from ..engine.completion import Limits, Token
 from ..engine.exploration import Exploration
-from ..engine.sampling import SamplingParams
-from ..engine.template_options import TemplateOptions
+from ..engine.sampling.params import SamplingParams
+from ..engine.templates.options import TemplateOptions
 from ..errors import ParameterError, shown
 from .answering import Answer, check_request, completion_notes
 from .events import TokenAdded

@@ -12,7 +12,7 @@ from ..errors import ParameterError
 from ..state.atomic import write_atomically
 from .conversation import Conversation
 from .shown import ShownMessage
-from .transcript_formats import FORMAT, VERSION
+from .transcripts.formats import FORMAT, VERSION
 from .tree import Checkpoint, CheckpointTree
 
 __all__ = ["as_json", "as_markdown", "export"]

@@ -12,8 +12,8 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
+from ..engine.adapters.loaded import text_of
 from ..engine.context import Context
-from ..engine.loaded_adapters import text_of
 from ..engine.path import Progress
 from ..errors import HistoryError
 from ..state.segment import Segment

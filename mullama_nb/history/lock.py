@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..engine.context import Context
-from ..engine.lock import CancelToken, FairLock, interrupts_held
+from ..engine.threads.lock import CancelToken, FairLock, interrupts_held
 from ..errors import HistoryError
 
 __all__ = ["TreeLock"]

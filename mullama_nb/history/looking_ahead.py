@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..engine.continuations import Continuations, Reach
-from ..engine.sampler import log_probability
+from ..engine.sampling.sampler import log_probability
 from ..errors import HistoryError
 from .answering import Answer
 from .conversation import Conversation

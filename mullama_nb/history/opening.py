@@ -11,16 +11,16 @@ from operator import itemgetter
 from typing import Any, Protocol, TypeVar
 
 from ..checks import check_names
-from ..engine.adapters import checked_adapters
-from ..engine.chat_template import Message
-from ..engine.chat_templates import template_text
+from ..engine.adapters.values import checked_adapters
 from ..engine.compatibility import inexactness
 from ..engine.context import Context
 from ..engine.model import Model
 from ..engine.params import ContextParams
-from ..engine.sampling import SamplingParams
+from ..engine.sampling.params import SamplingParams
 from ..engine.stored import check_room, params_from_file
-from ..engine.template_options import TemplateOptions
+from ..engine.templates.of_model import template_text
+from ..engine.templates.options import TemplateOptions
+from ..engine.templates.template import Message
 from ..engine.warn import warn
 from ..errors import (
     ChatTemplateError,

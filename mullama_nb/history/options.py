@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from ..engine.adapters import Adapter
+from ..engine.adapters.values import Adapter
 from ..engine.completion import Limits, Token
 from ..engine.options import (
     ContextOptions,
@@ -17,7 +17,7 @@ from ..engine.options import (
     lists_options,
 )
 from ..engine.params import ContextParams
-from ..engine.sampling import SamplingParams
+from ..engine.sampling.params import SamplingParams
 from .tools import Tool
 
 __all__ = [

@@ -8,9 +8,9 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..engine.chat_template import Message
 from ..engine.model import Model
-from ..engine.template_options import TemplateOptions
+from ..engine.templates.options import TemplateOptions
+from ..engine.templates.template import Message
 from ..errors import ChatTemplateError, SessionMismatchError, shown
 from ..state.session_info import SessionInfo
 from .conversation import Conversation

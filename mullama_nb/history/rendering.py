@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from ..engine.chat_template import ChatPrompt, Message
 from ..engine.context import Context
-from ..engine.template_options import TemplateOptions
+from ..engine.templates.options import TemplateOptions
+from ..engine.templates.template import ChatPrompt, Message
 from ..engine.warn import warn
 from ..errors import ChatTemplateError, ParameterWarning
 from .message import content_text

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Mapping
 from typing import Any
 
-from ..engine.adapters import Adapter, ControlVector, LoRA
+from ..engine.adapters.values import Adapter, ControlVector, LoRA
 from ..engine.context import Context
 from ..errors import AdapterError
 from .notes import ADAPTERS

@@ -8,8 +8,8 @@ from typing import Any
 
 from ..engine.compatibility import ADAPTER_RUNS, ADAPTERS
 from ..engine.context import Context
-from ..engine.sampling import SamplingParams
-from ..engine.template_options import TemplateOptions
+from ..engine.sampling.params import SamplingParams
+from ..engine.templates.options import TemplateOptions
 from ..engine.vocabulary import Vocabulary
 from ..sessions.entries import Entry, EntryRow, SavedChat, sum_text
 from ..sessions.records import Record

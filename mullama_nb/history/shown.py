@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..engine.answer_format import ToolCall
+from ..engine.answers.format import ToolCall
 
 __all__ = ["ShownCall", "ShownMessage", "given_calls", "pretty_json", "thought_text"]
 

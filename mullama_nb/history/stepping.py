@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ..engine.live import Live
-from ..engine.lock import WAIT_SECONDS, CancelToken, interrupts_held
+from ..engine.threads.lock import WAIT_SECONDS, CancelToken, interrupts_held
 from ..engine.warn import blamed_on_caller
 from ..errors import HistoryError
 from .lock import TreeLock

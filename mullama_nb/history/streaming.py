@@ -7,9 +7,9 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, TypeVar
 
-from ..engine.awaiting import in_thread
 from ..engine.completion import Token
-from ..engine.lock import CancelToken
+from ..engine.threads.awaiting import in_thread
+from ..engine.threads.lock import CancelToken
 from .lock import TreeLock
 
 __all__ = ["await_job", "stream_tokens"]

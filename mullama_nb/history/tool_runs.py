@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from ..checks import is_integer
-from ..engine.answer_format import ToolCall
+from ..engine.answers.format import ToolCall
 from ..engine.warn import warn
 from ..errors import HistoryError, ParameterError, ToolWarning, shown
 from .conversation import Conversation

@@ -11,7 +11,7 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from ..engine.answer_format import ToolCall
+from ..engine.answers.format import ToolCall
 from ..errors import ParameterError, SessionMismatchError, shown
 
 __all__ = ["Tool", "ToolError", "Tools", "schema_of"]

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from ..engine.adapters import Adapter
+from ..engine.adapters.values import Adapter
 from ..engine.context import Context
 from ..engine.live import Live
 from ..errors import ContextError, HistoryError
 from ..state.segment import Segment
-from .cells import CellMap, cell_map
+from .cell_map.live import CellMap, cell_map
 from .compare import Difference, compare
 from .drawing import draw_svg, draw_text
 from .events import Event, Subscription

@@ -21,9 +21,9 @@ from .surprise import Nats, entropy, perplexity, surprisal
 from .tree import Checkpoint
 
 if TYPE_CHECKING:
-    from ..engine.answer_format import ToolCall
-    from ..engine.choice import Choice
+    from ..engine.answers.format import ToolCall
     from ..engine.context import TokenProbability
+    from ..engine.sampling.choice import Choice
     from .chat import Chat
     from .notes import Message
     from .workspace import Workspace

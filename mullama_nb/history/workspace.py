@@ -15,15 +15,15 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequenc
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
-from ..engine.adapters import Adapter
-from ..engine.answer_format import AnswerFormat, ParsedAnswer
+from ..engine.adapters.values import Adapter
+from ..engine.answers.format import AnswerFormat, ParsedAnswer
+from ..engine.answers.generated_text import GeneratedText
 from ..engine.context import Context
-from ..engine.generated_text import GeneratedText
-from ..engine.lock import CancelToken
-from ..engine.messages import AnswerMessage
 from ..engine.path import Progress
 from ..engine.scoring import Score
-from ..engine.template_options import TemplateOptions
+from ..engine.templates.messages import AnswerMessage
+from ..engine.templates.options import TemplateOptions
+from ..engine.threads.lock import CancelToken
 from ..engine.warn import warn
 from ..errors import HistoryError, InexactWarning, ParameterError
 from ..state.segment import Segment

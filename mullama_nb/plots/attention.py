@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..engine.look import Look
+from ..engine.inside.look import Look
 from .weights import Weights, attention_weights, heads_of
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..history.cells import Cell, CellMap
-from ..history.cells import cell_map as take_map
+from ..history.cell_map.live import Cell, CellMap
+from ..history.cell_map.live import cell_map as take_map
+from ..history.cell_map.strips import Strip
 from ..history.chat import Chat
-from ..history.strips import Strip
 from ..history.tree import CheckpointTree
 from ..signs import signs
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..engine.choice import Candidate, Choice, Draw, Stretch
+from ..engine.sampling.choice import Candidate, Choice, Draw, Stretch
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

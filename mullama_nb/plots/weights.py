@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..checks import check_integer
-from ..engine.look import Look
+from ..engine.inside.look import Look
 from ..errors import ParameterError
 
 __all__ = ["Weights", "attention_weights", "find_sinks", "heads_of"]

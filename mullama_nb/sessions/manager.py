@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from ..engine.adapters import Adapter, checked_adapters
-from ..engine.awaiting import in_thread
+from ..engine.adapters.values import Adapter, checked_adapters
 from ..engine.context import Context
 from ..engine.live import Live
 from ..engine.model import Model
 from ..engine.params import ContextParams
 from ..engine.prompt import plan_prompt
+from ..engine.threads.awaiting import in_thread
 from ..engine.warn import warn
 from ..errors import (
     InexactWarning,

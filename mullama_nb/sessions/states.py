@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from ..engine.adapters.loaded import text_of
 from ..engine.compatibility import ADAPTER_RUNS, ADAPTERS, refusals
 from ..engine.context import Context
-from ..engine.loaded_adapters import text_of
 from ..engine.prompt import plan_prompt
 from ..errors import (
     MullamaError,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..engine.adapters import Adapter, ControlVector, LoRA, key_of
+from ..engine.adapters.values import Adapter, ControlVector, LoRA, key_of
 from ..engine.compatibility import ADAPTERS
 from ..errors import AdapterError
 from .walk import Entry

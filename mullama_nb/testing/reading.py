@@ -13,9 +13,9 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from ..engine.adapters import key_of
-from ..engine.adaptive import check_state
+from ..engine.adapters.values import key_of
 from ..engine.params import ContextParams
+from ..engine.sampling.adaptive import check_state
 from ..engine.stored import params_from_file
 from ..errors import MullamaError, ParameterError, RecordingError, SessionFormatError, shown
 from ..state.reading import open_regular

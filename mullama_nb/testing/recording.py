@@ -16,7 +16,7 @@ from ..engine.context import Context
 from ..engine.model import Model
 from ..engine.params import ContextParams
 from ..engine.stored import params_from_file
-from ..engine.template_options import TemplateOptions
+from ..engine.templates.options import TemplateOptions
 from ..history.chat import Chat
 from ..history.tree import Checkpoint, CheckpointTree
 from ..state.atomic import write_atomically

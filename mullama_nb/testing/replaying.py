@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..engine.adapters import Adapter, checked_adapters
+from ..engine.adapters.values import Adapter, checked_adapters
 from ..engine.context import Context
-from ..engine.gguf_file import fingerprint
-from ..engine.locate import known_models, locate_model
+from ..engine.files.gguf_file import fingerprint
+from ..engine.files.locate import known_models, locate_model
 from ..engine.model import Model
 from ..engine.options import lists_context
 from ..engine.stored import check_room

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..engine.adapters import Adapter, checked_adapters
+from ..engine.adapters.values import Adapter, checked_adapters
 from ..engine.context import Context
 from ..engine.model import Model
 from ..engine.options import lists_context

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from blake3 import blake3
 
-from ..engine.adaptive import SamplerState
-from ..engine.answer_format import AnswerFormat
-from ..engine.chooser import Chooser
+from ..engine.answers.chooser import Chooser
+from ..engine.answers.format import AnswerFormat
 from ..engine.compatibility import settings
 from ..engine.completion import Limits
 from ..engine.context import Context
@@ -20,8 +19,9 @@ from ..engine.decoder import Logits
 from ..engine.model import Model
 from ..engine.params import ContextParams
 from ..engine.request import seeded
-from ..engine.sampling import SamplingParams
-from ..engine.template_options import TemplateOptions
+from ..engine.sampling.adaptive import SamplerState
+from ..engine.sampling.params import SamplingParams
+from ..engine.templates.options import TemplateOptions
 from ..errors import ParameterError
 from ..history.carrying import carried
 from ..history.notes import Notes

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..engine.generated_text import GeneratedText
-from ..engine.messages import AnswerMessage
+from ..engine.answers.generated_text import GeneratedText
 from ..engine.model import Model
-from ..engine.template_options import TemplateOptions
+from ..engine.templates.messages import AnswerMessage
+from ..engine.templates.options import TemplateOptions
 from ..errors import ChatTemplateError, ParameterError
 from ..history.message import conversation_at
 from .said import previous_in

@@ -7,7 +7,7 @@ import itertools
 import math
 from collections.abc import Iterator
 
-from ..history.strips import Cell, CellMap, Strip
+from ..history.cell_map.strips import Cell, CellMap, Strip
 from ..signs import signs
 
 __all__ = ["draw_cells"]

@@ -10,7 +10,7 @@ from typing import Any
 import traitlets
 
 from ..errors import ParameterError
-from ..history.cells import LiveCells, cell_map
+from ..history.cell_map.live import LiveCells, cell_map
 from ..history.chat import Chat
 from ..history.events import Committed, Event, Moved, Pruned, TokenAdded
 from ..history.stepping import Steps

@@ -12,7 +12,7 @@ from typing import Any
 
 import traitlets
 
-from ..engine.adapters import in_words
+from ..engine.adapters.values import in_words
 from ..errors import HistoryError
 from ..history.chat import Chat
 from ..history.display import messages_html

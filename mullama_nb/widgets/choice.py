@@ -6,7 +6,7 @@ import html
 from typing import Any
 
 from ..checks import check_integer
-from ..engine.choice import Choice as Found
+from ..engine.sampling.choice import Choice as Found
 from ..errors import HistoryError, ParameterError
 from ..history.chat import Chat
 from ..history.message import token_place
@@ -32,7 +32,7 @@ class Choice(LookingWidget):
 
     Attributes
     ----------
-    found : mullama_nb.engine.choice.Choice or None
+    found : mullama_nb.engine.sampling.choice.Choice or None
         The choice that is shown.
 
     Raises

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..engine.choice import Candidate, Choice, Draw
+from ..engine.sampling.choice import Candidate, Choice, Draw
 from ..signs import signs
 from .format import percent
 

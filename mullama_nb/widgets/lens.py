@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ..engine.guess_table import Guesses, settles_at
-from ..engine.look import Look
+from ..engine.inside.guess_table import Guesses, settles_at
+from ..engine.inside.look import Look
 from ..errors import ContextError, MullamaError, ParameterError
 from ..history.chat import Chat
 from ..history.events import Event

@@ -5,8 +5,8 @@ from __future__ import annotations
 import html
 from collections.abc import Iterator, Sequence
 
-from ..engine.guess_table import Guesses, guesses_html
-from ..engine.look import Look
+from ..engine.inside.guess_table import Guesses, guesses_html
+from ..engine.inside.look import Look
 from ..plots.weights import Weights
 
 __all__ = ["draw_lens"]

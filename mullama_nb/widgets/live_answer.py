@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ..engine.answer_format import Reader
+from ..engine.answers.format import Reader
 from ..engine.completion import Part
 from ..history.answer_reader import answer_reader, text_behind
 from ..history.chat import Chat

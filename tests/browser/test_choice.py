@@ -13,7 +13,7 @@ from playwright.sync_api import expect
 ASK = "turn = chat.ask('Hi', max_tokens=6, temperature=1.5, top_k=20)"
 PANEL = "from mullama_nb.widgets import ChatPanel, Choice\npanel = Choice(chat, 2); panel"
 HOSTILE = r"""
-from mullama_nb.engine.choice import Candidate, Choice as Found, ChoiceStep
+from mullama_nb.engine.sampling.choice import Candidate, Choice as Found, ChoiceStep
 texts = ["<img src=x onerror='window.hurt=1'>", "\u202eevil", "\n\n", "\x00", "\u05e9\u05dc", ""]
 candidates = tuple(Candidate(i, text, 1 / 6) for i, text in enumerate(texts))
 step = ChoiceStep("<b>top_k</b>", "<i>", 6, 3, candidates[:3], candidates[3:])

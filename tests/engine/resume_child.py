@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mullama_nb import Context, ContextParams, Model, SamplingParams
-from mullama_nb.engine.template_options import TemplateOptions
+from mullama_nb.engine.templates.options import TemplateOptions
 
 
 def main(model_path: str, folder: Path) -> None:

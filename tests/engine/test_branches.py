@@ -11,7 +11,7 @@ from engine.branching import PROMPT, SAMPLING, N, check_branches, every, ids, on
 from engine.helpers import assert_twins, context_of, words
 
 from mullama_nb import Model
-from mullama_nb.engine.sampler import Sampler, log_probability
+from mullama_nb.engine.sampling.sampler import Sampler, log_probability
 from mullama_nb.errors import ContextError, GrammarError, ParameterError
 
 # -- the context --------------------------------------------------------------------------------

@@ -304,7 +304,7 @@ def test_a_stream_goes_on_past_a_tree(tiny: ModelMaker) -> None:
 
 
 def held_exactly(context: Context, start: int, stop: int) -> list[float]:
-    from mullama_nb.engine.sampler import log_probability
+    from mullama_nb.engine.sampling.sampler import log_probability
 
     tokens = context.tokens
     return [log_probability(context.logits_at(at), tokens[at]) for at in range(start, stop)]

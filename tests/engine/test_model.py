@@ -14,7 +14,7 @@ from engine.helpers import EVERY, PARAMS, context_of, words
 from tiny_models import CHATML, make_model, make_vocabulary_only
 
 from mullama_nb import Context, Model
-from mullama_nb.engine.gguf_file import fingerprint
+from mullama_nb.engine.files.gguf_file import fingerprint
 from mullama_nb.errors import ModelFormatError, ModelNotFoundError, ParameterError
 from mullama_nb.size import size
 

@@ -14,7 +14,7 @@ import pytest
 
 from mullama_nb import ContextParams, SamplingParams, machine
 from mullama_nb.engine.params import KV_CACHE_TYPES
-from mullama_nb.engine.sampling import SAMPLERS
+from mullama_nb.engine.sampling.params import SAMPLERS
 from mullama_nb.errors import GrammarError, MullamaError, ParameterError
 
 INT32 = 2**31 - 1

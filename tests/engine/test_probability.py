@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from mullama_nb.engine.decoder import Logits
-from mullama_nb.engine.probability import likeliest
-from mullama_nb.engine.sampler import log_probabilities
+from mullama_nb.engine.sampling.probability import likeliest
+from mullama_nb.engine.sampling.sampler import log_probabilities
 
 few_values = arrays(np.float32, 512, elements=st.sampled_from([-np.inf, -3.0, 0.0, 0.5, 2.0]))
 

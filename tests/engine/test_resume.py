@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pytest
 
 from mullama_nb import Context, ContextParams, Model, SamplingParams
-from mullama_nb.engine.template_options import TemplateOptions
+from mullama_nb.engine.templates.options import TemplateOptions
 
 N_NEXT = 24
 POINTS = 50

@@ -13,7 +13,7 @@ from conftest import ModelMaker
 from engine.helpers import EVERY, SNAPSHOT, Script, assert_twins, context_of, play, words
 
 from mullama_nb import Context, Model
-from mullama_nb.engine.sampler import log_probability
+from mullama_nb.engine.sampling.sampler import log_probability
 from mullama_nb.errors import ContextError, ContextFullError, InexactWarning, ParameterError
 
 PROMPT = words(70)

@@ -15,7 +15,7 @@ from tiny_models import CHATML, make_model
 from tree_walk import STEPS, Walk
 
 from mullama_nb import Chat, CheckpointTree, Context, ContextParams, ControlVector, LoRA, Model
-from mullama_nb.engine.adapters import Adapter
+from mullama_nb.engine.adapters.values import Adapter
 from mullama_nb.errors import (
     AdapterError,
     InexactWarning,

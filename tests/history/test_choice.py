@@ -18,8 +18,8 @@ from tiny_models import CHATML
 from tree_walk import Walk
 
 from mullama_nb import Chat, Checkpoint, Context, ContextParams, ControlVector, Model, Turn
-from mullama_nb.engine.choice import Choice
-from mullama_nb.engine.sampling import SAMPLERS
+from mullama_nb.engine.sampling.choice import Choice
+from mullama_nb.engine.sampling.params import SAMPLERS
 from mullama_nb.errors import ParameterError
 from mullama_nb.history.choice import choice as choice_of
 from mullama_nb.history.chosen_from import _together, first_of_generation

@@ -13,7 +13,7 @@ from history.conftest import ChatMaker
 from tiny_models import CHATML
 
 from mullama_nb import Chat, Context, Turn
-from mullama_nb.engine.sampler import log_probability
+from mullama_nb.engine.sampling.sampler import log_probability
 from mullama_nb.errors import ParameterError
 
 EVERY = ["llama", "qwen2vl", "gemma3", "gemma2", "mamba", "mamba2", "lfm2", "jamba", "lfm2swa"]

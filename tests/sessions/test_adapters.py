@@ -11,7 +11,7 @@ from tiny_adapters import write_lora
 from tiny_models import CHATML
 
 from mullama_nb import Chat, ContextParams, ControlVector, LoRA, Model, SessionManager
-from mullama_nb.engine.adapters import Adapter
+from mullama_nb.engine.adapters.values import Adapter
 from mullama_nb.errors import InexactWarning, SessionMismatchError
 
 PARAMS = ContextParams(n_ctx=512, n_threads=1)

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from mullama_nb.history.cell_message import Packed, Tables, pack
-from mullama_nb.history.cells import CellMap
+from mullama_nb.history.cell_map.live import CellMap
+from mullama_nb.history.cell_map.message import Packed, Tables, pack
 
 __all__ = ["as_json", "many_cells", "n_bytes", "seen"]
 

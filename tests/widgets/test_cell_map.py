@@ -16,7 +16,7 @@ from waiting import wait_until
 
 from mullama_nb import Chat, CheckpointTree, Context, ContextParams
 from mullama_nb.errors import ParameterError
-from mullama_nb.history.cells import cell_map
+from mullama_nb.history.cell_map.live import cell_map
 from mullama_nb.history.events import Event, Tagged, TokenAdded
 from mullama_nb.signs import signs
 from mullama_nb.widgets import CellMap

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tiny_models import CHATML
 
 from mullama_nb import Chat
-from mullama_nb.engine.choice import Candidate, Choice, ChoiceStep, Draw, Stretch
+from mullama_nb.engine.sampling.choice import Candidate, Choice, ChoiceStep, Draw, Stretch
 from mullama_nb.widgets.funnel import draw_funnel, funnel_message, lay_out_funnel, told
 
 SETTINGS = st.fixed_dictionaries(

@@ -1,0 +1,1 @@
+"""Answers: made token by token, and read as thought, text and calls."""

@@ -1,0 +1,1 @@
+"""A model's files: found by name, and checked before native code sees them."""

@@ -1,0 +1,1 @@
+"""Grammars: their size and ways, and how JSON schemas become them."""

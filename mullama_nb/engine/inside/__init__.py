@@ -1,0 +1,1 @@
+"""Inside the model: attention, hidden states, and what each layer would say."""

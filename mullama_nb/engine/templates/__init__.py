@@ -1,0 +1,1 @@
+"""Chat templates: from messages of any shape to a prompt."""

@@ -1,0 +1,583 @@
+"""Schemas are followed to the letter: each complete answer is valid, and the rest is refused."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import random
+import re
+from collections.abc import Iterator
+from datetime import date, datetime
+from typing import Any
+
+import jsonschema
+import pytest
+from conftest import ModelMaker
+from engine.helpers import context_of, words
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mullama_nb import Model, SamplingParams
+from mullama_nb.engine.grammars.grammar import _rules
+from mullama_nb.engine.grammars.json_schema import gbnf
+from mullama_nb.engine.grammars.ways import Item
+from mullama_nb.engine.sampling.sampler import Sampler
+from mullama_nb.errors import GrammarError
+
+# -- texts of a grammar, without a model -------------------------------------------------------
+
+_SPELLED = re.compile(r"\\x(..)|\\u(.{4})|\\U(.{8})|\\(.)|(.)", re.DOTALL)
+_CONTROLS = {"n": "\n", "r": "\r", "t": "\t"}
+_CHARACTERS = [*'\x1f "\\/aAbzZ09-_.@:{}[],\x7fé\u2028\ud7ff🙂\u0660\t\n\x00', "\U0010ffff"]
+
+
+def spelled(text: str) -> str:
+    """A literal or a set without its escapes."""
+    found = []
+    for match in _SPELLED.finditer(text):
+        code = match[1] or match[2] or match[3]
+        known = _CONTROLS.get(match[4] or "", match[4] or match[5])
+        found.append(chr(min(int(code, 16), 0x10FFFF)) if code else known)
+    return "".join(found)
+
+
+def of_set(text: str, rng: random.Random) -> str:
+    """A character of a set."""
+    is_negated = text.startswith("[^")
+    parts = list(_SPELLED.finditer(text[1 + is_negated : -1]))
+    ranges, i = [], 0
+    while i < len(parts):
+        first = spelled(parts[i][0])
+        if i + 2 < len(parts) and parts[i + 1][0] == "-":
+            ranges.append((first, spelled(parts[i + 2][0])))
+            i += 3
+        else:
+            ranges.append((first, first))
+            i += 1
+    if not is_negated:
+        low, high = rng.choice(ranges)
+        ends = [low, high, chr(rng.randint(ord(low), ord(high)))]
+        return rng.choice([c for c in ends if not "\ud800" <= c <= "\udfff"])
+    allowed = [c for c in _CHARACTERS if not any(low <= c <= high for low, high in ranges)]
+    return rng.choice(allowed)
+
+
+class Deriver:
+    """Texts that a grammar generates, at random; those that get long are given up."""
+
+    def __init__(self, grammar: str, rng: random.Random) -> None:
+        self.rules, self.rng = _rules(grammar), rng
+        self.found: list[str] = []
+
+    def text(self, name: str = "root") -> str | None:
+        self.found, self.n = [], 0
+        try:
+            self.follow(name, 0)
+        except RecursionError:
+            return None
+        return "".join(self.found)
+
+    def follow(self, name: str, depth: int) -> None:
+        self.n += 1
+        if depth > 90 or self.n > 3000:
+            raise RecursionError
+        ways = self.rules[name]
+        plain = [way for way in ways if all(not item.name or item.low == 0 for item in way)]
+        for item in self.rng.choice(plain if plain and depth > 12 else ways):
+            self.repeat(item, depth)
+
+    def repeat(self, item: Item, depth: int) -> None:
+        high = item.low + 3 if item.high is None else item.high
+        n = item.low if depth > 14 else self.rng.randint(item.low, min(high, item.low + 4))
+        if item.high is not None and self.rng.random() < 0.2 and high < 60:
+            n = high if depth <= 14 else n
+        for _ in range(n):
+            if item.name:
+                self.follow(item.name, depth + 1)
+            elif item.text.startswith('"'):
+                self.found.append(spelled(item.text[1:]))
+            else:
+                self.found.append(of_set(item.text, self.rng))
+
+
+def texts(schema: Any, n: int, seed: int = 0) -> Iterator[str]:
+    deriver = Deriver(gbnf(schema), random.Random(seed))
+    for _ in range(n):
+        text = deriver.text()
+        if text is not None:
+            yield text
+
+
+def check(schema: Any, text: str) -> None:
+    """A text is one JSON value without raw control characters, and valid."""
+    value = json.loads(text)
+    validator = jsonschema.Draft202012Validator(schema)
+    validator.validate(value)
+
+
+# -- schemas at random -------------------------------------------------------------------------
+
+NAMES = st.sampled_from(["a", "b", "name", "nam", "", 'q"', "é", "a b", "\n", "x-1"])
+SMALL = st.integers(0, 6)
+BOUNDS = st.integers(-1200, 1200) | st.floats(-50, 50).map(lambda x: round(x, 3)) | st.just(0)
+PATTERNS = st.sampled_from(
+    [
+        "^[a-z]{2,4}$",
+        "^a|b$",
+        "a|^b$|^(c|d)+$",
+        r"^\d{3}-\w+$",
+        r"[^\"\\]+@x",
+        r"^(?:x|\t|\\|\")*$",
+        r"^[\u00e0-\u00ff🙂\-\]]?$",
+        r"^\S\D\W\s$",
+        "^(^ab$|c)$",
+        "",
+        r"^[^a-y]{1,3}z*?$",
+        r"^(?P<year>\d\d)(0[1-9]|1[0-2])$",
+    ]
+)
+
+
+@st.composite
+def strings(draw: st.DrawFn) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "string"}
+    kind = draw(st.sampled_from(["plain", "length", "pattern", "format"]))
+    if kind == "length":
+        low = draw(SMALL)
+        schema |= draw(
+            st.sampled_from(
+                [{"minLength": low}, {"maxLength": low}, {"minLength": low, "maxLength": low + 3}]
+            )
+        )
+    elif kind == "pattern":
+        schema["pattern"] = draw(PATTERNS)
+    elif kind == "format":
+        schema["format"] = draw(
+            st.sampled_from(["date", "time", "date-time", "uuid", "ipv4", "email"])
+        )
+    return schema
+
+
+@st.composite
+def numbers(draw: st.DrawFn) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": draw(st.sampled_from(["integer", "number"]))}
+    low, high = sorted([draw(BOUNDS), draw(BOUNDS)])
+    lows = st.sampled_from([{}, {"minimum": low}, {"exclusiveMinimum": low - 1}])
+    schema |= draw(lows)
+    schema |= draw(st.sampled_from([{}, {"maximum": high + 2}, {"exclusiveMaximum": high + 2}]))
+    if schema["type"] == "integer" and len(schema) in (1, 3) and draw(st.booleans()):
+        divisors = st.sampled_from([1, 2, 5, 8, 10, 125])
+        bounds = {"minimum": math.floor(low) - 130, "maximum": high + 130}
+        schema = {"type": "integer", "multipleOf": draw(divisors)} | (
+            bounds if len(schema) == 3 else {}
+        )
+    return schema
+
+
+CONSTANTS = st.sampled_from([None, True, 0, 1, 1.5, "a", 'x"\n', "🙂", [1, {"a": []}], {"k": "v"}])
+
+
+@st.composite
+def arrays(draw: st.DrawFn, inner: st.SearchStrategy[Any]) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "array"}
+    if draw(st.booleans()):
+        schema["prefixItems"] = draw(st.lists(inner, min_size=1, max_size=2))
+        schema["items"] = draw(inner | st.just(False))
+    else:
+        schema |= draw(st.sampled_from([{}, {"items": draw(inner)}]))
+    low = draw(SMALL)
+    if schema.get("items") is not False:
+        schema |= draw(
+            st.sampled_from(
+                [{}, {"minItems": low}, {"maxItems": low}, {"minItems": low, "maxItems": low + 1}]
+            )
+        )
+    return schema
+
+
+@st.composite
+def objects(draw: st.DrawFn, inner: st.SearchStrategy[Any]) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "object"}
+    properties = draw(st.dictionaries(NAMES, inner, max_size=3))
+    required = [name for name in properties if draw(st.booleans())]
+    more = draw(
+        st.sampled_from([{}, {"additionalProperties": False}, {"additionalProperties": True}])
+    )
+    if draw(st.booleans()):
+        more = {"additionalProperties": draw(inner)}
+    if not properties and draw(st.booleans()):
+        more = draw(
+            st.sampled_from(
+                [
+                    {
+                        "patternProperties": {"^[a-c]{1,2}$": draw(inner)},
+                        "additionalProperties": False,
+                    },
+                    {"propertyNames": {"pattern": "^x"}, "additionalProperties": draw(inner)},
+                    {"maxProperties": draw(SMALL), "additionalProperties": draw(inner)},
+                ]
+            )
+        )
+    if properties:
+        schema |= {"properties": properties, "required": required}
+    return schema | more
+
+
+def unions(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    tagged = st.lists(inner, min_size=1, max_size=3).map(
+        lambda ways: {
+            "oneOf": [
+                {
+                    "type": "object",
+                    "properties": {"kind": {"const": f"k{i}"}, "value": way},
+                    "required": ["kind"],
+                }
+                for i, way in enumerate(ways)
+            ]
+        }
+    )
+    both = st.tuples(objects(inner), numbers()).map(
+        lambda pair: (
+            {"allOf": [pair[0], {"type": "object", "required": ["a"]}]}
+            if pair[0].get("additionalProperties", True) is True and "propertyNames" not in pair[0]
+            else {"allOf": [pair[1], {"type": pair[1]["type"]}]}
+        )
+    )
+    return tagged | both | st.lists(inner, min_size=1, max_size=3).map(lambda ways: {"anyOf": ways})
+
+
+LEAVES = (
+    strings()
+    | numbers()
+    | st.sampled_from([{}, True, {"type": "boolean"}, {"type": ["null", "integer"]}])
+    | st.lists(CONSTANTS, min_size=1, max_size=3).map(lambda values: {"enum": values})
+    | CONSTANTS.map(lambda value: {"const": value, "description": "fixed"})
+)
+SCHEMAS = st.recursive(
+    LEAVES, lambda inner: arrays(inner) | objects(inner) | unions(inner), max_leaves=5
+)
+
+
+@settings(max_examples=80)
+@given(schema=SCHEMAS, seed=st.integers(0, 100))
+def test_all_that_a_grammar_generates_is_valid(schema: Any, seed: int) -> None:
+    for text in texts(schema, 12, seed):
+        check(schema, text)
+
+
+@settings(max_examples=60)
+@given(ways=st.lists(SCHEMAS, min_size=2, max_size=3), seed=st.integers(0, 100))
+def test_schemas_are_combined_or_refused(ways: list[Any], seed: int) -> None:
+    for keyword in ("oneOf", "allOf"):
+        with contextlib.suppress(GrammarError):
+            for text in texts({keyword: ways}, 6, seed):
+                check({keyword: ways}, text)
+
+
+def ending(model: Model) -> dict[int, float]:
+    """Biases towards what ends texts, lists and objects."""
+    return {model.tokenize(c)[0]: 2.5 for c in '"]},'}
+
+
+@settings(max_examples=25)
+@given(schema=SCHEMAS, seed=st.integers(0, 100))
+def test_all_that_a_model_completes_is_valid(tiny: ModelMaker, schema: Any, seed: int) -> None:
+    context = context_of(tiny(), words(9))
+    said = context.generate(
+        None,
+        200,
+        json_schema=schema,
+        seed=seed,
+        temperature=1.3,
+        top_k=0,
+        logit_bias=ending(tiny()),
+    )
+    if said.finish_reason == "stop":
+        check(schema, said)
+
+
+def test_answers_are_complete_often_enough_to_say_something(tiny: ModelMaker) -> None:
+    schema = CORPUS["order"]
+    context, n_complete = context_of(tiny(), words(9)), 0
+    for seed in range(6):
+        context.rewind(9)
+        said = context.generate(
+            None, 400, json_schema=schema, seed=seed, temperature=1.2, logit_bias=ending(tiny())
+        )
+        if said.finish_reason == "stop":
+            check(schema, said)
+            n_complete += 1
+    assert n_complete >= 4
+
+
+# -- what people write -------------------------------------------------------------------------
+
+CORPUS: dict[str, Any] = {
+    "order": {
+        "$defs": {
+            "Item": {
+                "properties": {
+                    "sku": {"pattern": "^[A-Z]{3}-[0-9]{4}$", "title": "Sku", "type": "string"},
+                    "quantity": {"exclusiveMinimum": 0, "maximum": 99, "type": "integer"},
+                    "price": {"minimum": 0, "maximum": 999.99, "type": "number"},
+                },
+                "required": ["sku", "quantity"],
+                "title": "Item",
+                "type": "object",
+            },
+            "State": {"enum": ["open", "paid"], "title": "State", "type": "string"},
+        },
+        "properties": {
+            "items": {"items": {"$ref": "#/$defs/Item"}, "maxItems": 2, "type": "array"},
+            "state": {"$ref": "#/$defs/State", "default": "open", "description": "Where it is"},
+            "note": {
+                "anyOf": [{"maxLength": 5, "type": "string"}, {"type": "null"}],
+                "default": None,
+            },
+            "on": {"format": "date", "type": "string"},
+        },
+        "required": ["items", "state", "on"],
+        "title": "Order",
+        "type": "object",
+        "additionalProperties": False,
+    },
+    "tree": {
+        "$defs": {
+            "Node": {
+                "properties": {
+                    "value": {"type": "integer"},
+                    "children": {"items": {"$ref": "#/$defs/Node"}, "type": "array"},
+                },
+                "required": ["value"],
+                "type": "object",
+            }
+        },
+        "$ref": "#/$defs/Node",
+    },
+    "recursive root": {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string"},
+            "next": {"anyOf": [{"$ref": "#"}, {"type": "null"}]},
+        },
+        "required": ["name", "next"],
+    },
+    "discriminated": {
+        "$defs": {
+            "Cat": {
+                "properties": {
+                    "kind": {"const": "cat", "type": "string"},
+                    "lives": {"type": "integer"},
+                },
+                "required": ["kind", "lives"],
+                "type": "object",
+            },
+            "Dog": {
+                "properties": {
+                    "kind": {"const": "dog", "type": "string"},
+                    "good": {"type": "boolean"},
+                },
+                "required": ["kind"],
+                "type": "object",
+            },
+        },
+        "properties": {
+            "pet": {
+                "discriminator": {
+                    "mapping": {"cat": "#/$defs/Cat", "dog": "#/$defs/Dog"},
+                    "propertyName": "kind",
+                },
+                "oneOf": [{"$ref": "#/$defs/Cat"}, {"$ref": "#/$defs/Dog"}],
+            }
+        },
+        "required": ["pet"],
+        "type": "object",
+    },
+    "either of two": {
+        "type": "object",
+        "properties": {"a": {"type": "integer"}, "b": {"type": "string", "maxLength": 3}},
+        "anyOf": [{"required": ["a"]}, {"required": ["b"]}],
+    },
+    "counts by name": {
+        "additionalProperties": {"minimum": 1, "type": "integer"},
+        "propertyNames": {"enum": ["x", "y", "long name"]},
+        "type": "object",
+    },
+    "allOf of a reference": {
+        "definitions": {"Base": {"type": "object", "properties": {"id": {"type": "integer"}}}},
+        "allOf": [
+            {"$ref": "#/definitions/Base"},
+            {"properties": {"n": {"type": "null"}}, "required": ["n"]},
+        ],
+    },
+    "tuple": {
+        "maxItems": 2,
+        "minItems": 2,
+        "prefixItems": [{"type": "number", "minimum": -90, "maximum": 90}, {"type": "boolean"}],
+        "type": "array",
+    },
+    "open object": {
+        "type": "object",
+        "properties": {"name": {"type": "integer"}, "na": {"type": "integer"}},
+        "required": ["name", "other"],
+        "additionalProperties": {"type": "string"},
+    },
+}
+
+
+@pytest.mark.parametrize("name", CORPUS)
+def test_what_people_write_is_followed(tiny: ModelMaker, name: str) -> None:
+    schema = CORPUS[name]
+    found = set()
+    for text in texts(schema, 150):
+        check(schema, text)
+        found.add(text)
+    assert len(found) > 20
+    context = context_of(tiny(), words(9))
+    said = context.generate(None, 60, json_schema=schema, temperature=1.5)
+    if said.finish_reason == "stop":
+        check(schema, said)
+
+
+def test_dates_exist() -> None:
+    for text in texts({"type": "string", "format": "date"}, 300):
+        date.fromisoformat(json.loads(text))
+    for text in texts({"format": "date-time"}, 300):
+        moment = datetime.fromisoformat(json.loads(text).replace("Z", "+00:00")[:19])
+        assert moment.year >= 1000
+
+
+@pytest.mark.parametrize(
+    ("pattern", "valid", "other"),
+    [
+        ("^a|b$", ["a", "axy", "b", "xb"], ["xa", "bx", "c"]),
+        ("^(a|b)$", ["a", "b"], ["ab", "ax", ""]),
+        ("a", ["a", "xay"], ["b", ""]),
+        (r"^\"\\\n$", ['"\\\n'], ['"']),
+        ("^a*$", ["", "aaa"], ["b"]),
+    ],
+)
+def test_patterns_are_anchored_as_written(
+    tiny: ModelMaker, pattern: str, valid: list[str], other: list[str]
+) -> None:
+    """Forced through the grammar token by token."""
+    schema = {"type": "string", "pattern": pattern}
+    for text, fits in [*((t, True) for t in valid), *((t, False) for t in other)]:
+        assert fits == (re.search(pattern, text) is not None)
+        assert allows(tiny(), schema, json.dumps(text)) == fits
+
+
+def allows(model: Model, schema: Any, text: str) -> bool:
+    """Whether a grammar lets a text through."""
+    sampler = Sampler(model.vocabulary, SamplingParams(json_schema=schema, seed=0), 0, (), 512)
+    end = model.vocabulary.eos
+    assert end is not None
+    return all(sampler.force(token) for token in (*model.tokenize(text), end))
+
+
+@given(low=BOUNDS, span=st.floats(0, 100).map(lambda x: round(x, 2)), value=BOUNDS)
+@settings(max_examples=60)
+def test_numbers_within_the_bounds_are_let_through(
+    tiny: ModelMaker, low: float, span: float, value: float
+) -> None:
+    for kind in ("integer", "number"):
+        high = math.ceil(low + span)
+        schema = {"type": kind, "minimum": low, "maximum": high}
+        is_kind = kind == "number" or value == int(value)
+        value = int(value) if kind == "integer" and is_kind else value
+        assert allows(tiny(), schema, json.dumps(value)) == (is_kind and low <= value <= high)
+
+
+@pytest.mark.parametrize(
+    ("schema", "keyword", "place"),
+    [
+        ({"type": "array", "uniqueItems": True}, "uniqueItems", "#"),
+        ({"properties": {"a": {"not": {}}}}, "not", "#/properties/a"),
+        ({"if": {}, "then": {}}, "if", "#"),
+        ({"dependentRequired": {"a": ["b"]}}, "dependentRequired", "#"),
+        ({"type": "array", "items": {"contains": {}}}, "contains", "#/items"),
+        ({"type": "object", "minProperties": 2}, "minProperties", "#"),
+        ({"type": "number", "multipleOf": 0.1}, "multipleOf", "#"),
+        ({"type": "integer", "multipleOf": 7, "minimum": 3}, "multipleOf", "#"),
+        ({"type": "string", "format": "iri"}, "format", "#"),
+        ({"type": "string", "minLenght": 3}, "minLenght", "#"),
+        ({"oneOf": [{"type": "integer"}, {"type": "number"}]}, "oneOf", "#"),
+        ({"oneOf": [{"type": "string"}, {"minimum": 3}]}, "oneOf", "#"),
+        ({"type": "string", "pattern": "(?=a)b"}, "pattern", "#"),
+        ({"type": "string", "pattern": r"\bword"}, "pattern", "#"),
+        ({"type": "string", "pattern": r"(a)\1"}, "pattern", "#"),
+        ({"anyOf": [{"type": "null"}, {"type": "strin"}]}, "type", "#/anyOf/1"),
+        ({"type": "integer", "minimum": 5, "maximum": 4}, "minimum", "#"),
+        ({"type": "number", "exclusiveMinimum": True, "minimum": 1}, "exclusiveMinimum", "#"),
+        ({"type": "object", "required": ["a"], "additionalProperties": False}, "required", "#"),
+        ({"enum": [1], "type": "string"}, "enum", "#"),
+        ({"properties": {"a": False}, "required": ["a"]}, "a", "#/properties/a"),
+        ({"unevaluatedProperties": False, "type": "object"}, "unevaluatedProperties", "#"),
+        ({"$ref": "#/$defs/a%20b", "$defs": {"a b": {"if": {}}}}, "if", "#/$defs/a%20b"),
+    ],
+)
+def test_what_is_not_enforced_is_refused_by_name(schema: Any, keyword: str, place: str) -> None:
+    with pytest.raises(GrammarError) as caught:
+        gbnf(schema)
+    assert keyword in str(caught.value)
+    assert f" at {place} " in str(caught.value)
+
+
+KEYWORDS = [
+    *("type", "enum", "const", "properties", "required", "additionalProperties", "items", "format"),
+    *("prefixItems", "minItems", "maxItems", "minLength", "pattern", "minimum", "maximum", "anyOf"),
+    *("exclusiveMinimum", "multipleOf", "oneOf", "allOf", "$ref", "patternProperties", "$defs"),
+    *("propertyNames", "maxProperties", "minProperties", "uniqueItems", "title", "additionalItems"),
+]
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-5, 5)
+    | st.sampled_from([1.5, 1e999, 1e300, -1e-9, "a", "#", "#/properties/a", "^a$", "(", "date"])
+    | st.sampled_from(["object", "array", "string", "integer", "number", "null", "\ud800"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from([*KEYWORDS, "a", "b"]), inner, max_size=4)
+    ),
+    max_leaves=10,
+)
+
+
+@settings(max_examples=300)
+@given(
+    schema=st.dictionaries(st.sampled_from(KEYWORDS), VALUES, max_size=5), seed=st.integers(0, 9)
+)
+def test_any_schema_is_followed_or_refused(schema: dict[str, Any], seed: int) -> None:
+    try:
+        found = list(texts(schema, 3, seed))
+    except GrammarError:
+        return
+    for text in found:
+        value = json.loads(text)
+        with contextlib.suppress(jsonschema.SchemaError):  # it is one by mistake
+            jsonschema.Draft202012Validator.check_schema(schema)
+            jsonschema.Draft202012Validator(schema).validate(value)
+
+
+def test_notes_say_nothing() -> None:
+    notes = {
+        "title": "T",
+        "description": "d",
+        "default": 1,
+        "examples": [2],
+        "x-own": 3,
+        "units": "m",
+    }
+    assert gbnf({"type": "integer", **notes}) == gbnf({"type": "integer"})
+    assert gbnf({"$schema": "https://json-schema.org/draft/2020-12/schema"}) == gbnf({})
+
+
+def test_strings_hold_no_raw_control_characters(tiny: ModelMaker) -> None:
+    model = tiny()
+    for character in map(chr, range(32)):
+        if model.detokenize(model.tokenize(character)).strip(" ") == character:
+            assert not allows(tiny(), {"type": "string"}, f'"{character}"')
+        assert allows(tiny(), {"type": "string"}, json.dumps(character))
+    assert len(model.tokenize("\n")) == 1
+    assert not allows(tiny(), {"type": "string"}, r'"\ud83d"')
