@@ -27,7 +27,8 @@ __all__ = ["CellMap"]
 # Of a change: what is the same as long as there is the context, or is not shown.
 _KNOWN = ("whole", "n_ctx", "memory", "window", "keeps_states", "places", "token_ids")
 _MOST_STAGES = 40  # that are shown
-_SECONDS_BETWEEN_TOKENS = 1 / 10  # each message takes time from the answer
+# A message takes time from the answer, and some 250 bytes besides its tokens.
+_SECONDS_BETWEEN_TOKENS, _FEW_TOKENS, _LONGEST_WAIT = 1 / 10, 4, 0.3
 
 
 class CellMap(TreeWidget):
@@ -76,9 +77,10 @@ class CellMap(TreeWidget):
         """Send what was gathered; tokens that come fast are sent together."""
         now = time.monotonic()
         with self._lock:
-            has_events = bool(self._events)
+            has_events, n = bool(self._events), len(self._events)
             waits = not self._queued and all(isinstance(e, TokenAdded) for e in self._events)
-        if has_events and waits and now < self._spoke + _SECONDS_BETWEEN_TOKENS:
+        enough = _SECONDS_BETWEEN_TOKENS if n >= _FEW_TOKENS else _LONGEST_WAIT
+        if has_events and waits and now < self._spoke + enough:
             publish_soon(self._reference)
             return
         if has_events:
