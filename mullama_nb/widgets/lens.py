@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
+from ..cached import cached
 from ..engine.inside.guess_table import Guesses, settles_at
 from ..engine.inside.look import Look
 from ..errors import ContextError, MullamaError, ParameterError
@@ -82,7 +82,7 @@ class Lens(TreeWidget):
         """What was seen last."""
         return None if self._last is None else self._last.look
 
-    @cached_property
+    @cached
     def _shown(self) -> PathTokens:
         return PathTokens(self.tree)
 
