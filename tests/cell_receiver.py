@@ -19,6 +19,7 @@ SENT_AS = {
     "bytes": "<f8",
     "role_runs": "<i4",
     "place_runs": "<i4",
+    "again": "<i4",
 }
 
 
@@ -97,7 +98,11 @@ class Receiver:
                 "checkpoints": old["checkpoints"][:n_old] + list(zip(*columns, strict=True)),
                 "roles": roles,
                 "places": places,
+                "again": [],
             }
+        again = np.reshape(told["again"], (-1, 3)).tolist()
+        for number, start, stop in again:
+            self.strips[number]["again"].append((start, stop))
         assert cursors["tokens"] == len(told["tokens"]) == len(told["probabilities"])
         assert cursors["checkpoints"] == len(told["checkpoints"])
         assert cursors["role_runs"] == len(told["role_runs"])

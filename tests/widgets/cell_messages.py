@@ -44,6 +44,7 @@ def seen(cells: CellMap) -> list[dict[str, Any]]:
                 [c.position, c.text, c.role, c.place, c.probability, c.n_bytes] for c in strip.cells
             ],
             "checkpoints": [list(pair) for pair in strip.checkpoints],
+            "again": [list(span) for span in strip.again],
         }
         for strip in cells.strips
     ]

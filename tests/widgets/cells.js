@@ -5,7 +5,7 @@ import { Painter } from "../../mullama_nb/widgets/front_end/cell_canvas.js";
 import { goTo } from "../../mullama_nb/widgets/front_end/cell_keys.js";
 import { placeAt, scaleAt, xOf, yOf } from "../../mullama_nb/widgets/front_end/cell_place.js";
 import { Cells } from "../../mullama_nb/widgets/front_end/cell_strips.js";
-import { signs } from "../../mullama_nb/widgets/front_end/cell_words.js";
+import { describe, signs } from "../../mullama_nb/widgets/front_end/cell_words.js";
 
 export { signs };
 
@@ -44,12 +44,26 @@ function told(strip) {
     return [position, text, role, place, probability, bytes];
   });
   const checkpoints = strip.checkpoints.map(({ id, stop }) => [id, stop]);
-  return { id, parent: parent?.id ?? null, start, lane, nActive, cells, checkpoints };
+  const again = strip.again.map(({ from, to }) => [from, to]);
+  return { id, parent: parent?.id ?? null, start, lane, nActive, cells, checkpoints, again };
 }
 
 /** The strips after each of some messages. @param {Record<string, any>[]} messages */
 export function stripsAfter(messages) {
   return messages.map((_, n) => cellsAfter(messages.slice(0, n + 1)).strips.map(told));
+}
+
+/**
+ * What is said of the cell of the active path at a position.
+ *
+ * @param {Record<string, any>[]} messages
+ * @param {number} position
+ */
+export function wordsAfter(messages, position) {
+  const strip = cellsAfter(messages).strips.find((each) =>
+    each.isActive && each.start <= position && position < each.stop
+  );
+  return strip ? describe(strip.at(position)).facts : [];
 }
 
 /** Sums after some messages. @param {Record<string, any>[]} messages */

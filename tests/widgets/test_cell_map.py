@@ -11,10 +11,11 @@ from conftest import ModelMaker
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from javascript import JavaScript
+from template_models import make_template_model
 from tiny_models import CHATML
 from waiting import wait_until
 
-from mullama_nb import Chat, CheckpointTree, Context, ContextParams
+from mullama_nb import Chat, CheckpointTree, Context, ContextParams, Model
 from mullama_nb.errors import ParameterError
 from mullama_nb.history.cell_map.live import cell_map
 from mullama_nb.history.events import Event, Tagged, TokenAdded
@@ -123,6 +124,29 @@ def test_tokens_are_sent_once_while_they_come(javascript: JavaScript, chat: Chat
     found = javascript.call(PROBE, "stripsAfter", heard.sent())[-1]
     assert sorted(found, key=lambda strip: strip["id"]) == seen(cell_map(chat))
     heard.close()
+
+
+def test_pages_show_what_a_template_had_evaluated_again(
+    javascript: JavaScript, tmp_path: Path
+) -> None:
+    source = (Path(__file__).parents[1] / "templates" / "qwen3_thoughts.jinja").read_text("utf-8")
+    model = Model.load(make_template_model(tmp_path / "m.gguf", source))
+    chat = Chat(model, n_ctx=1024, n_threads=1)
+    heard = Heard(chat)
+    chat.ask("Why?", max_tokens=2)
+    chat.edit("<think>\nLook.\n</think>\n\nSo.", chat.turns[-1])
+    heard.look()
+    turn = chat.ask("And then?", max_tokens=2)
+    heard.look()
+    spans = [span for strip in cell_map(chat).strips for span in strip.again]
+    assert sum(stop - start for start, stop in spans) == turn.evaluated_again > 0
+    for messages in (heard.sent(), [as_json(heard.widget.take_snapshot())]):
+        found = javascript.call(PROBE, "stripsAfter", messages)[-1]
+        assert sorted(found, key=lambda strip: strip["id"]) == seen(cell_map(chat))
+    words = javascript.call(PROBE, "wordsAfter", heard.sent(), spans[0][0])
+    assert "evaluated again" in words
+    heard.close()
+    chat.context.close()
 
 
 def test_what_was_missed_is_looked_at_again(javascript: JavaScript, chat: Chat) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import ContextClosedError
+from ..message import message_parts
 from ..node import Node
 from ..workspace import Workspace
 from .message import Packed, Runs
@@ -201,6 +202,7 @@ class Contents:
             *(content.tokens.ids, content.tokens.probabilities),
             *(content.checkpoints, content.n_bytes),
             *(content.tokens.roles, self._places(track, content, n_active)),
+            tuple(_again(track)),
         )
 
     def _places(self, track: Track, content: _Content, n_active: int) -> Runs:
@@ -251,3 +253,14 @@ class Contents:
 def _grown(growth: Growth) -> Tokens:
     roles = [TEXT if logprob != logprob else _ANSWER for logprob in growth.logprobs]
     return Tokens.of(growth.tokens, growth.logprobs, roles)
+
+
+def _again(track: Track) -> Iterator[tuple[int, int]]:
+    """Where tokens were evaluated again, as it was noted with what was said."""
+    for node in track.nodes:
+        n = int(node.metadata.evaluated_again.get("tokens", 0))
+        if n:
+            begin = message_parts(node)[0].start
+            start, stop = max(begin, track.start), min(begin + n, node.stop)
+            if start < stop:
+                yield start, stop

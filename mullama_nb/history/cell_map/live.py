@@ -8,14 +8,13 @@ say has changed, for views that follow a conversation; what they are sent is des
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
 from ...errors import ContextClosedError
 from ..events import Committed, Event, Moved, Pruned, Recalled, Spilled, Split, TokenAdded
-from ..message import message_parts
 from ..node import Node
 from ..workspace import Workspace
 from .contents import Contents
@@ -269,19 +268,8 @@ class LiveCells:
             tuple(None if p != p else p for p in probabilities),
             tuple(map(int, packed.checkpoint_bytes)),
             self._workspace.keeps_snapshots,
-            tuple(_again(track)),
+            packed.again,
         )
-
-
-def _again(track: Track) -> Iterator[tuple[int, int]]:
-    """Where tokens were evaluated again, as it was noted with what was said."""
-    for node in track.nodes:
-        n = int(node.metadata.evaluated_again.get("tokens", 0))
-        if n:
-            begin = message_parts(node)[0].start
-            start, stop = max(begin, track.start), min(begin + n, node.stop)
-            if start < stop:
-                yield start, stop
 
 
 def _compare(packed: Packed, before: Packed) -> bool:
@@ -299,8 +287,8 @@ def _compare(packed: Packed, before: Packed) -> bool:
     is_same = (
         packed.n_kept == len(packed.tokens) == len(before.tokens)
         and packed.n_checkpoints_kept == len(packed.checkpoints) == len(before.checkpoints)
-        and (packed.parent, packed.start, packed.n_active, packed.places)
-        == (before.parent, before.start, before.n_active, before.places)
+        and (packed.parent, packed.start, packed.n_active, packed.places, packed.again)
+        == (before.parent, before.start, before.n_active, before.places, before.again)
     )
     return not is_same
 

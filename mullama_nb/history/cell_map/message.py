@@ -27,13 +27,15 @@ leaves out what stays as it is and what is empty:
 ``bytes``           float64, as many: what each checkpoint keeps
 ``role_runs``       int32 (n, 2): where a run stops, counted from the strip's start; index of a role
 ``place_runs``      int32 (n, 2): the same with the index of a place
+``again``           int32 (n, 3): number of one of these strips; from and up to where its tokens
+                    were evaluated again
 =================== ================================================================================
 
 Of a strip that was received before, the first ``n_kept`` tokens stay, with their probabilities and
-roles, and the first ``n_checkpoints_kept`` checkpoints; arrays hold what follows. Places come as a
-whole: they change without the tokens. A change may repeat what a whole message has already. A
-parent is received before or with its children. In order, strips are what a walk from the root
-meets, of siblings the one with the lower lane first.
+roles, and the first ``n_checkpoints_kept`` checkpoints; arrays hold what follows. Places and
+``again`` come as a whole: they change without the tokens. A change may repeat what a whole message
+has already. A parent is received before or with its children. In order, strips are what a walk from
+the root meets, of siblings the one with the lower lane first.
 
 A message costs 8 bytes for each token that is new, some 30 for each checkpoint, and 8 for each run;
 one that tells of a single token takes about 120.
@@ -75,6 +77,8 @@ class Packed:
     checkpoint_bytes : sequence of float
     roles, places : tuple of (int, str)
         Of all its tokens.
+    again : tuple of (int, int)
+        Positions of tokens that were evaluated again, each from the first to behind the last.
     """
 
     number: int
@@ -88,6 +92,7 @@ class Packed:
     checkpoint_bytes: Sequence[float]
     roles: Runs
     places: Runs
+    again: tuple[tuple[int, int], ...] = ()
     n_kept: int = 0
     n_checkpoints_kept: int = 0
 
@@ -170,6 +175,7 @@ def pack(
         "bytes": _bytes(n_bytes, "<f8"),
         "role_runs": _bytes(runs, "<i4"),
         "place_runs": _bytes(places, "<i4"),
+        "again": _bytes([n for s in strips for span in s.again for n in (s.number, *span)], "<i4"),
     }
     return message if is_whole else _without_the_known(message, facts)
 

@@ -164,6 +164,7 @@ class Strip:
             self.checkpoint_bytes,
             self.roles,
             self.places,
+            self.again,
         )
 
     def __repr__(self) -> str:
@@ -240,7 +241,7 @@ class CellMap:
         return [cell for strip in path for cell in strip.cells[: strip.n_active]]
 
     def to_message(self) -> dict[str, Any]:
-        """Return all but ``again`` for another process; see ``history/cell_map/message.py``."""
+        """Return it for another process; see ``history/cell_map/message.py``."""
         texts: dict[int, str] = {}
         for strip in self.strips:
             texts.update(zip(strip.tokens, strip.texts, strict=True))

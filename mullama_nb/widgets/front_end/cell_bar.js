@@ -143,8 +143,8 @@ export function makeKeys() {
   return {
     node,
     /** @param {Cells} cells */
-    update({ roles, places }) {
-      const now = [...roles, ...places].join();
+    update({ roles, places, hasAgain }) {
+      const now = [...roles, ...places, hasAgain].join();
       if (now === shown) return;
       shown = now;
       node.replaceChildren(
@@ -156,6 +156,7 @@ export function makeKeys() {
           ["disk", "on disk"],
           ["dropped", "dropped"],
         ].filter(([place]) => places.has(place)).map(([place, words]) => key(place, words)),
+        ...(hasAgain ? [key("again", "evaluated again")] : []),
       );
     },
   };

@@ -70,6 +70,7 @@ export class Painter {
     if (scale.areRead) {
       for (const strip of strips) this.write(strip, scale, range);
     }
+    this.paintAgain(strips, sight, range);
     this.paintPath(cells, sight, range);
     this.mark(sight.hovered, scale, theme.colours.muted, 1.5);
     this.mark(sight.cursor, scale, theme.colours.ink, 2);
@@ -158,6 +159,26 @@ export class Painter {
     context.lineWidth = areRead && !dash.length ? 1.5 : 1;
     context.strokeStyle = theme.colours[place === "dropped" ? "muted" : role];
     context.stroke(path);
+  }
+
+  /**
+   * A line above the cells that were evaluated again.
+   *
+   * @param {Strip[]} strips
+   * @param {Sight} sight
+   * @param {{ first: number, end: number }} range
+   */
+  paintAgain(strips, { scale }, range) {
+    const { context, theme } = this;
+    context.fillStyle = theme.colours.again;
+    for (const strip of strips) {
+      for (const { from, to } of strip.again) {
+        const first = Math.max(from, range.first), end = Math.min(to, range.end);
+        if (first >= end) continue;
+        const width = Math.max((end - first) * scale.width - 2, 0.5);
+        context.fillRect(xOf(scale, first), yOf(scale, strip.lane) - 2, width, 3);
+      }
+    }
   }
 
   /**

@@ -18,6 +18,7 @@
  * @property {string} place
  * @property {number | null} probability null where it was given
  * @property {number} bytes
+ * @property {boolean} isAgain whether it was evaluated again
  * @property {string | null} checkpoint the one that holds it
  * @property {number} index where it is in that checkpoint
  */
@@ -47,6 +48,8 @@ export class Strip {
     this.roles = [];
     /** @type {Run[]} */
     this.places = [];
+    /** @type {{ from: number, to: number }[]} */
+    this.again = []; // positions that were evaluated again
     /** @type {Stretch[] | null} */
     this.stretches = null;
   }
@@ -84,6 +87,7 @@ export class Strip {
       place: valueAt(this.places, index),
       probability: Number.isNaN(probability) ? null : probability,
       bytes: checkpoint ? this.cells.share(checkpoint, first, position) : 0,
+      isAgain: this.again.some(({ from, to }) => from <= position && position < to),
       checkpoint: checkpoint?.id ?? null,
       index: position - first,
     };

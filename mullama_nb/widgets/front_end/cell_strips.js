@@ -1,5 +1,5 @@
 // @ts-check
-// The strips of cells, as messages of `history/cell_message.py` tell of them.
+// The strips of cells, as messages of `history/cell_map/message.py` tell of them.
 
 import { numbers } from "./binary.js";
 import { Strip } from "./cell_strip.js";
@@ -34,6 +34,7 @@ import { Strip } from "./cell_strip.js";
  * @property {DataView} bytes
  * @property {DataView} role_runs
  * @property {DataView} place_runs
+ * @property {DataView} again
  */
 
 /** @typedef {Sent} Snapshot */
@@ -74,6 +75,7 @@ export class Cells {
     this.roles = new Set();
     /** @type {Set<string>} */
     this.places = new Set();
+    this.hasAgain = false; // whether any were evaluated again
     /** @type {Spot | null} */
     this.end = null; // of the active path
     /** @type {Spot | null} */
@@ -96,11 +98,13 @@ export class Cells {
     this.nLanes = this.extent = this.freeFrom = 0;
     this.roles.clear();
     this.places.clear();
+    this.hasAgain = false;
     for (const strip of this.strips) {
       this.nLanes = Math.max(this.nLanes, strip.lane + 1);
       this.extent = Math.max(this.extent, strip.stop);
       for (const { value } of strip.roles) this.roles.add(value);
       for (const { value } of strip.places) this.places.add(value);
+      this.hasAgain ||= strip.again.length > 0;
       if (strip.nActive && strip.activeStop > (tip?.activeStop ?? 0)) tip = strip;
       if (strip.isActive && strip.activeStop > (end?.activeStop ?? 0)) end = strip;
     }
@@ -162,7 +166,7 @@ export class Cells {
         new Strip(this, number, sent.strips[i]);
       if (strip.tokens.length < nKept || strip.checkpoints.length < nOld) return false;
       this.byNumber.set(number, strip);
-      Object.assign(strip, { id: sent.strips[i], start, nActive, stretches: null });
+      Object.assign(strip, { id: sent.strips[i], start, nActive, stretches: null, again: [] });
       parents.push([strip, parent]);
       cut(strip, nKept, nOld);
       const nNew = n - nKept;
@@ -178,6 +182,10 @@ export class Cells {
       at.checkpoint += nCheckpoints;
       at.role += nRoles;
       at.place += nPlaces;
+    }
+    const again = numbers(sent.again, Int32Array);
+    for (let i = 0; i < again.length; i += 3) {
+      this.byNumber.get(again[i])?.again.push({ from: again[i + 1], to: again[i + 2] });
     }
     for (const [strip, parent] of parents) strip.parent = this.byNumber.get(parent) ?? null;
     return parents.every(([strip, parent]) => parent < 0 || strip.parent !== null);

@@ -3,7 +3,7 @@
 
 const ROLES = /** @type {const} */ (["system", "user", "assistant", "tool", "template"]);
 
-const NAMES = [...ROLES, "paper", "ink", "muted", "line", "brand"];
+const NAMES = [...ROLES, "paper", "ink", "muted", "line", "brand", "again"];
 const HATCH = 5; // pixels from one stroke to the next
 
 /** Which of them a role of any template looks like. @param {string} role */

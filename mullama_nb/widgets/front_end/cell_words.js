@@ -57,7 +57,8 @@ const LONGEST = 80; // characters of a token
  * @param {Cell} cell
  * @returns {{ token: string, facts: string[] }}
  */
-export function describe({ position, text, role, place, probability, bytes, checkpoint }) {
+export function describe(cell) {
+  const { position, text, role, place, probability, bytes, checkpoint } = cell;
   const shown = signs(text);
   const facts = [
     `position ${count(position)}`,
@@ -65,6 +66,7 @@ export function describe({ position, text, role, place, probability, bytes, chec
     probability === null ? "given" : percent(probability),
     bytes ? size(bytes) : "",
     whereabouts(place),
+    cell.isAgain ? "evaluated again" : "",
     checkpoint ? `checkpoint ${checkpoint.slice(0, 7)}` : "not yet a checkpoint",
   ];
   const token = shown.length > LONGEST ? `${shown.slice(0, LONGEST)}…` : shown;

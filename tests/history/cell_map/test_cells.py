@@ -112,6 +112,7 @@ def told_strips(cells: CellMap) -> list[dict[str, Any]]:
             "tokens": [(cell.token, cell.text, cell.probability) for cell in strip.cells],
             "roles": [cell.role for cell in strip.cells],
             "places": [cell.place for cell in strip.cells],
+            "again": list(strip.again),
             "checkpoints": [
                 (name, stop, n_bytes)
                 for (name, stop), n_bytes in zip(
