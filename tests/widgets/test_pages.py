@@ -175,7 +175,7 @@ def test_only_the_latest_that_no_page_shows_listen(chat: Chat) -> None:
     first = kept[0]
     chat.tag("here")
     sent: list[dict[str, Any]] = []
-    first.send = sent.append
+    first.send = lambda content, _buffers=None: sent.append(content)
     say(first, "a page", 1)  # it is told all that it missed
     while not sent:
         chat.tree.flush(10)
