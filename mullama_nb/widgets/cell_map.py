@@ -28,7 +28,7 @@ __all__ = ["CellMap"]
 _KNOWN = ("whole", "n_ctx", "memory", "window", "keeps_states", "places", "token_ids")
 _MOST_STAGES = 40  # that are shown
 # A message takes time from the answer, and some 250 bytes besides its tokens.
-_SECONDS_BETWEEN_TOKENS, _FEW_TOKENS, _LONGEST_WAIT = 1 / 10, 4, 0.3
+_SECONDS_BETWEEN_TOKENS, _FEW_TOKENS, _LONGEST_WAIT = 1 / 10, 5, 0.3
 
 
 class CellMap(TreeWidget):
