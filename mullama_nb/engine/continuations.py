@@ -139,15 +139,15 @@ def continuations(
         # The last level's tokens are not evaluated.
         scratch.check_room(len(after) + reach.depth - 1)
         grown = _Growth(scratch, model, reach, len(after))
-        roots = grown.children(scratch.logits, 1.0)
+        last = scratch.logits
         if after:
             for logits in scratch.follow(after):
                 last = logits
-            roots = grown.children(last, 1.0)
-            if reach.depth > 1:
-                rows = scratch.rows(0, len(after))
-                for root in roots:
-                    root.behind = rows
+        roots = grown.children(last, 1.0)
+        if after and reach.depth > 1:
+            rows = scratch.rows(0, len(after))
+            for root in roots:
+                root.behind = rows
         grown.grow(roots)
     return Continuations(_frozen(roots, model), len(after) + grown.n_evaluated)
 

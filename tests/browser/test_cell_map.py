@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from browser.lab import Notebook, Opener
 from browser.test_widgets import CHAT
+from browser.themes import use_theme
 from playwright.sync_api import Locator, expect
 
 FROM = "from mullama_nb.widgets import CellMap\n"
@@ -244,11 +245,7 @@ def test_colours_are_those_of_the_theme(cells: Notebook) -> None:
     place = point(cells, 5)
     x, y = place["x"], place["y"]
     light = colour(cells, x, y)
-    cells.page.evaluate(
-        "() => window.jupyterapp.commands.execute('apputils:change-theme',"
-        " { theme: 'JupyterLab Dark' })"
-    )
-    cells.page.wait_for_function("() => document.body.dataset.jpThemeLight === 'false'")
+    use_theme(cells.page, "JupyterLab Dark")
     cells.page.wait_for_function(
         """([node, before, x, y]) => {
           const canvas = node.querySelector("canvas"), ratio = devicePixelRatio;
@@ -257,10 +254,7 @@ def test_colours_are_those_of_the_theme(cells: Notebook) -> None:
         }""",
         arg=[sheet(cells).element_handle(), light, x, y],
     )
-    cells.page.evaluate(
-        "() => window.jupyterapp.commands.execute('apputils:change-theme',"
-        " { theme: 'JupyterLab Light' })"
-    )
+    use_theme(cells.page, "JupyterLab Light")
 
 
 def test_a_narrow_page_has_all_of_it(cells: Notebook) -> None:

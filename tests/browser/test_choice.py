@@ -7,7 +7,7 @@ import re
 import pytest
 from browser.lab import Notebook, Opener
 from browser.test_stop import CHAT as SLOW
-from browser.themes import THEMES, least_contrast, use_theme
+from browser.themes import check_reading
 from playwright.sync_api import expect
 
 ASK = "turn = chat.ask('Hi', max_tokens=6, temperature=1.5, top_k=20)"
@@ -121,12 +121,4 @@ def test_the_panel_tells_how_a_token_was_chosen_and_shades_tokens(choice: Notebo
 
 def test_can_be_read_in_both_themes_and_in_a_narrow_cell(choice: Notebook) -> None:
     area = choice.area(2).locator(".mullama")
-    for theme in THEMES:
-        use_theme(choice.page, theme)
-        contrast, text = least_contrast(area)
-        assert contrast >= 4.5, (theme, text)
-    for width in (1280, 520):
-        choice.page.set_viewport_size({"width": width, "height": 900})
-        choice.page.wait_for_function(
-            "area => area.scrollWidth <= area.clientWidth", arg=area.element_handle()
-        )
+    check_reading(choice.page, area)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from playwright.sync_api import Locator, Page
 
-__all__ = ["THEMES", "least_contrast", "use_theme"]
+__all__ = ["THEMES", "check_reading", "least_contrast", "use_theme"]
 
 THEMES = ("JupyterLab Light", "JupyterLab Dark")
 
@@ -55,3 +55,16 @@ def least_contrast(area: Locator) -> tuple[float, str]:
     """The least contrast of a text with what is behind it, and that text."""
     contrast, text = area.evaluate(_CONTRAST)
     return float(contrast), str(text)
+
+
+def check_reading(page: Page, area: Locator) -> None:
+    """Check that a widget can be read in both themes, and fits into a narrow cell."""
+    for theme in THEMES:
+        use_theme(page, theme)
+        contrast, text = least_contrast(area)
+        assert contrast >= 4.5, (theme, text)
+    for width in (1280, 520):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_function(
+            "area => area.scrollWidth <= area.clientWidth", arg=area.element_handle()
+        )
