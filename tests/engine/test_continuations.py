@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -216,6 +216,24 @@ def test_nothing_follows_nothing(tiny: ModelMaker) -> None:
 # -- interrupted --------------------------------------------------------------------------------
 
 
+def before_decode(
+    monkeypatch: pytest.MonkeyPatch, context: Context, number: int, act: Callable[[], None]
+) -> list[int]:
+    """Do something before a decode beside the path; return a list with an item for each so far."""
+    decoder = context._scheduler.path.memory.decoder
+    decode_rows, calls = decoder.decode_rows, list[int]()
+
+    def acting(*arguments: Any, **options: Any) -> Any:
+        if options.get("stoppable"):
+            calls.append(1)
+            if len(calls) == number:
+                act()
+        return decode_rows(*arguments, **options)
+
+    monkeypatch.setattr(decoder, "decode_rows", acting)
+    return calls
+
+
 @one_of_each
 @pytest.mark.parametrize("at", [None, 40])
 def test_a_stopped_tree_leaves_nothing(
@@ -223,17 +241,7 @@ def test_a_stopped_tree_leaves_nothing(
 ) -> None:
     context, twin = (context_of(tiny(architecture), PROMPT) for _ in range(2))
     unchanged = Unchanged(context, twin)
-    decoder = context._scheduler.path.memory.decoder
-    decode_rows, calls = decoder.decode_rows, []
-
-    def stop_then(*arguments: Any, **options: Any) -> Any:
-        if options.get("stoppable"):
-            calls.append(1)
-            if len(calls) == 2:
-                context.stop()
-        return decode_rows(*arguments, **options)
-
-    monkeypatch.setattr(decoder, "decode_rows", stop_then)
+    calls = before_decode(monkeypatch, context, 2, context.stop)
     with pytest.raises(ContextError, match="stopped"):
         context.continuations(**WIDE, at=at)
     monkeypatch.undo()
@@ -273,17 +281,11 @@ def test_a_failed_decode_leaves_nothing(
 ) -> None:
     context, twin = (context_of(tiny(architecture), PROMPT) for _ in range(2))
     unchanged = Unchanged(context, twin)
-    decoder = context._scheduler.path.memory.decoder
-    decode_rows, calls = decoder.decode_rows, []
 
-    def fail(*arguments: Any, **options: Any) -> Any:
-        if options.get("stoppable"):
-            calls.append(1)
-            if len(calls) == 3:
-                raise MemoryError
-        return decode_rows(*arguments, **options)
+    def fail() -> None:
+        raise MemoryError
 
-    monkeypatch.setattr(decoder, "decode_rows", fail)
+    before_decode(monkeypatch, context, 3, fail)
     with pytest.raises(MemoryError):
         context.continuations(**WIDE, at=at)
     monkeypatch.undo()
