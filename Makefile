@@ -43,8 +43,8 @@ help: ## List these commands
 lab: $(VENV)/lab.done ## Open the quickstart and the timeline in JupyterLab
 	$(BIN)/jupyter lab $(LAB_ARGS) notebooks/lessons.jupyterlab-workspace
 
-# Browsers and kernels mostly wait, and each test's contexts use few threads.
-AT_ONCE := -n auto --maxprocesses 4
+# Browsers and kernels mostly wait: with two processes, two cores were idle half of the time.
+AT_ONCE := -n 4
 
 test: $(VENV)/test.done $(VENV)/browser.done ## Run the tests, then every notebook against its saved outputs
 	$(BIN)/pytest $(AT_ONCE) --dist worksteal tests
