@@ -39,15 +39,21 @@ if TYPE_CHECKING:
     from .report import CheckpointReport, Quality, Report
     from .rerunning import record_again
     from .shown_words import sanitize_file, words
+    from .suites.cell import CheckResult, SuiteAnswer, SuiteCell
+    from .suites.result import SuiteResult
     from .tiny import make_tiny_model
 
 _PLACES = {
+    "CheckResult": ".suites.cell",
     "CheckpointReport": ".report",
     "Quality": ".report",
     "Recording": ".recording",
     "RecordingError": "..errors",
     "RegressionError": "..errors",
     "Report": ".report",
+    "SuiteAnswer": ".suites.cell",
+    "SuiteCell": ".suites.cell",
+    "SuiteResult": ".suites.result",
     "Verdict": ".exercises",
     "check": ".exercises",
     "compare": ".comparison",
@@ -62,12 +68,16 @@ _PLACES = {
 }
 
 __all__ = [
+    "CheckResult",
     "CheckpointReport",
     "Quality",
     "Recording",
     "RecordingError",
     "RegressionError",
     "Report",
+    "SuiteAnswer",
+    "SuiteCell",
+    "SuiteResult",
     "Verdict",
     "check",
     "compare",

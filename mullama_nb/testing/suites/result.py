@@ -1,0 +1,163 @@
+"""The results of a suite, as a value: read, written, shown, compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from ...errors import ParameterError, RegressionError
+from .cell import CheckResult, SuiteAnswer, SuiteCell
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+__all__ = ["CheckResult", "SuiteAnswer", "SuiteCell", "SuiteResult"]
+
+
+@dataclass(frozen=True, repr=False)
+class SuiteResult:
+    """The results of a suite: cases x models x settings.
+
+    In a test use ``assert result.passed, result``; :meth:`check` does the same.
+
+    Attributes
+    ----------
+    name : str
+        Of the suite.
+    cases, models, settings : tuple of str
+        Labels, in order.
+    cells : tuple of SuiteCell
+        What there is, in the order of the matrix: by case, then model, then setting.
+    tasks : mapping
+        The digests of the tasks that were to run, by the ids of their cells. A run that was stopped
+        has fewer cells.
+
+    Raises
+    ------
+    ParameterError
+        When two cells have one id, or a cell's labels are not among the labels.
+    """
+
+    name: str
+    cases: tuple[str, ...]
+    models: tuple[str, ...]
+    settings: tuple[str, ...]
+    cells: tuple[SuiteCell, ...] = ()
+    tasks: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        orders = [_places(labels) for labels in (self.cases, self.models, self.settings)]
+        places: dict[str, tuple[int, ...]] = {}
+        for cell in self.cells:
+            labels = (cell.case, cell.model, cell.setting)
+            if cell.id in places:
+                raise ParameterError(f"the result has two cells {cell.id!r}")
+            unknown = [label for label, at in zip(labels, orders, strict=True) if label not in at]
+            if unknown:
+                raise ParameterError(f"cell {cell.id!r} lies outside the matrix: {unknown[0]!r}")
+            places[cell.id] = tuple(at[label] for label, at in zip(labels, orders, strict=True))
+        ordered = sorted(self.cells, key=lambda cell: places[cell.id])
+        tasks = dict(self.tasks) or {cell.id: cell.digest for cell in ordered}
+        if strange := [cell.id for cell in ordered if cell.id not in tasks]:
+            raise ParameterError(f"cell {strange[0]!r} is of no task of this result")
+        object.__setattr__(self, "cells", tuple(ordered))
+        object.__setattr__(self, "tasks", tasks)
+
+    # -- what there is ------------------------------------------------------------------------
+
+    @property
+    def passed(self) -> bool:
+        """Whether every task ran and every cell passed."""
+        return not self.missing and all(cell.passed for cell in self.cells)
+
+    @property
+    def failed(self) -> tuple[SuiteCell, ...]:
+        """The cells that did not pass."""
+        return tuple(cell for cell in self.cells if not cell.passed)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The ids of cells that were to be run, and were not."""
+        return tuple(id_ for id_ in self.tasks if id_ not in self._by_id)
+
+    @property
+    def tokens_evaluated(self) -> int:
+        """How many tokens were evaluated."""
+        return sum(cell.tokens_evaluated for cell in self.cells)
+
+    @property
+    def tokens_alone(self) -> int:
+        """How many tokens would have been evaluated without common prefixes."""
+        return sum(cell.tokens_alone for cell in self.cells)
+
+    @cached_property
+    def _by_id(self) -> dict[str, SuiteCell]:
+        return {cell.id: cell for cell in self.cells}
+
+    def __getitem__(self, id_: str) -> SuiteCell:
+        """Return a cell by its id.
+
+        Raises
+        ------
+        ParameterError
+            When there is none.
+        """
+        if id_ not in self._by_id:
+            some = ", ".join(map(repr, [*self._by_id][:5]))
+            raise ParameterError(f"no cell {id_!r} in the result; it has {some or 'none'}")
+        return self._by_id[id_]
+
+    def check(self) -> None:
+        """Raise an error unless the suite passed.
+
+        Raises
+        ------
+        RegressionError
+            With the report as its message.
+        """
+        if not self.passed:
+            raise RegressionError(str(self))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as plain values, for JSON."""
+        return {
+            "name": self.name,
+            "passed": self.passed,
+            "cases": list(self.cases),
+            "models": list(self.models),
+            "settings": list(self.settings),
+            "tasks": dict(self.tasks),
+            "cells": [cell.to_dict() for cell in self.cells],
+        }
+
+    # -- how it is shown ----------------------------------------------------------------------
+
+    def lines(self) -> Iterator[tuple[str, str]]:
+        """Return the report's lines, each with its kind: ``"head"``, ``"text"`` or ``"note"``."""
+        n, n_failed = len(self.cells), len(self.failed)
+        verdict = "passed" if self.passed else "FAILED"
+        failed = f", {n_failed} failed" if n_failed else ""
+        yield "head", f"suite {self.name}: {verdict}, {n} cell{'s' * (n != 1)}{failed}"
+        for cell in self.failed:
+            for line in str(cell).splitlines():
+                yield "text", line
+
+    def __str__(self) -> str:
+        return "\n".join(line for _, line in self.lines())
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def __rich__(self) -> Text:
+        from rich.text import Text
+
+        return Text(str(self))
+
+
+def _places(labels: Sequence[str]) -> dict[str, int]:
+    places = {label: place for place, label in enumerate(labels)}
+    if len(places) < len(labels):
+        raise ParameterError(f"a label stands twice among {', '.join(map(repr, labels))}")
+    return places
