@@ -41,7 +41,7 @@ def _open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def fill(array: ByteArray, file: io.FileIO, name: str) -> None:
+def fill(array: ByteArray, file: io.FileIO | io.BytesIO, name: str) -> None:
     """Fill an array with the file's next bytes.
 
     Raises

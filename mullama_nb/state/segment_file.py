@@ -20,6 +20,7 @@ as on writing.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import struct
@@ -36,7 +37,7 @@ from .layout import ByteArray
 from .reading import fill, open_regular
 from .segment import Segment
 
-__all__ = ["read_segment", "write_segment"]
+__all__ = ["read_segment", "read_segment_bytes", "segment_bytes", "write_segment"]
 
 _HEADER = struct.Struct("<8sIIQQQQII")
 _MAGIC = b"MULLSEG\n"
@@ -66,6 +67,15 @@ def write_segment(path: Path, segment: Segment, *, durable: bool = True) -> int:
     SessionWriteError
         When that fails; an existing file is intact.
     """
+    return write_atomically(path, _pieces(segment), durable=durable)
+
+
+def segment_bytes(segment: Segment) -> bytes:
+    """Return what :func:`write_segment` would write, to be sent."""
+    return b"".join(_pieces(segment))
+
+
+def _pieces(segment: Segment) -> list[bytes | memoryview]:
     adapters = f"\n{json.dumps(segment.adapters)}" if segment.adapters else ""
     settings, parent = (segment.settings + adapters).encode(), (segment.parent or "").encode()
     tokens = np.asarray(segment.tokens, "<i4").tobytes()
@@ -83,8 +93,7 @@ def write_segment(path: Path, segment: Segment, *, durable: bool = True) -> int:
     )
     rows = segment.data.data
     checksum = _checksum(header, (settings, parent, tokens, logits), segment.address)
-    pieces: list[bytes | memoryview] = [header, settings, parent, tokens, rows, logits, checksum]
-    return write_atomically(path, pieces, durable=durable)
+    return [header, settings, parent, tokens, rows, logits, checksum]
 
 
 def read_segment(path: Path) -> Segment:
@@ -108,18 +117,32 @@ def read_segment(path: Path) -> Segment:
         file = open_regular(path)
     except FileNotFoundError:
         raise SessionNotFoundError(f"there is no segment file {name}") from None
+    with file:
+        return _read(file, os.fstat(file.fileno()).st_size, name)
 
+
+def read_segment_bytes(data: bytes, name: str) -> Segment:
+    """Read a segment that was sent, with every byte checked; otherwise as :func:`read_segment`.
+
+    Parameters
+    ----------
+    data : bytes
+    name : str
+        What errors call it.
+    """
+    return _read(io.BytesIO(data), len(data), name)
+
+
+def _read(file: io.FileIO | io.BytesIO, n_bytes: int, name: str) -> Segment:
     def take(n_bytes: int) -> ByteArray:
         part = empty_bytes(n_bytes)
         fill(part, file, name)
         return part
 
-    with file:
-        n_bytes = os.fstat(file.fileno()).st_size
-        header = take(min(n_bytes, _HEADER.size)).tobytes()
-        flags, start, *sizes = _parse(header, n_bytes, name)
-        settings, parent, tokens, data, logits = map(take, sizes)
-        checksum = take(_DIGEST).tobytes()
+    header = take(min(n_bytes, _HEADER.size)).tobytes()
+    flags, start, *sizes = _parse(header, n_bytes, name)
+    settings, parent, tokens, data, logits = map(take, sizes)
+    checksum = take(_DIGEST).tobytes()
     try:
         names = settings.tobytes().decode(), parent.tobytes().decode()
     except UnicodeDecodeError:

@@ -19,7 +19,12 @@ from mullama_nb.errors import SessionFormatError, SessionNotFoundError
 from mullama_nb.state.file import read_outline, read_session
 from mullama_nb.state.reading import fill, open_regular
 from mullama_nb.state.segment import Segment
-from mullama_nb.state.segment_file import read_segment, write_segment
+from mullama_nb.state.segment_file import (
+    read_segment,
+    read_segment_bytes,
+    segment_bytes,
+    write_segment,
+)
 
 TOKENS = st.lists(st.integers(-(2**31), 2**31 - 1), max_size=20).map(tuple)
 DATA = hnp.arrays(np.uint8, st.integers(0, 200))
@@ -98,6 +103,9 @@ def test_a_segment_comes_back_to_the_byte(
     assert contents(read) == contents(written)
     assert read.address == written.address
     assert path.stat().st_size == n_bytes
+    sent = segment_bytes(written)
+    assert sent == path.read_bytes()
+    assert contents(read_segment_bytes(sent, "what was sent")) == contents(written)
 
 
 def test_arrays_are_aligned_and_hold_nothing_but_their_own_bytes(path: Path) -> None:
@@ -139,6 +147,18 @@ def test_every_truncation_is_found(path: Path) -> None:
         os.truncate(path, length)
         with pytest.raises(SessionFormatError, match=r"one\.segment"):
             read_segment(path)
+
+
+@given(st.data())
+def test_damage_to_what_was_sent_is_found(data: st.DataObject) -> None:
+    sent = bytearray(segment_bytes(segment()))
+    at = data.draw(st.integers(0, len(sent) - 1))
+    if data.draw(st.booleans()):
+        del sent[at:]
+    else:
+        sent[at] ^= data.draw(st.integers(1, 255))
+    with pytest.raises(SessionFormatError, match="what was sent"):
+        read_segment_bytes(bytes(sent), "what was sent")
 
 
 def test_bytes_behind_the_end_are_found(path: Path) -> None:
