@@ -40,24 +40,38 @@ if TYPE_CHECKING:
     from .rerunning import record_again
     from .shown_words import sanitize_file, words
     from .suites.cell import CheckResult, SuiteAnswer, SuiteCell
+    from .suites.checks.check import Check, Finding
+    from .suites.checks.documents import json_schema
+    from .suites.checks.probabilities import at_least, likelier, perplexity_below
+    from .suites.checks.subject import Subject
+    from .suites.checks.words import contains, matches
     from .suites.result import SuiteResult
     from .tiny import make_tiny_model
 
 _PLACES = {
+    "Check": ".suites.checks.check",
     "CheckResult": ".suites.cell",
     "CheckpointReport": ".report",
+    "Finding": ".suites.checks.check",
     "Quality": ".report",
     "Recording": ".recording",
     "RecordingError": "..errors",
     "RegressionError": "..errors",
     "Report": ".report",
+    "Subject": ".suites.checks.subject",
     "SuiteAnswer": ".suites.cell",
     "SuiteCell": ".suites.cell",
     "SuiteResult": ".suites.result",
     "Verdict": ".exercises",
+    "at_least": ".suites.checks.probabilities",
     "check": ".exercises",
     "compare": ".comparison",
+    "contains": ".suites.checks.words",
+    "json_schema": ".suites.checks.documents",
+    "likelier": ".suites.checks.probabilities",
     "make_tiny_model": ".tiny",
+    "matches": ".suites.checks.words",
+    "perplexity_below": ".suites.checks.probabilities",
     "read": ".reading",
     "record": ".recording",
     "record_again": ".rerunning",
@@ -68,20 +82,29 @@ _PLACES = {
 }
 
 __all__ = [
+    "Check",
     "CheckResult",
     "CheckpointReport",
+    "Finding",
     "Quality",
     "Recording",
     "RecordingError",
     "RegressionError",
     "Report",
+    "Subject",
     "SuiteAnswer",
     "SuiteCell",
     "SuiteResult",
     "Verdict",
+    "at_least",
     "check",
     "compare",
+    "contains",
+    "json_schema",
+    "likelier",
     "make_tiny_model",
+    "matches",
+    "perplexity_below",
     "read",
     "record",
     "record_again",

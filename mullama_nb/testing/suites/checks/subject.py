@@ -1,0 +1,41 @@
+"""What a check judges: a chat, the question in it, and the answer if one was generated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ....history.chat import Chat
+    from ....history.tree import Checkpoint
+    from ....history.turn import Turn
+
+__all__ = ["Subject"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Subject:
+    """A case as it stands with one model and one setting.
+
+    A check may evaluate beside the path, or visit a checkpoint; it leaves the head where it was.
+
+    Attributes
+    ----------
+    chat : Chat
+        Its head is the answer, or the question where none was generated.
+    question : Checkpoint
+        Behind which the model answers.
+    answer : Turn or None
+        None where no check needs one.
+    text : str
+        Of the answer, without thoughts and calls; empty without one.
+    source : Path or None
+        The recording that the case is, if it is one.
+    """
+
+    chat: Chat
+    question: Checkpoint
+    answer: Turn | None = None
+    text: str = ""
+    source: Path | None = None
