@@ -6,6 +6,7 @@ MullamaError
 ├── ModelError
 │   ├── ModelNotFoundError    no GGUF file under that name
 │   ├── ModelFormatError      not a GGUF file that can generate text
+│   ├── ModelMismatchError    the file under that name holds another model
 │   ├── AdapterError          a LoRA or control vector that is damaged or does not fit
 │   └── ChatTemplateError     no chat template, or it rejects the messages
 ├── ContextError
@@ -18,6 +19,7 @@ MullamaError
 ├── GrammarError              a grammar that is invalid, or that nothing can match
 ├── RecordingError            a damaged recording, or not a recording
 ├── RegressionError           a recording does not hold here; the message is the report
+├── TaskError                 a task for another process that could not be run
 ├── TranscriptError           a file that holds no conversation to import
 └── SessionError
     ├── SessionConflictError  the name holds something else, or another chat saves it
@@ -40,6 +42,9 @@ bounded length, whatever it quotes. Untrusted text is first cut short by ``shown
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
 __all__ = [
     "AdapterError",
     "ChatTemplateError",
@@ -53,6 +58,7 @@ __all__ = [
     "InexactWarning",
     "ModelError",
     "ModelFormatError",
+    "ModelMismatchError",
     "ModelNotFoundError",
     "MullamaError",
     "MullamaWarning",
@@ -68,6 +74,7 @@ __all__ = [
     "SessionMismatchError",
     "SessionNotFoundError",
     "SessionWriteError",
+    "TaskError",
     "ToolWarning",
     "TranscriptError",
     "UnverifiedWarning",
@@ -135,6 +142,10 @@ class ModelFormatError(ModelError):
     """The file is not a GGUF file that can generate text."""
 
 
+class ModelMismatchError(ModelError):
+    """The file under the model's name is another one here; the message has both fingerprints."""
+
+
 class AdapterError(ModelError):
     """A LoRA or control vector is damaged, does not fit the model, or is not at hand."""
 
@@ -162,6 +173,11 @@ class ContextFullError(ContextError):
         super().__init__(message)
         self.needed = needed
         self.free = free
+
+    def __reduce__(self) -> Any:
+        """Let it be pickled, to be raised again in another process."""
+        make = functools.partial(type(self), needed=self.needed, free=self.free)
+        return make, self.args, self.__dict__
 
 
 class ContextClosedError(ContextError):
@@ -201,6 +217,10 @@ class RegressionError(MullamaError, AssertionError):
     def _render_traceback_(self) -> list[str]:
         """What IPython shows: the report says it all, and the way there nothing."""
         return [f"{type(self).__name__}: {self}"]
+
+
+class TaskError(MullamaError, RuntimeError):
+    """A task could not be run in another process, or its worker was lost; others go on."""
 
 
 class TranscriptError(MullamaError, ValueError):

@@ -81,8 +81,10 @@ def test_every_class_tidies_its_message(kind: type[Exception], text: str) -> Non
     assert message.startswith("before ")
     assert message.endswith(" after")  # what to do stands at the end
     assert len(message) <= 4_000 or kind is errors.RegressionError
-    if not more:
-        assert str(pickle.loads(pickle.dumps(error))) == message
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is kind
+    assert str(again) == message
+    assert vars(again) == vars(error)
 
 
 # -- readers ---------------------------------------------------------------------------------

@@ -945,6 +945,10 @@ class Context(Live):
             )
         self._owner = weakref.ref(owner)
 
+    def release(self) -> None:
+        """Take the context from its owner, which must not be used any more."""
+        self._owner = None
+
     @property
     def owner(self) -> object | None:
         """The context's owner, such as a checkpoint tree."""

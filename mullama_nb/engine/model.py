@@ -72,8 +72,11 @@ class Model(Live):
         "Model.load(name) in the other process takes the same file, whose weights are shared"
     )
 
-    def __init__(self, path: Path, weights: _Weights, *, verbose: bool = False) -> None:
+    def __init__(
+        self, path: Path, weights: _Weights, *, name: str | None = None, verbose: bool = False
+    ) -> None:
         self.path = path
+        self._known_as = name
         self.verbose = verbose
         self._weights = weights
         self.vocabulary = Vocabulary(llama_cpp.llama_model_get_vocab(weights.handle))
@@ -122,7 +125,8 @@ class Model(Live):
                 _loaded[key] = weights
             elif progress is not None:
                 progress(1.0)
-        return cls(path, weights, verbose=verbose)
+        is_path = str(name).startswith("~") or Path(name).absolute() == path
+        return cls(path, weights, name=None if is_path else str(name), verbose=verbose)
 
     @property
     def handle(self) -> Any:
@@ -135,6 +139,11 @@ class Model(Live):
         if self.path.suffix.lower() == ".gguf":
             return self.path.stem
         return shown(self.metadata.get("general.name", "")) or self.path.name[:16]
+
+    @property
+    def load_arguments(self) -> tuple[str, int]:
+        """What :meth:`load` takes for the same file elsewhere: its name or path, n_gpu_layers."""
+        return self._known_as or str(self.path), self._weights.n_gpu_layers
 
     @cached
     def metadata(self) -> Mapping[str, str]:

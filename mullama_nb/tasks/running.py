@@ -1,0 +1,181 @@
+"""Running a function over many tasks, here or on an executor."""
+
+from __future__ import annotations
+
+import queue
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+from ..checks import check_integer
+from ..errors import MullamaError, TaskError
+from . import worker
+from .executors import Lost, Workers, lost, submit, workers_of
+from .pickling import RemoteError, packed, packed_error, unpacked
+
+__all__ = ["call_packed", "run_all"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_AHEAD = 2  # tasks for each worker: one runs, and the next is there when it ends
+
+
+def run_all(
+    function: Callable[[T], R],
+    tasks: Iterable[T],
+    executor: Executor | None = None,
+    *,
+    n_workers: int | None = None,
+) -> Iterator[tuple[int, R | Exception]]:
+    """Run a function over tasks, and return what comes of them as it comes.
+
+    Few tasks are submitted ahead, in order: neighbours, which may share a prefix, run on workers
+    that have it, and little is lost by an end in the middle. A task whose worker is lost is
+    submitted once more. Closing the iterator, or an interrupt, cancels what has not begun.
+
+    Parameters
+    ----------
+    function : callable
+        Takes a task. Where an executor is given, both must be picklable.
+    tasks : iterable
+    executor : Executor, optional
+        None: this process, in order.
+    n_workers : int, optional
+        How many tasks the executor runs at the same time; they share the machine's CPUs. None: as
+        :func:`~mullama_nb.tasks.executors.workers_of` finds.
+
+    Yields
+    ------
+    (int, object)
+        The index of a task, and what the function returned, or the exception that it raised: others
+        go on. A ``TaskError`` where the task could not be sent or its worker was lost twice.
+
+    Raises
+    ------
+    TaskError
+        When the executor takes no more tasks; what came before holds.
+    """
+    if executor is None:
+        return _here(function, tasks)
+    if n_workers is None:
+        workers = workers_of(executor)
+    else:
+        n_workers = check_integer("n_workers", n_workers, 1)
+        workers = Workers(n_workers, n_workers)
+    if not isinstance(executor, ThreadPoolExecutor):
+        packed(function)  # at once: no task could be sent
+    return _elsewhere(function, tasks, executor, workers)
+
+
+def _here(function: Callable[[T], R], tasks: Iterable[T]) -> Iterator[tuple[int, R | Exception]]:
+    try:
+        for index, task in enumerate(tasks):
+            yield index, _outcome(function, task)
+    finally:
+        worker.forget()
+
+
+def _outcome(function: Callable[[T], R], task: T) -> R | Exception:
+    try:
+        return function(task)
+    except Exception as error:
+        return error
+
+
+def _elsewhere(
+    function: Callable[[T], R], tasks: Iterable[T], executor: Executor, workers: Workers
+) -> Iterator[tuple[int, R | Exception]]:
+    upcoming = enumerate(tasks)
+    again: deque[tuple[int, T]] = deque()
+    pending: dict[Future[Any], tuple[int, T]] = {}
+    ended: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
+    lost_once: set[int] = set()
+    try:
+        while True:
+            while len(pending) < _AHEAD * workers.total:
+                if (one := again.popleft() if again else next(upcoming, None)) is None:
+                    break
+                index, task = one
+                try:
+                    call = _packed_call(function, task, executor, workers)
+                except MullamaError as error:
+                    yield index, error
+                    continue
+                future = _submitted(executor, call)
+                pending[future] = one
+                future.add_done_callback(ended.put)
+            if not pending:
+                return
+            future = ended.get()
+            index, task = pending.pop(future)
+            outcome = _outcome_of(future, executor)
+            if isinstance(outcome, Lost):
+                if index not in lost_once and not outcome.was_repeated:
+                    lost_once.add(index)
+                    again.append((index, task))
+                    continue
+                outcome = TaskError(f"task {index} was given up: {outcome.reason}")
+            yield index, outcome
+    finally:
+        for future in pending:
+            future.cancel()
+
+
+def _packed_call(
+    function: Callable[[T], R], task: T, executor: Executor, workers: Workers
+) -> tuple[Callable[..., Any], Any, int]:
+    if isinstance(executor, ThreadPoolExecutor):
+        return _call_in_thread, (function, task), workers.on_a_machine
+    return call_packed, packed((function, task)), workers.on_a_machine
+
+
+def _submitted(executor: Executor, call: tuple[Callable[..., Any], Any, int]) -> Future[Any]:
+    try:
+        return submit(executor, *call)
+    except Exception as error:
+        advice = ""
+        if isinstance(error, BrokenProcessPool):
+            advice = (
+                ". A ProcessPoolExecutor ends as a whole when one of its processes dies; "
+                "SpawnedPool, from mullama_nb.tasks.pool, replaces that one"
+            )
+        raise TaskError(
+            f"{type(executor).__name__} takes no more tasks: {type(error).__name__}: {error}"
+            f"{advice}. What came before holds"
+        ) from error
+
+
+def _call_in_thread(call: tuple[Callable[[T], R], T], n_workers: int) -> R | Exception:
+    with worker.running_elsewhere(n_workers):
+        return _outcome(*call)
+
+
+def call_packed(data: bytes, n_workers: int) -> bytes:
+    """Run a task in a worker's process; what comes of it, or its exception, as bytes."""
+    try:
+        with worker.running_elsewhere(n_workers):
+            function, task = unpacked(data)
+            return b"=" + packed(function(task))
+    except Exception as error:
+        return b"!" + packed_error(error)
+
+
+def _outcome_of(future: Future[Any], executor: Executor) -> Any:
+    """What a task gave, the exception that it raised, or that its worker is lost."""
+    try:
+        came = future.result()
+    except Exception as error:
+        return lost(error) or TaskError(
+            f"{type(executor).__name__} could not run it: {type(error).__name__}: {error}"
+        )
+    if isinstance(executor, ThreadPoolExecutor):
+        return came
+    value = unpacked(came[1:])
+    if came[:1] == b"=":
+        return value
+    raised, trace = value
+    raised.__cause__ = RemoteError(trace)
+    return raised
