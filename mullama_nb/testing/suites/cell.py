@@ -32,9 +32,14 @@ class CheckResult:
     token : int or None
         Index in the answer of the first token that differs, if the check compares tokens.
     n_passed, n_drawn : int
-        How many of the answers passed, and how many were judged.
+        How many of the answers passed, and how many were judged; by default, one.
     interval : tuple of (float, float) or None
         In which the share that passes lies, where several answers were drawn.
+
+    Raises
+    ------
+    ParameterError
+        When more passed than were drawn, or the interval is none of shares.
     """
 
     check: str
@@ -42,13 +47,19 @@ class CheckResult:
     detail: str = ""
     value: float | None = None
     token: int | None = None
-    n_passed: int = 0
+    n_passed: int = -1
     n_drawn: int = 1
     interval: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if self.value is not None and not isfinite(self.value):
             object.__setattr__(self, "value", None)
+        if self.n_passed == -1:
+            object.__setattr__(self, "n_passed", self.n_drawn if self.passed else 0)
+        if not 0 <= self.n_passed <= self.n_drawn:
+            raise ParameterError(f"{self.n_passed} of {self.n_drawn} answers cannot have passed")
+        if self.interval is not None and not 0 <= self.interval[0] <= self.interval[1] <= 1:
+            raise ParameterError(f"interval={self.interval!r} must be two shares, 0 to 1")
 
     @property
     def share(self) -> float:
@@ -142,6 +153,11 @@ class SuiteCell:
         The tree as text.
     digest : str
         Of the task. A stored result is used again if this is equal.
+
+    Raises
+    ------
+    ParameterError
+        When it passed though a check failed, or could not be judged; or the other way round.
     """
 
     id: str
@@ -163,6 +179,11 @@ class SuiteCell:
     worker: str = "this process"
     tree: str = ""
     digest: str = ""
+
+    def __post_init__(self) -> None:
+        holds = self.error is None and all(finding.passed for finding in self.findings)
+        if self.passed != holds:
+            raise ParameterError(f"cell {self.id!r}: passed={self.passed} against its findings")
 
     @property
     def word(self) -> str:

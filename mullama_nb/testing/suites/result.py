@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -131,6 +132,41 @@ class SuiteResult:
             "tasks": dict(self.tasks),
             "cells": [cell.to_dict() for cell in self.cells],
         }
+
+    # -- files --------------------------------------------------------------------------------
+
+    @classmethod
+    def read(cls, *paths: str | os.PathLike[str]) -> SuiteResult:
+        """Read files of results; parts of one suite, such as shards of CI, are put together.
+
+        Parameters
+        ----------
+        *paths : str or path
+            JSON lines, as ``run(results=...)`` and :meth:`to_jsonl` write them.
+
+        Raises
+        ------
+        RecordingError
+            When a file is missing or damaged; a line that a killed run did not finish is none.
+        ParameterError
+            When the files are of different suites, or of different versions of one.
+        """
+        from .journal import read
+        from .merging import merged
+
+        return merged([read(path) for path in paths])
+
+    def to_jsonl(self, path: str | os.PathLike[str]) -> None:
+        """Write the results as JSON lines, readable by their owner only.
+
+        Raises
+        ------
+        SessionWriteError
+            When the file cannot be written; an existing one is intact.
+        """
+        from .journal import write
+
+        write(self, path)
 
     # -- how it is shown ----------------------------------------------------------------------
 

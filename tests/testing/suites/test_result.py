@@ -5,18 +5,10 @@ from __future__ import annotations
 import pickle
 
 import pytest
+from testing.suites.suite_values import cell
 
 from mullama_nb.errors import ParameterError, RegressionError
 from mullama_nb.testing import CheckResult, SuiteAnswer, SuiteCell, SuiteResult
-
-
-def cell(
-    case: str, model: str = "m", setting: str = "plain", *, passed: bool = True, **values: object
-) -> SuiteCell:
-    found = CheckResult("contains('x')", passed, "" if passed else "'x' is not in 'y'", n_passed=1)
-    defaults = {"findings": (found,), "tokens_evaluated": 10, "tokens_alone": 40, "digest": case}
-    name = f"{case}[{model},{setting}]"
-    return SuiteCell(name, case, model, setting, passed, **(defaults | values))
 
 
 def test_cells_are_in_the_order_of_the_matrix() -> None:
