@@ -30,13 +30,13 @@ CONTEXT = """
 adapters aevaluate agenerate aload_session asave_session astream capture claim clear close
 continuations evaluate exploration explore fork generate in_callback is_resting known_adapters
 kv_bytes layout load_session logits logits_at look mark memory_kind owner release rest restore
-rewind save_session score score_held session_metadata settings_digest stop stream take_session text
-token_count tokens top_tokens waiting watermark
+rewind save_session score score_held session_metadata settings_digest stop stream take_session tally
+text token_count tokens top_tokens waiting watermark
 """
 # What trees and stores are built on; nobody else needs it.
 FOR_TREES = {
     *("claim", "exploration", "in_callback", "mark", "owner", "release", "take_session"),
-    "watermark",
+    *("tally", "watermark"),
 }
 CHECKPOINT = """
 address changed children descendants followers id is_ancestor_of is_exact is_root is_unfinished

@@ -17,6 +17,7 @@ from .model import Model
 from .native import StopFlag
 from .params import ContextParams
 from .rotation import VARIABLE, rotation
+from .tally import new_tally
 
 __all__ = ["Cells"]
 
@@ -60,12 +61,15 @@ class Cells:
     ----------
     abort : StopFlag
         Stops a decode of many tokens.
+    tally : Tally
+        Counts the tokens that are evaluated.
     are_free : bool
         Whether there is no llama.cpp context at present.
     """
 
     def __init__(self, model: Model, params: ContextParams, n_ctx: int, *, verbose: bool) -> None:
         self.abort = StopFlag()
+        self.tally = new_tally()
         self.are_free = True
         self._model = model
         self._params = params
@@ -89,7 +93,7 @@ class Cells:
                 "would be misread: set it as it was"
             )
         handle = make_llama_context(self._model, self._params, self._n_ctx, verbose=self._verbose)
-        memory = Memory(handle, self._model, self.abort)
+        memory = Memory(handle, self._model, self.abort, self.tally)
         self._free = weakref.finalize(self, _free, os.getpid(), handle, memory, self._model)
         self.are_free = False
         return memory

@@ -42,6 +42,7 @@ from .sampling.probability import TokenProbability, likeliest
 from .scheduler import Scheduler
 from .scoring import Score, score
 from .stream import Run, Stream
+from .tally import Tally
 from .templates.template import Message
 from .threads.awaiting import in_thread
 from .threads.contention import Waiting, waiting
@@ -116,7 +117,10 @@ class Context(Live):
             path = ActivePath(cells.make(), self.n_ctx, params.n_ubatch)
             path.switch_adapters(loaded)
             self._scheduler = Scheduler(path, cells)
-            self._lens = Lens(model, params, self.n_ctx, self._scheduler, cells.abort)
+            self._lens = Lens(
+                *(model, params, self.n_ctx, self._scheduler), cells.abort, cells.tally
+            )
+            self._tally = cells.tally
         self._owner: weakref.ref[object] | None = None
         resting.follow(self)
 
@@ -958,6 +962,11 @@ class Context(Live):
     def watermark(self) -> int:
         """The number of leading tokens whose rows are unchanged since :meth:`mark`."""
         return self._scheduler.path.watermark
+
+    @property
+    def tally(self) -> Tally:
+        """How many tokens were evaluated since the context was made."""
+        return self._tally
 
     def mark(self) -> None:
         """Set the watermark to the tokens that the context holds now."""

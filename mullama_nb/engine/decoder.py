@@ -20,6 +20,7 @@ from .adapters.loaded import AdapterSwitch
 from .memory_kind import MemoryKind
 from .model import Model
 from .native import StopFlag
+from .tally import Tally
 from .threads.contention import watched
 from .threads.worker import decoding
 
@@ -62,6 +63,8 @@ class Decoder:
     kind : MemoryKind
     flag : StopFlag
         Stops a decode where the memory can be cut afterwards.
+    tally : Tally
+        Counts the tokens.
 
     Attributes
     ----------
@@ -71,11 +74,14 @@ class Decoder:
         What it evaluates with.
     """
 
-    def __init__(self, handle: Any, model: Model, kind: MemoryKind, flag: StopFlag) -> None:
+    def __init__(
+        self, handle: Any, model: Model, kind: MemoryKind, flag: StopFlag, tally: Tally
+    ) -> None:
         self._handle = handle
         self._memory = llama_cpp.llama_get_memory(handle)
         self._can_cut = kind.can_cut
         self._flag = flag
+        self._tally = tally
         self._n_vocab = model.n_vocab
         self.adapters = AdapterSwitch(handle, model)
         self._logits_rows: dict[int, Logits] = {}
@@ -132,6 +138,7 @@ class Decoder:
     def decode_one(self, token: int, start: int) -> Logits:
         """:meth:`decode` of a single token."""
         self._one_token[0], self._one_position[0] = token, start
+        self._tally.n_tokens += 1
         status = self._run(self._decode_one)
         if status:
             self._take_back(status, [start], [PATH])
@@ -174,6 +181,7 @@ class Decoder:
             batch.n_seq_id[i] = 1
             batch.seq_id[i][0] = sequences[i]
             batch.logits[i] = i >= n - n_outputs
+        self._tally.n_tokens += n
         with self._stopped_by_flag() if stoppable else contextlib.nullcontext():
             status = self._run(self._decode_many if n > 1 else self._decode_single)
         if status:

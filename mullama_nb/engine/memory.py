@@ -25,6 +25,7 @@ from .decoder import PATH, Decoder, Logits
 from .memory_kind import memory_kind, structures
 from .model import Model
 from .native import StopFlag
+from .tally import Tally
 
 __all__ = ["Memory", "Snapshot", "n_sequences"]
 
@@ -68,6 +69,8 @@ class Memory:
     model : Model
     flag : StopFlag
         Stops a decode where the memory can be cut afterwards.
+    tally : Tally
+        Counts the tokens that are evaluated.
 
     Attributes
     ----------
@@ -80,12 +83,12 @@ class Memory:
         Below this position a sliding window that was loaded alone has no cells to go back to.
     """
 
-    def __init__(self, handle: Any, model: Model, flag: StopFlag) -> None:
+    def __init__(self, handle: Any, model: Model, flag: StopFlag, tally: Tally) -> None:
         self._handle = handle
         self._memory = llama_cpp.llama_get_memory(handle)
         self._model = model
         self.kind = memory_kind(model)
-        self.decoder = Decoder(handle, model, self.kind, flag)
+        self.decoder = Decoder(handle, model, self.kind, flag, tally)
         first = _PIN + int(self.kind.has_window)
         n_sequences = int(llama_cpp.llama_n_seq_max(handle))
         n_branches = min(n_sequences - first, self.decoder.n_batch)

@@ -20,6 +20,7 @@ from ..state.segment import Segment
 from ..state.store import SegmentStore
 from .lock import TreeLock
 from .node import Node
+from .shared_rows import SharedRows
 
 __all__ = ["Cost", "KVRows", "LentRows"]
 
@@ -83,6 +84,8 @@ class KVRows:
     ----------
     warnings : list of str
         About rows that differed when evaluated again, since the last report.
+    shared : SharedRows, optional
+        Rows that other chats on the context have evaluated.
     """
 
     def __init__(self, context: Context, lock: TreeLock, max_bytes: int | None) -> None:
@@ -91,6 +94,7 @@ class KVRows:
         self._store = SegmentStore(max_bytes)
         self.are_whole = not context.memory_kind.can_cut
         self.warnings: list[str] = []
+        self.shared: SharedRows | None = None
         self._holders: dict[str, dict[str, Node]] = {}  # by address and id
         self._meter = _Meter()  # of the latest move
         self._tell_recalled: Callable[[str], None] = lambda _: None
@@ -197,7 +201,8 @@ class KVRows:
         """
         if not tokens:
             return
-        if self._lock.is_stopped or self._context.evaluate(tokens, progress=progress) == 0:
+        evaluate = self._context.evaluate if self.shared is None else self.shared.evaluate
+        if self._lock.is_stopped or evaluate(tokens, progress=progress) == 0:
             raise HistoryError(
                 f"it was stopped while {len(tokens)} tokens were to be evaluated; none of them was "
                 "added"

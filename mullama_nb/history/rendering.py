@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
-from ..engine.context import Context
+from ..engine.model import Model
 from ..engine.templates.options import TemplateOptions
 from ..engine.templates.template import ChatPrompt, Message
 from ..engine.warn import warn
 from ..errors import ChatTemplateError, ParameterWarning
 from .message import content_text
 
-__all__ = ["Rendering", "Variables", "is_answer"]
+__all__ = ["Holds", "Rendering", "Variables", "is_answer"]
 
 Variables: TypeAlias = Mapping[str, Any] | None
 
@@ -21,6 +21,18 @@ _BESIDE_TEXT = ("reasoning_content", "reasoning", "thinking")
 
 _WORD = "qzanswerzq"  # stands for an answer in what is rendered to see what follows it
 _TAIL = 64  # tokens of a prompt that tell whether it opened a thought
+
+
+class Holds(Protocol):
+    """What tokens stand behind: a context."""
+
+    @property
+    def model(self) -> Model:
+        """The model."""
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        """The tokens that there are."""
 
 
 class Rendering:
@@ -33,7 +45,7 @@ class Rendering:
         How messages are rendered; it can be replaced.
     """
 
-    def __init__(self, context: Context, template: TemplateOptions) -> None:
+    def __init__(self, context: Holds, template: TemplateOptions) -> None:
         self.template = template
         self._context = context
         self._model = context.model

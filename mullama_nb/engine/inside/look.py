@@ -19,6 +19,7 @@ from ..params import ContextParams
 from ..path import ActivePath
 from ..sampling.probability import TokenProbability, likeliest
 from ..scheduler import Scheduler
+from ..tally import Tally
 from ..threads.lock import CancelToken
 from .graph import Floats
 from .guess_table import guesses_html, guesses_table
@@ -160,6 +161,8 @@ class Lens:
     scheduler : Scheduler
     flag : StopFlag
         Stops a long evaluation.
+    tally : Tally
+        Counts the tokens that are evaluated.
 
     Attributes
     ----------
@@ -173,10 +176,11 @@ class Lens:
         n_ctx: int,
         scheduler: Scheduler,
         flag: StopFlag,
+        tally: Tally,
     ) -> None:
         self.model = model
         self._scheduler = scheduler
-        self._probe = Probe(model, params, n_ctx, flag)
+        self._probe = Probe(model, params, n_ctx, flag, tally)
         self._asked: tuple[Floats, Floats] | None = None  # hidden states, and their logits
 
     def look(self, position: int | None) -> tuple[Look, bool]:

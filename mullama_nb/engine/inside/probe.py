@@ -29,6 +29,7 @@ from ..model import Model
 from ..native import StopFlag
 from ..params import ContextParams
 from ..path import ActivePath
+from ..tally import Tally
 from ..threads.lock import interrupts_held
 from .anatomy import LAYER_OUTPUT, Anatomy, anatomy_of
 from .attention import attention_of
@@ -82,13 +83,18 @@ class Probe:
         Its cells.
     flag : StopFlag
         Stops a long evaluation.
+    tally : Tally
+        Counts the tokens that are evaluated.
     """
 
-    def __init__(self, model: Model, params: ContextParams, n_ctx: int, flag: StopFlag) -> None:
+    def __init__(
+        self, model: Model, params: ContextParams, n_ctx: int, flag: StopFlag, tally: Tally
+    ) -> None:
         self._model = model
         self._params = params
         self._most_cells = n_ctx
         self._flag = flag
+        self._tally = tally
         self._lock = threading.Lock()
         self._process = os.getpid()
         self._native: _Native | None = None
@@ -112,7 +118,9 @@ class Probe:
             values = (settings(self._model, self._params, n) for n in (n_cells, self._most_cells))
             if len({str(each) for each in values}) > 1:  # LongRoPE's factors go by the cells
                 n_cells = self._most_cells
-            native = self._native = _Native(self._model, self._params, n_cells, self._flag)
+            native = self._native = _Native(
+                self._model, self._params, n_cells, self._flag, self._tally
+            )
         return native
 
     # -- look --------------------------------------------------------------------------------
@@ -249,7 +257,9 @@ class Probe:
 class _Native:
     """llama.cpp's context of a probe."""
 
-    def __init__(self, model: Model, params: ContextParams, n_cells: int, flag: StopFlag) -> None:
+    def __init__(
+        self, model: Model, params: ContextParams, n_cells: int, flag: StopFlag, tally: Tally
+    ) -> None:
         needed, free = n_cells * bytes_per_cell(model, params), machine.here.memory.free
         if needed > free:
             raise ContextError(
@@ -267,7 +277,7 @@ class _Native:
             verbose=False,
             callback=self.watch.callback,
         )
-        self.memory = Memory(handle, model, flag)
+        self.memory = Memory(handle, model, flag, tally)
         self.free = weakref.finalize(
             self, _free, os.getpid(), handle, self.memory, model, self.watch
         )
