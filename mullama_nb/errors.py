@@ -19,6 +19,7 @@ MullamaError
 ├── GrammarError              a grammar that is invalid, or that nothing can match
 ├── RecordingError            a damaged recording, or not a recording
 ├── RegressionError           a recording does not hold here; the message is the report
+├── SuiteError                a suite's file with a mistake; the message names its line
 ├── TaskError                 a task for another process that could not be run
 ├── TranscriptError           a file that holds no conversation to import
 └── SessionError
@@ -74,6 +75,7 @@ __all__ = [
     "SessionMismatchError",
     "SessionNotFoundError",
     "SessionWriteError",
+    "SuiteError",
     "TaskError",
     "ToolWarning",
     "TranscriptError",
@@ -217,6 +219,10 @@ class RegressionError(MullamaError, AssertionError):
     def _render_traceback_(self) -> list[str]:
         """What IPython shows: the report says it all, and the way there nothing."""
         return [f"{type(self).__name__}: {self}"]
+
+
+class SuiteError(MullamaError, ValueError):
+    """The file is not a suite, or a mistake is in it; the message names its line and field."""
 
 
 class TaskError(MullamaError, RuntimeError):

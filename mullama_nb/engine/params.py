@@ -15,7 +15,7 @@ from .options import ContextOptions, hinting, lists_options
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["KV_CACHE_TYPES", "ContextParams", "KVCacheType"]
+__all__ = ["KV_CACHE_TYPES", "RANGES", "ROPE_SCALING", "ContextParams", "KVCacheType"]
 
 
 @dataclass(frozen=True)
@@ -58,14 +58,20 @@ KV_CACHE_TYPES: Mapping[str, KVCacheType] = {
     )
 }
 
-_ROPE_SCALING = {"none": 0, "linear": 1, "yarn": 2, "longrope": 3}
-_OPTIONAL_INTEGERS = {
-    "n_ctx": 2**31 - 1,
-    "n_threads": 512,
-    "n_threads_batch": 512,
-    "yarn_orig_ctx": 2**31 - 1,
+ROPE_SCALING: Mapping[str, int] = {"none": 0, "linear": 1, "yarn": 2, "longrope": 3}
+_INTEGERS = {
+    "n_ctx": (1, 2**31 - 1),
+    "n_threads": (1, 512),
+    "n_threads_batch": (1, 512),
+    "yarn_orig_ctx": (1, 2**31 - 1),
+    "n_batch": (1, 2**20),
+    "n_ubatch": (1, 2**20),
+    "n_parallel": (1, 255),  # llama.cpp's LLAMA_MAX_SEQ is 256, and one is the active path
 }
-_MAX_PARALLEL = 255  # llama.cpp's LLAMA_MAX_SEQ is 256, and one is the active path
+_NUMBERS = {"rope_freq_base": (1e-9, 1e12), "rope_freq_scale": (1e-9, 1e12)}
+_OPTIONAL = ("n_ctx", "n_threads", "n_threads_batch", "yarn_orig_ctx", *_NUMBERS)
+RANGES: Mapping[str, tuple[float, float]] = _INTEGERS | _NUMBERS
+"""The least and the most of what is a number."""
 
 
 def _integer(params: object, name: str, low: int, high: int) -> None:
@@ -135,25 +141,22 @@ class ContextParams:
     yarn_orig_ctx: int | None = None
 
     def __post_init__(self) -> None:
-        for name, high in _OPTIONAL_INTEGERS.items():
-            if getattr(self, name) is not None:
-                _integer(self, name, 1, high)
-        _integer(self, "n_batch", 1, 2**20)
-        _integer(self, "n_ubatch", 1, 2**20)
-        _integer(self, "n_parallel", 1, _MAX_PARALLEL)
+        for name, (low, high) in _INTEGERS.items():
+            if getattr(self, name) is not None or name not in _OPTIONAL:
+                _integer(self, name, low, high)
         if self.n_ubatch > self.n_batch:
             raise ParameterError(
                 f"n_ubatch={self.n_ubatch} is larger than n_batch={self.n_batch}: "
                 "a batch is computed in pieces of n_ubatch tokens"
             )
         check_bool("flash_attention", self.flash_attention)
-        for name in ("rope_freq_base", "rope_freq_scale"):
+        for name, (least, most) in _NUMBERS.items():
             if getattr(self, name) is not None:
-                _number(self, name, 1e-9, 1e12)
-        if self.rope_scaling is not None and self.rope_scaling not in _ROPE_SCALING:
+                _number(self, name, least, most)
+        if self.rope_scaling is not None and self.rope_scaling not in ROPE_SCALING:
             raise ParameterError(
                 f"rope_scaling={shown(repr(self.rope_scaling))} is unknown; "
-                f"there is {', '.join(_ROPE_SCALING)}"
+                f"there is {', '.join(ROPE_SCALING)}"
             )
         pair = self.kv_cache_type
         if isinstance(pair, list):
@@ -197,7 +200,7 @@ class ContextParams:
     @property
     def rope_scaling_type(self) -> int:
         """llama.cpp's number for ``rope_scaling``, -1 for the model's own."""
-        return -1 if self.rope_scaling is None else _ROPE_SCALING[self.rope_scaling]
+        return -1 if self.rope_scaling is None else ROPE_SCALING[self.rope_scaling]
 
     @lists_options(ContextOptions, {})
     def with_changes(self, **changes: Unpack[ContextOptions]) -> ContextParams:

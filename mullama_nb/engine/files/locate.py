@@ -19,7 +19,7 @@ from pathlib import Path
 from ...errors import ModelFormatError, ModelNotFoundError
 from .gguf_file import split_names
 
-__all__ = ["known_models", "locate_model"]
+__all__ = ["is_path", "known_models", "locate_model"]
 
 _PACKAGED = "smollm2"
 _PACKAGED_NAMES = (_PACKAGED, f"{_PACKAGED}:135m")
@@ -61,7 +61,7 @@ def locate_model(name: str | os.PathLike[str]) -> Path:
     ModelFormatError
         When Ollama's store knows the name but is damaged.
     """
-    if not isinstance(name, str) or _is_path(name):
+    if not isinstance(name, str) or is_path(name):
         return _existing_file(Path(name))
     found = _in_package(name) or _in_ollama(name) or _in_hub(name)
     if found is not None:
@@ -82,10 +82,11 @@ def known_models() -> list[str]:
 # --- paths ------------------------------------------------------------------------------------
 
 
-def _is_path(name: str) -> bool:
+def is_path(name: str, folder: Path = Path()) -> bool:
+    """Return whether a model's name is a path, from a folder on."""
     if name.startswith((".", "/", "~")) or "\\" in name or Path(name).is_absolute():
         return True
-    if "/" in name and _holds(Path(name).exists):
+    if "/" in name and _holds((folder / name).exists):
         return True
     return name.lower().endswith(".gguf") and not _HUB_NAME.fullmatch(name)
 

@@ -24,7 +24,7 @@ from ..options import SamplingOptions, hinting, lists_options
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["SAMPLERS", "SamplingParams"]
+__all__ = ["RANGES", "SAMPLERS", "SamplingParams"]
 
 _INT32 = 2**31 - 1
 _NUMBERS = {
@@ -54,6 +54,14 @@ _INTEGERS = {
     "mirostat": (0, 2),
 }
 _MOST_SEED = 2**64 - 1
+_TARGET = (0.0, 1.0)
+RANGES: Mapping[str, tuple[float, float]] = {
+    **_NUMBERS,
+    **_INTEGERS,
+    "adaptive_p_target": _TARGET,
+    "seed": (0, _MOST_SEED),
+}
+"""The least and the most of what is a number."""
 _MOST_BREAKERS = 64  # the whole vocabulary is searched for each
 _MOST_BREAKER_BYTES = 40  # llama.cpp cuts off the rest
 
@@ -193,7 +201,7 @@ class SamplingParams:
         for name, (least, most) in _NUMBERS.items():
             self._set(name, check_number(name, getattr(self, name), least, most))
         if self.adaptive_p_target is not None:
-            target = check_number("adaptive_p_target", self.adaptive_p_target, 0.0, 1.0)
+            target = check_number("adaptive_p_target", self.adaptive_p_target, *_TARGET)
             self._set("adaptive_p_target", target)
         for name, (low, high) in _INTEGERS.items():
             self._set(name, check_integer(name, getattr(self, name), low, high))
