@@ -42,7 +42,9 @@ if TYPE_CHECKING:
     from .suites.cell import CheckResult, SuiteAnswer, SuiteCell
     from .suites.checks.check import Check, Finding
     from .suites.checks.documents import json_schema
+    from .suites.checks.kv_quality import kv_quality
     from .suites.checks.probabilities import at_least, likelier, perplexity_below
+    from .suites.checks.same_as import same_as
     from .suites.checks.subject import Subject
     from .suites.checks.words import contains, matches
     from .suites.result import SuiteResult
@@ -68,6 +70,7 @@ _PLACES = {
     "compare": ".comparison",
     "contains": ".suites.checks.words",
     "json_schema": ".suites.checks.documents",
+    "kv_quality": ".suites.checks.kv_quality",
     "likelier": ".suites.checks.probabilities",
     "make_tiny_model": ".tiny",
     "matches": ".suites.checks.words",
@@ -77,6 +80,7 @@ _PLACES = {
     "record_again": ".rerunning",
     "regress": ".regression",
     "replay": ".replaying",
+    "same_as": ".suites.checks.same_as",
     "sanitize_file": ".shown_words",
     "words": ".shown_words",
 }
@@ -101,6 +105,7 @@ __all__ = [
     "compare",
     "contains",
     "json_schema",
+    "kv_quality",
     "likelier",
     "make_tiny_model",
     "matches",
@@ -110,6 +115,7 @@ __all__ = [
     "record_again",
     "regress",
     "replay",
+    "same_as",
     "sanitize_file",
     "words",
 ]

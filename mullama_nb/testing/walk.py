@@ -12,7 +12,6 @@ from blake3 import blake3
 
 from ..engine.answers.chooser import Chooser
 from ..engine.answers.format import AnswerFormat
-from ..engine.compatibility import settings
 from ..engine.completion import Limits
 from ..engine.context import Context
 from ..engine.decoder import Logits
@@ -27,11 +26,11 @@ from ..history.carrying import carried
 from ..history.notes import Notes
 from ..history.options import recalled
 from ..history.tree import Checkpoint, CheckpointTree
+from .cells_needed import params_for
 
 __all__ = ["Entry", "Step", "Walk", "fitting_params", "longest_path", "vocabulary_digest", "walk"]
 
 _N_TOP = 5
-_CELLS = 256  # llama.cpp pads to this
 _LOOK_AHEAD = 24  # tokens of what is said where a recorded answer ends
 _SAMPLES = 1024
 
@@ -179,12 +178,7 @@ def longest_path(entries: Sequence[Entry]) -> int:
 
 def fitting_params(entries: Sequence[Entry], model: Model, params: ContextParams) -> ContextParams:
     """Return the parameters with as many cells as the entries need, if the rows allow that."""
-    there = params.n_ctx or model.n_ctx_train
-    n_ctx = -(-(longest_path(entries) + _LOOK_AHEAD) // _CELLS) * _CELLS
-    # Some models choose their rope factors by the size of the context.
-    if n_ctx < there and settings(model, params, n_ctx) == settings(model, params, there):
-        return params.with_changes(n_ctx=n_ctx)
-    return params
+    return params_for(longest_path(entries) + _LOOK_AHEAD, model, params)
 
 
 def walk(

@@ -125,20 +125,7 @@ class Check(ABC):
         ParameterError
             When an argument is unknown, missing or out of range.
         """
-        given = {cls._first(): value} if not isinstance(value, Mapping) else dict(value)
-        fields = {field.name: field for field in dataclasses.fields(cls) if field.init}  # type: ignore[arg-type]
-        try:
-            check_names(cls.kind, map(str, given), fields)
-        except TypeError as error:
-            raise ParameterError(str(error)) from None
-        missing = [
-            name
-            for name, field in fields.items()
-            if name not in given and field.default is dataclasses.MISSING
-        ]
-        if missing:
-            raise ParameterError(f"{cls.kind} needs {' and '.join(missing)}")
-        return cls(**given)
+        return cls(**cls._given(value))
 
     # -- of a subclass -----------------------------------------------------------------------
 
@@ -155,6 +142,24 @@ class Check(ABC):
             for field in dataclasses.fields(self)
             if field.repr and (value := getattr(self, field.name)) != field.default
         }
+
+    @classmethod
+    def _given(cls, value: Any) -> dict[str, Any]:
+        """The arguments in a file, by name."""
+        given = {cls._first(): value} if not isinstance(value, Mapping) else dict(value)
+        fields = {field.name: field for field in dataclasses.fields(cls) if field.repr}  # type: ignore[arg-type]
+        try:
+            check_names(cls.kind, map(str, given), fields)
+        except TypeError as error:
+            raise ParameterError(str(error)) from None
+        missing = [
+            name
+            for name, field in fields.items()
+            if name not in given and field.default is dataclasses.MISSING
+        ]
+        if missing:
+            raise ParameterError(f"{cls.kind} needs {' and '.join(missing)}")
+        return given
 
     def _file_value(self) -> Any:
         given = self._arguments()

@@ -10,12 +10,14 @@ from ....checks import did_you_mean
 from ....errors import ParameterError, shown
 from .check import Check
 from .documents import JSONSchema
+from .kv_quality import KVQuality
 from .probabilities import AtLeast, Likelier, PerplexityBelow
+from .same_as import SameAs
 from .words import Contains, Function, Matches
 
 __all__ = ["KINDS", "as_checks", "check_from_file", "checks_schema"]
 
-_ALL = (AtLeast, Contains, JSONSchema, Likelier, Matches, PerplexityBelow)
+_ALL = (AtLeast, Contains, JSONSchema, KVQuality, Likelier, Matches, PerplexityBelow, SameAs)
 
 KINDS: Mapping[str, type[Check]] = {kind.kind: kind for kind in _ALL}
 """The checks that can stand in a file, by their key there, in alphabetical order."""
@@ -47,7 +49,7 @@ def as_checks(given: object) -> tuple[Check, ...]:
     return tuple(checks)
 
 
-def check_from_file(form: object, folder: Path | None = None) -> Check:  # noqa: ARG001
+def check_from_file(form: object, folder: Path | None = None) -> Check:
     """Return the check that a mapping in a file stands for.
 
     Parameters
@@ -76,6 +78,8 @@ def check_from_file(form: object, folder: Path | None = None) -> Check:  # noqa:
             f"there is no check {shown(repr(name))}{f' ({hint})' if hint else ''}; there are "
             f"{', '.join(KINDS)}"
         )
+    if name == SameAs.kind:
+        return SameAs.from_value(value, folder)
     return KINDS[name].from_value(value)
 
 
