@@ -7,6 +7,8 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from nbclient import NotebookClient
+from nbformat.v4 import new_code_cell, new_notebook
 
 from mullama_nb import progress
 from mullama_nb.errors import ParameterError
@@ -60,6 +62,51 @@ def test_a_function_is_told_what_is_done(monkeypatch: pytest.MonkeyPatch) -> Non
     told: list[tuple[int, int]] = []
     assert shown(monkeypatch, lambda *of: told.append(of), is_terminal=True) == ""
     assert told == [(0, 3), (1, 3), (3, 3)]
+
+
+def test_what_was_done_before_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    output = Output(is_terminal=True)
+    monkeypatch.setattr(sys, "stderr", output)
+    monkeypatch.delitem(sys.modules, "IPython", raising=False)
+    with progress.tracked(True, 40, "suite", "cell", done=30) as advance:
+        advance(1, "1 failed")
+    first, *_, last = output.getvalue().split("\r")[1:]
+    assert "75%" in first
+    assert "30/40" in first
+    assert "31/40" in last
+    assert "1 failed" in last
+    told: list[tuple[int, int]] = []
+    with progress.tracked(lambda *of: told.append(of), 40, "suite", "cell", done=30) as advance:
+        advance(1, "1 failed")
+    assert told == [(30, 40), (31, 40)]
+
+
+IN_A_NOTEBOOK = """
+from ipywidgets.widgets.widget import _instances
+from mullama_nb.progress import tracked
+try:
+    with tracked(None, 3, "cases", "case") as advance:
+        advance(1)
+        if {fails}:
+            raise KeyboardInterrupt
+        advance(2, "1 failed")
+except KeyboardInterrupt:
+    pass
+"""
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["done", "interrupted"])
+def test_a_notebook_keeps_nothing_of_a_bar_that_would_be_compared(fails: bool) -> None:
+    cells = [
+        new_code_cell(IN_A_NOTEBOOK.format(fails=fails)),
+        new_code_cell("print(len(_instances))"),
+    ]
+    notebook = new_notebook(cells=cells)
+    NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+    (shown,) = notebook.cells[0].outputs
+    assert shown.output_type == "display_data"
+    assert [*shown.data] == ["application/vnd.jupyter.widget-view+json"]  # nbval skips it
+    assert notebook.cells[1].outputs[0].text == "0\n"
 
 
 @pytest.mark.parametrize("how", ["yes", 1, 0, []])

@@ -62,7 +62,7 @@ def answers(draw: st.DrawFn) -> SuiteAnswer:
 def results(draw: st.DrawFn, *, has_errors: bool = True) -> SuiteResult:
     """Results with every cell of their matrix."""
     orders = [
-        draw(st.lists(TEXT, min_size=1, max_size=2, unique=True).map(tuple)) for _ in range(3)
+        draw(st.lists(TEXT, min_size=1, max_size=n, unique=True).map(tuple)) for n in (2, 1, 2)
     ]
     cells = []
     for case in orders[0]:

@@ -20,7 +20,9 @@ from mullama_nb.errors import ParameterError, RecordingError, SessionWriteError
 from mullama_nb.testing import SuiteResult
 from mullama_nb.testing.suites.journal import Journal
 
-SAME_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+SAME_FOLDER = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25
+)
 PLANNED = SuiteResult(
     "s",
     ("a", "b", "c"),
@@ -74,7 +76,7 @@ def test_a_run_killed_at_any_byte_goes_on(
 
 
 def test_every_cut_of_one_file_keeps_every_whole_line(tmp_path: Path) -> None:
-    result = dataclasses.replace(PLANNED, cells=tuple(map(cell, "abc")))
+    result = dataclasses.replace(PLANNED, cells=tuple(map(cell, "ab")))
     path = tmp_path / "r.jsonl"
     result.to_jsonl(path)
     whole = path.read_bytes()
@@ -102,7 +104,7 @@ def test_zeros_of_a_power_cut_are_no_line(tmp_path: Path) -> None:
     assert path.read_bytes() == whole
 
 
-@SAME_FOLDER
+@settings(SAME_FOLDER, max_examples=100)
 @given(data=st.data())
 def test_any_other_damage_is_named_by_its_line(tmp_path: Path, data: st.DataObject) -> None:
     path = tmp_path / "r.jsonl"
