@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .history.turn import Turn
     from .sessions.manager import SessionManager
     from .state.session_info import SessionInfo, inspect_session
+    from .tasks.pool import SpawnedPool
 
 _PLACES = {
     "Chat": ".history.chat",
@@ -38,6 +39,7 @@ _PLACES = {
     "SessionError": ".errors",
     "SessionInfo": ".state.session_info",
     "SessionManager": ".sessions.manager",
+    "SpawnedPool": ".tasks.pool",
     "Token": ".engine.completion",
     "TokenProbability": ".engine.context",
     "Turn": ".history.turn",
@@ -63,6 +65,7 @@ __all__ = [
     "SessionError",
     "SessionInfo",
     "SessionManager",
+    "SpawnedPool",
     "Token",
     "TokenProbability",
     "Turn",

@@ -21,6 +21,7 @@ MullamaError
 ├── RegressionError           a recording does not hold here; the message is the report
 ├── SuiteError                a suite's file with a mistake; the message names its line
 ├── TaskError                 a task for another process that could not be run
+│   └── WorkerLostError       the process that ran it is gone
 ├── TranscriptError           a file that holds no conversation to import
 └── SessionError
     ├── SessionConflictError  the name holds something else, or another chat saves it
@@ -80,6 +81,7 @@ __all__ = [
     "ToolWarning",
     "TranscriptError",
     "UnverifiedWarning",
+    "WorkerLostError",
 ]
 
 
@@ -226,7 +228,11 @@ class SuiteError(MullamaError, ValueError):
 
 
 class TaskError(MullamaError, RuntimeError):
-    """A task could not be run in another process, or its worker was lost; others go on."""
+    """A task could not be run in another process; others go on."""
+
+
+class WorkerLostError(TaskError):
+    """The process that ran the task is gone; the message says how it ended, if that is known."""
 
 
 class TranscriptError(MullamaError, ValueError):

@@ -7,6 +7,8 @@ import signal
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from waiting import wait_until
+
 from mullama_nb import ContextParams, Model
 from mullama_nb.errors import ContextFullError
 from mullama_nb.tasks import worker
@@ -69,4 +71,25 @@ def die(task: tuple[Path, int, frozenset[int]]) -> int:
         file.write(f"{os.getpid()}\n")
     if number in deadly:
         os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def meet(folder: str | Path, n: int) -> int:
+    """Wait until so many processes are here; return this one's number."""
+    (Path(folder) / str(os.getpid())).touch()
+    wait_until(lambda: len([*Path(folder).iterdir()]) >= n)
+    return os.getpid()
+
+
+def stay(folder: Path) -> None:
+    """Say that it has begun, and stay until the process is ended."""
+    (folder / str(os.getpid())).touch()
+    wait_until(lambda: False)
+
+
+def stay_if(task: tuple[Path, int]) -> int:
+    """End at once for 0, and stay for others."""
+    folder, number = task
+    if number:
+        stay(folder)
     return number

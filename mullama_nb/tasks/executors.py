@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import machine
+from ..errors import WorkerLostError
+from .pool import SpawnedPool
 
 __all__ = ["Lost", "Workers", "lost", "submit", "workers_of"]
 
@@ -26,10 +28,13 @@ class Workers:
     total : int
     on_a_machine : int
         The most that share one machine, and so its CPUs.
+    may_grow : bool
+        Whether more may join.
     """
 
     total: int
     on_a_machine: int
+    may_grow: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,8 @@ def workers_of(executor: Executor) -> Workers:
         return _of_dask(executor)
     if _is_a(executor, "ipyparallel.client.view", "ViewExecutor"):
         return _of_ipyparallel(executor)
+    if isinstance(executor, SpawnedPool):
+        return Workers(executor.n_workers, executor.n_workers)
     n_workers = getattr(executor, "_max_workers", None)
     if not isinstance(n_workers, int) or n_workers < 1:
         n_workers = machine.here.cpus.usable
@@ -68,7 +75,7 @@ def _of_dask(executor: Any) -> Workers:
     hosts: Counter[str] = Counter()
     for address, n_threads in executor._client.nthreads().items():
         hosts[address.rpartition(":")[0]] += n_threads
-    return Workers(max(1, hosts.total()), max([1, *hosts.values()]))
+    return Workers(max(1, sum(hosts.values())), max([1, *hosts.values()]), may_grow=True)
 
 
 def _of_ipyparallel(executor: Any) -> Workers:
@@ -93,7 +100,9 @@ def submit(executor: Executor, function: Callable[..., bytes], *values: object) 
 def lost(error: Exception) -> Lost | None:
     """Return how a worker was lost, if that is what an executor's error says."""
     reason = f"its worker was lost ({type(error).__name__}: {error})"
-    if isinstance(error, BrokenExecutor) or _is_a(error, "ipyparallel.error", "EngineError"):
+    if isinstance(error, (BrokenExecutor, WorkerLostError)) or _is_a(
+        error, "ipyparallel.error", "EngineError"
+    ):
         return Lost(reason)
     if _is_a(error, "distributed.scheduler", "KilledWorker"):
         return Lost(reason, was_repeated=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -10,10 +11,11 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 from ..checks import check_integer
-from ..errors import MullamaError, TaskError
+from ..errors import MullamaError, TaskError, WorkerLostError
 from . import worker
+from .calling import carried_out, outcome, packed
 from .executors import Lost, Workers, lost, submit, workers_of
-from .pickling import RemoteError, packed, packed_error, unpacked
+from .pool import SpawnedPool
 
 __all__ = ["call_packed", "run_all"]
 
@@ -21,6 +23,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _AHEAD = 2  # tasks for each worker: one runs, and the next is there when it ends
+_SECONDS_TO_RECOUNT = 1.0  # a cluster that grows with its work is asked again
 
 
 def run_all(
@@ -51,7 +54,8 @@ def run_all(
     ------
     (int, object)
         The index of a task, and what the function returned, or the exception that it raised: others
-        go on. A ``TaskError`` where the task could not be sent or its worker was lost twice.
+        go on. A ``TaskError`` where the task could not be sent, a ``WorkerLostError`` where its
+        worker was lost twice.
 
     Raises
     ------
@@ -93,8 +97,11 @@ def _elsewhere(
     pending: dict[Future[Any], tuple[int, T]] = {}
     ended: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
     lost_once: set[int] = set()
+    counted = time.monotonic()
     try:
         while True:
+            if workers.may_grow and time.monotonic() - counted > _SECONDS_TO_RECOUNT:
+                workers, counted = workers_of(executor), time.monotonic()
             while len(pending) < _AHEAD * workers.total:
                 if (one := again.popleft() if again else next(upcoming, None)) is None:
                     break
@@ -111,17 +118,17 @@ def _elsewhere(
                 return
             future = ended.get()
             index, task = pending.pop(future)
-            outcome = _outcome_of(future, executor)
-            if isinstance(outcome, Lost):
-                if index not in lost_once and not outcome.was_repeated:
+            came = _outcome_of(future, executor)
+            if isinstance(came, Lost):
+                if index not in lost_once and not came.was_repeated:
                     lost_once.add(index)
                     again.append((index, task))
                     continue
-                outcome = TaskError(f"task {index} was given up: {outcome.reason}")
-            yield index, outcome
+                came = WorkerLostError(f"task {index} was given up: {came.reason}")
+            yield index, came
     finally:
         for future in pending:
-            future.cancel()
+            _cancel(future, executor)
 
 
 def _packed_call(
@@ -129,7 +136,7 @@ def _packed_call(
 ) -> tuple[Callable[..., Any], Any, int]:
     if isinstance(executor, ThreadPoolExecutor):
         return _call_in_thread, (function, task), workers.on_a_machine
-    return call_packed, packed((function, task)), workers.on_a_machine
+    return call_packed, packed(function, task), workers.on_a_machine
 
 
 def _submitted(executor: Executor, call: tuple[Callable[..., Any], Any, int]) -> Future[Any]:
@@ -140,12 +147,19 @@ def _submitted(executor: Executor, call: tuple[Callable[..., Any], Any, int]) ->
         if isinstance(error, BrokenProcessPool):
             advice = (
                 ". A ProcessPoolExecutor ends as a whole when one of its processes dies; "
-                "SpawnedPool, from mullama_nb.tasks.pool, replaces that one"
+                "mullama_nb.SpawnedPool replaces that one"
             )
         raise TaskError(
             f"{type(executor).__name__} takes no more tasks: {type(error).__name__}: {error}"
             f"{advice}. What came before holds"
         ) from error
+
+
+def _cancel(future: Future[Any], executor: Executor) -> None:
+    if isinstance(executor, SpawnedPool):
+        executor.abandon(future)  # what runs, too
+    else:
+        future.cancel()
 
 
 def _call_in_thread(call: tuple[Callable[[T], R], T], n_workers: int) -> R | Exception:
@@ -154,13 +168,9 @@ def _call_in_thread(call: tuple[Callable[[T], R], T], n_workers: int) -> R | Exc
 
 
 def call_packed(data: bytes, n_workers: int) -> bytes:
-    """Run a task in a worker's process; what comes of it, or its exception, as bytes."""
-    try:
-        with worker.running_elsewhere(n_workers):
-            function, task = unpacked(data)
-            return b"=" + packed(function(task))
-    except Exception as error:
-        return b"!" + packed_error(error)
+    """Run a packed task in a worker's process, as one of several on its machine."""
+    with worker.running_elsewhere(n_workers):
+        return carried_out(data)
 
 
 def _outcome_of(future: Future[Any], executor: Executor) -> Any:
@@ -173,9 +183,4 @@ def _outcome_of(future: Future[Any], executor: Executor) -> Any:
         )
     if isinstance(executor, ThreadPoolExecutor):
         return came
-    value = unpacked(came[1:])
-    if came[:1] == b"=":
-        return value
-    raised, trace = value
-    raised.__cause__ = RemoteError(trace)
-    return raised
+    return _outcome(outcome, came)
