@@ -16,6 +16,8 @@ from ...history.given import checked_messages
 from ...history.message import content_text
 from ...history.notes import Message
 from ...history.options import LIMIT_OPTIONS, SAMPLING_OPTIONS, pick
+from .checks.check import Check
+from .checks.forms import as_checks
 from .labels import check_label
 
 if TYPE_CHECKING:
@@ -47,8 +49,9 @@ class Case:
         A question, or for a model without a chat template a text that it completes. Messages, of
         which the last may be the beginning of the answer. A recording, whose conversation is
         replayed. Or a function that is given an empty :class:`~mullama_nb.Chat` and leads it.
-    checks : sequence of Check
-        See :mod:`mullama_nb.testing.suites.checks`. Where none needs an answer, none is generated.
+    checks : sequence of Check and callable
+        A function is called with the answer's text, and returns whether it is right, or asserts.
+        Where no check needs an answer, none is generated.
     name : str, optional
         Unique in its suite. None: the beginning of the text, or the name of the file or function.
     **options
@@ -66,7 +69,7 @@ class Case:
     """
 
     said: Said
-    checks: tuple[Any, ...]
+    checks: tuple[Check, ...]
     name: str
     has_own_name: bool
     options: Mapping[str, Any]
@@ -74,7 +77,7 @@ class Case:
     def __init__(
         self,
         said: Said,
-        checks: Sequence[Any] = (),
+        checks: Sequence[Check | Callable[[str], object]] = (),
         *,
         name: str | None = None,
         **options: Unpack[AnswerOptions],
@@ -98,7 +101,7 @@ class Case:
             )
         for field, value in (
             ("said", said),
-            ("checks", _listed(checks)),
+            ("checks", as_checks(checks)),
             ("name", _name_of(said) if name is None else check_label("name", name)),
             ("has_own_name", name is not None),
             ("options", given),
@@ -141,12 +144,6 @@ def _checked(said: object) -> Said:
             f"there is nothing but a system message: {shown(messages[-1])}"
         )
     return tuple(messages)
-
-
-def _listed(checks: object) -> tuple[Any, ...]:
-    if isinstance(checks, (str, Mapping)) or not isinstance(checks, Sequence):
-        raise ParameterError(f'checks are a list, such as [contains("Paris")], not {shown(checks)}')
-    return tuple(checks)
 
 
 def _name_of(said: Said) -> str:

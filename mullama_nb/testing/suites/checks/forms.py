@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,20 +34,24 @@ def as_checks(given: object) -> tuple[Check, ...]:
     Raises
     ------
     ParameterError
-        When one is neither, or two are the same.
+        When one is neither, or two have one name.
     """
     several = [given] if isinstance(given, Check) or callable(given) else given
     if not isinstance(several, Iterable) or isinstance(several, (str, bytes, Mapping)):
-        raise _refused(given)
-    checks: list[Check] = []
+        raise ParameterError(
+            f'checks are a list, such as [contains("Paris")], and {shown(given)} is none'
+        )
+    checks: dict[str, Check] = {}
     for each in several:
         if isinstance(each, type) or not (isinstance(each, Check) or callable(each)):
             raise _refused(each)
         check = each if isinstance(each, Check) else Function(each)
-        if check in checks:
+        while isinstance(check, Function) and checks.get(check.name, check) != check:
+            check = replace(check, nth=check.nth + 1)
+        if check.name in checks:
             raise ParameterError(f"the check {check.name} is given twice")
-        checks.append(check)
-    return tuple(checks)
+        checks[check.name] = check
+    return tuple(checks.values())
 
 
 def check_from_file(form: object, folder: Path | None = None) -> Check:

@@ -230,11 +230,11 @@ class PerplexityBelow(Check):
             n_tokens, perplexity = text.n_tokens, math.exp(-text.logprob / text.n_tokens)
             what = _quoted(self.text)
         else:
-            answer = subject.answer
-            n_tokens = 0 if answer is None else len(answer.tokens)
-            if answer is None or not n_tokens:
-                return self._found(passed=False, detail="the answer is empty")
-            perplexity, what = answer.perplexity(), "the answer"
+            logprobs = [value for part in subject.answered for value in part.logprobs]
+            n_tokens = len(logprobs)
+            if not n_tokens:
+                return self._found(passed=False, detail="the answer has no token")
+            perplexity, what = math.exp(-math.fsum(logprobs) / n_tokens), "the answer"
         apart = math.log(self.perplexity) - math.log(perplexity)
         detail = (
             f"{what} has a perplexity of {perplexity:.3g} over {n_tokens} "

@@ -39,3 +39,11 @@ class Subject:
     answer: Turn | None = None
     text: str = ""
     source: Path | None = None
+
+    @property
+    def answered(self) -> tuple[Checkpoint, ...]:
+        """The checkpoints with what was generated, without a beginning that was given."""
+        if self.answer is None:
+            return ()
+        given = {*self.question.lineage()}
+        return tuple(part for part in self.answer.parts if part.tokens and part not in given)

@@ -124,6 +124,8 @@ class Function(Check):
     function : callable
         Called with the text. Returning True or None passes, False does not; nor does raising,
         whose message is kept: ``assert`` as in a test.
+    nth : int
+        Which of several functions of one name it is, such as lambdas.
 
     Raises
     ------
@@ -131,7 +133,8 @@ class Function(Check):
         When it is not callable, or returns something else.
     """
 
-    function: Callable[[str], bool | None]
+    function: Callable[[str], object]
+    nth: int = 1
 
     def __post_init__(self) -> None:
         if not callable(self.function):
@@ -159,7 +162,7 @@ class Function(Check):
 
     def __repr__(self) -> str:
         name = getattr(self.function, "__qualname__", None) or type(self.function).__qualname__
-        return str(name).replace("<locals>.", "")
+        return str(name) if self.nth == 1 else f"{name} {self.nth}"
 
 
 def check_text(name: str, text: object) -> None:

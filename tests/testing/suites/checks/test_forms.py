@@ -39,6 +39,7 @@ CHECKS: st.SearchStrategy[Check] = st.one_of(
         testing.kv_quality,
         st.sampled_from(["q8_0", "q4_0", ("q8_0", "f16")]),
         below=st.floats(0, 9, exclude_min=True),
+        of=st.sampled_from(["question", "answer"]),
     ),
     st.builds(
         testing.same_as,
@@ -151,9 +152,15 @@ def test_a_case_takes_checks_and_functions() -> None:
         two.to_file()
 
 
+def test_functions_of_one_name_are_told_apart_by_their_order() -> None:
+    first, second, third = as_checks([lambda text: not text, lambda text: bool(text), len])
+    assert second.name == f"{first.name} 2"
+    assert third.name == "len"
+
+
 @pytest.mark.parametrize("given", ["Paris", ["Paris"], {"contains": "a"}, None, 3, [testing.Check]])
 def test_anything_else_is_refused(given: object) -> None:
-    with pytest.raises(ParameterError, match="a check is"):
+    with pytest.raises(ParameterError, match=r"a check is|checks are"):
         as_checks(given)
 
 
