@@ -116,6 +116,7 @@ class ContextParams:
     n_parallel : int
         Scratch sequences: the number of branches that can be decoded in one batch.
     rope_scaling : {"none", "linear", "yarn", "longrope"}, optional
+        How positions are scaled. None: as the model says.
     rope_freq_base, rope_freq_scale : float, optional
         None: the model's own.
     yarn_orig_ctx : int, optional
