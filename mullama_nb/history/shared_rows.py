@@ -16,13 +16,17 @@ import dataclasses
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..engine.adapters.values import Adapter
 from ..engine.context import Context
 from ..engine.path import Progress
 from ..state.segment import Segment
 
-__all__ = ["KeptRows", "SharedRows"]
+if TYPE_CHECKING:
+    from .tree import CheckpointTree
+
+__all__ = ["KeptRows", "SharedRows", "share"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,6 +180,8 @@ class SharedRows:
                 rows = kept.between(first, stop, as_evaluated=self._forks is not None)
                 if rows:
                     context.restore(rows, keep=first)
+                    if rows[-1].whole:  # what stood in front has not moved
+                        context.mark()
                     n_taken += stop - first
                 elif not self._evaluate(path[first:stop], first - start, len(tokens), progress):
                     context.rewind(start)
@@ -212,3 +218,8 @@ class SharedRows:
                 rows = context.capture(first)
                 kept.keep(dataclasses.replace(rows, logits=context.logits))
         return True
+
+
+def share(tree: CheckpointTree, rows: SharedRows) -> None:
+    """Let a tree take rows that others on its context have evaluated, and leave some for them."""
+    tree._workspace.rows.shared = rows

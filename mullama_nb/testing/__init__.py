@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .report import CheckpointReport, Quality, Report
     from .rerunning import record_again
     from .shown_words import sanitize_file, words
+    from .suites.case import Case
     from .suites.cell import CheckResult, SuiteAnswer, SuiteCell
     from .suites.checks.check import Check, Finding
     from .suites.checks.documents import json_schema
@@ -48,9 +49,11 @@ if TYPE_CHECKING:
     from .suites.checks.subject import Subject
     from .suites.checks.words import contains, matches
     from .suites.result import SuiteResult
+    from .suites.suite import Suite
     from .tiny import make_tiny_model
 
 _PLACES = {
+    "Case": ".suites.case",
     "Check": ".suites.checks.check",
     "CheckResult": ".suites.cell",
     "CheckpointReport": ".report",
@@ -61,6 +64,7 @@ _PLACES = {
     "RegressionError": "..errors",
     "Report": ".report",
     "Subject": ".suites.checks.subject",
+    "Suite": ".suites.suite",
     "SuiteAnswer": ".suites.cell",
     "SuiteCell": ".suites.cell",
     "SuiteResult": ".suites.result",
@@ -86,6 +90,7 @@ _PLACES = {
 }
 
 __all__ = [
+    "Case",
     "Check",
     "CheckResult",
     "CheckpointReport",
@@ -96,6 +101,7 @@ __all__ = [
     "RegressionError",
     "Report",
     "Subject",
+    "Suite",
     "SuiteAnswer",
     "SuiteCell",
     "SuiteResult",

@@ -1,0 +1,129 @@
+"""The prompts of cases: how they are said, and their tokens before anything is evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ...engine.model import Model
+from ...engine.templates.options import TemplateOptions
+from ...errors import ChatTemplateError, MullamaError
+from ...history.chat import Chat
+from ...history.message import content_text
+from ...history.notes import message_notes
+from ...history.rendering import Rendering
+from .case import Case
+from .settings import Setting
+
+__all__ = ["Prompt", "planned_tokens", "prompt_of", "put"]
+
+_PROBE = {"role": "user", "content": "?"}
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a case says with one setting.
+
+    Attributes
+    ----------
+    system : str or None
+        The system message: the case's own, or else the setting's.
+    messages : tuple of mapping
+        What is said behind it; empty for a case that says it by itself.
+    is_plain : bool
+        Whether the text is completed as it is, as the model has no chat template.
+    """
+
+    system: str | None
+    messages: tuple[Mapping[str, Any], ...]
+    is_plain: bool = False
+
+    @property
+    def question(self) -> str:
+        """The text of what is asked."""
+        asked = [message for message in self.messages if message.get("role") != "assistant"]
+        return content_text((asked or self.messages)[-1]) if self.messages else ""
+
+
+def prompt_of(case: Case, setting: Setting, model: Model) -> Prompt:
+    """Return what a case says to a model with a setting.
+
+    Raises
+    ------
+    ChatTemplateError
+        When the model has no chat template, and the case needs one.
+    """
+    if case.kind in ("recording", "function"):
+        return Prompt(setting.system, ())
+    has_template = setting.chat_template is not None or bool(model.chat_templates)
+    if isinstance(case.said, str):
+        if has_template:
+            return Prompt(setting.system, ({"role": "user", "content": case.said},))
+        if setting.system is not None:
+            raise ChatTemplateError(
+                f"the model {model.name!r} has no chat template, so its texts are completed as "
+                "they are, and no system message stands in front of them: put it into the text, "
+                "or give a template with chat_template="
+            )
+        return Prompt(None, ({"role": "user", "content": case.said},), is_plain=True)
+    messages = tuple(case.said)  # type: ignore[arg-type]
+    first = messages[0]
+    if first.get("role") == "system" and isinstance(first.get("content"), str):
+        return Prompt(first["content"], messages[1:])
+    return Prompt(setting.system, messages)
+
+
+def template_of(setting: Setting, model: Model) -> TemplateOptions:
+    """Return how a setting has messages rendered."""
+    return TemplateOptions.of(
+        model, None, setting.chat_template, setting.chat_template_kwargs or None
+    )
+
+
+def planned_tokens(case: Case, setting: Setting, model: Model) -> tuple[int, ...]:
+    """Return the tokens that a case begins with, as far as they are known in advance.
+
+    Of a function that is the system message. Nothing is known of what cannot be rendered, which is
+    said where it is evaluated.
+    """
+    try:
+        prompt = prompt_of(case, setting, model)
+        if prompt.is_plain:
+            return _plain_tokens(model, prompt.question)
+        if case.kind == "recording":
+            return ()
+        rendering = Rendering(_Nothing(model), template_of(setting, model))
+        system = [] if prompt.system is None else [_system(prompt.system)]
+        if prompt.messages:
+            return rendering.prompt(system, prompt.messages, None)
+        return rendering.alone([], system[0], [_PROBE], None) if system else ()
+    except MullamaError:
+        return ()
+
+
+def put(chat: Chat, prompt: Prompt) -> None:
+    """Say a prompt in an empty chat; the head is where the model answers."""
+    if prompt.is_plain:
+        with chat.tree.turn():
+            chat._workspace.evaluate(_plain_tokens(chat.model, prompt.question))
+            chat.tree.commit(**message_notes(prompt.messages[0]))
+        return
+    with chat.tree.turn():
+        chat._conversation.say(list(prompt.messages))
+
+
+def _plain_tokens(model: Model, text: str) -> tuple[int, ...]:
+    return tuple(model.tokenize(text, add_bos=True, special=True))
+
+
+def _system(text: str) -> dict[str, str]:
+    return {"role": "system", "content": text}
+
+
+@dataclass(frozen=True)
+class _Nothing:
+    """An empty context."""
+
+    model: Model
+    tokens: tuple[int, ...] = ()

@@ -1,0 +1,320 @@
+"""A suite: cases x models x settings, judged by the cases' checks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from ...checks import check_integer, did_you_mean
+from ...engine.files.gguf_file import fingerprint
+from ...engine.files.locate import locate_model
+from ...engine.model import Model
+from ...errors import ParameterError, shown
+from ...history.options import N_CTX
+from ...progress import Progress, check_progress, tracked
+from ...tasks import worker
+from ...tasks.recipe import ModelRecipe
+from ...tasks.running import run_all
+from .case import Case
+from .cell import SuiteCell
+from .evaluating import evaluate, failed
+from .journal import Journal
+from .labels import cell_id, check_label, told_apart
+from .ordering import ordered
+from .prompts import planned_tokens
+from .result import SuiteResult
+from .settings import Setting, checked_settings
+from .task import CellTask, task_digest
+
+__all__ = ["Suite"]
+
+ModelSource: TypeAlias = "str | os.PathLike[str] | Model"
+
+_MOST_DRAWS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """A place in the matrix: the indices of its case, model and setting."""
+
+    case: int
+    model: int
+    setting: int
+
+
+class Suite:
+    """Cases that are put to models with settings, and judged.
+
+    Parameters
+    ----------
+    cases : sequence of Case
+    models : sequence of str, path or Model
+        Names for ``Model.load``, files, or models that are loaded already.
+    settings : sequence of mapping
+        With what the cases are asked: fields of ``ContextParams`` and ``SamplingParams``, limits,
+        ``system``, ``chat_template``, ``chat_template_kwargs`` and ``adapters``. ``name`` is how a
+        setting is called; otherwise that is made from what differs.
+    name : str
+    repeat : int
+        How many answers are drawn to each question, in one batch, each with draws of its own.
+
+    Raises
+    ------
+    ParameterError
+        When something in it is out of range, or two names are the same.
+
+    Notes
+    -----
+    Nothing is loaded before :meth:`run`. Draws have a fixed seed, 0 unless another is given, so
+    that a suite is reproducible. A recording is replayed with the parameters of the context and the
+    adapters of a setting, and what it was recorded with otherwise.
+    """
+
+    def __init__(
+        self,
+        cases: Iterable[Case],
+        models: Iterable[ModelSource],
+        settings: Sequence[Mapping[str, Any]] = ({},),
+        *,
+        name: str = "suite",
+        repeat: int = 1,
+    ) -> None:
+        self.name = check_label("name", name)
+        self.repeat = check_integer("repeat", repeat, 1, _MOST_DRAWS)
+        self.cases = _listed("cases", cases, Case, "Case('Why?')")
+        self.models = _listed("models", models, (str, os.PathLike, Model), "'smollm2'")
+        self.settings: tuple[Setting, ...] = checked_settings(settings)
+        self.case_labels = told_apart("cases", [(c.name, c.has_own_name) for c in self.cases])
+        self.model_labels = told_apart("models", [(_label(m), False) for m in self.models])
+
+    @property
+    def setting_labels(self) -> tuple[str, ...]:
+        """The names of the settings, in order."""
+        return tuple(setting.label for setting in self.settings)
+
+    @property
+    def cell_ids(self) -> tuple[str, ...]:
+        """The ids of the cells, by case, then model, then setting: ``capital[smollm2,q8_0]``."""
+        return tuple(self._fields)
+
+    @cached_property
+    def _fields(self) -> dict[str, _Field]:
+        return {
+            cell_id(case, model, setting): _Field(c, m, s)
+            for c, case in enumerate(self.case_labels)
+            for m, model in enumerate(self.model_labels)
+            for s, setting in enumerate(self.setting_labels)
+        }
+
+    # -- run -----------------------------------------------------------------------------------
+
+    def run(
+        self,
+        executor: Executor | None = None,
+        *,
+        results: str | os.PathLike[str] | None = None,
+        progress: Progress = None,
+        select: Iterable[str] | None = None,
+    ) -> SuiteResult:
+        """Evaluate the cells, and return what came of them.
+
+        Cells on one model with one setting of the context go in the order of the tree of their
+        tokens, on one context: what they have in common is evaluated once. An error in a cell
+        becomes its result.
+
+        Parameters
+        ----------
+        executor : Executor, optional
+            Where cells are evaluated: a pool of processes, a Dask or ipyparallel client's executor.
+            Functions and checks must then be importable there. None: this process.
+        results : str or path, optional
+            A file of JSON lines: results are appended as they come, and those that it holds of the
+            same tasks are not evaluated again. A run that was stopped goes on so.
+        progress : bool or callable, optional
+            A bar, or none; None for a bar where a terminal or a notebook shows it. A function is
+            called with the cells that are done, and all.
+        select : iterable of str, optional
+            The ids of the cells to evaluate. None: all.
+
+        Returns
+        -------
+        SuiteResult
+
+        Raises
+        ------
+        ParameterError
+            When a selected cell is none of the suite's.
+        ModelNotFoundError
+            When a model is not known here; before anything is evaluated.
+        KeyboardInterrupt
+            After an interrupt; what came by then is in the file.
+        """
+        check_progress(progress)
+        chosen = self._chosen(select)
+        sources = {m: _Source(self.models[m]) for m in sorted({f.model for f in chosen.values()})}
+        planned = self._planned(chosen, sources)
+        with ExitStack() as stack:
+            journal = None if results is None else stack.enter_context(Journal(results, planned))
+            cells = {} if journal is None else dict(journal.cells)
+            advance = stack.enter_context(tracked(progress, len(chosen), self.name, "cell"))
+            advance(len(cells))
+            for cell in self._run(chosen, planned.tasks, sources, cells, executor):
+                cells[cell.id] = cell
+                if journal is not None:
+                    journal.append(cell)
+                advance(1)
+        return replace(planned, cells=tuple(cells.values()))
+
+    def _chosen(self, select: Iterable[str] | None) -> dict[str, _Field]:
+        if select is None:
+            return self._fields
+        if isinstance(select, str):
+            raise ParameterError(f"select is a list of ids, such as [{self.cell_ids[0]!r}]")
+        ids = set(select)
+        for unknown in sorted(ids - self._fields.keys(), key=str):
+            hint = did_you_mean(str(unknown), self._fields, 0.3)
+            raise ParameterError(
+                f"the suite has no cell {shown(repr(unknown))}{f' ({hint})' if hint else ''}; "
+                f"it has {len(self._fields)}, see Suite.cell_ids"
+            )
+        return {id_: field for id_, field in self._fields.items() if id_ in ids}
+
+    def _planned(self, chosen: Mapping[str, _Field], sources: Mapping[int, _Source]) -> SuiteResult:
+        """The result before anything is evaluated."""
+        tasks = {
+            id_: task_digest(
+                self.cases[field.case],
+                self.settings[field.setting],
+                sources[field.model].fingerprint,
+                self.repeat,
+            )
+            for id_, field in chosen.items()
+        }
+        cases, models, settings = (
+            tuple(label for i, label in enumerate(labels) if i in used)
+            for labels, used in (
+                (self.case_labels, {field.case for field in chosen.values()}),
+                (self.model_labels, {field.model for field in chosen.values()}),
+                (self.setting_labels, {field.setting for field in chosen.values()}),
+            )
+        )
+        return SuiteResult(self.name, cases, models, settings, (), tasks)
+
+    def _run(
+        self,
+        chosen: Mapping[str, _Field],
+        digests: Mapping[str, str],
+        sources: Mapping[int, _Source],
+        known: Mapping[str, SuiteCell],
+        executor: Executor | None,
+    ) -> Iterator[SuiteCell]:
+        """Evaluate what is not known yet, model by model."""
+        missing = {id_: digests[id_] for id_ in chosen if id_ not in known}
+        begun: list[CellTask] = []
+
+        def tasks() -> Iterator[CellTask]:
+            for number, source in sources.items():
+                wanted = {i: d for i, d in missing.items() if chosen[i].model == number}
+                if not wanted:
+                    continue
+                if executor is None:
+                    worker.forget()  # one model at a time is in memory here
+                for task in self._tasks(number, source, wanted):
+                    begun.append(task)
+                    yield task
+
+        outcomes = run_all(evaluate, tasks(), executor)
+        for index, outcome in outcomes:
+            task = begun[index]
+            yield failed(task, outcome) if isinstance(outcome, Exception) else outcome
+
+    def _tasks(self, number: int, source: _Source, wanted: Mapping[str, str]) -> Iterator[CellTask]:
+        """The tasks on one model, those that share a context and a beginning next to each other."""
+        model = source.load()
+        recipe = ModelRecipe.of(model)
+        fields = [(id_, field) for id_, field in self._fields.items() if field.model == number]
+        groups: dict[object, list[CellTask]] = {}
+        paths: dict[str, tuple[int, ...]] = {}
+        for id_, field in fields:
+            case, setting = self.cases[field.case], self.settings[field.setting]
+            n_ctx = setting.params.n_ctx or min(N_CTX, model.n_ctx_train)
+            params = setting.params.with_changes(n_ctx=n_ctx)
+            paths[id_] = planned_tokens(case, setting, model)
+            is_known = case.kind in ("question", "messages")
+            task = CellTask(
+                id_,
+                self.case_labels[field.case],
+                self.model_labels[field.model],
+                setting.label,
+                case,
+                setting,
+                recipe,
+                params,
+                self.repeat,
+                wanted.get(id_, ""),
+                () if is_known else None,
+                len(paths[id_]) if is_known else 0,
+            )
+            groups.setdefault((params, setting.adapters), []).append(task)
+        for group in groups.values():
+            order = ordered([paths[task.id] for task in group])
+            for index in order.indices:
+                task = group[index]
+                if task.id in wanted:
+                    is_known = task.forks is not None
+                    yield replace(task, forks=order.forks[index]) if is_known else task
+
+    def __repr__(self) -> str:
+        counts = (
+            (len(self.cases), "case"),
+            (len(self.models), "model"),
+            (len(self.settings), "setting"),
+        )
+        words = ", ".join(f"{n} {one}{'s' * (n != 1)}" for n, one in counts)
+        repeat = f", repeat={self.repeat}" if self.repeat > 1 else ""
+        return f"Suite({self.name!r}, {words}{repeat})"
+
+
+class _Source:
+    """A model that is known to be there, and is loaded when its turn comes."""
+
+    def __init__(self, given: ModelSource) -> None:
+        self._given = given
+        if isinstance(given, Model):
+            self.fingerprint = given.fingerprint
+        else:
+            self.fingerprint = fingerprint(locate_model(given))
+
+    def load(self) -> Model:
+        """Return the model."""
+        return self._given if isinstance(self._given, Model) else Model.load(self._given)
+
+
+def _label(model: ModelSource) -> str:
+    """What a model is called: its name, or that of its file."""
+    if isinstance(model, Model):
+        name = model.name
+    else:
+        path = Path(model)
+        name = path.stem if path.suffix.lower() == ".gguf" and ":" not in path.name else str(model)
+    return name.replace("[", "(").replace("]", ")").replace(",", ";")
+
+
+def _listed(what: str, given: object, kinds: Any, example: str) -> tuple[Any, ...]:
+    if isinstance(given, (str, os.PathLike, Mapping, Case, Model)) or not isinstance(
+        given, Iterable
+    ):
+        raise ParameterError(f"{what} are a list, such as [{example}], not {shown(given)}")
+    listed = tuple(given)
+    if not listed:
+        raise ParameterError(f"a suite needs {what}, such as [{example}]; there are none")
+    for each in listed:
+        if not isinstance(each, kinds):
+            raise ParameterError(f"{what} are a list, such as [{example}]; {shown(each)} is none")
+    return listed
