@@ -28,6 +28,7 @@ MullamaError
     ├── SessionNotFoundError  no session of that path or name
     ├── SessionFormatError    a damaged file, or not a session file
     ├── SessionMismatchError  a valid file that does not fit this context
+    ├── SessionRemoteError    a store elsewhere cannot be reached, read or written
     └── SessionWriteError     the file could not be written; the old one is intact
 
 MullamaWarning
@@ -75,6 +76,7 @@ __all__ = [
     "SessionFormatError",
     "SessionMismatchError",
     "SessionNotFoundError",
+    "SessionRemoteError",
     "SessionWriteError",
     "SuiteError",
     "TaskError",
@@ -257,6 +259,10 @@ class SessionFormatError(SessionError):
 
 class SessionMismatchError(SessionError):
     """The session is valid but does not fit this context."""
+
+
+class SessionRemoteError(SessionError):
+    """A store elsewhere cannot be reached, read or written; the one here is intact."""
 
 
 class SessionWriteError(SessionError, OSError):

@@ -23,9 +23,9 @@ import numpy as np
 from ..errors import MullamaError, SessionError, SessionFormatError, SessionWriteError
 from ..state.segment import Segment
 
-__all__ = ["Catalog", "is_out_of_room"]
+__all__ = ["CATALOG", "Catalog", "is_out_of_room"]
 
-_FILE = "catalog.sqlite"
+CATALOG = "catalog.sqlite"
 _WAIT_SECONDS = 60.0
 _FORMAT = 2
 _TABLES = """
@@ -55,6 +55,12 @@ CREATE TABLE segments (
 CREATE INDEX prefixes ON segments (family, parent, first_token);
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 """
+# Of which entries elsewhere what a name holds is the successor. It came later than the others.
+_TRAVELLED = """
+CREATE TABLE IF NOT EXISTS travelled (
+    name TEXT NOT NULL, entry TEXT NOT NULL, PRIMARY KEY (name, entry)
+) WITHOUT ROWID
+"""
 
 
 def is_out_of_room(error: BaseException) -> bool:
@@ -75,7 +81,7 @@ class Catalog:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / _FILE
+        self.path = folder / CATALOG
 
     # -- transactions ------------------------------------------------------------------------
 
@@ -115,10 +121,10 @@ class Catalog:
                 # Somebody was killed while writing, and this folder cannot be written. A copy can.
                 folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
                 for ending in ("", "-journal", "-wal"):
-                    source = self.path.with_name(_FILE + ending)
+                    source = self.path.with_name(CATALOG + ending)
                     if source.exists():
                         shutil.copyfile(source, folder / source.name)
-                connection = self._opened(folder / _FILE)
+                connection = self._opened(folder / CATALOG)
                 stack.enter_context(contextlib.closing(connection))
                 connection.execute("BEGIN")
                 version = _version(connection)
@@ -177,10 +183,11 @@ class Catalog:
 
     def _make_tables(self, connection: sqlite3.Connection) -> None:
         version = _version(connection)
+        if version not in (0, _FORMAT):
+            raise self._of_another_version(version)
+        connection.execute(_TRAVELLED)
         if version == _FORMAT:
             return
-        if version != 0:
-            raise self._of_another_version(version)
         for statement in _TABLES.split(";"):
             connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {_FORMAT}")
@@ -220,6 +227,18 @@ class Catalog:
                 n_bytes,
                 tokens,
             ),
+        )
+
+    def add_strange_segment(
+        self, connection: sqlite3.Connection, address: str, n_bytes: int
+    ) -> None:
+        """Add a segment that was not evaluated here; it is no prefix of anything else.
+
+        That its rows are those of its tokens, only its maker knows: who opens its session relies on
+        that, and nobody else.
+        """
+        connection.execute(
+            "INSERT OR REPLACE INTO segments VALUES (?, '', '', 0, 0, ?, x'')", (address, n_bytes)
         )
 
     def segments(self, connection: sqlite3.Connection) -> set[str]:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import dataclasses
 import os
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ..errors import ParameterError, SessionError, SessionWriteError
+from ..progress import Progress
 from ..state.atomic import make_private_folder
 from ..state.session_info import SessionInfo, inspect_session
 from .listing import Damage, StoredSession
 from .names import check_name
 from .reading import not_found
 from .store import SessionStore
+from .travelling.transfer import Transfer, checked_names
 
 __all__ = ["SessionFolder"]
 
@@ -121,6 +123,105 @@ class SessionFolder:
             raise SessionWriteError(
                 f"the session {name!r} cannot be deleted: {error.strerror}"
             ) from error
+
+    # -- elsewhere ---------------------------------------------------------------------------
+
+    def push(
+        self,
+        url: str | os.PathLike[str],
+        names: str | Iterable[str] | None = None,
+        *,
+        progress: Progress = None,
+    ) -> Transfer:
+        """Push sessions to a store elsewhere: a bucket, a server, a folder.
+
+        Only what is missing there travels. What a name holds there becomes an earlier version, if
+        it came from here or was pulled; otherwise nothing of that name is sent. A chat that is
+        saved after every turn is sent as of its last turn.
+
+        Parameters
+        ----------
+        url : str or path
+            ``"s3://bucket/class"`` or any URL of fsspec, or a folder.
+        names : str or iterable of str, optional
+            None: all.
+        progress : bool or callable, optional
+            None: a bar where a terminal or a notebook shows it. A function is called with the bytes
+            done and their total.
+
+        Returns
+        -------
+        Transfer
+
+        Raises
+        ------
+        SessionConflictError
+            When something else was pushed under a name. Other names are sent all the same.
+        SessionRemoteError
+            When the place cannot be reached or written. What was sent stays there, and the same
+            call goes on from there.
+
+        Warns
+        -----
+        MullamaWarning
+            When somebody else pushed under a name at the same time. Both are kept.
+        """
+        wanted = checked_names(names)
+        for name in wanted or ():
+            if self._is_file(name):
+                raise SessionError(
+                    f"{name!r} is a session file, which does not travel: add it to the store, "
+                    f"SessionManager.add(path, {name!r})"
+                )
+        return self.store.push(url, wanted, progress=progress)
+
+    def pull(
+        self,
+        url: str | os.PathLike[str],
+        names: str | Iterable[str] | None = None,
+        *,
+        replace: bool = False,
+        progress: Progress = None,
+    ) -> Transfer:
+        """Pull sessions from a store elsewhere, with every byte checked.
+
+        Only what is missing here travels. What a name holds here becomes an earlier version.
+
+        Parameters
+        ----------
+        url : str or path
+            As for :meth:`push`.
+        names : str or iterable of str, optional
+            None: all that are there.
+        replace : bool
+            Whether to replace even what was changed here since it was pushed or pulled; it becomes
+            an earlier version.
+        progress : bool or callable, optional
+            As for :meth:`push`.
+
+        Returns
+        -------
+        Transfer
+
+        Raises
+        ------
+        SessionConflictError
+            When a name was changed here and elsewhere, or a chat is saved there after every turn.
+            Other names are pulled all the same.
+        SessionFormatError
+            When something there is damaged; the message names the file. Other names are pulled all
+            the same.
+        SessionNotFoundError
+            When there is no such name.
+        SessionRemoteError
+            When the place cannot be reached or read.
+
+        Warns
+        -----
+        MullamaWarning
+            When a name was pushed from several places at once. All are here, as versions.
+        """
+        return self.store.pull(url, names, replace=replace, progress=progress)
 
     # -- as a mapping ------------------------------------------------------------------------
 

@@ -48,12 +48,26 @@ class StoreReader:
         self.folder = default_folder() if folder is None else Path(folder).expanduser()
         self.catalog = Catalog(self.folder)
 
-    def _segment_path(self, address: str) -> Path:
+    def segment_path(self, address: str) -> Path:
+        """Return the path of a segment's file.
+
+        Raises
+        ------
+        SessionFormatError
+            When that is no address.
+        """
         if not ADDRESS.fullmatch(address):  # the catalog is not trusted
             raise SessionFormatError(
                 f"the catalog is damaged: {address[:40]!r} is not a segment's address"
             )
         return self.folder / SEGMENTS / f"{address}{ENDING}"
+
+    def file_bytes(self, address: str) -> int:
+        """Return the bytes of a segment's file; -1 if there is none."""
+        try:
+            return self.segment_path(address).stat().st_size
+        except OSError:
+            return -1
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[Versions]:
@@ -183,7 +197,7 @@ class StoreReader:
         SessionNotFoundError, SessionFormatError
             When it is missing or damaged.
         """
-        segment = read_segment(self._segment_path(address))
+        segment = read_segment(self.segment_path(address))
         if segment.address != address:
             raise SessionFormatError(
                 f"the file of segment {address} holds {segment.address}: it was exchanged"

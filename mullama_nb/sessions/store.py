@@ -26,9 +26,12 @@ from ..state.segment_file import write_segment
 from .catalog import is_out_of_room
 from .names import check_name
 from .owners import Owner, sweep
-from .reading import ENDING, SEGMENTS, StoreReader, not_found
+from .reading import ENDING, SEGMENTS, not_found
 from .records import family
 from .rules import check_free, check_saving
+from .travelling.arrivals import clear_arrivals
+from .travelling.travelled import Travelled
+from .travelling.travelling import TravellingStore
 from .versions import Place, Version, Versions, Written
 
 __all__ = ["SessionStore"]
@@ -36,7 +39,7 @@ __all__ = ["SessionStore"]
 _NONE: Mapping[int, Place] = {}
 
 
-class SessionStore(StoreReader):
+class SessionStore(TravellingStore):
     """Names and segments in one folder, for any number of threads and processes.
 
     Parameters
@@ -127,23 +130,17 @@ class SessionStore(StoreReader):
         group, n_written = family(written.record.metadata), 0
         for address in dict.fromkeys(written.addresses):
             n_bytes = self.catalog.segment_bytes(connection, address)
-            if n_bytes is not None and self._file_bytes(address) == n_bytes:
+            if n_bytes is not None and self.file_bytes(address) == n_bytes:
                 continue
             segment = segment_of(address)
             if segment is None:
                 raise SessionWriteError(
                     f"the rows {address} of {name!r} are lost, so it cannot be saved"
                 )
-            n_bytes = write_segment(self._segment_path(address), segment)
+            n_bytes = write_segment(self.segment_path(address), segment)
             self.catalog.add_segment(connection, segment, group, n_bytes)
             n_written += n_bytes
         return n_written
-
-    def _file_bytes(self, address: str) -> int:
-        try:
-            return self._segment_path(address).stat().st_size
-        except OSError:
-            return -1
 
     # -- change ------------------------------------------------------------------------------
 
@@ -195,10 +192,15 @@ class SessionStore(StoreReader):
         self, name: str, *, take_over: bool, unlinks: bool
     ) -> tuple[list[Version], set[str]]:
         """Forget a name's versions; where the disk is full, first remove what only they need."""
-        with self._changing(name, "deleted", take_over=take_over) as (_, versions, version):
+        with self._changing(name, "deleted", take_over=take_over) as (
+            connection,
+            versions,
+            version,
+        ):
             gone = versions.of_name(version.name)
             candidates = {address for v in gone for address in versions.addresses(v)}
             versions.remove(gone)
+            Travelled(connection).forget(version.name)
             for address in candidates if unlinks else ():
                 if not versions.is_needed(address):
                     self._unlink(address)
@@ -218,7 +220,7 @@ class SessionStore(StoreReader):
 
     def _unlink(self, address: str) -> int:
         with contextlib.suppress(OSError, SessionFormatError):
-            path = self._segment_path(address)
+            path = self.segment_path(address)
             n_bytes = path.stat().st_size
             path.unlink()
             return n_bytes
@@ -233,12 +235,17 @@ class SessionStore(StoreReader):
             When the new name is taken, or the old one has an owner.
         """
         new_name = check_name(new_name)
-        with self._changing(name, "renamed", take_over=take_over) as (_, versions, version):
+        with self._changing(name, "renamed", take_over=take_over) as (
+            connection,
+            versions,
+            version,
+        ):
             version.record()
             _check_new(versions, new_name)
             for each in versions.of_name(version.name):
                 versions.move(each, new_name)
             versions.disown(version)
+            Travelled(connection).forget(version.name)
 
     def copy(self, name: str, new_name: str) -> None:
         """Copy a name to a second one; no rows are copied.
@@ -336,6 +343,7 @@ class SessionStore(StoreReader):
                     path.unlink()
                     freed += n_bytes
             sweep(self.folder)
+            freed += clear_arrivals(self.folder)
             if not only_files:
                 versions.remove([v for v in versions.all(earlier=True) if not v.is_current])
                 for left in versions.left_over():

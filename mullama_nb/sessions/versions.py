@@ -180,13 +180,16 @@ class Versions:
 
     def chat(self, version: Version, record: Record) -> SavedChat:
         """Return a chat's checkpoints, checked."""
-        rows = self._connection.execute(
+        return parse_chat(version.name, record, self.rows(version))
+
+    def rows(self, version: Version) -> list[tuple[Any, Any, Any]]:
+        """Return the number, data and address of each of a chat's rows, as they are."""
+        return self._connection.execute(
             "SELECT entries.number, data, address FROM entries LEFT JOIN uses "
             "ON uses.version = entries.version AND uses.number = entries.number "
             "WHERE entries.version = ? ORDER BY entries.number",
             (version.place.version,),
-        )
-        return parse_chat(version.name, record, rows)
+        ).fetchall()
 
     def addresses(self, version: Version) -> list[str]:
         """Return the segments that a version needs, each once."""

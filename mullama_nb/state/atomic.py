@@ -19,7 +19,7 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-__all__ = ["make_private_folder", "write_atomically"]
+__all__ = ["make_private_folder", "move_into", "write_atomically"]
 
 # Of 1 to 16 MB this took the least time. To write to a page that is on its way to the disk means
 # to wait for it, so the parts begin and end with one.
@@ -29,9 +29,13 @@ _swept: set[str] = set()  # folders that this process has looked through
 
 
 def write_atomically(
-    path: Path, pieces: Iterable[bytes | memoryview], *, durable: bool = True
+    path: Path,
+    pieces: Iterable[bytes | memoryview],
+    *,
+    durable: bool = True,
+    private: bool = True,
 ) -> int:
-    """Write a file atomically, readable by its owner only.
+    """Write a file atomically, readable by its owner only unless it is said otherwise.
 
     Temporary file in the same folder, fsync, rename, fsync of the folder. A killed process leaves
     its temporary file behind; the next write into that folder removes it.
@@ -44,6 +48,8 @@ def write_atomically(
         The contents, in order.
     durable : bool
         False skips both fsyncs, for files that end with their process anyway.
+    private : bool
+        False leaves it to the user's umask who can read it.
 
     Returns
     -------
@@ -62,7 +68,7 @@ def write_atomically(
     written = on_its_way = 0
     try:
         _remove_abandoned(path.parent)
-        descriptor = _make_locked(temporary)
+        descriptor = _make_locked(temporary, 0o600 if private else 0o666)
         try:
             for piece in pieces:
                 view = memoryview(piece).cast("B")
@@ -109,13 +115,13 @@ def _write_back(descriptor: int, start: int, stop: int) -> None:
             os.posix_fadvise(descriptor, start, stop - start, os.POSIX_FADV_DONTNEED)
 
 
-def _make_locked(temporary: Path) -> int:
+def _make_locked(temporary: Path, mode: int) -> int:
     """Make a file that is locked for as long as its writer lives.
 
     Between making and locking it another writer may take it for abandoned; then it is made again.
     """
     while True:
-        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
         if fcntl is None:
             return descriptor
         with contextlib.suppress(OSError):  # file systems without locks: nobody removes it either
@@ -164,6 +170,27 @@ def make_private_folder(folder: Path) -> None:
         raise SessionWriteError(
             f"the folder {folder.name!r} cannot be made: {reason or error}"
         ) from error
+
+
+def move_into(folder: Path, path: Path) -> None:
+    """Move a complete file into another folder of the same file system.
+
+    Raises
+    ------
+    FileNotFoundError
+        When it is gone.
+    SessionWriteError
+        When it cannot be moved.
+    """
+    try:
+        path.replace(folder / path.name)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise SessionWriteError(
+            f"{path.name} could not be moved into {folder.name}: {error.strerror}"
+        ) from error
+    _sync_folder(folder)
 
 
 def _sync_folder(folder: Path) -> None:

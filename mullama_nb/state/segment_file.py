@@ -37,7 +37,13 @@ from .layout import ByteArray
 from .reading import fill, open_regular
 from .segment import Segment
 
-__all__ = ["read_segment", "read_segment_bytes", "segment_bytes", "write_segment"]
+__all__ = [
+    "bare_segment_bytes",
+    "read_segment",
+    "read_segment_bytes",
+    "segment_bytes",
+    "write_segment",
+]
 
 _HEADER = struct.Struct("<8sIIQQQQII")
 _MAGIC = b"MULLSEG\n"
@@ -94,6 +100,27 @@ def _pieces(segment: Segment) -> list[bytes | memoryview]:
     rows = segment.data.data
     checksum = _checksum(header, (settings, parent, tokens, logits), segment.address)
     return [header, settings, parent, tokens, rows, logits, checksum]
+
+
+def bare_segment_bytes(path: Path) -> int:
+    """Return the bytes that a segment's file has, or would have without logits that are a cache.
+
+    Only its beginning is read.
+
+    Raises
+    ------
+    SessionNotFoundError, SessionFormatError
+        When there is no such file, or it does not begin as a segment does.
+    """
+    try:
+        with open_regular(path) as file:
+            n_bytes = os.fstat(file.fileno()).st_size
+            header = empty_bytes(min(n_bytes, _HEADER.size))
+            fill(header, file, path.name)
+    except FileNotFoundError:
+        raise SessionNotFoundError(f"there is no segment file {path.name}") from None
+    flags, *_, logits = _parse(header.tobytes(), n_bytes, path.name)
+    return n_bytes if flags & _WHOLE else n_bytes - logits
 
 
 def read_segment(path: Path) -> Segment:
