@@ -5,12 +5,13 @@ from __future__ import annotations
 import queue
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 from ..checks import check_integer
+from ..engine.threads.lock import CancelToken
 from ..errors import MullamaError, TaskError, WorkerLostError
 from . import worker
 from .calling import carried_out, outcome, packed
@@ -32,7 +33,8 @@ def run_all(
     executor: Executor | None = None,
     *,
     n_workers: int | None = None,
-) -> Iterator[tuple[int, R | Exception]]:
+    cancel: CancelToken | None = None,
+) -> Generator[tuple[int, R | Exception], None, None]:
     """Run a function over tasks, and return what comes of them as it comes.
 
     Few tasks are submitted ahead, in order: neighbours, which may share a prefix, run on workers
@@ -49,6 +51,9 @@ def run_all(
     n_workers : int, optional
         How many tasks the executor runs at the same time; they share the machine's CPUs. None: as
         :func:`~mullama_nb.tasks.executors.workers_of` finds.
+    cancel : CancelToken, optional
+        Ends it as closing the iterator does, also while it waits. What runs elsewhere is left to
+        end there.
 
     Yields
     ------
@@ -62,8 +67,9 @@ def run_all(
     TaskError
         When the executor takes no more tasks; what came before holds.
     """
+    cancel = CancelToken() if cancel is None else cancel
     if executor is None:
-        return _here(function, tasks)
+        return _here(function, tasks, cancel)
     if n_workers is None:
         workers = workers_of(executor)
     else:
@@ -71,12 +77,16 @@ def run_all(
         workers = Workers(n_workers, n_workers)
     if not isinstance(executor, ThreadPoolExecutor):
         packed(function)  # at once: no task could be sent
-    return _elsewhere(function, tasks, executor, workers)
+    return _elsewhere(function, tasks, executor, workers, cancel)
 
 
-def _here(function: Callable[[T], R], tasks: Iterable[T]) -> Iterator[tuple[int, R | Exception]]:
+def _here(
+    function: Callable[[T], R], tasks: Iterable[T], cancel: CancelToken
+) -> Generator[tuple[int, R | Exception], None, None]:
     try:
         for index, task in enumerate(tasks):
+            if cancel.is_cancelled:
+                return
             yield index, _outcome(function, task)
     finally:
         worker.forget()
@@ -90,14 +100,23 @@ def _outcome(function: Callable[[T], R], task: T) -> R | Exception:
 
 
 def _elsewhere(
-    function: Callable[[T], R], tasks: Iterable[T], executor: Executor, workers: Workers
-) -> Iterator[tuple[int, R | Exception]]:
+    function: Callable[[T], R],
+    tasks: Iterable[T],
+    executor: Executor,
+    workers: Workers,
+    cancel: CancelToken,
+) -> Generator[tuple[int, R | Exception], None, None]:
     upcoming = enumerate(tasks)
     again: deque[tuple[int, T]] = deque()
     pending: dict[Future[Any], tuple[int, T]] = {}
-    ended: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
+    ended: queue.SimpleQueue[Future[Any] | None] = queue.SimpleQueue()
     lost_once: set[int] = set()
     counted = time.monotonic()
+
+    def wake() -> None:
+        ended.put(None)
+
+    cancel.add_listener(wake)
     try:
         while True:
             if workers.may_grow and time.monotonic() - counted > _SECONDS_TO_RECOUNT:
@@ -116,7 +135,10 @@ def _elsewhere(
                 future.add_done_callback(ended.put)
             if not pending:
                 return
-            future = ended.get()
+            one_ended = ended.get()
+            if one_ended is None:
+                return
+            future = one_ended
             index, task = pending.pop(future)
             came = _outcome_of(future, executor)
             if isinstance(came, Lost):
@@ -127,6 +149,7 @@ def _elsewhere(
                 came = WorkerLostError(f"task {index} was given up: {came.reason}")
             yield index, came
     finally:
+        cancel.remove_listener(wake)
         for future in pending:
             _cancel(future, executor)
 

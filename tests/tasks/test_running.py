@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mullama_nb import Chat, ContextParams, Model
+from mullama_nb.engine.threads.lock import CancelToken
 from mullama_nb.errors import (
     ContextFullError,
     CopyError,
@@ -105,7 +106,7 @@ def test_a_lazy_supply_is_taken_only_a_little_ahead(threads: Executor) -> None:
     results = run_all(task_functions.square, supply(), threads)
     next(results)
     assert len(taken) <= 5
-    results.close()  # type: ignore[attr-defined]
+    results.close()
     assert len(taken) <= 5
 
 
@@ -120,9 +121,27 @@ def test_closing_cancels_what_has_not_begun() -> None:
     with ThreadPoolExecutor(1) as pool:
         results = run_all(wait, range(50), pool)
         assert next(results) == (0, None)
-        results.close()  # type: ignore[attr-defined]
+        results.close()
         may_end.set()
     assert len(begun) <= 2
+
+
+def test_a_token_ends_it_while_it_waits() -> None:
+    begun, may_end, cancel = [], threading.Event(), CancelToken()
+
+    def wait(task: int) -> int:
+        begun.append(task)
+        if task:
+            cancel.cancel()  # on another thread than the one that waits for this
+            may_end.wait()
+        return task
+
+    with ThreadPoolExecutor(1) as pool:
+        assert [*run_all(wait, range(50), pool, cancel=cancel)] == [(0, 0)]
+        may_end.set()
+    assert begun == [0, 1]
+    assert [*run_all(wait, range(50), cancel=cancel)] == []
+    cancel.cancel()  # nothing listens any more
 
 
 def test_a_worker_loads_once_and_shares_the_machine(processes: Executor, tmp_path: Path) -> None:
