@@ -36,6 +36,7 @@ __all__ = [
     "ADAPTER_RUNS",
     "FORMAT",
     "differences",
+    "differences_between",
     "environment",
     "inexactness",
     "refusals",
@@ -179,27 +180,52 @@ def inexactness(saved: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
     saved, here : mapping
         The metadata of a session and of a context, between which nothing is to be refused.
     """
-    notes = saved["settings"].get(ADAPTERS, [])
+    return [*differences(saved["environment"], here["environment"]), *_order(saved)]
+
+
+def _order(metadata: Mapping[str, Any]) -> list[str]:
+    notes = metadata["settings"].get(ADAPTERS, [])
     loras = {note["fingerprint"] for note in notes if note["kind"] == "lora"}
     # llama.cpp keeps them by their addresses in memory.
-    order = ["the order in which llama.cpp adds up more than two LoRAs"] * (len(loras) > 2)
-    return [*differences(saved["environment"], here["environment"]), *order]
+    return ["the order in which llama.cpp adds up more than two LoRAs"] * (len(loras) > 2)
 
 
-def differences(saved: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+def differences_between(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """Return why rows of another process are not the ones that are computed here, in words.
+
+    Parameters
+    ----------
+    there, here : mapping
+        The metadata of two contexts that exist now.
+    """
+    theirs, ours = (_without_adapters(values["settings"]) for values in (there, here))
+    found = differences(theirs, ours, "there")
+    return [*found, *differences(there["environment"], here["environment"], "there"), *_order(here)]
+
+
+def differences(
+    saved: Mapping[str, Any], here: Mapping[str, Any], where: str = "saved"
+) -> list[str]:
     """Return the differences of two such dictionaries, in words.
 
     Values missing in the saved one are inferred from the others where that is certain. Keys unknown
     here count as differences: they may have mattered to the writer.
+
+    Parameters
+    ----------
+    saved, here : mapping
+    where : str
+        What to call the first.
     """
     completed = _completed(saved, here)
     if completed == here:
         return []
-    joined = [*_disagreements(_joined(completed), _joined(here))]
-    return joined or [*_disagreements(completed, here)]  # what looks the same once it is joined
+    joined = [*_disagreements(_joined(completed), _joined(here), where)]
+    # What looks the same once it is joined.
+    return joined or [*_disagreements(completed, here, where)]
 
 
-def _disagreements(saved: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[str]:
+def _disagreements(saved: Mapping[str, Any], here: Mapping[str, Any], where: str) -> Iterator[str]:
     follows = _OF_TYPE if saved.get("type") != here.get("type") else ()
     for key, value in here.items():
         name = _NAMES.get(key, key)
@@ -209,10 +235,10 @@ def _disagreements(saved: Mapping[str, Any], here: Mapping[str, Any]) -> Iterato
             yield f"{name}: {_show(value)} here, and when it was saved that was not noted"
         elif saved[key] != value:
             there, value = _apart(saved[key], value)
-            yield f"{name}: {_show(there)} saved, {_show(value)} here"
+            yield f"{name}: {_show(there)} {where}, {_show(value)} here"
     for key in saved:
         if key not in here:
-            yield f"{_show(key)}: {_show(saved[key])} saved, unknown to this version"
+            yield f"{_show(key)}: {_show(saved[key])} {where}, unknown to this version"
 
 
 def _apart(there: Any, here: Any) -> tuple[Any, Any]:

@@ -170,6 +170,7 @@ def completion_notes(
     *,
     continues: bool = False,
     explored: Mapping[str, int] | None = None,
+    decoded_elsewhere: Mapping[str, Any] | None = None,
     before: Sequence[int] = (),
     answer_format: AnswerFormat | None = None,
 ) -> dict[str, Any]:
@@ -179,7 +180,7 @@ def completion_notes(
     ----------
     model : Model
     completion : Completion
-    sibling, continues, explored
+    sibling, continues, explored, decoded_elsewhere
         As for ``Notes``.
     limits : Limits
         The answer's limits.
@@ -202,6 +203,7 @@ def completion_notes(
         hidden=max(0, len(said) - len(completion)) if is_cut else 0,
         continues=continues,
         explored=explored,
+        decoded_elsewhere=decoded_elsewhere,
         sampler_states=completion.sampler_states,
         call_grammar=calls is not None and not has_grammar,
     )

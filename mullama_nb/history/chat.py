@@ -39,6 +39,7 @@ from .conversation import Conversation
 from .conversation import Said as Spent
 from .display import chat_bundle
 from .exploring import Exploring, settings_for
+from .exploring_elsewhere import ExploringElsewhere
 from .export import export
 from .given import as_messages, checked_messages
 from .likely import Likely
@@ -72,6 +73,8 @@ from .trimming import trim
 from .turn import Answers, Turn
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from typing_extensions import Self, Unpack
 
     from ..engine.options import SamplingOptions
@@ -370,6 +373,7 @@ class Chat(Live):
         reasoning_budget: int | None = None,
         exact: bool = False,
         on_token: Callable[[int, Token], object] | None = None,
+        executor: Executor | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
         **options: Unpack[SamplingOptions],
     ) -> Answers:
@@ -396,11 +400,32 @@ class Chat(Live):
             Whether to decode them one by one, so that each equals, to the bit, what ``ask`` and
             ``regenerate`` would give. Takes about twice as long.
         on_token : callable, optional
-            Called with the index of the answer and the token, on another thread.
+            Called with the index of the answer and the token, on another thread. With an executor
+            on this one, for all tokens of an answer when its batch has come.
+        executor : Executor, optional
+            Where to decode them: any of ``concurrent.futures``, such as
+            ``mullama_nb.SpawnedPool``, or Dask's ``client.get_executor()``. None: here.
         chat_template_kwargs : mapping, optional
             As for :meth:`ask`.
         **options
             Sampling parameters for these answers only.
+
+        Raises
+        ------
+        TaskError
+            When answers are missing, as a worker was lost or could not make them; it says which.
+            Those that came are there. ``stop`` and an interrupt keep what came, too, and cancel
+            the rest as far as the executor can.
+
+        Notes
+        -----
+        With an executor the question is put here, and its answers are made in batches of
+        ``n_parallel``, each by one worker: ``n=64`` with 8 of them are the answers of eight calls
+        with ``n=8``, whatever the number of workers. With ``exact`` each answer is a task, and
+        equals what it would be here. Both hold to the bit where the worker is like this process:
+        the same build of llama.cpp, CPU features and number of threads, which workers of one
+        machine share unless ``n_threads`` is given. Otherwise ``decoded_elsewhere`` is noted with
+        an answer, its rows are not used, and its tokens are evaluated here when it is checked out.
         """
         given = {
             **options,
@@ -411,7 +436,13 @@ class Chat(Live):
             "chat_template_kwargs": chat_template_kwargs,
         }
         settings = settings_for(n, vary, self.sampling, given)
-        exploring = Exploring(self._workspace, settings, on_token, exact=exact)
+        exploring: Exploring | ExploringElsewhere
+        if executor is None:
+            exploring = Exploring(self._workspace, settings, on_token, exact=exact)
+        else:
+            exploring = ExploringElsewhere(
+                self._workspace, settings, on_token, executor, exact=exact
+            )
         messages = None if message is None else as_messages(message)
         place = self._workspace, self._conversation
 

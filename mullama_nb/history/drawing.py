@@ -15,7 +15,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from .message import content_text, message_of, message_text, whole_message
 from .node import Node
 
-__all__ = ["Row", "draw_svg", "draw_text", "label", "lay_out", "words"]
+__all__ = ["Row", "draw_svg", "draw_text", "label", "lay_out", "row_states", "words"]
 
 _LABEL_CHARACTERS = 56
 _MOST_ROWS = 200
@@ -118,14 +118,23 @@ def label(checkpoint: Node, n_characters: int = _LABEL_CHARACTERS) -> str:
     return line if len(line) <= n_characters else line[: n_characters - 1].rstrip() + "…"
 
 
+def row_states(checkpoint: Node) -> list[str]:
+    """Return what is unusual about a checkpoint's rows, in words."""
+    is_elsewhere = bool(checkpoint.metadata.decoded_elsewhere)
+    states = ["decoded elsewhere"] if is_elsewhere else []
+    # Rows that were left where they were decoded are not lost.
+    if checkpoint.tokens and checkpoint.place not in ("memory", "lost" if is_elsewhere else ""):
+        states.append(checkpoint.place)
+    if not checkpoint.rows_exact:
+        states.append("evaluated again")
+    return states
+
+
 def _marks(tree: Drawable[Node], checkpoint: Node) -> list[str]:
     marks = [f"[{name}]" for name in checkpoint.tags]
     if checkpoint.is_unfinished:
         marks.append("(unfinished)")
-    if checkpoint.tokens and checkpoint.place != "memory":
-        marks.append(f"({checkpoint.place})")
-    if not checkpoint.rows_exact:
-        marks.append("(evaluated again)")
+    marks += [f"({state})" for state in row_states(checkpoint)]
     if checkpoint is tree.head:
         marks.append("← HEAD")
     return marks

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..checks import check_integer, check_names
-from ..engine.branches import Branch
+from ..engine.branches import Branch, BranchRequest
 from ..engine.completion import Limits, Token
 from ..engine.exploration import Exploration
 from ..engine.sampling.params import SamplingParams
@@ -26,7 +26,7 @@ from .options import LIMIT_OPTIONS, SAMPLING_OPTIONS, pick
 from .tree import Checkpoint
 from .workspace import Workspace
 
-__all__ = ["Exploring", "Put", "Setting", "settings_for"]
+__all__ = ["Exploring", "Put", "Setting", "branch_notes", "settings_for"]
 
 _TEMPLATE = "chat_template_kwargs"
 _N = 8
@@ -247,18 +247,39 @@ class _Batch:
 
     def _commit(self, branch: Branch) -> Answer:
         workspace, request = self._workspace, self._run.request
-        # The last bits of what was decoded in one batch depend on how many there were.
-        explored = {"n": request.n, "n_parallel": branch.n_parallel}
-        notes = completion_notes(
-            workspace.context.model,
-            branch.completion,
-            branch.sibling,
-            request.each[branch.index][1],
-            continues=workspace.head.metadata.is_answer,  # behind a beginning that was given
-            explored=None if branch.n_parallel == 1 else explored,
-            before=workspace.head.tokens[-4:],
-            answer_format=request.answer_format,
-        )
+        notes = branch_notes(workspace, branch, request)
         logprobs = [token.logprob for token in branch.completion.tokens]
         checkpoint = workspace.commit_beside(branch.segment, notes, logprobs=logprobs)
         return Answer(checkpoint, branch.completion.seconds)
+
+
+def branch_notes(
+    workspace: Workspace[Checkpoint],
+    branch: Branch,
+    request: BranchRequest,
+    decoded_elsewhere: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the notes of an answer that follows the head.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    branch : Branch
+    request : BranchRequest
+        What it was asked for with.
+    decoded_elsewhere : mapping, optional
+        As for ``Notes``.
+    """
+    # The last bits of what was decoded in one batch depend on how many there were.
+    explored = {"n": request.n, "n_parallel": branch.n_parallel}
+    return completion_notes(
+        workspace.context.model,
+        branch.completion,
+        branch.sibling,
+        request.each[branch.index][1],
+        continues=workspace.head.metadata.is_answer,  # behind a beginning that was given
+        explored=None if branch.n_parallel == 1 else explored,
+        decoded_elsewhere=decoded_elsewhere,
+        before=workspace.head.tokens[-4:],
+        answer_format=request.answer_format,
+    )

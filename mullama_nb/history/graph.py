@@ -147,6 +147,12 @@ class Graph(Generic[N]):
         """Return the ordinal that the next child of a node gets."""
         return self._made.get(node.id, 0)
 
+    def leave_out(self, node: N, n: int) -> None:
+        """Have the next child of a node get a later ordinal, as if ``n`` had been made before."""
+        if n:
+            self._made[node.id] = self.next_ordinal(node) + n
+            self.changes.note(node.id)
+
     def previous(self, node: N) -> N | None:
         """Return the node before one in the conversation: mostly the parent; None for the root."""
         before = node.metadata.get("came_from")

@@ -22,7 +22,7 @@ from .lock import TreeLock
 from .node import Node
 from .shared_rows import SharedRows
 
-__all__ = ["Cost", "KVRows", "LentRows"]
+__all__ = ["Cost", "ForeignRows", "KVRows", "LentRows"]
 
 N = TypeVar("N", bound=Node)
 
@@ -33,6 +33,24 @@ class LentRows(NamedTuple):
     address: str | None
     n_bytes: int
     read: Callable[[str], Segment]
+
+
+class ForeignRows(NamedTuple):
+    """Rows that another process computed, which are not used here.
+
+    Attributes
+    ----------
+    address : str
+        If those that are evaluated here have the same, they are the same.
+    adapters : str
+        What they were evaluated with, as ``LoadedAdapters.text``.
+    why : str
+        Why they are not used, in words.
+    """
+
+    address: str
+    adapters: str
+    why: str
 
 
 class Cost(NamedTuple):
@@ -151,6 +169,11 @@ class KVRows:
         self.assign(checkpoint, rows.address)
         if rows.address is not None:
             self._store.lend(rows.address, rows.n_bytes, rows.read)
+
+    def know(self, checkpoint: Node, rows: ForeignRows) -> None:
+        """Note what a checkpoint's rows were elsewhere; they are evaluated when needed."""
+        self.assign(checkpoint, rows.address)
+        self._store.note_lost(rows.address, rows.why)
 
     def assign(self, checkpoint: Node, address: str | None) -> None:
         """Assign rows to a checkpoint; several checkpoints may have equal rows."""

@@ -125,6 +125,10 @@ class Notes(dict[str, Any]):
         Ordinal of the answer among those to one question, which determines its draws.
     explored : mapping or None
         How many answers were requested and decoded together.
+    decoded_elsewhere : mapping
+        Where an answer was decoded, if not in an environment like this one: ``worker``, and
+        ``differs``, a list of what is not the same there, in words. Its rows were evaluated again
+        here, or are when they are needed.
     sampler_states : list of list of float
         What Mirostat or adaptive-p carried on from each of the last tokens; empty without them.
     call_grammar : bool
@@ -159,6 +163,7 @@ class Notes(dict[str, Any]):
     limits = _Key[Mapping[str, Any]]({})
     sibling = _Key[int](0)
     explored = _Key[Mapping[str, int] | None](None)
+    decoded_elsewhere = _Key[Mapping[str, Any]]({})
     sampler_states = _Key[Sequence[Sequence[float]]]([])
     call_grammar = _Key[bool](False)
     hidden = _Key[int](0)
@@ -384,6 +389,7 @@ def answer_notes(
     hidden: int = 0,
     continues: bool = False,
     explored: Mapping[str, int] | None = None,
+    decoded_elsewhere: Mapping[str, Any] | None = None,
     sampler_states: Sequence[Sequence[float]] = (),
     call_grammar: bool = False,
 ) -> dict[str, Any]:
@@ -391,8 +397,8 @@ def answer_notes(
 
     Parameters
     ----------
-    finish_reason, sampling, sibling, limits, hidden, continues, explored, sampler_states,
-    call_grammar
+    finish_reason, sampling, sibling, limits, hidden, continues, explored, decoded_elsewhere,
+    sampler_states, call_grammar
         As for ``Notes``; default values are left out.
     """
     notes: dict[str, Any] = {
@@ -403,6 +409,7 @@ def answer_notes(
         "limits": limits,
     }
     optional: dict[str, Any] = {"hidden": hidden, "continues": continues, "explored": explored}
+    optional["decoded_elsewhere"] = decoded_elsewhere
     optional["sampler_states"] = [list(state) for state in sampler_states]
     optional["call_grammar"] = call_grammar
     return notes | {key: value for key, value in optional.items() if value}

@@ -223,6 +223,8 @@ class Turn(Live):
         notes = [self.role, _count(self)]
         if self.finish_reason is not None:
             notes.append(self.finish_reason)
+        if self.checkpoint.metadata.decoded_elsewhere:
+            notes.append("decoded elsewhere")
         if self.evaluated_again:
             why = f": {self.rewritten}" if self.rewritten else ""
             notes.append(f"{self.evaluated_again} tokens evaluated again{why}")

@@ -41,7 +41,7 @@ from .events import (
     Tagged,
 )
 from .graph import Graph, common_ancestor
-from .kv_rows import Cost, KVRows, LentRows
+from .kv_rows import Cost, ForeignRows, KVRows, LentRows
 from .lock import TreeLock
 from .message import keep_said
 from .node import Node
@@ -361,6 +361,32 @@ class Workspace(Generic[N]):
             if segment is not None:  # equal rows after the same ones have the same address
                 segment = dataclasses.replace(segment, parent=head.address)
             node = self._add(segment, notes, logprobs)
+            self.notify(Committed(node.id, head.id, False))
+            return node
+
+    def commit_decoded_elsewhere(
+        self,
+        tokens: tuple[int, ...],
+        rows: ForeignRows,
+        notes: Mapping[str, Any],
+        *,
+        logprobs: Sequence[float] = (),
+    ) -> N:
+        """Make a child of the head from tokens whose rows are evaluated when they are needed.
+
+        Parameters
+        ----------
+        tokens : tuple of int
+        rows : ForeignRows
+        notes : mapping
+        logprobs : sequence of float
+        """
+        check_notes(notes)
+        with self.operation():
+            head = self.graph.head
+            notes = self.adapters.noted(notes, rows.adapters)
+            node = self.graph.add(head, tokens, notes, tuple(logprobs))
+            self.rows.know(node, rows)
             self.notify(Committed(node.id, head.id, False))
             return node
 

@@ -139,7 +139,7 @@ def _check_notes(notes: Mapping[str, Any]) -> None:
         read_number(notes, "hidden")
     if "message" in notes and notes["message"] is not None:
         read_mapping(notes, "message")
-    for key in ("chat_template_kwargs", "evaluated_again"):
+    for key in ("chat_template_kwargs", "evaluated_again", "decoded_elsewhere"):
         if key in notes:
             read_mapping(notes, key)
     if "sampler_states" in notes:

@@ -120,6 +120,22 @@ class SegmentStore:
             record = record._replace(references=record.references + 1)
             self._ledger.note(address, record, self._ledger.memory.get(address))
 
+    def note_lost(self, address: str, reason: str) -> None:
+        """Keep a reference to rows that are not here.
+
+        Parameters
+        ----------
+        address : str
+        reason : str
+            What ``why_lost`` says, unless equal rows are here.
+        """
+        with self._lock:
+            record = self._ledger.records.get(address, NOTHING)
+            if not self._ledger.has_rows(address):
+                record = record._replace(reason=reason)
+            record = record._replace(references=record.references + 1)
+            self._ledger.note(address, record, self._ledger.memory.get(address))
+
     def get(self, address: str) -> Segment | None:
         """Return the segment at an address, read back from its file if necessary.
 

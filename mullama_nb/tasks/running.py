@@ -118,7 +118,7 @@ def _elsewhere(
 
     cancel.add_listener(wake)
     try:
-        while True:
+        while not cancel.is_cancelled:
             if workers.may_grow and time.monotonic() - counted > _SECONDS_TO_RECOUNT:
                 workers, counted = workers_of(executor), time.monotonic()
             while len(pending) < _AHEAD * workers.total:

@@ -284,6 +284,8 @@ def _check_notes(entry: Entry, name: str) -> None:
         need(is_line(notes.get(key, "")), f"the {key} of {name}")
     again = notes.get("evaluated_again", {})
     need(isinstance(again, dict), f"what was evaluated again for {name}")
+    elsewhere = notes.get("decoded_elsewhere", {})
+    need(isinstance(elsewhere, dict), f"where {name} was decoded")
     message = notes.get("message", {})
     history = notes.get("history", [])
     need(isinstance(history, list), f"the history of {name}")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from ..history.chat import Chat
-from ..history.drawing import draw_svg, label, words
+from ..history.drawing import draw_svg, label, row_states, words
 from ..history.events import (
     Committed,
     Event,
@@ -134,10 +134,7 @@ class Timeline(TreeWidget):
 
     def _card(self, checkpoint: Checkpoint) -> dict[str, Any]:
         """What a row has no room for."""
-        place = "" if checkpoint.place == "memory" else checkpoint.place
-        states = ["unfinished" if checkpoint.is_unfinished else "", place]
-        if not checkpoint.rows_exact:
-            states.append("evaluated again")
+        unfinished = ["unfinished"] if checkpoint.is_unfinished else []
         text = "" if checkpoint.is_root else words(checkpoint)
         return {
             "id": checkpoint.id,
@@ -148,7 +145,7 @@ class Timeline(TreeWidget):
             "tokens": len(checkpoint.tokens),
             "path": checkpoint.stop,
             "bytes": checkpoint.n_bytes,
-            "states": [state for state in states if state],
+            "states": [*unfinished, *row_states(checkpoint)],
         }
 
     def _comparison(self, checkpoint: Checkpoint) -> dict[str, Any]:

@@ -1,0 +1,489 @@
+"""Answers that other workers decode: the same siblings, to the bit, as if they were made here."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import BrokenExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from warnings import catch_warnings, simplefilter
+
+import numpy as np
+import pytest
+from conftest import ModelMaker
+from engine.helpers import EVERY
+from tiny_adapters import write_lora
+from tiny_models import CHATML
+from waiting import gate, in_thread, wait_until
+
+from mullama_nb import Chat, ControlVector, LoRA, Model, Token, Turn
+from mullama_nb.engine import params
+from mullama_nb.errors import (
+    ContextFullError,
+    GrammarError,
+    InexactWarning,
+    ParameterError,
+    TaskError,
+)
+from mullama_nb.history import exploring_elsewhere
+from mullama_nb.history.events import Committed, Event, TokenAdded
+from mullama_nb.state.segment import Segment
+from mullama_nb.tasks import worker
+from mullama_nb.tasks.exploring import Explored, RowsNeeded
+
+from .conftest import ChatMaker
+from .executing import Pickling, Refusing
+from .test_lock import check_every_checkpoint
+
+QUESTION = "tell me more " * 25  # over 256 cells, where it shows how many share a batch
+OPTIONS: dict[str, Any] = {"max_tokens": 12, "temperature": 1.5, "seed": 4}
+
+
+@pytest.fixture
+def outcomes(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """All that comes from workers, in that order."""
+    found: list[Any] = []
+
+    def listen(*values: Any, **named: Any) -> Iterator[tuple[int, Any]]:
+        for n, outcome in run_all(*values, **named):
+            found.append(outcome)
+            yield n, outcome
+
+    run_all = exploring_elsewhere.run_all
+    monkeypatch.setattr(exploring_elsewhere, "run_all", listen)
+    return found
+
+
+@pytest.fixture
+def pool() -> Iterator[Pickling]:
+    with Pickling(2) as pool:
+        yield pool
+
+
+def make_chat(model: Model, **options: Any) -> Chat:
+    return Chat(model, **({"n_ctx": 1024, "n_threads": 1, "n_parallel": 3} | options))
+
+
+def assert_equal(elsewhere: Sequence[Turn], here: Sequence[Turn]) -> None:
+    """Check that answers are the same, and go on the same."""
+    for mine, theirs in zip(elsewhere, here, strict=True):
+        assert mine.id == theirs.id
+        assert mine.tokens == theirs.tokens
+        assert mine.checkpoint.logprobs == theirs.checkpoint.logprobs
+        assert mine.checkpoint.metadata == theirs.checkpoint.metadata
+        assert mine.checkpoint.address == theirs.checkpoint.address
+        assert mine.text == theirs.text
+        rows = [turn.chat.tree.segment(turn.checkpoint) for turn in (mine, theirs)]
+        assert rows[0] is not None and rows[1] is not None  # noqa: PT018
+        np.testing.assert_array_equal(rows[0].data, rows[1].data)
+        for turn in (mine, theirs):
+            turn.keep()
+        logits = [turn.chat.context.logits for turn in (mine, theirs)]
+        np.testing.assert_array_equal(*logits)
+
+
+def rows_in_front(answer: Turn) -> list[Segment]:
+    """What a context has to hold before an answer, as the tree keeps it."""
+    tree, before = answer.chat.tree, answer.checkpoint.parent
+    assert before is not None
+    segments = [tree.segment(node) for node in tree.path(before)]
+    if answer.chat.context.memory_kind.can_cut:
+        return [segment for segment in segments if segment is not None]
+    whole = segments[-1]
+    assert whole is not None
+    return [replace(whole, start=0, tokens=tree.tokens(before))]
+
+
+@pytest.mark.parametrize("architecture", EVERY)
+def test_batches_are_those_of_so_many_calls_here(
+    tiny: ModelMaker, pool: Pickling, architecture: str
+) -> None:
+    model = tiny(architecture, chat_template=CHATML)
+    here, there = make_chat(model), make_chat(model)
+    local = [*here.explore(QUESTION, 3, **OPTIONS), *here.explore(n=3, **OPTIONS)]
+    local += here.explore(n=1, **OPTIONS)
+    answers = there.explore(QUESTION, 7, executor=pool, **OPTIONS)
+    assert there.head.id == here.head.id
+    assert_equal(answers, local)
+
+
+@pytest.mark.parametrize("architecture", EVERY)
+def test_exact_answers_are_what_asking_would_say(
+    tiny: ModelMaker, pool: Pickling, architecture: str
+) -> None:
+    model = tiny(architecture, chat_template=CHATML)
+    here, there = make_chat(model), make_chat(model)
+    local = [here.ask(QUESTION, **OPTIONS)] + [here.regenerate(**OPTIONS) for _ in range(2)]
+    answers = there.explore(QUESTION, 3, exact=True, executor=pool, **OPTIONS)
+    assert_equal(answers, local)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gemma3", "mamba", "lfm2"])
+def test_a_prefix_that_is_evaluated_again_is_the_same(
+    tiny: ModelMaker,
+    pool: Pickling,
+    outcomes: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    architecture: str,
+) -> None:
+    monkeypatch.setattr(exploring_elsewhere, "ships_rows", lambda *_: False)
+    model = tiny(architecture, chat_template=CHATML)
+    here, there = make_chat(model), make_chat(model)
+    for chat in (here, there):
+        chat.ask("a word to begin with?", max_tokens=9)
+    local = [*here.explore(QUESTION, 3, **OPTIONS), *here.explore(n=3, **OPTIONS)]
+    assert_equal(there.explore(QUESTION, 6, executor=pool, **OPTIONS), local)
+    assert {each.bytes_taken for each in outcomes} == {0}
+    assert {each.n_evaluated for each in outcomes} <= {0, local[0].checkpoint.start}
+
+
+def test_rows_are_read_once_by_each_worker(
+    new_chat: ChatMaker, pool: Pickling, outcomes: list[Any]
+) -> None:
+    chat = new_chat(n_ctx=1024, n_parallel=2)
+    chat.explore(QUESTION, 12, executor=pool, **OPTIONS)
+    chat.explore(n=12, executor=pool, **OPTIONS)
+    taken = [each.bytes_taken for each in outcomes if each.bytes_taken]
+    rows = chat.context.capture().n_bytes
+    assert len(outcomes) == 12
+    assert 1 <= len(taken) <= 2
+    assert set(taken) == {rows}
+    assert pool.n_bytes < rows  # what is sent has none
+
+
+def test_workers_that_see_other_files_get_the_bytes(
+    new_chat: ChatMaker, outcomes: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exploring_elsewhere._Folder, "file", lambda *_: "/nowhere/rows.segment")
+    here, there = (new_chat(n_ctx=1024, n_parallel=2) for _ in range(2))
+    local = [a for n in range(4) for a in here.explore(None if n else QUESTION, 2, **OPTIONS)]
+    with Pickling(1) as pool:
+        answers = there.explore(QUESTION, 8, executor=pool, **OPTIONS)
+    assert_equal(answers, local)
+    assert [type(each) for each in outcomes] == [RowsNeeded] * 4 + [Explored] * 4
+    taken = [each.bytes_taken for each in outcomes[4:]]
+    assert [n > 0 for n in taken] == [True, False, False, False]
+    assert pool.n_bytes < 2 * taken[0]  # they were sent once
+    check_every_checkpoint(there)
+
+
+# -- another environment ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def other_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let workers have three threads each, and chats that say nothing of it one."""
+    monkeypatch.setattr(worker, "n_threads", lambda _: 3)
+    monkeypatch.setattr(params, "_usable_threads", lambda: 1)
+
+
+@pytest.mark.usefixtures("other_threads")
+@pytest.mark.parametrize("architecture", ["llama", "gemma3", "mamba", "lfm2"])
+def test_what_others_decoded_is_sealed_again_here(
+    tiny: ModelMaker, pool: Pickling, architecture: str
+) -> None:
+    model = tiny(architecture, chat_template=CHATML)
+    chat = make_chat(model, n_threads=None)
+    answers = chat.explore(QUESTION, 4, executor=pool, **OPTIONS)
+    for answer in answers:
+        noted = answer.checkpoint.metadata.decoded_elsewhere
+        assert noted["differs"] == ["the number of threads: 3 there, 1 here"]
+        assert noted["worker"].startswith("process ")
+        assert answer.checkpoint.place == "lost"
+        assert chat.tree.segment(answer.checkpoint) is None
+    assert repr(answers[0]) == "Turn(assistant, 12 tokens, length, decoded elsewhere)"
+    assert str(chat.tree).count("(decoded elsewhere)") == 4
+    assert "(lost)" not in str(chat.tree)
+    for answer in answers:
+        address = answer.checkpoint.address
+        with catch_warnings(record=True) as warnings:
+            simplefilter("always")
+            answer.keep()
+        is_same = answer.checkpoint.address == address  # the bits are those that were there
+        assert answer.checkpoint.is_exact == is_same
+        assert [w.category for w in warnings] == [] if is_same else [InexactWarning]
+        if not is_same:
+            assert "decoded elsewhere (the number of threads: 3 there" in str(warnings[0].message)
+        # From now on it is what its tokens, given here, would be.
+        twin = make_chat(model, n_threads=None)
+        twin.context.restore(rows_in_front(answer))
+        for token in answer.tokens:
+            twin.context.evaluate([token])
+        np.testing.assert_array_equal(twin.context.logits, chat.context.logits)
+        assert twin.context.capture().address == chat.context.capture().address
+    check_every_checkpoint(chat)
+
+
+@pytest.mark.usefixtures("other_threads")
+def test_equal_bits_need_no_warning(new_chat: ChatMaker, pool: Pickling) -> None:
+    chat = new_chat(n_threads=None, n_threads_batch=None, n_parallel=1)  # within 256 cells
+    answers = chat.explore("why?", 3, executor=pool, **OPTIONS)
+    for answer in answers:
+        answer.keep()  # warnings are errors
+        assert answer.checkpoint.is_exact
+    local = new_chat(n_threads=None, n_threads_batch=None, n_parallel=1).explore(
+        "why?", 3, **OPTIONS
+    )
+    for mine, theirs in zip(answers, local, strict=True):
+        assert mine.checkpoint.address == theirs.checkpoint.address
+
+
+@pytest.mark.usefixtures("other_threads")
+def test_where_it_was_decoded_is_saved(
+    chat_model: Model, new_chat: ChatMaker, pool: Pickling, tmp_path: Path
+) -> None:
+    chat = new_chat(n_threads=None, n_threads_batch=None)
+    answers = chat.explore("why?", 2, executor=pool, **OPTIONS)
+    noted = [answer.checkpoint.metadata for answer in answers]
+    chat.save("far", tmp_path)
+    again = Chat.open("far", chat_model, tmp_path)
+    assert [child.metadata for child in again.head.children] == noted
+    with pytest.warns(InexactWarning, match="evaluated again"):
+        again.checkout(again.head.children[1])
+    assert again.context.tokens[-len(answers[1].tokens) :] == answers[1].tokens
+
+
+# -- what else it takes ----------------------------------------------------------------------
+
+
+def test_other_settings_and_other_questions_are_as_here(tiny: ModelMaker, pool: Pickling) -> None:
+    mood = CHATML + "{% if add_generation_prompt and mood %}{{ mood }}{% endif %}"
+    model = tiny("llama", chat_template=mood)
+    vary = {
+        "temperature": [0.0, 1.5],
+        "chat_template_kwargs": [None, {"mood": "glad"}, {"mood": "sad "}],
+    }
+    options = {"max_tokens": 5, "seed": None, "mirostat": 0, "vary": vary, "stop": "qu"}
+    here, there = make_chat(model, seed=3), make_chat(model, seed=3)
+    local = here.explore("Why?", **(options | {"seed": 5}))
+    answers = there.explore("Why?", executor=pool, **(options | {"seed": 5}))
+    assert answers.varied == local.varied
+    assert repr(answers) == repr(local)
+    assert_equal(answers, local)
+    assert there.head.id == here.head.id
+
+
+def test_a_sampler_that_carries_a_state_goes_on_with_it(
+    new_chat: ChatMaker, pool: Pickling
+) -> None:
+    here, there = new_chat(n_parallel=2), new_chat(n_parallel=2)
+    options = {"max_tokens": 4, "mirostat": 2, "temperature": 1.0}
+    local = here.explore("Why?", 2, **options)
+    answers = there.explore("Why?", 2, executor=pool, **options)
+    assert_equal(answers, local)
+    for chat, turn in ((here, local[1]), (there, answers[1])):
+        chat.checkout(turn)
+    assert there.resume(max_tokens=4).tokens == here.resume(max_tokens=4).tokens
+
+
+def test_adapters_go_along(tiny: ModelMaker, pool: Pickling, tmp_path: Path) -> None:
+    model = tiny("llama", chat_template=CHATML)
+    rows = np.random.default_rng(0).normal(0, 1, (model.n_layers, model.n_embd))
+    rows[0] = 0
+    calm = ControlVector.from_array(rows, name="calm")
+    style = LoRA(write_lora(tmp_path / "style.gguf", model), scale=0.5)
+    chats = [make_chat(model, adapters=[style]) for _ in range(2)]
+    for chat in chats:
+        chat.ask("a first question?", max_tokens=4)
+        chat.adapters = [style.with_scale(0.25), calm]
+    here, there = chats
+    local, answers = (
+        chat.explore("Why?", 3, executor=executor, **OPTIONS)
+        for chat, executor in ((here, None), (there, pool))
+    )
+    assert [len(a.checkpoint.metadata.adapters) for a in answers] == [2] * 3
+    assert_equal(answers, local)
+
+
+def test_a_beginning_of_the_answer_that_was_given_is_gone_on_with(
+    new_chat: ChatMaker, pool: Pickling
+) -> None:
+    said = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "Because of"}]
+    here, there = new_chat(n_parallel=2), new_chat(n_parallel=2)
+    local = here.explore(said, 2, **OPTIONS)
+    assert_equal(there.explore(said, 2, executor=pool, **OPTIONS), local)
+
+
+def test_rows_that_came_about_in_another_way_are_asked_for(
+    new_chat: ChatMaker,
+    pool: Pickling,
+    outcomes: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(exploring_elsewhere, "ships_rows", lambda *_: False)
+    # Other sizes of batches have other last bits, and a session does not say which they were.
+    first = new_chat(n_ctx=1024, n_batch=16, n_ubatch=16)
+    here, there = (new_chat(n_ctx=1024, n_parallel=2) for _ in range(2))
+    first.ask(QUESTION, max_tokens=9)
+    first.context.save_session(tmp_path / "one.session")
+    for chat in (here, there):
+        chat.load_session(tmp_path / "one.session")
+    local = here.explore("Why?", 2, **OPTIONS)
+    assert_equal(there.explore("Why?", 2, executor=pool, **OPTIONS), local)
+    assert [type(each) for each in outcomes] == [RowsNeeded, Explored]
+
+
+def test_tokens_are_told_when_an_answer_comes(new_chat: ChatMaker, pool: Pickling) -> None:
+    chat = new_chat(n_parallel=2)
+    told: list[Event] = []
+    heard: list[tuple[int, Token]] = []
+    subscription = chat.tree.on_change(told.append)
+    answers = chat.explore(
+        "Why?", 5, executor=pool, on_token=lambda *each: heard.append(each), **OPTIONS
+    )
+    wait_until(lambda: sum(isinstance(e, Committed) for e in told) == 6)
+    subscription.cancel()
+    tokens = [e for e in told if isinstance(e, TokenAdded)]
+    for index, answer in enumerate(answers):
+        assert tuple(e.token for e in tokens if e.branch == index) == answer.tokens
+        assert tuple(token.id for i, token in heard if i == index) == answer.tokens
+    commits = [e.checkpoint for e in told if isinstance(e, Committed) and not e.is_head]
+    assert commits == [answer.id for answer in answers]
+
+
+# -- what goes wrong -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("question", "options", "error"),
+    [
+        ("word " * 600, {}, ContextFullError),
+        ("Why?", {"grammar": 'root ::= "yes'}, GrammarError),
+        ("Why?", {"temperature": -1}, ParameterError),
+        ("Why?", {"logit_bias": {99_999: 1.0}}, ParameterError),
+        ("Why?", {"n": 0}, ParameterError),
+        ("Why?", {"exact": 3}, ParameterError),
+        ("Why?", {"vary": {"max_tokens": [3, -1]}}, ParameterError),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_sent(
+    chat: Chat, question: str, options: dict[str, Any], error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        chat.explore(question, executor=Refusing(), **options)
+    assert not [node for node in chat.tree if node.metadata.is_answer]
+
+
+def test_what_is_no_executor_is_refused(chat: Chat) -> None:
+    with pytest.raises(ParameterError, match="get_executor"):
+        chat.explore("Why?", executor="4 workers")  # type: ignore[arg-type]
+    assert len(chat.tree) == 0
+
+
+def test_a_lost_worker_is_made_up_for(new_chat: ChatMaker) -> None:
+    def die_once(number: int) -> None:
+        if number == 1:
+            raise BrokenExecutor("it was killed")
+
+    here, there = new_chat(n_parallel=2), new_chat(n_parallel=2)
+    local = [a for n in range(3) for a in here.explore(None if n else "Why?", 2, **OPTIONS)]
+    with Pickling(2, die_once) as pool:
+        assert_equal(there.explore("Why?", 6, executor=pool, **OPTIONS), local)
+    assert pool.n_calls == 4
+
+
+def test_answers_of_what_is_lost_twice_are_missing(new_chat: ChatMaker) -> None:
+    here, there = new_chat(n_parallel=2), new_chat(n_parallel=2)
+    local = [a for n in range(3) for a in here.explore(None if n else "Why?", 2, **OPTIONS)]
+
+    def kill(number: int) -> None:
+        if number in (1, 3):  # the second task, and the same again
+            raise BrokenExecutor("it was killed")
+
+    with (
+        Pickling(1, kill) as pool,
+        pytest.raises(TaskError, match=r"2 answers are missing: 2 to 3\. .*killed.* other 4 are"),
+    ):
+        there.explore("Why?", 6, executor=pool, **OPTIONS)
+    answers = there.head.children
+    assert [a.id for a in answers] == [a.id for a in (*local[:2], *local[4:])]
+    assert [a.tokens for a in answers] == [a.tokens for a in (*local[:2], *local[4:])]
+    assert [a.metadata.sibling for a in answers] == [0, 1, 4, 5]
+    (more,) = there.explore(n=1, **OPTIONS)
+    assert more.checkpoint.metadata.sibling == 6  # no draws are used twice
+    check_every_checkpoint(there)
+
+
+def test_all_workers_failing_is_said_once(new_chat: ChatMaker) -> None:
+    def fail(_number: int) -> None:
+        raise BrokenExecutor("the cluster is down")
+
+    chat = new_chat(n_parallel=2)
+    with Pickling(2, fail) as pool, pytest.raises(TaskError, match=r"cluster is down.*None came"):
+        chat.explore("Why?", 6, executor=pool, **OPTIONS)
+    assert chat.head.children == ()
+    chat.explore(n=2, **OPTIONS)
+
+
+def test_a_grammar_that_nothing_goes_on_with_leaves_what_there_is(
+    new_chat: ChatMaker, pool: Pickling
+) -> None:
+    chats = [new_chat(n_parallel=2) for _ in range(2)]
+    options = OPTIONS | {"grammar": 'root ::= "ab" [\\x01]', "logit_bias": {}}
+    said = []
+    for chat, executor in zip(chats, (None, pool), strict=True):
+        try:
+            said.append(repr(chat.explore("Why?", 2, executor=executor, **options)))
+        except GrammarError as error:
+            said.append(str(error))
+    assert said[0] == said[1]
+    assert [c.tokens for c in chats[0].head.children] == [c.tokens for c in chats[1].head.children]
+
+
+def test_a_stop_keeps_what_came_and_cancels_the_rest(new_chat: ChatMaker) -> None:
+    chat = new_chat(n_parallel=2)
+    with gate() as go_on:
+        held = threading.Event()
+
+        def hold(number: int) -> None:
+            if number == 1:
+                held.set()
+                go_on.wait()
+
+        with Pickling(1, hold) as pool:
+
+            def stop() -> None:
+                held.wait()
+                chat.stop()
+
+            stopper = in_thread(stop)
+            answers = chat.explore("Why?", 8, executor=pool, **OPTIONS)
+            stopper.join()
+            assert [a.checkpoint.metadata.sibling for a in answers] == [0, 1]
+            go_on.set()
+        assert pool.n_ran == 2  # the others were cancelled
+    check_every_checkpoint(chat)
+    assert [a.checkpoint.metadata.sibling for a in chat.explore(n=2, **OPTIONS)] == [2, 3]
+
+
+def test_an_interrupt_keeps_what_came_and_is_raised(new_chat: ChatMaker) -> None:
+    chat = new_chat(n_parallel=2)
+    with gate() as go_on:
+
+        def hold(number: int) -> None:
+            if number == 1:
+                os.kill(os.getpid(), signal.SIGINT)
+                go_on.wait()
+
+        with Pickling(1, hold) as pool:
+            with pytest.raises(KeyboardInterrupt):
+                chat.explore("Why?", 8, executor=pool, **OPTIONS)
+            go_on.set()
+    assert [c.metadata.sibling for c in chat.head.children] == [0, 1]
+    check_every_checkpoint(chat)
+
+
+def test_a_callback_that_fails_ends_it(new_chat: ChatMaker) -> None:
+    def fail(index: int, _token: Token) -> None:
+        if index == 2:
+            raise ZeroDivisionError
+
+    chat = new_chat(n_parallel=2)
+    with Pickling(1) as pool, pytest.raises(ZeroDivisionError):
+        chat.explore("Why?", 8, executor=pool, on_token=fail, **OPTIONS)
+    assert [c.metadata.sibling for c in chat.head.children] == [0, 1, 2, 3]
