@@ -16,17 +16,13 @@ import dataclasses
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from ..engine.adapters.values import Adapter
 from ..engine.context import Context
 from ..engine.path import Progress
 from ..state.segment import Segment
 
-if TYPE_CHECKING:
-    from .tree import CheckpointTree
-
-__all__ = ["KeptRows", "SharedRows", "share"]
+__all__ = ["KeptRows", "SharedRows"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,8 +214,3 @@ class SharedRows:
                 rows = context.capture(first)
                 kept.keep(dataclasses.replace(rows, logits=context.logits))
         return True
-
-
-def share(tree: CheckpointTree, rows: SharedRows) -> None:
-    """Let a tree take rows that others on its context have evaluated, and leave some for them."""
-    tree._workspace.rows.shared = rows

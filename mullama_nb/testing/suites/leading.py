@@ -17,7 +17,7 @@ from ...engine.sampling.params import SamplingParams
 from ...errors import HistoryError
 from ...history.chat import Chat
 from ...history.options import LIMIT_OPTIONS, recalled
-from ...history.shared_rows import SharedRows, share
+from ...history.shared_rows import SharedRows
 from ...history.tree import Checkpoint
 from ...history.turn import Turn
 from .cell import SuiteAnswer
@@ -155,7 +155,7 @@ def _chat(
     )
     chat.sampling = sampling
     rows = shared()
-    share(chat.tree, rows)
+    chat._workspace.rows.shared = rows
     return chat, rows
 
 
