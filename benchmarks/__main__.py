@@ -27,7 +27,7 @@ _NAMES = (
     "inside",
 )
 _QUICK = Effort(rounds=3, fraction=0.25)
-_LEAST = Effort(rounds=1, fraction=0.02)  # says nothing of speed
+_LEAST = Effort(rounds=1, fraction=0.02, is_trial=True)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -28,10 +28,13 @@ class Effort:
         Turns of each way.
     fraction : float
         Of the work in one turn.
+    is_trial : bool
+        Whether all of it is only to run once, and its speed says nothing.
     """
 
     rounds: int = 15
     fraction: float = 1.0
+    is_trial: bool = False
 
     def scaled(self, amount: int) -> int:
         """An amount of work, made smaller for a quick look."""
