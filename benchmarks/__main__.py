@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from .report import Effort, Table, write_results
+from .report import Effort, Table, write_into, write_results
 
 _NAMES = (
     "generation",
@@ -25,6 +25,7 @@ _NAMES = (
     "growth",
     "templates",
     "inside",
+    "scaling",
 )
 _QUICK = Effort(rounds=3, fraction=0.25)
 _LEAST = Effort(rounds=1, fraction=0.02, is_trial=True)
@@ -64,6 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(table.text(), flush=True)
         if options.write:
             write_results(Path(__file__).parent, name, tables)
+            if page := getattr(subject, "DOCUMENT", None):
+                write_into(page, tables)
 
 
 if __name__ == "__main__":

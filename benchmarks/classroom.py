@@ -1,10 +1,10 @@
 """Students on one store, in simulated time.
 
-A lesson begins for all of them within a minute. Each asks what there is, pulls the teacher's prefix
-and works; within a minute at the end, each pushes a session: rows that are not there yet, and then
-an entry for the name. Rows go through the store's link, which all share. Requests are answered some
-at a time. Entries are written one at a time where the store is one database, and beside each other
-where each is an object of its own.
+A lesson begins for all of them within a minute. Each asks what there is, pulls what is missing of
+the teacher's prefix and of the last lesson's session, and works; within a minute at the end, each
+pushes the session: rows that are not there yet, and then an entry for the name. Rows go through the
+store's link, which all share. Requests are answered some at a time. Entries are written one at a
+time where the store is one database, and beside each other where each is an object of its own.
 """
 
 from __future__ import annotations
@@ -50,11 +50,9 @@ class Lesson:
     Attributes
     ----------
     n_students : int
-    prefix_bytes : float
-        Of the teacher's prefix, which each pulls.
-    own_bytes : float
-        Of what each pushes.
-    n_segments : int
+    pulled_bytes, pushed_bytes : float
+        Of rows, by each.
+    pulled_segments, pushed_segments : int
         In which these bytes lie; one request for each.
     names_listed : int
         That each lists when it begins.
@@ -67,9 +65,10 @@ class Lesson:
     """
 
     n_students: int
-    prefix_bytes: float
-    own_bytes: float
-    n_segments: int = 1
+    pulled_bytes: float
+    pushed_bytes: float
+    pulled_segments: int = 1
+    pushed_segments: int = 1
     names_listed: int = 0
     names_in_a_request: int = 1
     name_bytes: float = 0.0
@@ -120,15 +119,16 @@ def run_lesson(lesson: Lesson, store: StoreCosts, *, seed: int = 0) -> Waits:
             yield link.carry(size * lesson.name_bytes)
         waits.listing.append(clock.now - begun)
         begun = clock.now
-        for _ in range(lesson.n_segments):
+        yield requests.serve(store.request_seconds)  # the entry
+        for _ in range(lesson.pulled_segments):
             yield requests.serve(store.request_seconds)
-            yield link.carry(lesson.prefix_bytes / lesson.n_segments)
+            yield link.carry(lesson.pulled_bytes / lesson.pulled_segments)
         waits.pulling.append(clock.now - begun)
         yield clock.wait(max(0.0, lesson.work_seconds + goes - clock.now))
         begun = clock.now
-        for _ in range(lesson.n_segments):
+        for _ in range(lesson.pushed_segments):
             yield requests.serve(store.request_seconds)
-            yield link.carry(lesson.own_bytes / lesson.n_segments)
+            yield link.carry(lesson.pushed_bytes / lesson.pushed_segments)
         yield requests.serve(store.request_seconds)  # the entry
         yield lock.serve(store.lock_seconds)
         waits.pushing.append(clock.now - begun)

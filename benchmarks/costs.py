@@ -17,16 +17,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from mullama_nb import Context, ContextParams, Model, SamplingParams, kv_bytes_per_token
+from mullama_nb import (
+    Context,
+    ContextParams,
+    Model,
+    SamplingParams,
+    SessionManager,
+    kv_bytes_per_token,
+)
 from mullama_nb.testing import make_tiny_model
 
 from .bare import prompt_tokens
+from .fitting import Fit, fit
 from .pairing import Hosted, Stopwatch, hosted, race
 from .report import Effort
 
-__all__ = ["Costs", "Fit", "Measured", "fit", "measure", "model_file", "predicted"]
+__all__ = ["Costs", "Measured", "measure", "model_file"]
 
 _DEPTHS = (0, 512, 1024, 1920)
 _LENGTHS = (64, 256, 512)  # and one more token, which is decoded alone
@@ -36,52 +42,8 @@ _ROWS = (128, 512, 1024, 2048)
 _ANSWERS = (1, 2, 4, 8, 16, 32)
 _ANSWER_TOKENS = 24
 _DECODED = 16
+_ENTRIES = 20
 _KV_CACHE_TYPES = ("f16", "q8_0")
-
-
-@dataclass(frozen=True)
-class Fit:
-    """A linear model of seconds.
-
-    Attributes
-    ----------
-    coefficients : tuple of float
-    residual : float
-        Root mean square of the relative differences.
-    """
-
-    coefficients: tuple[float, ...]
-    residual: float
-
-
-def fit(terms: Sequence[Sequence[float]], seconds: Sequence[float]) -> Fit:
-    """Fit seconds to a sum of terms, each times a coefficient that is not negative.
-
-    Least squares of the relative differences. A term whose coefficient would be negative is left
-    out: nothing takes less than no time.
-
-    Parameters
-    ----------
-    terms : sequence of sequence of float
-        Of each measurement, the terms.
-    seconds : sequence of float
-    """
-    matrix = np.asarray(terms, float) / np.asarray(seconds, float)[:, None]
-    kept = [*range(matrix.shape[1])]
-    while True:
-        found, *_ = np.linalg.lstsq(matrix[:, kept], np.ones(len(matrix)), rcond=None)
-        if len(kept) == 1 or found.min() >= 0:
-            break
-        del kept[int(found.argmin())]
-    coefficients = np.zeros(matrix.shape[1])
-    coefficients[kept] = found
-    residual = float(np.sqrt(np.mean((matrix @ coefficients - 1) ** 2)))
-    return Fit(tuple(map(float, coefficients)), residual)
-
-
-def predicted(a_fit: Fit, *terms: float) -> float:
-    """The seconds that a fit gives."""
-    return sum(c * term for c, term in zip(a_fit.coefficients, terms, strict=True))
 
 
 @dataclass(frozen=True)
@@ -103,6 +65,8 @@ class Costs:
     capture, restore, save, load : Fit
         Of rows: 1, and their bytes. Copied out of a context and back; written to a file that is
         then on disk, and read from one that is in memory, checked and copied into a context.
+    entry : float
+        Seconds to save rows that a store has already under another name.
     start : float
         Seconds until a new process has imported the package.
     load_cold, load_warm : float
@@ -119,6 +83,7 @@ class Costs:
     restore: Fit
     save: Fit
     load: Fit
+    entry: float
     start: float
     load_cold: float
     load_warm: float
@@ -197,7 +162,7 @@ class _Keeper:
     def __init__(self, path: Path, lengths: Sequence[int], folder: Path) -> None:
         model = Model.load(path)
         tokens = prompt_tokens(model, max(lengths))
-        self.folder = folder
+        self.folder, self._lengths = folder, lengths
         self.contexts, self.segments = {}, {}
         for kind in _KV_CACHE_TYPES:
             params = ContextParams(n_ctx=max(lengths), n_threads=1, kv_cache_type=kind)
@@ -236,6 +201,17 @@ class _Keeper:
         with Stopwatch() as watch:
             self.contexts[kind].load_session(self._path(kind, n))
         return watch.seconds
+
+    def entry(self) -> float:
+        kind, n = _KV_CACHE_TYPES[0], min(self._lengths)
+        context = self.contexts[kind]
+        context.restore(self.segments[kind, n])
+        manager = SessionManager(context.model, self.folder / "store", context.params)
+        manager.save("first", context)
+        with Stopwatch() as watch:
+            for number in range(_ENTRIES):
+                manager.save(f"another {number}", context)
+        return watch.seconds / _ENTRIES
 
 
 class _Loader:
@@ -301,7 +277,7 @@ def _evaluating(
     long = [case for case in cases if case[1] > _SHORT + 1]
     evaluate = fit([terms(*case) for case in long], [seconds[str(case)] for case in long])
     short = {
-        depth: (seconds[str((depth, n))], predicted(evaluate, *terms(depth, n)))
+        depth: (seconds[str((depth, n))], evaluate(*terms(depth, n)))
         for depth, n in cases[len(long) :]
     }
     decoded = _medians({str(depth): evaluator.way("decode", depth) for depth in depths}, rounds)
@@ -326,6 +302,7 @@ def measure(effort: Effort) -> Measured:
             steps = _medians(ways, rounds)
         with hosted(_Keeper, path, lengths, folder) as keeper:
             rows = _rows(keeper, lengths, effort.rounds)
+            entry = float(keeper.call("entry"))
         model = Model.load(path)
         costs = Costs(
             n_parameters=model.n_parameters,
@@ -337,6 +314,7 @@ def measure(effort: Effort) -> Measured:
             evaluate=evaluate,
             decode=decode,
             step=fit([(1.0, n) for n in _ANSWERS], [*steps.values()]),
+            entry=entry,
             start=start,
             load_cold=cold,
             load_warm=warm,

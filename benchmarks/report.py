@@ -15,7 +15,7 @@ import numpy as np
 
 from .pairing import Race
 
-__all__ = ["Effort", "Row", "Table", "compared", "machine", "write_results"]
+__all__ = ["Effort", "Row", "Table", "compared", "machine", "write_into", "write_results"]
 
 
 @dataclass(frozen=True)
@@ -82,12 +82,31 @@ class Table:
 
     def markdown(self) -> str:
         """A Markdown section."""
+        return f"## {self.title}\n\n{self.note}.\n\n{self._lines()}\n"
+
+    def inserted(self) -> str:
+        """A Markdown table, with its note below, between the marks of a page."""
+        begin, end = self._marks()
+        return f"{begin}\n\n{self._lines()}\n\n*{self.note[0].upper()}{self.note[1:]}.*\n\n{end}"
+
+    def found_in(self, page: str) -> str:
+        """What stands between this table's marks in a page, with the marks."""
+        begin, end = self._marks()
+        _, is_begun, rest = page.partition(begin)
+        within, is_ended, _ = rest.partition(end)
+        if not (is_begun and is_ended):
+            raise ValueError(f"the page has no place for {self.title!r}: {begin} and {end}")
+        return begin + within + end
+
+    def _marks(self) -> tuple[str, str]:
+        return f"<!-- measured: {self.title} -->", "<!-- end -->"
+
+    def _lines(self) -> str:
         header = list(self.rows[0].cells)
         align = ["---", *["--:"] * (len(header) - 1)]
         lines = [header, align, *([row.cells[name] for name in header] for row in self.rows)]
         escaped = ([cell.replace("|", "\\|") for cell in line] for line in lines)
-        table = "\n".join("| " + " | ".join(line) + " |" for line in escaped)
-        return f"## {self.title}\n\n{self.note}.\n\n{table}\n"
+        return "\n".join("| " + " | ".join(line) + " |" for line in escaped)
 
 
 def compared(
@@ -183,3 +202,11 @@ def write_results(folder: Path, subject: str, tables: Sequence[Table]) -> None:
             rows = [Row(**row) for row in table["rows"]]
             sections.append(Table(table["title"], table["note"], rows).markdown())
     (folder / "results.md").write_text("\n".join(sections), "utf-8")
+
+
+def write_into(page: Path, tables: Sequence[Table]) -> None:
+    """Put tables between their marks in a page."""
+    text = page.read_text("utf-8")
+    for table in tables:
+        text = text.replace(table.found_in(text), table.inserted())
+    page.write_text(text, "utf-8")

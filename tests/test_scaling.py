@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections import Counter
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from benchmarks.classroom import Lesson, StoreCosts, run_lesson
 from benchmarks.cluster import Cluster, Run, Task, run_tasks
+from benchmarks.fitting import Fit, fit
 from benchmarks.simulation import Clock, Link, Server
 
 SECONDS = st.floats(0, 50).map(lambda seconds: round(seconds, 3))
@@ -222,25 +224,46 @@ def test_a_server_serves_in_turn_and_rests_only_when_nobody_waits(
 
 @given(st.integers(1, 40), st.floats(0, 5e6), st.floats(0, 5e6), st.integers(1, 4))
 def test_what_students_pull_and_push_is_carried(
-    n_students: int, prefix: float, own: float, n_segments: int
+    n_students: int, pulled: float, pushed: float, n_segments: int
 ) -> None:
     store = StoreCosts(1e6, 1e6, 0.02, 8, 0.01)
-    lesson = Lesson(n_students, prefix, own, n_segments, n_students, 7, 300.0)
+    lesson = Lesson(n_students, pulled, pushed, n_segments, 2, n_students, 7, 300.0)
     waits = run_lesson(lesson, store)
     assert len(waits.listing) == len(waits.pulling) == len(waits.pushing) == n_students
     listed = n_students * n_students * 300.0
-    assert waits.n_bytes == pytest.approx(n_students * (prefix + own) + listed)
-    n_requests = n_students * (math.ceil(n_students / 7) + 2 * n_segments + 1)
+    assert waits.n_bytes == pytest.approx(n_students * (pulled + pushed) + listed)
+    n_requests = n_students * (math.ceil(n_students / 7) + (n_segments + 1) + (2 + 1))
     assert waits.serving == pytest.approx(0.02 * n_requests)
     assert waits.locked == pytest.approx(0.01 * n_students)
-    assert min(waits.pulling) >= prefix / 1e6 + 0.02 * n_segments - 1e-6
-    assert min(waits.pushing) >= own / 1e6 + 0.02 * (n_segments + 1) + 0.01 - 1e-6
+    assert min(waits.pulling) >= pulled / 1e6 + 0.02 * (n_segments + 1) - 1e-6
+    assert min(waits.pushing) >= pushed / 1e6 + 0.02 * 3 + 0.01 - 1e-6
 
 
 def test_one_student_waits_for_nobody_and_many_for_each_other() -> None:
     store = StoreCosts(1e6, 1e6, 0.02, 8)
     alone = run_lesson(Lesson(1, 2e6, 1e6), store)
-    assert alone.pulling == pytest.approx([2.02])
+    assert alone.pulling == pytest.approx([2.04])
     assert alone.pushing == pytest.approx([1.04])
     crowd = run_lesson(Lesson(100, 2e6, 1e6), store)
     assert max(crowd.pulling) > 100  # 200 MB over a link of 1 MB a second, all within a minute
+
+
+# -- fits ------------------------------------------------------------------------------------
+
+COEFFICIENTS = st.lists(st.sampled_from([0.0, 1e-3, 0.5, 2.0]), min_size=3, max_size=3)
+
+
+@given(COEFFICIENTS.filter(any), st.integers(0, 9))
+def test_what_is_linear_is_found(coefficients: list[float], seed: int) -> None:
+    rng, whole = random.Random(seed), Fit(tuple(coefficients), 0.0)
+    terms = [(1.0, rng.uniform(1, 600), rng.uniform(0, 1e5)) for _ in range(12)]
+    found = fit(terms, [whole(*each) for each in terms])
+    assert found.residual < 1e-6
+    assert [found(*each) for each in terms] == pytest.approx([whole(*each) for each in terms])
+
+
+@given(st.lists(st.floats(1e-4, 10), min_size=4, max_size=12))
+def test_nothing_takes_less_than_no_time(seconds: list[float]) -> None:
+    found = fit([(1.0, n) for n in range(len(seconds))], seconds)
+    assert min(found.coefficients) >= 0
+    assert 0 <= found.residual <= 1
