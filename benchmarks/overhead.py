@@ -8,13 +8,13 @@ process that hands them out. Bytes that a task carries show how fast rows travel
 from __future__ import annotations
 
 import contextlib
+import logging
 import statistics
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from mullama_nb.tasks.pool import SpawnedPool
-
 from mullama_nb.tasks.running import run_all
 
 from .fitting import Fit, fit
@@ -66,7 +66,10 @@ def dask() -> Iterator[Executor]:
 
     with (
         LocalCluster(  # type: ignore[no-untyped-call]
-            n_workers=_WORKERS, threads_per_worker=1, dashboard_address=None, processes=True
+            n_workers=_WORKERS,
+            threads_per_worker=1,
+            dashboard_address=":0",
+            silence_logs=logging.CRITICAL,  # of connections that end with it
         ) as cluster,
         Client(cluster) as client,  # type: ignore[no-untyped-call]
         client.get_executor() as executor,

@@ -8,6 +8,7 @@ mean. The figures of ``ships_rows`` stand beside what was measured.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -78,6 +79,11 @@ def _costs(costs: Costs, overheads: dict[str, Overhead]) -> Table:
     return table
 
 
+def _each_second(seconds: float) -> float:
+    """How many there are in a second; in a trial a fit may say that they take no time."""
+    return 1 / seconds if seconds else math.inf
+
+
 def _per_megabyte(fixed: float, per_byte: float) -> str:
     return f"{duration(fixed)} + {duration(1e6 * per_byte)} a MB"
 
@@ -107,8 +113,8 @@ def _against(table: Table, case: str, seconds: float, fitted: float) -> None:
 
 def _figures(costs: Costs, overheads: dict[str, Overhead]) -> Table:
     table = Table("The figures of the rule", "in `ships_rows`, and as measured here")
-    speed = costs.n_parameters / costs.evaluate.coefficients[1]
-    carried = min(1 / each.carrying.coefficients[1] for each in overheads.values())
+    speed = costs.n_parameters * _each_second(costs.evaluate.coefficients[1])
+    carried = min(_each_second(each.carrying.coefficients[1]) for each in overheads.values())
     for name, what, figure, measured in (
         (
             "parameter_tokens_per_second",
