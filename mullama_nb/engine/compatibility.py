@@ -199,12 +199,13 @@ def differences_between(there: Mapping[str, Any], here: Mapping[str, Any]) -> li
         The metadata of two contexts that exist now.
     """
     theirs, ours = (_without_adapters(values["settings"]) for values in (there, here))
-    found = differences(theirs, ours, "there")
-    return [*found, *differences(there["environment"], here["environment"], "there"), *_order(here)]
+    sides = ("there", "here")
+    found = differences(theirs, ours, sides)
+    return [*found, *differences(there["environment"], here["environment"], sides), *_order(here)]
 
 
 def differences(
-    saved: Mapping[str, Any], here: Mapping[str, Any], where: str = "saved"
+    saved: Mapping[str, Any], here: Mapping[str, Any], sides: tuple[str, str] = ("saved", "here")
 ) -> list[str]:
     """Return the differences of two such dictionaries, in words.
 
@@ -214,31 +215,34 @@ def differences(
     Parameters
     ----------
     saved, here : mapping
-    where : str
-        What to call the first.
+    sides : tuple of (str, str)
+        What the two are called.
     """
     completed = _completed(saved, here)
     if completed == here:
         return []
-    joined = [*_disagreements(_joined(completed), _joined(here), where)]
+    joined = [*_disagreements(_joined(completed), _joined(here), *sides)]
     # What looks the same once it is joined.
-    return joined or [*_disagreements(completed, here, where)]
+    return joined or [*_disagreements(completed, here, *sides)]
 
 
-def _disagreements(saved: Mapping[str, Any], here: Mapping[str, Any], where: str) -> Iterator[str]:
+def _disagreements(
+    saved: Mapping[str, Any], here: Mapping[str, Any], first: str, second: str
+) -> Iterator[str]:
     follows = _OF_TYPE if saved.get("type") != here.get("type") else ()
     for key, value in here.items():
         name = _NAMES.get(key, key)
         if key in follows:
             continue
         if key not in saved:
-            yield f"{name}: {_show(value)} here, and when it was saved that was not noted"
+            when = "when it was saved" if first == "saved" else first
+            yield f"{name}: {_show(value)} {second}, and {when} that was not noted"
         elif saved[key] != value:
             there, value = _apart(saved[key], value)
-            yield f"{name}: {_show(there)} {where}, {_show(value)} here"
+            yield f"{name}: {_show(there)} {first}, {_show(value)} {second}"
     for key in saved:
         if key not in here:
-            yield f"{_show(key)}: {_show(saved[key])} {where}, unknown to this version"
+            yield f"{_show(key)}: {_show(saved[key])} {first}, unknown to this version"
 
 
 def _apart(there: Any, here: Any) -> tuple[Any, Any]:

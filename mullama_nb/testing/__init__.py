@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from .suites.checks.same_as import same_as
     from .suites.checks.subject import Subject
     from .suites.checks.words import contains, matches
+    from .suites.comparing import MovedAnswer, SuiteComparison
     from .suites.result import SuiteResult
     from .suites.suite import Suite
     from .tiny import make_tiny_model
@@ -58,6 +59,7 @@ _PLACES = {
     "CheckResult": ".suites.cell",
     "CheckpointReport": ".report",
     "Finding": ".suites.checks.check",
+    "MovedAnswer": ".suites.comparing",
     "Quality": ".report",
     "Recording": ".recording",
     "RecordingError": "..errors",
@@ -67,6 +69,7 @@ _PLACES = {
     "Suite": ".suites.suite",
     "SuiteAnswer": ".suites.cell",
     "SuiteCell": ".suites.cell",
+    "SuiteComparison": ".suites.comparing",
     "SuiteResult": ".suites.result",
     "Verdict": ".exercises",
     "at_least": ".suites.checks.probabilities",
@@ -95,6 +98,7 @@ __all__ = [
     "CheckResult",
     "CheckpointReport",
     "Finding",
+    "MovedAnswer",
     "Quality",
     "Recording",
     "RecordingError",
@@ -104,6 +108,7 @@ __all__ = [
     "Suite",
     "SuiteAnswer",
     "SuiteCell",
+    "SuiteComparison",
     "SuiteResult",
     "Verdict",
     "at_least",

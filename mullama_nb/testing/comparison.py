@@ -132,7 +132,7 @@ def names_of(recording: Recording) -> dict[str, str]:
 def _against(
     entry: Entry, other: Entry, rule: Rule, name: str
 ) -> tuple[CheckpointReport, list[tuple[Step, Step]]]:
-    first = _first_difference(entry.said, other.said)
+    first = first_difference(entry.said, other.said)
     is_measured = bool(entry.steps) and bool(other.steps)
     if first is None:
         steps = other.steps if is_measured else entry.steps
@@ -163,7 +163,8 @@ def _rest(entry: Entry, other: Entry, first: int) -> tuple[str, str]:
     return entry.text[begin:], other.text[begin:]
 
 
-def _first_difference(a: Sequence[int], b: Sequence[int]) -> int | None:
+def first_difference(a: Sequence[int], b: Sequence[int]) -> int | None:
+    """Return the index of the first token that differs, which may be the end of one."""
     if tuple(a) == tuple(b):
         return None
     pairs = zip(a, b, strict=False)
@@ -235,14 +236,39 @@ def _moved(recorded: Sequence[tuple[int, float]], here: Sequence[tuple[int, floa
 
 
 def _gap(entry: Entry, index: int, other: int, here: Step) -> float:
-    """How far apart two tokens were; of a draw, how far any probability has moved."""
-    recorded = dict(entry.steps[index].top)
-    if entry.notes.get("sampling", {}).get("temperature") == 0:
-        expected = entry.expected[index]
-        own = recorded.get(expected, entry.steps[index].logprob)
-        return abs(exp(own) - exp(recorded[other])) if other in recorded else exp(own)
-    now = dict(here.top)
-    moved = [abs(exp(value) - exp(now.get(token, -1e9))) for token, value in recorded.items()]
+    recorded = entry.steps[index]
+    drawn = entry.expected[index], recorded.logprob
+    is_likeliest = entry.notes.get("sampling", {}).get("temperature") == 0
+    return gap(drawn, other, recorded.top, here.top, is_likeliest=is_likeliest)
+
+
+def gap(
+    drawn: tuple[int, float],
+    other: int,
+    recorded: Sequence[tuple[int, float]],
+    here: Sequence[tuple[int, float]],
+    *,
+    is_likeliest: bool,
+) -> float:
+    """Return how far apart two tokens were; of a draw, how far any probability has moved.
+
+    Parameters
+    ----------
+    drawn : tuple of (int, float)
+        The recorded token, with its log-probability.
+    other : int
+        The token here.
+    recorded, here : sequence of (int, float)
+        The likeliest tokens on both sides, with their log-probabilities; empty where not known.
+    is_likeliest : bool
+        Whether the likeliest token was taken each time.
+    """
+    known = dict(recorded)
+    if is_likeliest:
+        own = known.get(*drawn)
+        return abs(exp(own) - exp(known[other])) if other in known else exp(own)
+    now = dict(here)
+    moved = [abs(exp(value) - exp(now.get(token, -1e9))) for token, value in recorded]
     return max(moved, default=1.0)
 
 

@@ -14,6 +14,8 @@ from .cell import CheckResult, SuiteAnswer, SuiteCell
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from .comparing import SuiteComparison
+
 __all__ = ["CheckResult", "SuiteAnswer", "SuiteCell", "SuiteResult"]
 
 
@@ -97,6 +99,10 @@ class SuiteResult:
     def _by_id(self) -> dict[str, SuiteCell]:
         return {cell.id: cell for cell in self.cells}
 
+    @cached_property
+    def _by_place(self) -> dict[tuple[str, str, str], SuiteCell]:
+        return {(cell.case, cell.model, cell.setting): cell for cell in self.cells}
+
     def __getitem__(self, id_: str) -> SuiteCell:
         """Return a cell by its id.
 
@@ -109,6 +115,10 @@ class SuiteResult:
             some = ", ".join(map(repr, [*self._by_id][:5]))
             raise ParameterError(f"no cell {id_!r} in the result; it has {some or 'none'}")
         return self._by_id[id_]
+
+    def find(self, case: str, model: str, setting: str) -> SuiteCell | None:
+        """Return the cell at a place of the matrix; None if there is none."""
+        return self._by_place.get((case, model, setting))
 
     def check(self) -> None:
         """Raise an error unless the suite passed.
@@ -170,15 +180,29 @@ class SuiteResult:
 
     # -- how it is shown ----------------------------------------------------------------------
 
+    def compare(self, other: SuiteResult) -> SuiteComparison:
+        """Return what changed from this result to another, such as from main's to this branch's.
+
+        Parameters
+        ----------
+        other : SuiteResult
+            The later one. Cells are matched by their ids.
+        """
+        from .comparing import SuiteComparison
+
+        return SuiteComparison(self, other)
+
     def lines(self) -> Iterator[tuple[str, str]]:
-        """Return the report's lines, each with its kind: ``"head"``, ``"text"`` or ``"note"``."""
-        n, n_failed = len(self.cells), len(self.failed)
-        verdict = "passed" if self.passed else "FAILED"
-        failed = f", {n_failed} failed" if n_failed else ""
-        yield "head", f"suite {self.name}: {verdict}, {n} cell{'s' * (n != 1)}{failed}"
-        for cell in self.failed:
-            for line in str(cell).splitlines():
-                yield "text", line
+        """Return the report's lines, each with its kind.
+
+        Yields
+        ------
+        tuple of (str, str)
+            ``"head"``, ``"table"``, ``"text"`` or ``"note"``, and the line.
+        """
+        from .table import lines
+
+        return lines(self)
 
     def __str__(self) -> str:
         return "\n".join(line for _, line in self.lines())
@@ -187,9 +211,14 @@ class SuiteResult:
         return str(self)
 
     def __rich__(self) -> Text:
-        from rich.text import Text
+        from .table import rich_text
 
-        return Text(str(self))
+        return rich_text(self)
+
+    def _repr_html_(self) -> str:
+        from .table import html_text
+
+        return html_text(self)
 
 
 def _places(labels: Sequence[str]) -> dict[str, int]:

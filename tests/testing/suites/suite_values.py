@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from mullama_nb.testing import CheckResult, SuiteAnswer, SuiteCell, SuiteResult
 
+FEW = settings(max_examples=25, deadline=None)
 TEXT = st.text(st.characters(codec="utf-8"), max_size=12)
 LOGS = st.floats(-50, 0)
 COUNTS = st.integers(0, 2**40)

@@ -14,15 +14,13 @@ import pytest
 from blake3 import blake3
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from testing.suites.suite_values import answer, cell, results
+from testing.suites.suite_values import FEW, answer, cell, results
 
 from mullama_nb.errors import ParameterError, RecordingError, SessionWriteError
 from mullama_nb.testing import SuiteResult
 from mullama_nb.testing.suites.journal import Journal
 
-SAME_FOLDER = settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25
-)
+SAME_FOLDER = settings(FEW, suppress_health_check=[HealthCheck.function_scoped_fixture])
 PLANNED = SuiteResult(
     "s",
     ("a", "b", "c"),
@@ -81,7 +79,7 @@ def test_every_cut_of_one_file_keeps_every_whole_line(tmp_path: Path) -> None:
     result.to_jsonl(path)
     whole = path.read_bytes()
     first = whole.index(b"\n")
-    for n in range(len(whole) + 1):
+    for n in {*range(0, len(whole) + 1, 7), *range(first - 3, first + 4), len(whole) - 1}:
         path.write_bytes(whole[:n])
         if n < first:
             with pytest.raises(RecordingError, match="it holds no results"):
