@@ -16,6 +16,7 @@ from .checks.check import Check, Finding
 from .checks.share import combined
 from .leading import Led, led
 from .prompts import prompt_of
+from .recorded import checks_of, led_by_recording
 from .task import CellTask
 
 __all__ = ["evaluate", "failed"]
@@ -112,9 +113,16 @@ def _judge(task: CellTask, context: Context, found: _Found) -> None:
     def shared() -> SharedRows:
         return SharedRows(context, kept, task.forks, task.n_prompt)
 
-    for run in led(task, context, prompt, shared):
+    if task.case.kind == "recording":
+        checks, runs = (
+            checks_of(task.case.checks),
+            iter([led_by_recording(task, context, shared())]),
+        )
+    else:
+        checks, runs = task.case.checks, led(task, context, prompt, shared)
+    for run in runs:
         try:
-            _judge_run(task.case.checks, run, found)
+            _judge_run(checks, run, found)
         finally:
             found.n_taken += run.shared.n_taken
 

@@ -20,6 +20,7 @@ from ...history.options import LIMIT_OPTIONS, recalled
 from ...history.shared_rows import SharedRows
 from ...history.tree import Checkpoint
 from ...history.turn import Turn
+from ..recording import Recording
 from .cell import SuiteAnswer
 from .checks.subject import Subject
 from .prompts import Prompt, put
@@ -48,6 +49,8 @@ class Led:
         The answer, where it is there already.
     source : Path or None
         The recording that the case is.
+    recording : Recording or None
+        What it holds.
     """
 
     chat: Chat
@@ -58,6 +61,7 @@ class Led:
     asked: str = ""
     answer: Turn | None = None
     source: Path | None = None
+    recording: Recording | None = None
 
     def answers(self) -> Iterator[Turn]:
         """Generate the answers; the head is each in turn."""
@@ -73,9 +77,8 @@ class Led:
 
     def subject(self, turn: Turn | None) -> Subject:
         """Return what a check judges: the question, or an answer to it."""
-        return Subject(
-            self.chat, self.question, turn, "" if turn is None else turn.text, self.source
-        )
+        text = "" if turn is None else turn.text
+        return Subject(self.chat, self.question, turn, text, self.source, self.recording)
 
     def stand_on(self, turn: Turn | None) -> None:
         """Go back to the question or to an answer, should a check have left it."""

@@ -91,8 +91,6 @@ def planned_tokens(case: Case, setting: Setting, model: Model) -> tuple[int, ...
         prompt = prompt_of(case, setting, model)
         if prompt.is_plain:
             return _plain_tokens(model, prompt.question)
-        if case.kind == "recording":
-            return ()
         rendering = Rendering(_Nothing(model), template_of(setting, model))
         system = [] if prompt.system is None else [_system(prompt.system)]
         if prompt.messages:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ...checks import check_names
@@ -50,6 +50,8 @@ class Setting:
         The text of a template, or the name of one in a model's file.
     chat_template_kwargs : mapping
     adapters : tuple of LoRA and ControlVector
+    given : mapping
+        The fields of ``params`` that were given; they replace those of a recording.
     """
 
     label: str
@@ -60,6 +62,7 @@ class Setting:
     chat_template: str | None = None
     chat_template_kwargs: Mapping[str, Any] | None = None
     adapters: tuple[Adapter, ...] = ()
+    given: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"Setting({self.label!r})"
@@ -123,6 +126,7 @@ def _made(label: str, given: Mapping[str, Any]) -> Setting:
         _template(given.get("chat_template")),
         variables,
         checked_adapters(given.get("adapters") or ()),
+        pick(given, CONTEXT_OPTIONS),
     )
 
 

@@ -16,18 +16,18 @@ from ...engine.files.gguf_file import fingerprint
 from ...engine.files.locate import locate_model
 from ...engine.model import Model
 from ...errors import ParameterError, shown
-from ...history.options import N_CTX
 from ...progress import Progress, check_progress, tracked
 from ...tasks import worker
 from ...tasks.recipe import ModelRecipe
 from ...tasks.running import run_all
+from ..reading import read
+from ..recording import Recording
 from .case import Case
 from .cell import SuiteCell
 from .evaluating import evaluate, failed
 from .journal import Journal
 from .labels import cell_id, check_label, told_apart
-from .ordering import ordered
-from .prompts import planned_tokens
+from .planning import planned
 from .result import SuiteResult
 from .settings import Setting, checked_settings
 from .task import CellTask, task_digest
@@ -150,6 +150,8 @@ class Suite:
         ------
         ParameterError
             When a selected cell is none of the suite's.
+        RecordingError
+            When a case is a recording, and its file is damaged; before anything is loaded.
         ModelNotFoundError
             When a model is not known here; before anything is evaluated.
         KeyboardInterrupt
@@ -157,19 +159,24 @@ class Suite:
         """
         check_progress(progress)
         chosen = self._chosen(select)
+        recordings = {
+            place: read(case.said)
+            for place, case in enumerate(self.cases)
+            if isinstance(case.said, Path)
+        }
         sources = {m: _Source(self.models[m]) for m in sorted({f.model for f in chosen.values()})}
-        planned = self._planned(chosen, sources)
+        empty = self._planned(chosen, sources)
         with ExitStack() as stack:
-            journal = None if results is None else stack.enter_context(Journal(results, planned))
+            journal = None if results is None else stack.enter_context(Journal(results, empty))
             cells = {} if journal is None else dict(journal.cells)
             advance = stack.enter_context(tracked(progress, len(chosen), self.name, "cell"))
             advance(len(cells))
-            for cell in self._run(chosen, planned.tasks, sources, cells, executor):
+            for cell in self._run(chosen, empty.tasks, sources, recordings, cells, executor):
                 cells[cell.id] = cell
                 if journal is not None:
                     journal.append(cell)
                 advance(1)
-        return replace(planned, cells=tuple(cells.values()))
+        return replace(empty, cells=tuple(cells.values()))
 
     def _chosen(self, select: Iterable[str] | None) -> dict[str, _Field]:
         if select is None:
@@ -211,6 +218,7 @@ class Suite:
         chosen: Mapping[str, _Field],
         digests: Mapping[str, str],
         sources: Mapping[int, _Source],
+        recordings: Mapping[int, Recording],
         known: Mapping[str, SuiteCell],
         executor: Executor | None,
     ) -> Iterator[SuiteCell]:
@@ -225,7 +233,7 @@ class Suite:
                     continue
                 if executor is None:
                     worker.forget()  # one model at a time is in memory here
-                for task in self._tasks(number, source, wanted):
+                for task in self._tasks(number, source, recordings, wanted):
                     begun.append(task)
                     yield task
 
@@ -234,41 +242,28 @@ class Suite:
             task = begun[index]
             yield failed(task, outcome) if isinstance(outcome, Exception) else outcome
 
-    def _tasks(self, number: int, source: _Source, wanted: Mapping[str, str]) -> Iterator[CellTask]:
-        """The tasks on one model, those that share a context and a beginning next to each other."""
+    def _tasks(
+        self,
+        number: int,
+        source: _Source,
+        recordings: Mapping[int, Recording],
+        wanted: Mapping[str, str],
+    ) -> Iterator[CellTask]:
+        """The tasks on one model, in the order in which they share most."""
         model = source.load()
         recipe = ModelRecipe.of(model)
-        fields = [(id_, field) for id_, field in self._fields.items() if field.model == number]
-        groups: dict[object, list[CellTask]] = {}
-        paths: dict[str, tuple[int, ...]] = {}
-        for id_, field in fields:
-            case, setting = self.cases[field.case], self.settings[field.setting]
-            n_ctx = setting.params.n_ctx or min(N_CTX, model.n_ctx_train)
-            params = setting.params.with_changes(n_ctx=n_ctx)
-            paths[id_] = planned_tokens(case, setting, model)
-            is_known = case.kind in ("question", "messages")
-            task = CellTask(
-                id_,
-                self.case_labels[field.case],
-                self.model_labels[field.model],
-                setting.label,
-                case,
-                setting,
-                recipe,
-                params,
-                self.repeat,
-                wanted.get(id_, ""),
-                () if is_known else None,
-                len(paths[id_]) if is_known else 0,
-            )
-            groups.setdefault((params, setting.adapters), []).append(task)
-        for group in groups.values():
-            order = ordered([paths[task.id] for task in group])
-            for index in order.indices:
-                task = group[index]
-                if task.id in wanted:
-                    is_known = task.forks is not None
-                    yield replace(task, forks=order.forks[index]) if is_known else task
+        tasks = []
+        for id_, field in self._fields.items():
+            if field.model == number:
+                case, setting = self.cases[field.case], self.settings[field.setting]
+                labels = self.case_labels[field.case], self.model_labels[number], setting.label
+                task = CellTask(
+                    *(id_, *labels, case, setting, recipe, setting.params, self.repeat),
+                    digest=wanted.get(id_, ""),
+                    recording=recordings.get(field.case),
+                )
+                tasks.append(task)
+        return (task for task in planned(tasks, model) if task.id in wanted)
 
     def __repr__(self) -> str:
         counts = (

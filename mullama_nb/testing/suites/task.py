@@ -17,6 +17,7 @@ from ...engine.sampling.params import SamplingParams
 from ...errors import RecordingError
 from ...history.options import LIMIT_OPTIONS, SAMPLING_OPTIONS, pick
 from ...tasks.recipe import ModelRecipe
+from ..recording import Recording
 from .case import Case
 from .settings import Setting
 
@@ -45,6 +46,8 @@ class CellTask:
         are not known in advance.
     n_prompt : int
         Tokens in front of the answer, as far as known in advance.
+    recording : Recording or None
+        What the file held that the case is: elsewhere there may be no such file.
     """
 
     id: str
@@ -59,6 +62,7 @@ class CellTask:
     digest: str = ""
     forks: tuple[int, ...] | None = None
     n_prompt: int = 0
+    recording: Recording | None = None
 
     @property
     def sampling(self) -> SamplingParams:

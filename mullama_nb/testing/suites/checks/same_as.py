@@ -20,7 +20,7 @@ from ...replaying import check_vocabulary, replayed
 from ...report import CheckpointReport, Report
 from ...walk import Entry
 from .check import Check, Finding
-from .followed import followed
+from .followed import Way, followed
 from .subject import Subject
 from .words import check_text
 
@@ -90,8 +90,11 @@ class SameAs(Check):
         context = subject.chat.context
         recording, path = self._recorded(subject)
         check_vocabulary(recording, context.model)
-        held = tuple(t for c in subject.chat.tree.path(subject.question) for t in c.tokens)
-        way = followed(recording.entries, held)
+        if self.held is None:  # the case is the recording: all of it is meant
+            way = Way(recording.entries, 0)
+        else:
+            held = tuple(t for c in subject.chat.tree.path(subject.question) for t in c.tokens)
+            way = followed(recording.entries, held)
         if way.parted is not None:
             there, here = (
                 shown(repr(context.model.detokenize(each, special=True)), _MOST_SHOWN)
@@ -137,7 +140,7 @@ class SameAs(Check):
                 "same_as() without a recording is for cases that are one: name the recording, as "
                 "in same_as('greeting.mullama.json')"
             )
-        return read(subject.source), subject.source
+        return subject.recording or read(subject.source), subject.source
 
     def _contents(self) -> tuple[str, ...]:
         return () if self.held is None else (repr(self.held.entries), repr(self.held.settings))

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from ....history.chat import Chat
     from ....history.tree import Checkpoint
     from ....history.turn import Turn
+    from ...recording import Recording
 
 __all__ = ["Subject"]
 
@@ -32,6 +33,8 @@ class Subject:
         Of the answer, without thoughts and calls; empty without one.
     source : Path or None
         The recording that the case is, if it is one.
+    recording : Recording or None
+        What that file held when the suite was planned.
     """
 
     chat: Chat
@@ -39,6 +42,7 @@ class Subject:
     answer: Turn | None = None
     text: str = ""
     source: Path | None = None
+    recording: Recording | None = None
 
     @property
     def answered(self) -> tuple[Checkpoint, ...]:
