@@ -218,7 +218,7 @@ def _of_several(
     ways: dict[Any, list[ValidationError]] = {}
     for each in error.context:
         ways.setdefault(each.relative_schema_path[0], []).append(each)
-    if all(len(way) == 1 and _wants(way) for way in ways.values()):
+    if all(map(_wants, ways.values())):
         kinds = dict.fromkeys(kind for way in ways.values() for kind in _wants(way))
         yield place, _of_type([*kinds], error.instance)
         return

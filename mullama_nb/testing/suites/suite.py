@@ -93,6 +93,21 @@ class Suite:
         self.case_labels = told_apart("cases", [(c.name, c.has_own_name) for c in self.cases])
         self.model_labels = told_apart("models", [(_label(m), False) for m in self.models])
 
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Suite:
+        """Read a suite from ``NAME.suite.yaml``, ``NAME.suite.yml`` or ``NAME.suite.jsonl``.
+
+        Recordings, adapters and models that are given as paths lie where the file does.
+
+        Raises
+        ------
+        SuiteError
+            When the file is missing or has mistakes; each is told with its line and field.
+        """
+        from .file import read_suite  # which makes suites
+
+        return read_suite(path)
+
     @property
     def setting_labels(self) -> tuple[str, ...]:
         """The names of the settings, in order."""

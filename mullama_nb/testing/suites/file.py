@@ -1,0 +1,139 @@
+"""Suites in files: ``*.suite.yaml``, ``*.suite.yml`` and ``*.suite.jsonl``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...engine.adapters.values import Adapter, ControlVector, LoRA
+from ...engine.files.locate import is_path
+from ...errors import SuiteError, shown
+from .case import Case
+from .checks.check import Check
+from .checks.forms import check_from_file
+from .document import SUFFIXES, Document, read_document
+from .mistakes import blaming, check_document, refuse
+from .plain import Place
+from .schema import suite_schema
+from .settings import checked_settings
+
+if TYPE_CHECKING:
+    from .suite import Suite
+
+__all__ = ["read_suite"]
+
+_TEMPLATES = (".jinja", ".jinja2", ".j2")
+_OF_FILES = {"$schema", "cases", "models", "settings"}
+
+
+def read_suite(path: str | os.PathLike[str]) -> Suite:
+    """Return the suite in a file; see ``Suite.read``."""
+    from .suite import Suite
+
+    path = Path(path)
+    suffix = next((each for each in SUFFIXES if path.name.endswith(each)), None)
+    if suffix is None:
+        raise SuiteError(
+            f"{shown(path.name, 200)} is not called like a suite: its name must end in "
+            f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
+        )
+    document = read_document(path)
+    check_document(document, suite_schema())
+    said: dict[str, Any] = document.value
+    for key in ("cases", "settings"):
+        _check_names(document, key, said.get(key, ()))
+    cases = [_case(document, ("cases", i), each) for i, each in enumerate(said["cases"])]
+    models = [_model(document, each) for each in said["models"]]
+    settings = [
+        _setting(document, ("settings", i), each)
+        for i, each in enumerate(said.get("settings", [{}]))
+    ]
+    rest = {key: value for key, value in said.items() if key not in _OF_FILES}
+    with blaming(document, ()):
+        return Suite(cases, models, settings, **({"name": path.name.removesuffix(suffix)} | rest))
+
+
+def _check_names(document: Document, key: str, given: Sequence[Mapping[str, Any]]) -> None:
+    lines: dict[str, int] = {}
+    for i, each in enumerate(given):
+        if (name := each.get("name")) is not None:
+            place = (key, i, "name")
+            if name in lines:
+                refuse(document, place, f"{shown(repr(name))} stands in line {lines[name]}, too")
+            lines[name] = document.line(place)
+
+
+def _case(document: Document, place: Place, given: Mapping[str, Any]) -> Case:
+    values = _options(document, place, given)
+    checks = [
+        _check(document, (*place, "checks", i), each)
+        for i, each in enumerate(values.pop("checks", ()))
+    ]
+    said = values.pop("said", None)
+    if "recording" in values:
+        said = _beside(document, (*place, "recording"), values.pop("recording"))
+    with blaming(document, place):
+        return Case(said, checks, **values)
+
+
+def _check(document: Document, place: Place, given: Mapping[str, Any]) -> Check:
+    (kind,) = given
+    with blaming(document, (*place, kind)):
+        return check_from_file(given, document.folder)
+
+
+def _setting(document: Document, place: Place, given: Mapping[str, Any]) -> dict[str, Any]:
+    values = _options(document, place, given)
+    template = values.get("chat_template")
+    if template is not None and template.endswith(_TEMPLATES):
+        values["chat_template"] = _beside(document, (*place, "chat_template"), template)
+    if "adapters" in values:
+        values["adapters"] = [
+            _adapter(document, (*place, "adapters", i), each)
+            for i, each in enumerate(values["adapters"])
+        ]
+    with blaming(document, place):
+        checked_settings([values])
+    return values
+
+
+def _options(document: Document, place: Place, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as Python takes them: JSON has texts only as keys."""
+    values = dict(given)
+    if "logit_bias" in values:
+        with blaming(document, (*place, "logit_bias")):
+            values["logit_bias"] = {int(k): bias for k, bias in values["logit_bias"].items()}
+    return values
+
+
+def _adapter(document: Document, place: Place, given: Mapping[str, Any]) -> Adapter:
+    values = dict(given)
+    kind = LoRA if "lora" in values else ControlVector
+    file = _beside(document, place, values.pop("lora" if kind is LoRA else "control_vector"))
+    with blaming(document, place):
+        return kind(file, **values)
+
+
+def _model(document: Document, name: str) -> str:
+    """A model's name, or its path from the file on."""
+    if not is_path(name, document.folder):
+        return name
+    path = Path(name)
+    with suppress(RuntimeError):  # nobody's home
+        path = path.expanduser()
+    return str(document.folder.absolute() / path)
+
+
+def _beside(document: Document, place: Place, name: str) -> Path:
+    """A file, from the suite's folder on."""
+    path = document.folder.absolute() / name
+    try:
+        is_there = path.is_file()
+    except (OSError, ValueError):
+        is_there = False
+    if not is_there:
+        refuse(document, place, f"there is no file {name!r} beside the suite")
+    return path
