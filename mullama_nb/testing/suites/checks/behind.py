@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ....engine.model import Model
+from ....errors import ParameterError, shown
 from .subject import Subject
 
 __all__ = ["Likelihood", "likelihoods", "readings"]
-
-_REPLACEMENT = "\ufffd"  # of bytes that are no character
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +23,7 @@ class Likelihood:
     logprob : float
         Natural logarithm of its probability, before any sampler.
     n_tokens : int
-        Of its longest reading.
+        Of its likeliest reading.
     """
 
     text: str
@@ -47,14 +46,23 @@ def likelihoods(subject: Subject, texts: Sequence[str]) -> list[Likelihood]:
     ------
     ContextFullError
         When a text does not fit behind the question.
+    ParameterError
+        When the model's vocabulary cannot say a text.
     """
     model, before = subject.chat.model, _path(subject)
     ways = [readings(model, before, text) for text in texts]
+    for text, each in zip(texts, ways, strict=True):
+        if not each:
+            raise ParameterError(f"the tokens of {model.name!r} cannot say {shown(repr(text))}")
     with subject.chat.tree.visit(subject.question):
         score = subject.chat.context.score
         logprobs = {way: score(way).total for each in ways for way in each}
     return [
-        Likelihood(text, _log_sum([logprobs[way] for way in each]), max(map(len, each)))
+        Likelihood(
+            text,
+            _log_sum([logprobs[way] for way in each]),
+            len(max(each, key=logprobs.__getitem__)),
+        )
         for text, each in zip(texts, ways, strict=True)
     ]
 
@@ -63,10 +71,10 @@ def readings(model: Model, before: Sequence[int], text: str) -> list[tuple[int, 
     """Return the ways in which a text may follow tokens, each as tokens.
 
     It is tokenized together with the text in front of it, back to the last control token, so that
-    it gets the tokens that a model has learned there. A leading space is how a word begins within
-    a text; an answer begins without one. So where the tokens end in white space or in a control
-    token, as the generation prompts of chat templates do, a text with a leading space is read in
-    both ways.
+    it gets the tokens that a model has learned there. Where that ends in white space, or there is
+    none, an answer begins, as behind the generation prompts of chat templates: models differ in
+    whether they put a space before its first word. So a text is read there both with and without a
+    leading space.
 
     Parameters
     ----------
@@ -76,8 +84,9 @@ def readings(model: Model, before: Sequence[int], text: str) -> list[tuple[int, 
     """
     fragment = _fragment(model, before)
     texts = [text]
-    if len(text) > 1 and text[0] == " " and (not fragment or fragment[-1].isspace()):
-        texts.append(text[1:])
+    if not fragment or fragment[-1].isspace():
+        word = text.removeprefix(" ")
+        texts = [f" {word}", word] if word else [text]
     ways = [_tokens(model, fragment, each) for each in texts]
     return [*dict.fromkeys(way for way in ways if way)]
 
@@ -91,12 +100,15 @@ def _fragment(model: Model, before: Sequence[int]) -> str:
 
 
 def _tokens(model: Model, fragment: str, text: str) -> tuple[int, ...]:
-    for front in (fragment, "\n"):
-        if front and _REPLACEMENT not in front:
-            head, whole = model.tokenize(front), model.tokenize(front + text)
-            if whole[: len(head)] == head:
-                return tuple(whole[len(head) :])
-    return tuple(model.tokenize(text))  # what is in front would change: "n't" behind "do"
+    """The tokens of a text behind a fragment; none where the vocabulary cannot say all of it."""
+    wanted, piece = text.encode(), model.vocabulary.piece
+    # Where what is in front would change, as by "n't" behind "do", it is said as behind a line.
+    for front in (fragment, "\n", ""):
+        head, whole = model.tokenize(front), model.tokenize(front + text)
+        rest = whole[len(head) :]
+        if whole[: len(head)] == head and b"".join(map(piece, rest)) == wanted:
+            return tuple(rest)
+    return ()
 
 
 def _path(subject: Subject) -> tuple[int, ...]:

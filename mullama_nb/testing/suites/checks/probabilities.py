@@ -96,15 +96,15 @@ class Likelier(Check):
 def likelier(text: str, *, than: str | Sequence[str], by: float = 0.0) -> Check:
     """Demand that an answer is likelier to begin with one text than with another.
 
-    Nothing is generated: texts of one token are compared in the logits behind the question, and of
+    Nothing is generated. Texts of one token are compared in the logits behind the question; of
     longer ones all tokens but the last are evaluated beside it.
 
     Parameters
     ----------
     text : str
-        Written as within a text, with a space before a word. An answer often begins without one:
-        where the prompt ends in white space or a control token, a text with a leading space stands
-        for itself and for itself without the space.
+        As it goes on, with a space before a word: ``" Paris"`` behind ``"The capital is"``. Where
+        an answer begins, behind a control token or white space as a chat template puts it there, a
+        leading space makes no difference: the probabilities with and without it are added.
     than : str or sequence of str
         What should be less likely; all of them.
     by : float

@@ -166,7 +166,7 @@ class Function(Check):
 
 
 def check_text(name: str, text: object) -> None:
-    """Check that an argument is a text, and not empty.
+    """Check that an argument is a text of whole characters, and not empty.
 
     Raises
     ------
@@ -176,7 +176,11 @@ def check_text(name: str, text: object) -> None:
     if not isinstance(text, str):
         raise ParameterError(f"{name} must be a text, not {shown(text)}")
     if not text:
-        raise ParameterError(f"{name} is empty: every answer would pass")
+        raise ParameterError(f"{name} is empty")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ParameterError(f"{name}={shown(repr(text))} has an unpaired surrogate") from None
 
 
 def _reason(error: Exception) -> str:
