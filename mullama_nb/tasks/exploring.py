@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -22,11 +22,13 @@ from ..engine.compatibility import differences_between
 from ..engine.completion import Completion, FinishReason, Limits, Token
 from ..engine.context import Context
 from ..engine.params import ContextParams
+from ..engine.sampling.adaptive import check_state
 from ..engine.sampling.params import SamplingParams
 from ..engine.templates.options import TemplateOptions
 from ..errors import (
     DecodeError,
     GrammarError,
+    ParameterError,
     SessionError,
     SessionFormatError,
     SessionMismatchError,
@@ -403,7 +405,7 @@ def _check_tokens(
         and len(answer.tokens) <= n_free
         and all(_is_token(token, n_vocab) for token in answer.tokens)
         and is_number(answer.seconds)
-        and _are_states(answer.sampler_states)
+        and _are_states(answer.sampler_states, task.each[sibling - task.first_sibling][0])
         and (isinstance(answer.address, str) if answer.tokens else answer.address is None)
     )
     if not sound:
@@ -420,10 +422,15 @@ def _is_token(token: object, n_vocab: int) -> bool:
     )
 
 
-def _are_states(states: Sequence[Sequence[float]]) -> bool:
-    return isinstance(states, tuple) and all(
-        isinstance(state, tuple) and all(map(is_number, state)) for state in states
-    )
+def _are_states(states: object, sampling: SamplingParams) -> bool:
+    if not isinstance(states, tuple):
+        return False
+    try:
+        for state in states:
+            check_state(sampling, state)
+    except ParameterError:
+        return False
+    return True
 
 
 def _checked_rows(
