@@ -146,8 +146,6 @@ def _template(given: object) -> str | None:
 def _differing(settings: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     """The keys whose values are not the same in all settings, in the order in which they occur."""
     keys = dict.fromkeys(key for each in settings for key in each if key != "name")
-    if len(settings) == 1:
-        return tuple(keys)
     return tuple(key for key in keys if len({repr(_value(each, key)) for each in settings}) > 1)
 
 

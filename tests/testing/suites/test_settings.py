@@ -16,7 +16,7 @@ from mullama_nb.testing.suites.settings import checked_settings
     ("settings", "labels"),
     [
         ([{}], ["default"]),
-        ([{"temperature": 0}], ["temperature 0"]),
+        ([{"temperature": 0}], ["default"]),
         ([{}, {"kv_cache_type": "q8_0"}], ["f16", "q8_0"]),
         ([{}, {"temperature": 0}], ["default", "temperature 0"]),
         (
@@ -30,7 +30,7 @@ from mullama_nb.testing.suites.settings import checked_settings
         ([{}, {}], ["default", "default (2)"]),
         ([{}, {"name": "default"}], ["default (2)", "default"]),
         ([{"name": "mine", "top_k": 1}, {"top_k": 2}], ["mine", "top_k 2"]),
-        ([{"system": "a, [b]"}], ["system a; (b)"]),
+        ([{}, {"system": "a, [b]"}], ["default", "system a; (b)"]),
         (
             [{"chat_template_kwargs": {"enable_thinking": flag}} for flag in (True, False)],
             ["enable_thinking True", "enable_thinking False"],
