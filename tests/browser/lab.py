@@ -320,6 +320,13 @@ class Notebook:
                 if output["output_type"] == "error":
                     raise AssertionError("\n".join(output["traceback"]))
 
+    def stop(self, index: int) -> None:
+        """Press Stop below a cell, by a key: while an answer grows the button moves under a mouse.
+
+        If the answer has ended by then, nothing happens.
+        """
+        self.area(index).get_by_role("button", name="Stop").press("Enter")
+
     @property
     def n_cells(self) -> int:
         """How many cells there are."""

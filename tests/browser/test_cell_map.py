@@ -188,7 +188,7 @@ def test_a_question_is_walked_through(cells: Notebook) -> None:
     expect(figures(cells)).not_to_contain_text(f"{n} of")  # cells were filled
     expect(figures(cells, 2)).not_to_contain_text(f"{n} of")
     expect(question).to_be_disabled()
-    area.get_by_role("button", name="Stop").click()
+    cells.stop(1)
     expect(question).to_be_enabled()
     assert cells.evaluate("chat.messages[4]['content']") == "Which <b>one</b>?"
     sheet(cells).focus()

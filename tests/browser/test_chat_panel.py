@@ -59,7 +59,7 @@ def test_an_answer_grows_while_everything_else_stays(notebook: Opener) -> None:
     )
     assert is_marked(draft)
     opened.page.keyboard.type("ght")
-    area.get_by_role("button", name="Stop").click()
+    opened.stop(1)
     opened.wait_until("not asking.is_alive()")
 
     answer = area.locator("article").last
@@ -84,7 +84,7 @@ def test_the_log_follows_only_a_reader_at_its_end(notebook: Opener) -> None:
     log.evaluate("log => { log.scrollTop = 50; }")
     opened.wait_until("n_said > 40")
     assert log.evaluate("log => log.scrollTop") == 50
-    opened.area(1).get_by_role("button", name="Stop").click()
+    opened.stop(1)
     opened.wait_until("not asking.is_alive()")
     assert log.evaluate("log => log.scrollTop") == 50
 
@@ -146,7 +146,7 @@ def test_an_answer_is_given_again_and_gone_on_with(notebook: Opener) -> None:
         before = opened.evaluate("chat.head.id")
         area.get_by_label(name).last.click()
         area.locator("article[aria-busy=true]").wait_for()
-        area.get_by_role("button", name="Stop").click()
+        opened.stop(2)
         opened.wait_until(f"chat.head.id != {before!r} and not panel.is_busy")
         answer = area.locator("article").last
         expect(answer).to_have_attribute("data-id", opened.evaluate("chat.head.id"))
@@ -199,7 +199,7 @@ def test_another_token_is_another_way(notebook: Opener) -> None:
     wanted = next(n for n, token in enumerate(chosen) if token != before[2])
     others.nth(wanted).click()
     opened.wait_until("panel.is_busy or len(chat.tree.leaves()) > 1")
-    area.get_by_role("button", name="Stop").click()
+    opened.stop(2)
     opened.wait_until("not panel.is_busy")
     after = opened.evaluate("chat.turns[-1].tokens")
     assert after[:3] == (*before[:2], chosen[wanted])
@@ -233,7 +233,7 @@ def test_a_view_opened_while_an_answer_streams_shows_it(notebook: Opener) -> Non
     shown = opened.page.evaluate(texts)
     assert len(shown[0]) > 20
     assert shown[0] == shown[1]
-    opened.area(3).get_by_role("button", name="Stop").click()
+    opened.stop(3)
     opened.wait_until("not asking.is_alive()")
 
 

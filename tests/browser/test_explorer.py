@@ -67,7 +67,7 @@ def test_answers_that_grow_are_in_every_view(notebook: Opener) -> None:
     assert len(grown.first.inner_text()) > 30
 
     grown.first.evaluate("node => { node.marked = true; }")
-    opened.area(4).get_by_role("button", name="Stop").click()
+    opened.stop(4)
     opened.wait_until("not exploring.is_alive()")
     expect(grown.first).to_contain_text("stopped")
     assert grown.first.evaluate("node => node.marked")

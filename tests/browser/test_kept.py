@@ -65,7 +65,7 @@ def test_editing_a_question_makes_a_sibling(notebook: Opener) -> None:
     area.get_by_label("Edited message").fill("And a storm?")
     area.get_by_label("Edited message").press("Control+Enter")
     opened.wait_until("any(m['content'] == 'And a storm?' for m in chat.messages)")
-    area.get_by_role("button", name="Stop").click()
+    opened.stop(1)
     opened.wait_until("not panel.is_busy")
     assert before == 1
     assert opened.evaluate("len(chat.head.parent.siblings)") == 2

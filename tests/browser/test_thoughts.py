@@ -112,7 +112,7 @@ def test_a_click_takes_a_result_back_and_another_takes_its_place(said: Notebook)
     field.fill('{"metres": 460}')
     field.press("Enter")
     said.wait_until("[t.text for t in chat.turns][2:3] == ['{\"metres\": 460}']")
-    said.area(2).get_by_role("button", name="Stop").click()
+    said.stop(2)
     said.wait_until("not panel.is_busy")
     assert said.evaluate("[t.role for t in chat.turns[:3]]") == ["user", "assistant", "tool"]
     expect(rows.nth(2)).to_contain_text("460")
@@ -152,7 +152,7 @@ asking = threading.Thread(target=chat.ask, args=("Why?",), kwargs={
     expect(line).to_have_text(re.compile(r"^Thought · \d+ tokens$"))  # the answer has begun
     expect(answer.locator(".mullama-said > .mullama-text")).not_to_be_empty()
     assert is_open(answer.locator("details"))
-    opened.area(2).get_by_role("button", name="Stop").click()
+    opened.stop(2)
     opened.wait_until("not asking.is_alive()")
     whole = opened.area(2).locator("article").last
     expect(whole).to_have_attribute("data-id", opened.evaluate("chat.head.id"))
