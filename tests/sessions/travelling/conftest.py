@@ -44,3 +44,34 @@ def memory() -> Iterator[str]:
     yield f"memory:/{place}"
     if MemoryFileSystem().exists(place):
         MemoryFileSystem().rm(place, recursive=True)
+
+
+@pytest.fixture(scope="module")
+def s3_server() -> Iterator[dict[str, str]]:
+    """An S3 server on this machine, reached as fsspec's configuration says."""
+    from fsspec.config import conf
+    from moto.server import ThreadedMotoServer
+    from s3fs import S3FileSystem
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    options = {"endpoint_url": f"http://{host}:{port}", "key": "somebody", "secret": "something"}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(conf, "s3", options)
+        yield options
+        filesystem = S3FileSystem()
+        S3FileSystem.close_session(filesystem.loop, filesystem.s3)
+        S3FileSystem.clear_instance_cache()
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server: dict[str, str]) -> str:
+    """A bucket."""
+    from s3fs import S3FileSystem
+
+    assert s3_server["endpoint_url"].startswith("http://127.0.0.1:")
+    bucket = f"bucket-{secrets.token_hex(8)}"
+    S3FileSystem().mkdir(bucket)
+    return f"s3://{bucket}"
