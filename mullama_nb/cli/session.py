@@ -10,7 +10,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from ..engine.files.locate import known_models, locate_model
+from ..engine.files.locate import known_by_file
 from ..engine.model import Model
 from ..engine.options import ContextOptions
 from ..engine.params import ContextParams
@@ -65,6 +65,8 @@ def _complete_name(
 
 
 _name = click.argument("name", shell_complete=_complete_name)
+_names = click.argument("names", nargs=-1, shell_complete=_complete_name)
+_url = click.argument("url")
 _model = click.option(
     "--model", shell_complete=complete_model, help="The model, if it is not found by its name."
 )
@@ -227,6 +229,33 @@ def import_(
 
 
 @session.command()
+@_url
+@_names
+@click.pass_obj
+def push(store: SessionStore, url: str, names: tuple[str, ...]) -> None:
+    """Push sessions to a store elsewhere: s3://bucket/class, or a folder.
+
+    Without NAMES all are pushed. Only what is missing there travels.
+    """
+    with speaking_plainly():
+        note(f"pushed {store.push(url, names or None)}")
+
+
+@session.command()
+@_url
+@_names
+@click.option("--replace", is_flag=True, help="Keep what was changed here as an earlier version.")
+@click.pass_obj
+def pull(store: SessionStore, url: str, names: tuple[str, ...], *, replace: bool) -> None:
+    """Pull sessions from a store elsewhere: s3://bucket/class, or a folder.
+
+    Without NAMES all that are there are pulled. Only what is missing here travels.
+    """
+    with speaking_plainly():
+        note(f"pulled {store.pull(url, names or None, replace=replace)}")
+
+
+@session.command()
 @click.pass_obj
 def verify(store: SessionStore) -> None:
     """Read all stored data, and report the damage and the sessions it affects."""
@@ -290,7 +319,7 @@ def _loaded(saved_as: str | None, given: str | None) -> Model:
     """Load the named model, or the local one whose file has the name in the session."""
     if given is not None:
         return load_model(given)
-    for name in known_models():
-        if locate_model(name).stem == saved_as:
-            return load_model(name)
+    name = known_by_file(saved_as or "")
+    if name is not None:
+        return load_model(name)
     raise ParameterError(f"the session's model, {saved_as!r}, is not known here: give --model")

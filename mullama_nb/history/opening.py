@@ -8,12 +8,14 @@ import itertools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from ..checks import check_names
 from ..engine.adapters.values import checked_adapters
 from ..engine.compatibility import inexactness
 from ..engine.context import Context
+from ..engine.files.locate import known_by_file
 from ..engine.model import Model
 from ..engine.params import ContextParams
 from ..engine.sampling.params import SamplingParams
@@ -25,11 +27,13 @@ from ..engine.warn import warn
 from ..errors import (
     ChatTemplateError,
     InexactWarning,
+    ModelNotFoundError,
     ParameterError,
     ParameterWarning,
     SessionConflictError,
     SessionFormatError,
     SessionMismatchError,
+    shown,
 )
 from ..sessions.entries import Entry, SavedChat
 from ..sessions.records import Record
@@ -209,9 +213,10 @@ def open_chat(
         raise SessionFormatError(f"the session {name!r} is damaged: its root is another one's")
     context_names = {field.name for field in dataclasses.fields(ContextParams)}
     changes = {k: options.pop(k) for k in [*options] if k in context_names}
-    loaded = (
-        model if isinstance(model, Model) else Model.load(body["model"] if model is None else model)
-    )
+    if model is None:
+        loaded = _saved_model(name, body["model"])
+    else:
+        loaded = model if isinstance(model, Model) else Model.load(model)
     params, sampling = _parameters(name, body, changes)
     check_room(loaded, params, record.n_tokens)
     context = Context(loaded, params)
@@ -268,6 +273,20 @@ def _parameters(
             f"the session {name!r} is damaged: it was made with what no chat takes. {error}"
         ) from None
     return params_from_file(saved, **changes), sampling
+
+
+def _saved_model(name: str, path: str) -> Model:
+    """The model of a saved chat: where it was or, on another machine, by its file's name."""
+    try:
+        return Model.load(path)
+    except ModelNotFoundError:
+        known = known_by_file(Path(path).stem)
+    if known is None:
+        raise ModelNotFoundError(
+            f"the chat {name!r} was saved with {shown(Path(path).name)}, which is not known here: "
+            f"open it with that model, Chat.open({name!r}, model)"
+        )
+    return Model.load(known)
 
 
 def _template(name: str, body: Mapping[str, Any], model: Model) -> TemplateOptions:

@@ -16,10 +16,10 @@ from contextlib import contextmanager, suppress
 from difflib import SequenceMatcher
 from pathlib import Path
 
-from ...errors import ModelFormatError, ModelNotFoundError
+from ...errors import ModelError, ModelFormatError, ModelNotFoundError
 from .gguf_file import split_names
 
-__all__ = ["is_path", "known_models", "locate_model"]
+__all__ = ["is_path", "known_by_file", "known_models", "locate_model"]
 
 _PACKAGED = "smollm2"
 _PACKAGED_NAMES = (_PACKAGED, f"{_PACKAGED}:135m")
@@ -77,6 +77,15 @@ def locate_model(name: str | os.PathLike[str]) -> Path:
 def known_models() -> list[str]:
     """Return the names that `locate_model` finds on this machine, sorted, without paths."""
     return sorted({*_package_models(), *_ollama_models(), *_hub_models()})
+
+
+def known_by_file(stem: str) -> str | None:
+    """Return the known model whose file has a name, given without suffix; None if there is none."""
+    for name in known_models():
+        with suppress(ModelError):
+            if locate_model(name).stem == stem:
+                return name
+    return None
 
 
 # --- paths ------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ from ..records import (
 from ..versions import Version, Versions, Written
 from .lineage import content_digest
 
-__all__ = ["MOST_BYTES", "Manifest", "departing", "parse_manifest"]
+__all__ = ["MOST_BYTES", "Manifest", "damaged", "departing", "parse_manifest"]
 
 MOST_BYTES = 64 << 20
 _FORMAT = 1
@@ -50,10 +50,13 @@ class Manifest:
         All of it.
     written : Written
         What the catalog takes in.
+    where : str
+        Where it was read, for messages.
     """
 
     data: bytes
     written: Written
+    where: str = ""
 
     @property
     def content(self) -> str:
@@ -146,10 +149,10 @@ def parse_manifest(name: str, where: str, data: bytes) -> Manifest:
         if record.kind == "chat":
             parse_chat(name, record, ((row.number, row.data, row.address) for row in rows))
     except (MalformedError, UnicodeEncodeError) as error:
-        raise _damaged(where, str(error)) from None
+        raise damaged(where, str(error)) from None
     except SessionFormatError as error:
-        raise _damaged(where, str(error)) from None
-    return Manifest(data, Written(record, body, rows))
+        raise damaged(where, str(error)) from None
+    return Manifest(data, Written(record, body, rows), where)
 
 
 def _rows(pairs: list[Any]) -> list[EntryRow]:
@@ -168,7 +171,8 @@ def _rows(pairs: list[Any]) -> list[EntryRow]:
     return rows
 
 
-def _damaged(where: str, what: str) -> SessionFormatError:
+def damaged(where: str, what: str) -> SessionFormatError:
+    """Return the error for an entry that is not as it was written."""
     return SessionFormatError(
         f"{where} is damaged: {what}. Nothing of it was taken in; push the session again from "
         "where it is whole"

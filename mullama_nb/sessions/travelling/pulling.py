@@ -24,11 +24,10 @@ from ...errors import (
 from ...progress import Progress, check_progress, tracked
 from ...size import size
 from ..reading import StoreReader
-from ..records import damaged_name
 from ..versions import Version, Versions
 from .arrivals import Arrivals
 from .lineage import EntryName, Lineage
-from .manifest import Manifest, departing
+from .manifest import Manifest, damaged, departing
 from .remote_store import RemoteStore
 from .transfer import Transfer, checked_names, raise_all
 from .travelled import Travelled
@@ -302,7 +301,7 @@ def _commit(store: StoreReader, arrivals: Arrivals, plan: Plan) -> None:
         n_bytes = 0
         for manifest in plan.manifests:
             _, n = versions.add(name, manifest.written)
-            _check_readable(versions, name)
+            _check_taken(versions, manifest, name)
             n_bytes += n
         travelled.add(name, plan.unknown)
         for address in plan.addresses:
@@ -313,10 +312,14 @@ def _commit(store: StoreReader, arrivals: Arrivals, plan: Plan) -> None:
         store.catalog.count_written(connection, n_bytes)
 
 
-def _check_readable(versions: Versions, name: str) -> None:
-    """Check that what was taken in is read like anything else; otherwise nothing of it stays."""
+def _check_taken(versions: Versions, manifest: Manifest, name: str) -> None:
+    """Check that what was taken in is read like anything else, and would travel as it came."""
     version = versions.current(name)
     assert version is not None
-    versions.body(version, version.record())
-    if versions.checked_addresses(version) != {*versions.addresses(version)}:
-        raise damaged_name(name, "its segments are not those that it needs")
+    try:
+        is_same = departing(versions, version).data == manifest.data
+        needed = versions.checked_addresses(version)
+    except SessionError as error:
+        raise damaged(manifest.where, str(error)) from None
+    if not is_same or needed != {*versions.addresses(version)}:
+        raise damaged(manifest.where, "it is not as this mullama_nb would have written it")

@@ -24,7 +24,7 @@ from ..reading import ENDING, SEGMENTS, not_found
 from ..records import ADDRESS
 from .file_system import FileSystem
 from .lineage import EntryName, Lineage, content_digest
-from .manifest import MOST_BYTES, Manifest, parse_manifest
+from .manifest import MOST_BYTES, Manifest, damaged, parse_manifest
 from .remote import Remote, parse_address
 from .shared_folder import SharedFolder
 
@@ -102,16 +102,10 @@ class RemoteStore:
         path = _entry_path(name, entry)
         n_bytes = self.entry_bytes(name, entry)
         if not 0 < n_bytes <= MOST_BYTES:
-            raise SessionFormatError(
-                f"{path} is damaged: it has {n_bytes:,} bytes, and an entry has up to "
-                f"{MOST_BYTES:,}"
-            )
+            raise damaged(path, f"it has {n_bytes:,} bytes, of {MOST_BYTES:,} at most")
         data = b"".join(self._remote.read(path, n_bytes))
         if content_digest(data) != entry.content:
-            raise SessionFormatError(
-                f"{path} is damaged: its contents do not match its name. Nothing of it was taken "
-                "in; push the session again from where it is whole"
-            )
+            raise damaged(path, "its contents do not match its name")
         return parse_manifest(name, path, data)
 
     def segment(self, address: str, n_bytes: int) -> Iterator[bytes]:

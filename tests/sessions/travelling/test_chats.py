@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,11 +11,8 @@ from tiny_models import CHATML
 
 from mullama_nb import Chat, ContextParams, ControlVector, Model, SessionManager
 from mullama_nb.errors import (
-    InexactWarning,
-    ParameterError,
     SessionConflictError,
     SessionError,
-    SessionNotFoundError,
 )
 from mullama_nb.sessions.reading import StoreReader
 from mullama_nb.sessions.store import SessionStore
@@ -128,7 +123,8 @@ def test_what_both_ends_said_becomes_branches(
     chat.save("desk", here.folder, merge=True)
     here.push(memory)
     there.pull(memory)
-    said = {leaf.text for leaf in Chat.open("desk", model, there.folder).tree.leaves()}
+    both = Chat.open("desk", model, there.folder)
+    said = {leaf.text for leaf in both.tree.leaves()}
     assert {chat.head.text, other.head.text} <= said
 
 

@@ -52,7 +52,8 @@ def test_large_segments_travel_in_parts(
     check(there, "a")
 
 
-def test_no_bucket_is_made_or_taken_for_an_empty_place(here: SessionStore, s3: str) -> None:
+@pytest.mark.usefixtures("s3")
+def test_no_bucket_is_made_or_taken_for_an_empty_place(here: SessionStore) -> None:
     from s3fs import S3FileSystem
 
     save(here, "a", 1)
@@ -107,7 +108,7 @@ def test_a_server_that_goes_away_is_told_of_in_words(
     save(here, "b", 2)
     server.stop()
     for travel in (here.push, there.pull):
-        with pytest.raises(SessionRemoteError, match="could not list .* s3://bucket") as raised:
+        with pytest.raises(SessionRemoteError, match=r"could not list .* s3://bucket") as raised:
             travel("s3://bucket")
         assert "hush" not in str(raised.value)
     assert there.names() == []
