@@ -26,6 +26,7 @@ _NAMES = (
     "templates",
     "inside",
     "scaling",
+    "suite",
 )
 _QUICK = Effort(rounds=3, fraction=0.25)
 _LEAST = Effort(rounds=1, fraction=0.02, is_trial=True)
