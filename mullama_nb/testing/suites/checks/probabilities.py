@@ -24,8 +24,11 @@ __all__ = [
     "perplexity_below",
 ]
 
-ROUNDING = 0.6
-"""Nats by which rounding may move the log-probability of a token; see :func:`likelier`."""
+ROUNDING = 0.7
+"""Nats by which rounding may move a log-probability, or the difference of two.
+
+See :func:`likelier`.
+"""
 
 _TEXT = {"type": "string", "minLength": 1}
 _MOST_SHOWN = 60  # characters of a text
@@ -117,10 +120,23 @@ def likelier(text: str, *, than: str | Sequence[str], by: float = 0.0) -> Check:
 
     Notes
     -----
-    The log-probability of a text is the sum over its tokens, before any sampler. Another number of
-    threads, another CPU, and evaluating in other batches round otherwise, which has moved a token's
-    log-probability by up to 0.6 nats (see ``replay``). A verdict that is as close as that to its
-    limit says that it is within rounding.
+    The log-probability of a text is the sum over its tokens, before any sampler. It is nearly the
+    same on any machine: measured at the first token of the answers to 19 questions of 34 to 395
+    tokens, with SmolLM2-135M Q4_1 on one x86-64 CPU, for 200 random tokens and the 20 likeliest,
+
+    ===========================  ===============  ===============  =================
+    largest change, in nats      of the 20        of any           of the difference
+    against two threads          likeliest        token            of two
+    ===========================  ===============  ===============  =================
+    1 thread                     0.16             0.53             0.40
+    4 threads                    0.26             0.64             0.45
+    ``n_batch=7``                0.32             0.58             0.63
+    without flash attention      0.36             0.64             0.69
+    ===========================  ===============  ===============  =================
+
+    So a verdict is safe where the difference is more than 0.7 nats away from ``by``; one that is
+    closer says that it is within rounding. For texts of n tokens it is the square root of n times
+    as much.
     """
     return Likelier(text, than=than, by=by)
 

@@ -36,8 +36,14 @@ def may_run_away(pattern: str) -> bool:
     return len(_CHOICES.findall(pattern)) > 1
 
 
-def found_in(pattern: str, text: str, seconds: float = SECONDS) -> str | None:
+def found_in(pattern: str, text: str, seconds: float | None = None) -> str | None:
     """Return the first match of a pattern in a text; None without one.
+
+    Parameters
+    ----------
+    pattern, text : str
+    seconds : float, optional
+        None: ``SECONDS``.
 
     Raises
     ------
@@ -49,6 +55,7 @@ def found_in(pattern: str, text: str, seconds: float = SECONDS) -> str | None:
             warnings.simplefilter("ignore")
             found = re.search(pattern, text)
         return None if found is None else found[0]
+    seconds = SECONDS if seconds is None else seconds
     try:
         done = subprocess.run(
             [sys.executable, "-I", "-S", "-c", _SEARCH],

@@ -184,7 +184,7 @@ def check_text(name: str, text: object) -> None:
 
 
 def _reason(error: Exception) -> str:
-    message = str(error)
+    message = " ".join(str(error).split())
     if not isinstance(error, AssertionError):
         return f"{type(error).__name__}: {message}" if message else type(error).__name__
     line = traceback.extract_tb(error.__traceback__)[-1].line

@@ -38,3 +38,8 @@ def plain(model: Model, tokens: list[int], **options: Any) -> Subject:
     chat = Chat(model, **(OPTIONS | options))
     chat.context.evaluate(tokens)
     return Subject(chat, chat.tree.commit())
+
+
+def is_short(text: str) -> None:
+    """A check as one writes it, where pytest does not rewrite what it asserts."""
+    assert len(text) < 10
