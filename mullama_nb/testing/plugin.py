@@ -1,11 +1,12 @@
-"""The pytest plugin: ``*.mullama.json`` files are tests with ``--mullama``.
+"""The pytest plugin: recordings and suites are tests with ``--mullama``.
 
-==========================  ===================================================================
-``--mullama``               collect ``*.mullama.json`` files; each is replayed ``--mullama-update``
-lead their conversations again, and record the results ``--mullama-model MODEL``   use this model
-instead of the one that the file names ``--mullama-kv TYPE``       use this KV cache type instead of
-the recorded one
-==========================  ===================================================================
+==========================  =====================================================================
+``--mullama``               collect ``*.mullama.json`` files, which are replayed, and
+                            ``*.suite.yaml``, ``.yml`` and ``.jsonl``, whose cells are tests
+``--mullama-update``        lead recorded conversations again, and record the results
+``--mullama-model MODEL``   use this model instead of those that the files name
+``--mullama-kv TYPE``       use this KV cache type instead of those in the files
+==========================  =====================================================================
 
 The fixtures are ``smollm2``, ``tiny_model`` and ``chat``. With ``--nbval``, output of cells through
 ``mullama_nb.testing.words`` is left out of the comparison.
@@ -29,20 +30,25 @@ if TYPE_CHECKING:
 __all__ = ["RecordingFile", "RecordingItem", "chat", "smollm2", "tiny_model"]
 
 _SUFFIX = ".mullama.json"
+_SUITES = (".suite.yaml", ".suite.yml", ".suite.jsonl")
 _models: pytest.StashKey[dict[Any, Model]] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options."""
-    group = parser.getgroup("mullama_nb", "recorded conversations")
-    group.addoption("--mullama", action="store_true", help=f"replay *{_SUFFIX} files as tests")
+    group = parser.getgroup("mullama_nb", "recorded conversations and suites")
+    group.addoption(
+        "--mullama",
+        action="store_true",
+        help=f"replay *{_SUFFIX} files, and run the cells of *{', *'.join(_SUITES)}, as tests",
+    )
     group.addoption(
         "--mullama-update",
         action="store_true",
         help="lead their conversations again and record them anew, instead of replaying",
     )
-    group.addoption("--mullama-model", metavar="MODEL", help="instead of the recorded model")
-    group.addoption("--mullama-kv", metavar="TYPE", help="instead of the recorded KV cache type")
+    group.addoption("--mullama-model", metavar="MODEL", help="instead of those in the files")
+    group.addoption("--mullama-kv", metavar="TYPE", help="instead of those in the files")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -56,8 +62,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
-    """Collect recordings."""
+    """Collect recordings and suites."""
     option = parent.config.option
+    if option.mullama and file_path.name.endswith(_SUITES):
+        from .collecting import SuiteFile
+
+        suite: SuiteFile = SuiteFile.from_parent(parent, path=file_path)
+        return suite
     if file_path.name.endswith(_SUFFIX) and (option.mullama or option.mullama_update):
         made: RecordingFile = RecordingFile.from_parent(parent, path=file_path)
         return made

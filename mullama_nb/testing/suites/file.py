@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +30,21 @@ _TEMPLATES = (".jinja", ".jinja2", ".j2")
 _OF_FILES = {"$schema", "cases", "models", "settings"}
 
 
-def read_suite(path: str | os.PathLike[str]) -> Suite:
-    """Return the suite in a file; see ``Suite.read``."""
+def read_suite(
+    path: str | os.PathLike[str],
+    models: Sequence[str] = (),
+    kv_cache_types: Sequence[str] = (),
+) -> Suite:
+    """Return the suite in a file; see ``Suite.read``.
+
+    Parameters
+    ----------
+    path : str or path
+    models : sequence of str
+        Instead of those in the file, from the working directory on.
+    kv_cache_types : sequence of str
+        Each setting is there with each of them.
+    """
     from .suite import Suite
 
     path = Path(path)
@@ -46,14 +60,16 @@ def read_suite(path: str | os.PathLike[str]) -> Suite:
     for key in ("cases", "settings"):
         _check_names(document, key, said.get(key, ()))
     cases = [_case(document, ("cases", i), each) for i, each in enumerate(said["cases"])]
-    models = [_model(document, each) for each in said["models"]]
+    names = [*models] or [_model(document, each) for each in said["models"]]
     settings = [
         _setting(document, ("settings", i), each)
         for i, each in enumerate(said.get("settings", [{}]))
     ]
+    if kv_cache_types:
+        settings = _with_types(settings, kv_cache_types)
     rest = {key: value for key, value in said.items() if key not in _OF_FILES}
     with blaming(document, ()):
-        return Suite(cases, models, settings, **({"name": path.name.removesuffix(suffix)} | rest))
+        return Suite(cases, names, settings, **({"name": path.name.removesuffix(suffix)} | rest))
 
 
 def _check_names(document: Document, key: str, given: Sequence[Mapping[str, Any]]) -> None:
@@ -98,6 +114,18 @@ def _setting(document: Document, place: Place, given: Mapping[str, Any]) -> dict
     with blaming(document, place):
         checked_settings([values])
     return values
+
+
+def _with_types(settings: Sequence[dict[str, Any]], types: Sequence[str]) -> list[dict[str, Any]]:
+    """Each setting with each KV cache type; those that were apart by nothing else are one."""
+    made: list[dict[str, Any]] = []
+    for setting, kind in product(settings, types):
+        changed = setting | {"kv_cache_type": kind}
+        if "name" in setting and len(types) > 1:
+            changed["name"] = f"{setting['name']} {kind}"
+        if changed not in made:
+            made.append(changed)
+    return made
 
 
 def _options(document: Document, place: Place, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -174,11 +174,7 @@ class Suite:
         """
         check_progress(progress)
         chosen = self._chosen(select)
-        recordings = {
-            place: read(case.said)
-            for place, case in enumerate(self.cases)
-            if isinstance(case.said, Path)
-        }
+        recordings = self._recordings()
         sources = {m: _Source(self.models[m]) for m in sorted({f.model for f in chosen.values()})}
         empty = self._planned(chosen, sources)
         with ExitStack() as stack:
@@ -192,6 +188,39 @@ class Suite:
                     journal.append(cell)
                 advance(1)
         return replace(empty, cells=tuple(cells.values()))
+
+    def tasks(self, select: Iterable[str] | None = None) -> Iterator[CellTask]:
+        """Yield the tasks of cells one after the other, for who runs them in another way.
+
+        Parameters
+        ----------
+        select : iterable of str, optional
+            The ids of the cells. None: all.
+
+        Yields
+        ------
+        CellTask
+            In the order of :meth:`run`; a model is loaded when its first task is asked for.
+
+        Raises
+        ------
+        ParameterError, RecordingError, ModelNotFoundError
+            As for :meth:`run`.
+        """
+        chosen, recordings = self._chosen(select), self._recordings()
+        sources = {m: _Source(self.models[m]) for m in sorted({f.model for f in chosen.values()})}
+        digests = self._planned(chosen, sources).tasks
+        for number, source in sources.items():
+            wanted = {i: d for i, d in digests.items() if chosen[i].model == number}
+            yield from self._tasks(number, source, recordings, wanted)
+
+    def _recordings(self) -> dict[int, Recording]:
+        """What cases replay, by their place."""
+        return {
+            place: read(case.said)
+            for place, case in enumerate(self.cases)
+            if isinstance(case.said, Path)
+        }
 
     def _chosen(self, select: Iterable[str] | None) -> dict[str, _Field]:
         if select is None:
