@@ -78,6 +78,9 @@ def _giver(part: Checkpoint) -> str:
 def _doubt(part: Checkpoint) -> str:
     """Why logits that are looked up may differ from those that a token was drawn from."""
     explored = part.metadata.explored
+    if part.metadata.decoded_elsewhere:
+        why = part.metadata.elsewhere_in_words
+        return f"it was decoded elsewhere ({why}), and evaluated again here"
     if explored:
         return (
             f"{explored['n']} answers were decoded together, which changes last bits; "

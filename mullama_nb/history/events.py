@@ -134,9 +134,12 @@ class TokenAdded:
         The text to show for it, as of ``Token``.
     logprob : float
     branch : int or None
-        Counts the answers of an exploration; None outside one.
+        Counts the answers of an exploration, in order, or as they come from elsewhere; None outside
+        one.
     part : {"text", "reasoning", "tool_call"}
         What it belongs to, as of ``Token``.
+    is_elsewhere : bool
+        Whether another process decoded it: its row is in no cell here.
     """
 
     token: int
@@ -144,6 +147,7 @@ class TokenAdded:
     logprob: float
     branch: int | None = None
     part: Literal["text", "reasoning", "tool_call"] = "text"
+    is_elsewhere: bool = False
 
 
 Event: TypeAlias = (

@@ -88,6 +88,7 @@ class ExploringElsewhere:
         self._questions: list[_Question] = []
         self._failures: list[tuple[_Batch, Exception]] = []
         self._committed: list[tuple[Answer, Setting]] = []
+        self._n_told = 0
         size, first = 1 if exact else context.params.n_parallel, 0
         for _, group in itertools.groupby(settings, key=lambda setting: setting.variables):
             alike, batches = [*group], []
@@ -189,9 +190,12 @@ class ExploringElsewhere:
         for branch in branches:
             for token in branch.completion.tokens:
                 self._tell(batch.first + branch.index, token)
+            self._n_told += bool(branch.completion.tokens)
 
     def _tell(self, index: int, token: Token) -> None:
-        self._workspace.notify(TokenAdded(*token[:3], index, token.part))
+        # Numbered as they come: some may never come, and views have no place for those.
+        told = TokenAdded(*token[:3], self._n_told, token.part, is_elsewhere=True)
+        self._workspace.notify(told)
         if self._on_token is not None:
             with self._workspace.lock.callback():
                 self._on_token(index, token)

@@ -205,6 +205,12 @@ class Notes(dict[str, Any]):
         return "sampling" in self
 
     @property
+    def elsewhere_in_words(self) -> str:
+        """What differed where an answer was decoded elsewhere; empty if nothing did."""
+        differs = self.decoded_elsewhere.get("differs")  # it may come from a file
+        return "; ".join(map(str, differs)) if isinstance(differs, list) else ""
+
+    @property
     def is_said_by_tokens(self) -> bool:
         """Whether the message's text has to be read from the tokens."""
         return self.is_message and self.message is None

@@ -302,9 +302,8 @@ def _notes(turn: Turn) -> list[str]:
     again = notes.evaluated_again if turn.index is None else {}
     n, why = again.get("tokens"), again.get("why")  # they may come from a file
     told = [f"{n:,} token{'s' * (n != 1)} evaluated again: {why}"] if isinstance(n, int) else []
-    differs = notes.decoded_elsewhere.get("differs") if turn.index is None else None
-    if isinstance(differs, list):
-        told.append(f"decoded elsewhere: {'; '.join(map(str, differs))}")
+    if turn.index is None and notes.decoded_elsewhere:
+        told.append(f"decoded elsewhere: {notes.elsewhere_in_words}")
     return [*_adapters(notes.adapters), *_options(notes.chat_template_kwargs), *told]
 
 

@@ -30,10 +30,12 @@ from mullama_nb.errors import (
     TaskError,
 )
 from mullama_nb.history import exploring_elsewhere
+from mullama_nb.history.cell_map.live import LiveCells
 from mullama_nb.history.events import Committed, Event, TokenAdded
 from mullama_nb.state.segment import Segment
 from mullama_nb.tasks import worker
 from mullama_nb.tasks.exploring import Explored, RowsNeeded
+from mullama_nb.widgets.chat_panel import ChatPanel
 
 from .conftest import ChatMaker
 from .executing import Pickling, Refusing
@@ -198,6 +200,7 @@ def test_what_others_decoded_is_sealed_again_here(
     assert repr(answers[0]) == "Turn(assistant, 12 tokens, length, decoded elsewhere)"
     assert str(chat.tree).count("(decoded elsewhere)") == 4
     assert "(lost)" not in str(chat.tree)
+    panel = ChatPanel(chat)
     for answer in answers:
         address = answer.checkpoint.address
         with catch_warnings(record=True) as warnings:
@@ -208,6 +211,9 @@ def test_what_others_decoded_is_sealed_again_here(
         assert [w.category for w in warnings] == [] if is_same else [InexactWarning]
         if not is_same:
             assert "decoded elsewhere (the number of threads: 3 there" in str(warnings[0].message)
+        assert panel.take_snapshot()["messages"][-1]["notes"] == [
+            "decoded elsewhere: the number of threads: 3 there, 1 here"
+        ]
         # From now on it is what its tokens, given here, would be.
         twin = make_chat(model, n_threads=None)
         twin.context.restore(rows_in_front(answer))
@@ -328,6 +334,23 @@ def test_rows_that_came_about_in_another_way_are_asked_for(
     assert [type(each) for each in outcomes] == [RowsNeeded, Explored]
 
 
+def test_what_is_decoded_elsewhere_takes_no_cells(new_chat: ChatMaker, pool: Pickling) -> None:
+    chat = new_chat(n_ctx=256, n_parallel=8)
+    told, used = list[Event](), list[int]()
+    live = LiveCells(chat)
+
+    def look(event: Event) -> None:
+        told.append(event)
+        live.update([event])
+        used.append(live.map().n_used)
+
+    chat.tree.on_change(look)
+    chat.explore("Why?", 32, executor=pool, **OPTIONS)  # more tokens than there are cells
+    assert chat.tree.flush(30)
+    assert sum(isinstance(event, TokenAdded) for event in told) == 32 * 12
+    assert max(used) == chat.context.token_count()
+
+
 def test_tokens_are_told_when_an_answer_comes(new_chat: ChatMaker, pool: Pickling) -> None:
     chat = new_chat(n_parallel=2)
     told: list[Event] = []
@@ -339,8 +362,10 @@ def test_tokens_are_told_when_an_answer_comes(new_chat: ChatMaker, pool: Picklin
     wait_until(lambda: sum(isinstance(e, Committed) for e in told) == 6)
     subscription.cancel()
     tokens = [e for e in told if isinstance(e, TokenAdded)]
+    assert all(e.is_elsewhere for e in tokens)
+    come = [tuple(e.token for e in tokens if e.branch == n) for n in range(5)]
+    assert sorted(come) == sorted(answer.tokens for answer in answers)
     for index, answer in enumerate(answers):
-        assert tuple(e.token for e in tokens if e.branch == index) == answer.tokens
         assert tuple(token.id for i, token in heard if i == index) == answer.tokens
     commits = [e.checkpoint for e in told if isinstance(e, Committed) and not e.is_head]
     assert commits == [answer.id for answer in answers]

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import BrokenExecutor
 from typing import Any
 
 import pytest
 from conftest import ModelMaker
+from history.executing import Pickling
 from tiny_models import CHATML
 
 from mullama_nb import Chat
-from mullama_nb.errors import HistoryError
+from mullama_nb.errors import HistoryError, TaskError
 from mullama_nb.history.events import Event, TokenAdded
 from mullama_nb.history.turn import Answers
 from mullama_nb.widgets.explorer import Explorer
+from mullama_nb.widgets.live_answer import LiveAnswer
 
 MOODY = "{% if mood %}{{ mood }}{% endif %}" + CHATML
 
@@ -109,3 +112,37 @@ def test_there_is_nothing_to_keep_before_there_are_answers(explorer: Explorer) -
     with pytest.raises(HistoryError, match="explore again"):
         explorer.handle("keep", {"checkpoint": "1"})
     assert repr(explorer) == "Explorer(0 answers)"
+
+
+def test_answers_from_elsewhere_come_one_by_one_and_leave_no_place_for_those_missing(
+    tiny: ModelMaker,
+) -> None:
+    def lose_the_second(number: int) -> None:
+        if number in (1, 3):
+            raise BrokenExecutor("it was killed")
+
+    chat = Chat(tiny("llama", chat_template=CHATML), n_ctx=256, n_threads=1, n_parallel=2)
+    explorer, events, shown = Explorer(chat), list[Event](), list[int]()
+    assert explorer._subscription is not None
+    explorer._subscription.cancel()
+
+    def show(event: Event) -> None:
+        events.append(event)
+        list(explorer.changes([event]))
+        snapshot = explorer.take_snapshot()
+        if not snapshot["answers"]:
+            shown.append(sum(bool(live["text"]) for live in snapshot["live"]))
+
+    chat.tree.on_change(show)
+    with Pickling(1, lose_the_second) as pool, pytest.raises(TaskError, match="2 to 3"):
+        chat.explore("Hi", 6, max_tokens=3, temperature=1.5, executor=pool)
+    assert chat.tree.flush(30)
+    assert shown == sorted(shown)
+    assert shown[-1] == 4
+    snapshot = explorer.take_snapshot()
+    assert [answer["id"] for answer in snapshot["answers"]] == [c.id for c in chat.head.children]
+    assert len(snapshot["live"]) == len(snapshot["answers"]) == 4
+    assert [live["text"] for live in snapshot["live"]] == [
+        live["text"]
+        for live in (begun.snapshot() for begun in map(LiveAnswer.whole, explorer._found))
+    ]

@@ -131,6 +131,8 @@ class LiveCells:
                     gone += self._end_growths()
                 case TokenAdded(token, _, logprob, None):
                     self._said.append((token, logprob))
+                case TokenAdded(is_elsewhere=True):
+                    pass  # it takes no cell here
                 case TokenAdded(token, _, logprob, branch):
                     growth = self._growth(branch, changed)
                     growth.tokens.append(token)
