@@ -6,7 +6,7 @@ LAB_ARGS ?=
 VENV := .venv
 BIN  := $(VENV)/bin
 
-SCRIPTS := mullama_nb/widgets/front_end tests/widgets
+SCRIPTS := mullama_nb/testing/suites/page mullama_nb/widgets/front_end tests/widgets
 
 # llama-cpp-python comes as source and is built once, without its vision tools. Options in
 # CMAKE_ARGS are added, and pip must then not reuse a cached build without them.

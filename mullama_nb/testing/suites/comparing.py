@@ -16,11 +16,14 @@ from ..comparison import MARGIN, first_difference, gap
 from .cell import SuiteAnswer, SuiteCell
 
 if TYPE_CHECKING:
+    import os
+    from pathlib import Path
+
     from rich.text import Text
 
     from .result import SuiteResult
 
-__all__ = ["MovedAnswer", "SuiteComparison", "parting"]
+__all__ = ["MovedAnswer", "SuiteComparison", "matched", "parting"]
 
 _SIDES = ("before", "after")
 _MOST_TOKENS = 12  # shown of an answer from where it differs
@@ -193,7 +196,7 @@ class SuiteComparison:
         found = []
         for id_, (before, after) in self._pairs.items():
             is_same = _asked_the_same(before, after)
-            for draw, old, answer in _matched(before, after):
+            for draw, old, answer in matched(before, after):
                 move = parting(old, answer, id=id_, draw=draw, is_same_question=is_same)
                 if move is not None:
                     found.append(move)
@@ -214,7 +217,7 @@ class SuiteComparison:
         """By how much the log-probability of a token moved at the most, where answers are equal."""
         moved = [0.0]
         for before, after in self._pairs.values():
-            for _, old, answer in _matched(before, after) if _asked_the_same(before, after) else ():
+            for _, old, answer in matched(before, after) if _asked_the_same(before, after) else ():
                 n = first_difference(old.tokens, answer.tokens)
                 steps = zip(old.logprobs[:n], answer.logprobs[:n], strict=False)
                 moved += [abs(a - b) for a, b in steps]
@@ -274,6 +277,18 @@ class SuiteComparison:
             "environment": list(self.environment),
         }
 
+    def to_html(self, path: str | os.PathLike[str]) -> Path:
+        """Write the comparison as one HTML file that needs neither network nor kernel.
+
+        Raises
+        ------
+        SessionWriteError
+            When it cannot be written; an existing file is intact.
+        """
+        from .page.writing import write_comparison
+
+        return write_comparison(self, path)
+
     def lines(self) -> Iterator[tuple[str, str]]:
         """Return the report's lines, each with its kind: ``"head"``, ``"text"`` or ``"note"``."""
         from .comparison_text import lines
@@ -301,8 +316,8 @@ def _asked_the_same(before: SuiteCell, after: SuiteCell) -> bool:
     return (before.question, before.n_prompt) == (after.question, after.n_prompt)
 
 
-def _matched(before: SuiteCell, after: SuiteCell) -> Iterator[tuple[int, SuiteAnswer, SuiteAnswer]]:
-    """Pairs of answers of the same draw, with its place in the second cell."""
+def matched(before: SuiteCell, after: SuiteCell) -> Iterator[tuple[int, SuiteAnswer, SuiteAnswer]]:
+    """Return pairs of answers of the same draw, with its place in the second cell."""
     there = {key: answer for key, _, answer in _drawn(before)}
     for key, draw, answer in _drawn(after):
         if key in there:

@@ -12,6 +12,8 @@ from ...errors import ParameterError, RegressionError
 from .cell import CheckResult, SuiteAnswer, SuiteCell
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.text import Text
 
     from .comparing import SuiteComparison
@@ -191,6 +193,21 @@ class SuiteResult:
         from .comparing import SuiteComparison
 
         return SuiteComparison(self, other)
+
+    def to_html(self, path: str | os.PathLike[str]) -> Path:
+        """Write the matrix as one HTML file that needs neither network nor kernel.
+
+        A field opens its answers, where they part from those of the row's first field, the
+        findings, and the trees.
+
+        Raises
+        ------
+        SessionWriteError
+            When it cannot be written; an existing file is intact.
+        """
+        from .page.writing import write_result
+
+        return write_result(self, path)
 
     def lines(self) -> Iterator[tuple[str, str]]:
         """Return the report's lines, each with its kind.

@@ -14,7 +14,19 @@ from .result import SuiteResult
 if TYPE_CHECKING:
     from rich.text import Text
 
-__all__ = ["Column", "columns", "html_text", "lines", "rich_text", "tokens_in_words", "verdict"]
+__all__ = [
+    "Column",
+    "columns",
+    "counts_in_words",
+    "html_text",
+    "kind_of",
+    "lines",
+    "reasons",
+    "rich_text",
+    "share_in_words",
+    "tokens_in_words",
+    "verdict",
+]
 
 _MOST_ROWS = 60  # with more cases, those that pass everywhere are only counted
 _LABEL, _HEAD = 40, 24  # characters

@@ -1,0 +1,1 @@
+"""Results of suites as one HTML file: a matrix whose fields open."""
