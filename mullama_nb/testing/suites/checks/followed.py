@@ -44,24 +44,26 @@ def followed(entries: Sequence[Entry], tokens: Sequence[int]) -> Way:
     """
     n_tokens = len(tokens)
     stops: dict[str | None, int] = {None: 0}  # of the entries whose tokens are all the same
-    furthest, place = -1, None
-    rest: tuple[int, ...] = ()
+    furthest, parted = 0, list[Entry]()  # the entries within which it goes on otherwise
     ends: list[Entry] = []
     for entry in entries:
         start = stops.get(entry.parent)
         if start is None or start >= n_tokens:
             continue
         n = _n_common(entry.tokens, tokens[start : start + len(entry.tokens)])
+        if start + n > furthest:
+            furthest, parted = start + n, []
         if start + n == n_tokens:
             ends.append(entry)
         elif n == len(entry.tokens):
             stops[entry.id] = start + n
-        if start + n > furthest:
-            furthest, place, rest = start + n, entry, entry.tokens[n:]
+        elif start + n == furthest:
+            parted.append(entry)
     if not ends:
-        if place is None or not (place.is_generated and rest):
-            return Way((), max(furthest, 0), (rest[:_SHOWN], tuple(tokens[furthest:][:_SHOWN])))
-        ends = [place]
+        ends = [entry for entry in parted if entry.is_generated]
+    if not ends:
+        rest = parted[0].tokens[furthest - stops[parted[0].parent] :] if parted else ()
+        return Way((), furthest, (rest[:_SHOWN], tuple(tokens[furthest:][:_SHOWN])))
     kept = {entry.id for end in ends for entry in _behind(end, entries)}
     by_id = {entry.id: entry for entry in entries}
     waiting = [*kept]

@@ -98,6 +98,8 @@ class SameAs(Check):
         if way.parted is not None:
             there, here = (
                 shown(repr(context.model.detokenize(each, special=True)), _MOST_SHOWN)
+                if each
+                else "nothing"
                 for each in way.parted
             )
             detail = (
