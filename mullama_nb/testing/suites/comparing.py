@@ -47,8 +47,9 @@ class MovedAnswer:
         Of the two tokens, each where it was drawn; None where an answer ended, or it is not known.
     gap : float or None
         How much likelier the token was before than the other one; for tokens drawn at random, how
-        far any probability has moved. None if that cannot be said: a limit ended one of them, or
-        something else was asked.
+        far any probability has moved. Where nothing but the two probabilities is known, the least
+        that it can be. None if that cannot be said: a limit ended one of them, or something else
+        was asked.
     """
 
     id: str
@@ -69,7 +70,7 @@ class MovedAnswer:
     def kind(self) -> str:
         """What the difference is, in words."""
         if self.gap is None:
-            return "not to be compared by its tokens"
+            return "whether rounding can decide that is not known"
         kind = "a near-tie, which rounding can decide" if self.is_near_tie else "a real change"
         return f"probability gap {self.gap:.3f}: {kind}"
 
@@ -118,8 +119,23 @@ def _gap(before: SuiteAnswer, after: SuiteAnswer, first: int) -> float | None:
         # What ended one of them is not among its tokens: at the most it was as likely.
         _, logprob, _ = there or here or (0, 0.0, ())
         return exp(logprob)
-    (token, logprob, top), (other, _, top_here) = there, here
-    return gap((token, logprob), other, top, top_here, is_likeliest=before.seed is None)
+    (token, logprob, top), (other, logprob_here, top_here) = there, here
+    is_likeliest = before.seed is None
+    if not top or not (is_likeliest or top_here):
+        return _least_gap(exp(logprob), exp(logprob_here), is_likeliest=is_likeliest)
+    return gap((token, logprob), other, top, top_here, is_likeliest=is_likeliest)
+
+
+def _least_gap(before: float, after: float, *, is_likeliest: bool) -> float | None:
+    """How far apart they were at the least, of the two probabilities alone; None if that is little.
+
+    Of what was the likeliest, another one had at most the rest. So had, before, what was drawn
+    after it.
+    """
+    if is_likeliest and before <= MARGIN:
+        return before
+    least = 2 * before - 1 if is_likeliest else before + after - 1
+    return least if least > MARGIN else None
 
 
 def _step(

@@ -6,8 +6,9 @@ A chat of its own, with an empty tree, stands on a context that many cases use o
 from __future__ import annotations
 
 import codecs
+import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ...engine.completion import Limits
@@ -27,6 +28,8 @@ from .prompts import Prompt, put
 from .task import CellTask
 
 __all__ = ["Led", "led"]
+
+_N_TOP = 5
 
 
 @dataclass(slots=True)
@@ -51,6 +54,8 @@ class Led:
         The recording that the case is.
     recording : Recording or None
         What it holds.
+    tops : list of tuple
+        The likeliest tokens in front of each of the answer's tokens, and behind the last.
     """
 
     chat: Chat
@@ -62,6 +67,7 @@ class Led:
     answer: Turn | None = None
     source: Path | None = None
     recording: Recording | None = None
+    tops: list[tuple[tuple[int, float], ...]] = field(default_factory=list)
 
     def answers(self) -> Iterator[Turn]:
         """Generate the answers; the head is each in turn."""
@@ -70,10 +76,18 @@ class Led:
             return
         limits = {name: getattr(self.limits, name) for name in LIMIT_OPTIONS}
         if self.n_draws == 1:
-            yield self.chat.resume(echo=False, **limits)
+            self.tops = [self._top()]
+            yield self.chat.resume(
+                echo=False, on_token=lambda _: self.tops.append(self._top()), **limits
+            )
             return
         for turn in self.chat.explore(None, self.n_draws, **limits):
             yield turn.keep()
+
+    def _top(self) -> tuple[tuple[int, float], ...]:
+        """The likeliest next tokens, with which a near-tie is told from a change."""
+        likeliest = self.chat.context.top_tokens(_N_TOP)
+        return tuple((each.id, math.log(each.probability or 1e-300)) for each in likeliest)
 
     def subject(self, turn: Turn | None) -> Subject:
         """Return what a check judges: the question, or an answer to it."""
@@ -103,6 +117,7 @@ class Led:
             sampling.seed if is_drawn else None,
             notes.sibling,
             turn.finish_reason or "stop",
+            tuple(self.tops[: len(tokens)]) if len(self.tops) > len(tokens) else (),
         )
 
 

@@ -16,7 +16,7 @@ from ...engine.files.gguf_file import fingerprint
 from ...engine.files.locate import locate_model
 from ...engine.model import Model
 from ...errors import ParameterError, shown
-from ...progress import Progress, check_progress, tracked
+from ...progress import Progress, check_progress
 from ...tasks import worker
 from ...tasks.recipe import ModelRecipe
 from ...tasks.running import run_all
@@ -28,6 +28,7 @@ from .evaluating import evaluate, failed
 from .journal import Journal
 from .labels import cell_id, check_label, told_apart
 from .planning import planned
+from .progress import followed
 from .result import SuiteResult
 from .settings import Setting, checked_settings
 from .task import CellTask, task_digest
@@ -180,13 +181,13 @@ class Suite:
         with ExitStack() as stack:
             journal = None if results is None else stack.enter_context(Journal(results, empty))
             cells = {} if journal is None else dict(journal.cells)
-            advance = stack.enter_context(tracked(progress, len(chosen), self.name, "cell"))
-            advance(len(cells))
+            follow = followed(progress, len(chosen), cells.values(), name=self.name)
+            come = stack.enter_context(follow)
             for cell in self._run(chosen, empty.tasks, sources, recordings, cells, executor):
                 cells[cell.id] = cell
                 if journal is not None:
                     journal.append(cell)
-                advance(1)
+                come(cell)
         return replace(empty, cells=tuple(cells.values()))
 
     def tasks(self, select: Iterable[str] | None = None) -> Iterator[CellTask]:

@@ -129,20 +129,42 @@ def test_two_that_are_likely_each_in_its_own_run_are_a_real_change() -> None:
     assert move.kind.endswith("a real change")
 
 
-def test_without_the_likeliest_others_the_gap_is_the_most_that_it_can_be() -> None:
-    move = moved(answer("a b c", 0.45), answer("a x c", 0.45))
-    assert move.gap == pytest.approx(0.45)
-    assert not move.is_near_tie
+def test_of_the_two_probabilities_alone_nothing_is_claimed_that_may_be_wrong() -> None:
+    assert moved(answer("a b c", 0.45), answer("a x c", 0.45)).gap is None
+    assert moved(answer("a b c", 0.9), answer("a x c", 0.9)).gap == pytest.approx(0.8)
+    assert moved(answer("a b c", 0.1), answer("a x c", 0.1)).is_near_tie
+    drawn_once = answer("a b c", 0.45, seed=7)
+    assert moved(drawn_once, answer("a x c", 0.5, seed=7)).gap is None
+    assert moved(drawn_once, answer("a x c", 0.9, seed=7)).gap == pytest.approx(0.35)
 
 
-@given(p=st.floats(0.01, 1), q=st.floats(0.01, 1), r=st.floats(0.01, 1))
-def test_what_is_not_known_never_makes_a_near_tie(p: float, q: float, r: float) -> None:
-    known = moved(drawn("ab", [0.9, p], {"x": r}), drawn("ax", [0.9, q], {}))
-    unknown = moved(
-        replace(drawn("ab", [0.9, p], {}), tops=()), replace(drawn("ax", [0.9, q], {}), tops=())
-    )
-    if r <= p:  # the likeliest was taken
-        assert unknown.gap >= known.gap - 1e-9
+@st.composite
+def distributions(draw: st.DrawFn) -> dict[str, float]:
+    """Probabilities of three tokens."""
+    weights = [draw(st.floats(0.01, 1)) for _ in range(3)]
+    return {letter: weight / sum(weights) for letter, weight in zip("bxy", weights, strict=True)}
+
+
+@given(there=distributions(), here=distributions(), is_drawn=st.booleans())
+def test_what_is_not_known_never_changes_a_verdict(
+    there: dict[str, float], here: dict[str, float], is_drawn: bool
+) -> None:
+    likeliest = (max(there, key=there.__getitem__), max(here, key=here.__getitem__))
+    one, other = ("b", "x") if is_drawn else likeliest
+    if one == other:
+        return
+    seed = 7 if is_drawn else None
+    sides = [
+        SuiteAnswer(
+            *(t, (ord(t),), (t,), (log(p[t]),), seed),
+            tops=(tuple((ord(each), log(value)) for each, value in p.items()),),
+        )
+        for t, p in ((one, there), (other, here))
+    ]
+    known, unknown = moved(*sides), moved(*(replace(side, tops=()) for side in sides))
+    assert known.gap is not None
+    if unknown.gap is not None:
+        assert unknown.is_near_tie == known.is_near_tie
 
 
 def test_a_draw_is_judged_by_how_far_any_probability_moved() -> None:
