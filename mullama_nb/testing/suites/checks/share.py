@@ -73,13 +73,10 @@ def combined(findings: Sequence[Finding]) -> CheckResult:
         raise ParameterError(f"findings of one check are combined, not of {len(names)}")
     n, n_passed = len(findings), sum(finding.passed for finding in findings)
     telling = next((finding for finding in findings if not finding.passed), findings[0])
-    detail = telling.detail
-    if n > 1 and n_passed < n:
-        detail = f"{n_passed} of {n} draws passed; of one that did not: {detail}"
     return CheckResult(
         telling.check,
         n_passed == n,
-        detail,
+        telling.detail,
         telling.value,
         telling.token,
         n_passed,
