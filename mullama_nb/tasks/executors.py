@@ -1,20 +1,21 @@
-"""What is known of the executors that people have: how many workers, and how one is lost."""
+"""The executors that people have: how to make one, how many workers it has, how one is lost."""
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from .. import machine
-from ..errors import WorkerLostError
+from ..errors import ParameterError, TaskError, WorkerLostError, shown
 from .pool import SpawnedPool
 
-__all__ = ["Lost", "Workers", "lost", "submit", "workers_of"]
+__all__ = ["Lost", "Workers", "executor_for", "has_workers", "lost", "submit", "workers_of"]
 
 _SECONDS_TO_ANSWER = 10
 
@@ -28,12 +29,17 @@ class Workers:
     total : int
     on_a_machine : int
         The most that share one machine, and so its CPUs.
+    ahead : int
+        How many tasks to submit for each: one that runs and one that is there when it ends; where
+        a worker keeps what it computed until somebody fetches it, one, or it would be lost with
+        the next.
     may_grow : bool
         Whether more may join.
     """
 
     total: int
     on_a_machine: int
+    ahead: int = 2
     may_grow: bool = False
 
 
@@ -75,7 +81,7 @@ def _of_dask(executor: Any) -> Workers:
     hosts: Counter[str] = Counter()
     for address, n_threads in executor._client.nthreads().items():
         hosts[address.rpartition(":")[0]] += n_threads
-    return Workers(max(1, sum(hosts.values())), max([1, *hosts.values()]), may_grow=True)
+    return Workers(max(1, sum(hosts.values())), max([1, *hosts.values()]), ahead=1, may_grow=True)
 
 
 def _of_ipyparallel(executor: Any) -> Workers:
@@ -99,14 +105,76 @@ def submit(executor: Executor, function: Callable[..., bytes], *values: object) 
 
 def lost(error: Exception) -> Lost | None:
     """Return how a worker was lost, if that is what an executor's error says."""
-    reason = f"its worker was lost ({type(error).__name__}: {error})"
-    if isinstance(error, (BrokenExecutor, WorkerLostError)) or _is_a(
-        error, "ipyparallel.error", "EngineError"
-    ):
+    reason = f"its worker was lost: {type(error).__name__}: {error}"
+    if isinstance(error, (BrokenExecutor, WorkerLostError)):
         return Lost(reason)
+    if _is_a(error, "ipyparallel.error", "RemoteError"):
+        return Lost(reason) if getattr(error, "ename", "") == "EngineError" else None
     if _is_a(error, "distributed.scheduler", "KilledWorker"):
         return Lost(reason, was_repeated=True)
     return None
+
+
+def has_workers(executor: Executor) -> bool:
+    """Return whether anybody is there for the tasks that an executor has taken."""
+    if _is_a(executor, "distributed.cfexecutor", "ClientExecutor"):
+        return bool(cast("Any", executor)._client.nthreads())
+    if _is_a(executor, "ipyparallel.client.view", "ViewExecutor"):
+        return bool(cast("Any", executor).view.client.ids)
+    return True
+
+
+@contextlib.contextmanager
+def executor_for(workers: int | None = None, dask: str | None = None) -> Iterator[Executor | None]:
+    """Make the executor that a command line asks for, and end it afterwards.
+
+    Parameters
+    ----------
+    workers : int, optional
+        The processes of a :class:`~mullama_nb.SpawnedPool`.
+    dask : str, optional
+        The address of a Dask scheduler, such as ``tcp://10.0.0.1:8786``.
+
+    Yields
+    ------
+    Executor or None
+        None: this process.
+
+    Raises
+    ------
+    ParameterError
+        When both are given, or the number is out of range.
+    TaskError
+        When the extra ``dask`` is not installed, or no scheduler answers.
+    """
+    if workers is not None and dask is not None:
+        raise ParameterError(
+            f"workers={workers} are processes of this machine, and dask={shown(dask)!r} has its "
+            "own: give one of the two"
+        )
+    if workers is not None:
+        with SpawnedPool(workers) as pool:
+            yield pool
+    elif dask is not None:
+        with _dask_client(dask) as client:
+            yield client.get_executor()
+    else:
+        yield None
+
+
+def _dask_client(address: str) -> Any:
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise TaskError(
+            "tasks on Dask need the extra `dask`: pip install 'mullama-nb[dask]'"
+        ) from error
+    try:
+        return Client(address, set_as_default=False)  # type: ignore[no-untyped-call]
+    except (OSError, ValueError) as error:
+        raise TaskError(
+            f"no Dask scheduler answers at {shown(address)!r}: {shown(str(error), 200)}"
+        ) from error
 
 
 def _is_a(value: object, module: str, name: str) -> bool:

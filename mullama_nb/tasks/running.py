@@ -15,7 +15,7 @@ from ..engine.threads.lock import CancelToken
 from ..errors import MullamaError, TaskError, WorkerLostError
 from . import worker
 from .calling import carried_out, outcome, packed
-from .executors import Lost, Workers, lost, submit, workers_of
+from .executors import Lost, Workers, has_workers, lost, submit, workers_of
 from .pool import SpawnedPool
 
 __all__ = ["call_packed", "run_all"]
@@ -23,7 +23,8 @@ __all__ = ["call_packed", "run_all"]
 T = TypeVar("T")
 R = TypeVar("R")
 
-_AHEAD = 2  # tasks for each worker: one runs, and the next is there when it ends
+_SECONDS_TO_LOOK = 2.0  # between two looks whether anybody is there
+_SECONDS_WITHOUT_WORKERS = 300.0  # of a cluster that starts others by itself
 _SECONDS_TO_RECOUNT = 1.0  # a cluster that grows with its work is asked again
 
 
@@ -112,6 +113,7 @@ def _elsewhere(
     ended: queue.SimpleQueue[Future[Any] | None] = queue.SimpleQueue()
     lost_once: set[int] = set()
     counted = time.monotonic()
+    watch = _Watch(executor, _SECONDS_WITHOUT_WORKERS if workers.may_grow else 0.0)
 
     def wake() -> None:
         ended.put(None)
@@ -121,7 +123,7 @@ def _elsewhere(
         while not cancel.is_cancelled:
             if workers.may_grow and time.monotonic() - counted > _SECONDS_TO_RECOUNT:
                 workers, counted = workers_of(executor), time.monotonic()
-            while len(pending) < _AHEAD * workers.total:
+            while len(pending) < workers.ahead * workers.total:
                 if (one := again.popleft() if again else next(upcoming, None)) is None:
                     break
                 index, task = one
@@ -135,12 +137,16 @@ def _elsewhere(
                 future.add_done_callback(ended.put)
             if not pending:
                 return
-            one_ended = ended.get()
+            try:
+                one_ended = ended.get(timeout=_SECONDS_TO_LOOK)
+            except queue.Empty:
+                watch.look()
+                continue
             if one_ended is None:
                 return
-            future = one_ended
-            index, task = pending.pop(future)
-            came = _outcome_of(future, executor)
+            index, task = pending.pop(one_ended)
+            came = _outcome_of(one_ended, executor)
+            del one_ended  # Dask computes what is still held again, if its worker is lost
             if isinstance(came, Lost):
                 if index not in lost_once and not came.was_repeated:
                     lost_once.add(index)
@@ -152,6 +158,25 @@ def _elsewhere(
         cancel.remove_listener(wake)
         for future in pending:
             _cancel(future, executor)
+
+
+class _Watch:
+    """Gives an executor up that has had no worker for so many seconds."""
+
+    def __init__(self, executor: Executor, patience: float) -> None:
+        self._executor, self._patience = executor, patience
+        self._deserted: float | None = None
+
+    def look(self) -> None:
+        if has_workers(self._executor):
+            self._deserted = None
+            return
+        self._deserted = self._deserted or time.monotonic()
+        if time.monotonic() - self._deserted >= self._patience:
+            raise TaskError(
+                f"no worker of {type(self._executor).__name__} is left: see why they ended, and "
+                "start others. What came before holds"
+            )
 
 
 def _packed_call(
@@ -204,6 +229,8 @@ def _outcome_of(future: Future[Any], executor: Executor) -> Any:
         return lost(error) or TaskError(
             f"{type(executor).__name__} could not run it: {type(error).__name__}: {error}"
         )
+    finally:
+        del future  # the error's traceback has this frame
     if isinstance(executor, ThreadPoolExecutor):
         return came
     return _outcome(outcome, came)
