@@ -71,11 +71,10 @@ def run_all(
     cancel = CancelToken() if cancel is None else cancel
     if executor is None:
         return _here(function, tasks, cancel)
-    if n_workers is None:
-        workers = workers_of(executor)
-    else:
+    workers = workers_of(executor)
+    if n_workers is not None:
         n_workers = check_integer("n_workers", n_workers, 1)
-        workers = Workers(n_workers, n_workers)
+        workers = Workers(n_workers, n_workers, ahead=workers.ahead)
     if not isinstance(executor, ThreadPoolExecutor):
         packed(function)  # at once: no task could be sent
     return _elsewhere(function, tasks, executor, workers, cancel)
@@ -135,10 +134,11 @@ def _elsewhere(
                 future = _submitted(executor, call)
                 pending[future] = one
                 future.add_done_callback(ended.put)
+                del future  # Dask computes again what is still held when its worker is lost
             if not pending:
                 return
             try:
-                one_ended = ended.get(timeout=_SECONDS_TO_LOOK)
+                one_ended = ended.get(timeout=_SECONDS_TO_LOOK)  # None: it was cancelled
             except queue.Empty:
                 watch.look()
                 continue
@@ -146,7 +146,7 @@ def _elsewhere(
                 return
             index, task = pending.pop(one_ended)
             came = _outcome_of(one_ended, executor)
-            del one_ended  # Dask computes what is still held again, if its worker is lost
+            del one_ended
             if isinstance(came, Lost):
                 if index not in lost_once and not came.was_repeated:
                     lost_once.add(index)
