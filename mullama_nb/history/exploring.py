@@ -9,11 +9,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from ..checks import check_integer, check_names
 from ..engine.branches import Branch, BranchRequest
 from ..engine.completion import Limits, Token
+from ..engine.decoder import Logits
 from ..engine.exploration import Exploration
 from ..engine.sampling.params import SamplingParams
 from ..engine.templates.options import TemplateOptions
@@ -27,6 +28,8 @@ from .tree import Checkpoint
 from .workspace import Workspace
 
 __all__ = ["Exploring", "Put", "Setting", "branch_notes", "settings_for"]
+
+OnLogits: TypeAlias = Callable[[int, int, Logits], object]
 
 _TEMPLATE = "chat_template_kwargs"
 _N = 8
@@ -135,6 +138,8 @@ class Exploring:
         Called with the index of the answer and the token, on another thread.
     exact : bool
         As for ``Context.explore``.
+    on_logits : callable, optional
+        As for ``Context.exploration``.
     """
 
     def __init__(
@@ -144,13 +149,14 @@ class Exploring:
         on_token: Callable[[int, Token], object] | None,
         *,
         exact: bool,
+        on_logits: OnLogits | None = None,
     ) -> None:
         self._workspace = workspace
         self._batches: list[_Batch] = []
         self._committed: list[tuple[Answer, Setting]] = []
         first = 0
         for _, alike in itertools.groupby(settings, key=lambda setting: setting.variables):
-            batch = _Batch(workspace, list(alike), first, on_token, exact=exact)
+            batch = _Batch(workspace, list(alike), first, on_token, on_logits, exact=exact)
             self._batches.append(batch)
             first += len(batch.settings)
 
@@ -208,6 +214,7 @@ class _Batch:
         settings: Sequence[Setting],
         first: int,
         on_token: Callable[[int, Token], object] | None,
+        on_logits: OnLogits | None,
         *,
         exact: bool,
     ) -> None:
@@ -215,6 +222,10 @@ class _Batch:
             workspace.notify(TokenAdded(*token[:3], first + branch, token.part))
             if on_token is not None:
                 on_token(first + branch, token)
+
+        def look(branch: int, n_tokens: int, logits: Logits) -> None:
+            if on_logits is not None:
+                on_logits(first + branch, n_tokens, logits)
 
         context = workspace.context
         self._workspace = workspace
@@ -226,6 +237,7 @@ class _Batch:
             exact=exact,
             on_token=tell,
             answer_format=workspace.calling_format,
+            on_logits=None if on_logits is None else look,
         )
         for sampling, limits in self._run.request.each:
             check_request(context.model, sampling, limits)

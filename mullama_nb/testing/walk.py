@@ -28,7 +28,16 @@ from ..history.options import recalled
 from ..history.tree import Checkpoint, CheckpointTree
 from .cells_needed import params_for
 
-__all__ = ["Entry", "Step", "Walk", "fitting_params", "longest_path", "vocabulary_digest", "walk"]
+__all__ = [
+    "Entry",
+    "Step",
+    "Walk",
+    "fitting_params",
+    "longest_path",
+    "step_at",
+    "vocabulary_digest",
+    "walk",
+]
 
 _N_TOP = 5
 _LOOK_AHEAD = 24  # tokens of what is said where a recorded answer ends
@@ -228,7 +237,7 @@ def walk(
         elif entry.tokens:
             context.evaluate(entry.tokens)
         if entry.id not in has_children and not found.steps.get(entry.id) and context.token_count():
-            found.after[entry.id] = _step(context.logits, 0).top
+            found.after[entry.id] = step_at(context.logits, 0).top
         differs = with_texts and first_other(entry, found) is not None
         if entry.id in has_children or differs or not context.memory_kind.is_plain:
             places[entry.id] = tree.commit(allow_empty=True)
@@ -274,7 +283,7 @@ def _follow(
                 chooser = None  # nothing can be drawn behind it, so all is taken as it is
         elif is_drawn:
             chosen.append(token)
-        steps.append(_step(logits, token))
+        steps.append(step_at(logits, token))
         context.evaluate([token])
     end = entry.end
     finds_end = finds_end and entry.noted.is_finished
@@ -285,10 +294,10 @@ def _follow(
             end = found.ends[entry.id] = drawn
         if end is not None:
             chosen.append(drawn)
-            steps.append(_step(logits, end))
+            steps.append(step_at(logits, end))
     elif end is not None:
         chosen.append(end)
-        steps.append(_step(context.logits, end))
+        steps.append(step_at(context.logits, end))
     found.steps[entry.id] = tuple(steps)
     if is_drawn:
         found.chosen[entry.id] = tuple(chosen)
@@ -342,7 +351,7 @@ def _notes_before(entry: Entry, by_id: Mapping[str, Entry]) -> Iterator[Notes]:
         yield at.noted
 
 
-def _step(logits: Logits, token: int) -> Step:
+def step_at(logits: Logits, token: int) -> Step:
     """What is noted of a token; the logits are used up."""
     shifted = logits - logits.max()
     total = np.log(np.exp(shifted, out=logits).sum())

@@ -137,8 +137,8 @@ def _judge_run(checks: Sequence[Check], run: Led, found: _Found) -> None:
             run.stand_on(None)
             found.add(place, check.judge(run.subject(None)))
     run.stand_on(None)
-    for turn in run.answers() if on_answers or run.answer is not None else ():
-        found.answers.append(run.answer_of(turn))
+    for turn, tops in run.answers() if on_answers or run.answer is not None else ():
+        found.answers.append(run.answer_of(turn, tops))
         for place, check in on_answers:
             run.stand_on(turn)
             found.add(place, check.judge(run.subject(turn)))

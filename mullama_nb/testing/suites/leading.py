@@ -6,30 +6,36 @@ A chat of its own, with an empty tree, stands on a context that many cases use o
 from __future__ import annotations
 
 import codecs
-import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
 
 from ...engine.completion import Limits
 from ...engine.context import Context
+from ...engine.decoder import Logits
 from ...engine.model import Model
 from ...engine.sampling.params import SamplingParams
 from ...errors import HistoryError
 from ...history.chat import Chat
+from ...history.exploring import Exploring, settings_for
 from ...history.options import LIMIT_OPTIONS, recalled
 from ...history.shared_rows import SharedRows
 from ...history.tree import Checkpoint
 from ...history.turn import Turn
 from ..recording import Recording
+from ..walk import step_at
 from .cell import SuiteAnswer
 from .checks.subject import Subject
-from .prompts import Prompt, put
+from .prompts import Prompt, put, template_of
 from .task import CellTask
 
 __all__ = ["Led", "led"]
 
-_N_TOP = 5
+Tops: TypeAlias = list[tuple[tuple[int, float], ...]]
+"""For each token the likeliest ones in its place, with their log-probabilities."""
 
 
 @dataclass(slots=True)
@@ -54,8 +60,6 @@ class Led:
         The recording that the case is.
     recording : Recording or None
         What it holds.
-    tops : list of tuple
-        The likeliest tokens in front of each of the answer's tokens, and behind the last.
     """
 
     chat: Chat
@@ -67,27 +71,29 @@ class Led:
     answer: Turn | None = None
     source: Path | None = None
     recording: Recording | None = None
-    tops: list[tuple[tuple[int, float], ...]] = field(default_factory=list)
 
-    def answers(self) -> Iterator[Turn]:
-        """Generate the answers; the head is each in turn."""
+    def answers(self) -> Iterator[tuple[Turn, Tops]]:
+        """Generate the answers, and note what was likely in the place of each token.
+
+        A single one is what ``ask`` would give, to the bit. The head is each in turn.
+        """
         if self.answer is not None:
-            yield self.answer
+            yield self.answer, []
             return
-        limits = {name: getattr(self.limits, name) for name in LIMIT_OPTIONS}
-        if self.n_draws == 1:
-            self.tops = [self._top()]
-            yield self.chat.resume(
-                echo=False, on_token=lambda _: self.tops.append(self._top()), **limits
-            )
-            return
-        for turn in self.chat.explore(None, self.n_draws, **limits):
-            yield turn.keep()
+        chat, tops = self.chat, [Tops() for _ in range(self.n_draws)]
 
-    def _top(self) -> tuple[tuple[int, float], ...]:
-        """The likeliest next tokens, with which a near-tie is told from a change."""
-        likeliest = self.chat.context.top_tokens(_N_TOP)
-        return tuple((each.id, math.log(each.probability or 1e-300)) for each in likeliest)
+        def look(branch: int, _: int, logits: Logits) -> None:
+            tops[branch].append(step_at(np.array(logits), 0).top)
+
+        limits = {name: getattr(self.limits, name) for name in LIMIT_OPTIONS}
+        settings = settings_for(self.n_draws, None, chat.sampling, limits)
+        exploring = Exploring(
+            chat._workspace, settings, None, exact=self.n_draws == 1, on_logits=look
+        )
+        with chat.tree.turn():
+            found = exploring.answer(_stay)
+        for (answer, _), each in zip(found, tops, strict=True):
+            yield Turn(chat, answer.checkpoint, seconds=answer.seconds).keep(), each
 
     def subject(self, turn: Turn | None) -> Subject:
         """Return what a check judges: the question, or an answer to it."""
@@ -100,7 +106,7 @@ class Led:
         if self.chat.head is not place:
             self.chat.tree.checkout(place)
 
-    def answer_of(self, turn: Turn) -> SuiteAnswer:
+    def answer_of(self, turn: Turn, tops: Tops) -> SuiteAnswer:
         """Return an answer as a value."""
         before = {*self.question.lineage()}
         parts = [part for part in turn.parts if part not in before]
@@ -117,8 +123,12 @@ class Led:
             sampling.seed if is_drawn else None,
             notes.sibling,
             turn.finish_reason or "stop",
-            tuple(self.tops[: len(tokens)]) if len(self.tops) > len(tokens) else (),
+            tuple(tops[: len(tokens)]),
         )
+
+
+def _stay(variables: Mapping[str, Any] | None, *, is_first: bool) -> None:
+    """Put no question: it is the head."""
 
 
 def pieces_of(model: Model, tokens: tuple[int, ...]) -> tuple[str, ...]:
@@ -171,6 +181,7 @@ def _chat(
         chat_template=setting.chat_template,
         chat_template_kwargs=setting.chat_template_kwargs,
     )
+    chat._conversation.template = template_of(setting, context.model)
     chat.sampling = sampling
     rows = shared()
     chat._workspace.rows.shared = rows

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from ...engine.model import Model
@@ -16,7 +17,10 @@ from ...history.rendering import Rendering
 from .case import Case
 from .settings import Setting
 
-__all__ = ["Prompt", "planned_tokens", "prompt_of", "put"]
+__all__ = ["DATE", "Prompt", "planned_tokens", "prompt_of", "put", "template_of"]
+
+DATE = datetime(2025, 1, 1)
+"""The date that chat templates are told: a prompt that changes each day is no test."""
 
 _PROBE = {"role": "user", "content": "?"}
 
@@ -75,10 +79,9 @@ def prompt_of(case: Case, setting: Setting, model: Model) -> Prompt:
 
 
 def template_of(setting: Setting, model: Model) -> TemplateOptions:
-    """Return how a setting has messages rendered."""
-    return TemplateOptions.of(
-        model, None, setting.chat_template, setting.chat_template_kwargs or None
-    )
+    """Return how a setting has messages rendered, on the same day each time."""
+    made = TemplateOptions.of(model, None, setting.chat_template, setting.chat_template_kwargs)
+    return made if made.date is None else replace(made, date=DATE)
 
 
 def planned_tokens(case: Case, setting: Setting, model: Model) -> tuple[int, ...]:

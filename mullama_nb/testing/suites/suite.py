@@ -72,8 +72,9 @@ class Suite:
 
     Notes
     -----
-    Nothing is loaded before :meth:`run`. Draws have a fixed seed, 0 unless another is given, so
-    that a suite is reproducible. A recording is replayed with the parameters of the context and the
+    Nothing is loaded before :meth:`run`. Draws have a fixed seed, 0 unless another is given, and
+    chat templates that ask for the date are told the same one, 1 January 2025, so that a suite is
+    reproducible. A recording is replayed with the parameters of the context and the
     adapters of a setting, and what it was recorded with otherwise.
     """
 

@@ -15,6 +15,7 @@ from tiny_models import CHATML
 from mullama_nb import Chat
 from mullama_nb.testing import Check, Finding, Subject, SuiteResult
 from mullama_nb.testing.suites.case import Case
+from mullama_nb.testing.suites.prompts import DATE
 from mullama_nb.testing.suites.suite import Suite
 
 KINDS = ["llama", "gemma3", "mamba", "lfm2"]
@@ -181,6 +182,10 @@ def test_answers_are_those_of_a_chat(tiny: ModelMaker) -> None:
     assert (answer.text, answer.tokens, answer.logprobs) == (turn.text, turn.tokens, turn.logprobs)
     assert (answer.seed, answer.sibling, answer.finish_reason) == (4, 0, turn.finish_reason)
     assert "".join(answer.pieces) == turn.raw
+    assert len(answer.tops) == len(answer.tokens)
+    for token, logprob, top in zip(answer.tokens, answer.logprobs, answer.tops, strict=True):
+        assert dict(top).get(token, logprob) == pytest.approx(logprob, abs=1e-5)
+        assert [value for _, value in top] == sorted((value for _, value in top), reverse=True)
     assert cell.tree == str(chat.tree)
     assert cell.n_prompt == turn.checkpoint.start
     assert cell.fingerprint == model.fingerprint
@@ -271,3 +276,23 @@ def test_an_error_leaves_no_trace_in_the_cells_behind_it(tiny: ModelMaker) -> No
     suite = Suite([broken, good], [model], [SMALL])
     alone = suite.run(select=suite.cell_ids[1:])
     assert words(suite.run())[suite.cell_ids[1]] == words(alone)[suite.cell_ids[1]]
+
+
+def test_templates_are_told_one_date(tiny: ModelMaker, decoded: Counter) -> None:
+    dated = "{{ strftime_now('%Y-%m-%d %H:%M:%S.%f') }} " + CHATML
+    model = tiny("llama", chat_template=dated)
+    suite = Suite(
+        [*cases(Bits(), Answered())[:2], Case(asks_only, [Bits()])],
+        [model],
+        [SMALL, SMALL | {"system": "Be brief."}],
+    )
+    first, second = suite.run(), suite.run()
+    assert words(first) == words(second)
+    assert all(cell.error is None for cell in first.cells)
+    assert decoded.n_tokens == 2 * first.tokens_evaluated
+    # The beginning, which has the date, is shared.
+    assert first.tokens_alone - first.tokens_evaluated > 3 * len(model.tokenize("2025-01-01"))
+    chat = Chat(model, **SMALL)
+    chat._conversation.template = dataclasses.replace(chat._conversation.template, date=DATE)
+    turn = chat.ask(cases()[0].said, max_tokens=4)  # type: ignore[arg-type]
+    assert first.cells[0].answers[0].tokens == turn.tokens
