@@ -296,3 +296,25 @@ def test_templates_are_told_one_date(tiny: ModelMaker, decoded: Counter) -> None
     chat._conversation.template = dataclasses.replace(chat._conversation.template, date=DATE)
     turn = chat.ask(cases()[0].said, max_tokens=4)  # type: ignore[arg-type]
     assert first.cells[0].answers[0].tokens == turn.tokens
+
+
+def test_a_real_model_gives_the_same_bits_whatever_ran_before(
+    smollm2: Model, decoded: Counter
+) -> None:
+    """Beyond 256 cells, 64 tokens in a batch and one thread, where kernels differ."""
+    document = "The harbour was quiet, and the boats lay side by side in the rain. " * 18
+    asked = ["Who was there?", "What was quiet?", "What was it that lay there?", "Why?"]
+    settings = [
+        {"n_ctx": 1024, "n_threads": 2, "temperature": 0, "max_tokens": 8},
+        {"n_ctx": 1024, "n_threads": 2, "kv_cache_type": "q8_0", "max_tokens": 8},
+    ]
+    suite = Suite(
+        [Case(document + each, [Bits(), Answered()], name=each) for each in asked],
+        [smollm2],
+        settings,
+    )
+    whole = suite.run()
+    assert decoded.n_tokens == whole.tokens_evaluated < 0.4 * whole.tokens_alone
+    for ids in (suite.cell_ids[2:3], suite.cell_ids[:0:-4]):
+        part = suite.run(select=ids)
+        assert words(part) == {id_: words(whole)[id_] for id_ in suite.cell_ids if id_ in ids}
