@@ -12,7 +12,7 @@ from conftest import ModelMaker
 from testing.suites.conftest import Counter
 from tiny_models import CHATML
 
-from mullama_nb import Chat
+from mullama_nb import Chat, Model
 from mullama_nb.testing import Check, Finding, Subject, SuiteResult
 from mullama_nb.testing.suites.case import Case
 from mullama_nb.testing.suites.prompts import DATE
