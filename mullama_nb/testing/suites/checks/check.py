@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from .subject import Subject
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Check", "Finding"]
+__all__ = ["Check", "Finding", "source_of"]
 
 _LONGEST_NAME = 120
 _LONGEST_DETAIL = 600
@@ -131,7 +132,7 @@ class Check(ABC):
 
     def _contents(self) -> tuple[str, ...]:
         """What the verdict depends on besides the arguments."""
-        return ()
+        return () if self.file_schema is not None else source_of(type(self).judge)
 
     def _arguments(self) -> dict[str, Any]:
         """The arguments that are not the default, as one writes them."""
@@ -187,3 +188,11 @@ class Check(ABC):
             for name, value in self._arguments().items()
         ]
         return f"{self.kind or type(self).__name__}({', '.join(written)})"
+
+
+def source_of(function: object) -> tuple[str, ...]:
+    """Return the text of a function, if there is one."""
+    try:
+        return (inspect.getsource(function),)  # type: ignore[arg-type]
+    except (OSError, TypeError):  # a builtin, a method of C, what was typed into a console
+        return ()

@@ -16,7 +16,9 @@ SECONDS = 5.0
 """After these a search is given up."""
 
 # An exact number of characters, such as \d{4}, is none, and neither is the ? of (?:...).
-_CHOICES = re.compile(r"[*+|]|(?<!\()\?|(?<!\))\{(?!\d+\})|(?<=\))\{")
+_CHOICES = re.compile(
+    r"[*+|]|(?<!\()\?|(?<!\))\{(?!\d+\})|(?<=\))\{|\\[1-9]|\(\?P="  # the last two refer back
+)
 # Python's matcher holds the interpreter while it runs, and no thread can end it.
 _SEARCH = """
 import json, re, sys, warnings

@@ -7,13 +7,12 @@ import traceback
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from inspect import getsource
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ....errors import ParameterError, shown
-from .check import Check, Finding
+from .check import Check, Finding, source_of
 from .searching import found_in
 from .subject import Subject
 
@@ -155,10 +154,7 @@ class Function(Check):
         return self._found(passed=passed, detail=f"{self.name} {verdict} {_quoted(subject.text)}")
 
     def _contents(self) -> tuple[str, ...]:
-        try:
-            return (getsource(self.function),)
-        except (OSError, TypeError):  # it has none: a builtin, a method of C
-            return ()
+        return source_of(self.function)
 
     def __repr__(self) -> str:
         name = getattr(self.function, "__qualname__", None) or type(self.function).__qualname__

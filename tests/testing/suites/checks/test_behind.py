@@ -127,6 +127,24 @@ def test_behind_an_answer_one_token_is_decoded_at_most(smollm2: Model) -> None:
     assert subject.chat.head is turn.checkpoint
 
 
+@pytest.mark.parametrize("architecture", ["llama", "gemma3", "mamba", "lfm2"])
+@pytest.mark.filterwarnings("ignore::mullama_nb.errors.InexactWarning")
+def test_any_memory_can_be_asked_behind_an_answer(tiny: ModelMaker, architecture: str) -> None:
+    model = tiny(architecture)
+    subject = plain(model, [1, *range(300, 350)])
+    texts = [" a", "the end of it"]
+    expected = likelihoods(subject, texts)
+    subject.chat.context.generate(None, 6, temperature=0)
+    head = subject.chat.tree.commit()
+    tokens, logits = subject.chat.context.tokens, subject.chat.context.logits
+    found = likelihoods(subject, texts)
+    for before, after in zip(expected, found, strict=True):
+        assert after.logprob == pytest.approx(before.logprob, abs=0.02)
+    assert subject.chat.head is head
+    assert subject.chat.context.tokens == tokens
+    assert np.array_equal(subject.chat.context.logits, logits)
+
+
 def test_a_text_that_does_not_fit_is_refused(tiny: ModelMaker) -> None:
     subject = plain(tiny(), [1, *[300] * 250], n_ctx=256)
     with pytest.raises(ContextFullError):

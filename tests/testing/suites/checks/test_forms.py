@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import pickle
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from testing.suites.checks.subjects import said
 
 from mullama_nb import testing
 from mullama_nb.errors import ParameterError
-from mullama_nb.testing import Check
+from mullama_nb.testing import Check, Finding, Subject
 from mullama_nb.testing.suites.checks.forms import (
     KINDS,
     as_checks,
@@ -150,6 +152,28 @@ def test_a_case_takes_checks_and_functions() -> None:
     assert pickle.loads(pickle.dumps(two)) == two
     with pytest.raises(ParameterError, match="Python"):
         two.to_file()
+
+
+@dataclass(frozen=True)
+class Speaks(Check):
+    """A check of one's own."""
+
+    language: str
+    least: float = 0.5
+
+    def judge(self, subject: Subject) -> Finding:
+        """Judge a made-up share."""
+        return Finding(self.name, len(subject.text) > self.least, "it speaks")
+
+
+def test_a_check_of_ones_own_is_a_dataclass() -> None:
+    check = Speaks("fr", 0.25)
+    assert check.name == repr(check) == "Speaks(language='fr', least=0.25)"
+    assert (check.needs_answer, as_checks([check])) == (True, (check,))
+    assert check.digest != Speaks("fr").digest
+    assert check.judge(said("a")).passed
+    with pytest.raises(ParameterError, match="cannot stand in a file"):
+        check.to_file()
 
 
 def test_functions_of_one_name_are_told_apart_by_their_order() -> None:
