@@ -153,6 +153,9 @@ class SuiteCell:
         The tree as text.
     digest : str
         Of the task. A stored result is used again if this is equal.
+    prompt : str
+        A digest of the tokens in front of the answer. Answers are compared by their tokens'
+        probabilities where this is equal.
 
     Raises
     ------
@@ -179,6 +182,7 @@ class SuiteCell:
     worker: str = "this process"
     tree: str = ""
     digest: str = ""
+    prompt: str = ""
 
     def __post_init__(self) -> None:
         holds = self.error is None and all(finding.passed for finding in self.findings)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from .result import SuiteResult
 
-__all__ = ["MovedAnswer", "SuiteComparison", "matched", "parting"]
+__all__ = ["MovedAnswer", "SuiteComparison", "asked_the_same", "matched", "parting"]
 
 _SIDES = ("before", "after")
 _MOST_TOKENS = 12  # shown of an answer from where it differs
@@ -50,6 +50,8 @@ class MovedAnswer:
         far any probability has moved. Where nothing but the two probabilities is known, the least
         that it can be. None if that cannot be said: a limit ended one of them, or something else
         was asked.
+    is_same_question : bool
+        Whether the same tokens stood in front of both.
     """
 
     id: str
@@ -60,6 +62,7 @@ class MovedAnswer:
     probability_before: float | None
     probability_after: float | None
     gap: float | None
+    is_same_question: bool = True
 
     @property
     def is_near_tie(self) -> bool:
@@ -69,6 +72,8 @@ class MovedAnswer:
     @property
     def kind(self) -> str:
         """What the difference is, in words."""
+        if not self.is_same_question:
+            return "it answers something else: other tokens stand in front of it"
         if self.gap is None:
             return "whether rounding can decide that is not known"
         kind = "a near-tie, which rounding can decide" if self.is_near_tie else "a real change"
@@ -104,6 +109,7 @@ def parting(
         *(_from(before, first), _from(after, first)),
         *(_probability(before, first), _probability(after, first)),
         found,
+        is_same_question,
     )
 
 
@@ -211,7 +217,7 @@ class SuiteComparison:
         """Answers whose tokens differ, of the same draw."""
         found = []
         for id_, (before, after) in self._pairs.items():
-            is_same = _asked_the_same(before, after)
+            is_same = asked_the_same(before, after)
             for draw, old, answer in matched(before, after):
                 move = parting(old, answer, id=id_, draw=draw, is_same_question=is_same)
                 if move is not None:
@@ -233,7 +239,7 @@ class SuiteComparison:
         """By how much the log-probability of a token moved at the most, where answers are equal."""
         moved = [0.0]
         for before, after in self._pairs.values():
-            for _, old, answer in matched(before, after) if _asked_the_same(before, after) else ():
+            for _, old, answer in matched(before, after) if asked_the_same(before, after) else ():
                 n = first_difference(old.tokens, answer.tokens)
                 steps = zip(old.logprobs[:n], answer.logprobs[:n], strict=False)
                 moved += [abs(a - b) for a, b in steps]
@@ -328,8 +334,9 @@ class SuiteComparison:
         return html_text(self)
 
 
-def _asked_the_same(before: SuiteCell, after: SuiteCell) -> bool:
-    return (before.question, before.n_prompt) == (after.question, after.n_prompt)
+def asked_the_same(before: SuiteCell, after: SuiteCell) -> bool:
+    """Return whether the same tokens stood in front of the answers of two cells."""
+    return before.prompt == after.prompt
 
 
 def matched(before: SuiteCell, after: SuiteCell) -> Iterator[tuple[int, SuiteAnswer, SuiteAnswer]]:

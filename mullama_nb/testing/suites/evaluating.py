@@ -7,9 +7,12 @@ import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from blake3 import blake3
+
 from ...engine.context import Context
 from ...engine.tally import tallied
 from ...history.shared_rows import KeptRows, SharedRows
+from ...history.tree import Checkpoint
 from ...tasks import worker
 from .cell import SuiteAnswer, SuiteCell
 from .checks.check import Check, Finding
@@ -32,6 +35,7 @@ class _Found:
     answers: list[SuiteAnswer] = field(default_factory=list)
     question: str = ""
     n_prompt: int = 0
+    prompt: str = ""
     n_taken: int = 0
     tree: str = ""
 
@@ -87,6 +91,7 @@ def evaluate(task: CellTask) -> SuiteCell:
         worker=worker.where(),
         tree=found.tree,
         digest=task.digest,
+        prompt=found.prompt,
     )
 
 
@@ -130,6 +135,7 @@ def _judge(task: CellTask, context: Context, found: _Found) -> None:
 def _judge_run(checks: Sequence[Check], run: Led, found: _Found) -> None:
     """Judge one leading of a case: its question, and each of its answers."""
     found.n_prompt = run.question.stop
+    found.prompt = _digest(run.question)
     found.question = run.asked or found.question
     on_answers = [(place, check) for place, check in enumerate(checks) if check.needs_answer]
     for place, check in enumerate(checks):
@@ -143,6 +149,12 @@ def _judge_run(checks: Sequence[Check], run: Led, found: _Found) -> None:
             run.stand_on(turn)
             found.add(place, check.judge(run.subject(turn)))
     found.tree = str(run.chat.tree)
+
+
+def _digest(question: Checkpoint) -> str:
+    """A digest of the tokens in front of an answer: with others, it is no answer to the same."""
+    tokens = [token for node in reversed([*question.lineage()]) for token in node.tokens]
+    return blake3(",".join(map(str, tokens)).encode()).hexdigest(length=16)
 
 
 def _in_words(error: Exception) -> str:

@@ -13,6 +13,7 @@ import json
 import os
 import stat
 import threading
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,6 +79,7 @@ class Journal:
         self._planned = dataclasses.replace(planned, cells=())
         self._lock = threading.Lock()
         self._descriptor = _open_alone(self.path)
+        _opened.add(self)
         try:
             found = self._read()
             self._end = found.end
@@ -157,6 +159,19 @@ class Journal:
 
     def __repr__(self) -> str:
         return f"Journal({self.path.name!r}, {len(self._cells)} of {len(self._planned.tasks)})"
+
+
+_opened: weakref.WeakSet[Journal] = weakref.WeakSet()
+
+
+def _leave_to_the_parent() -> None:
+    """After a fork: a worker that outlives its parent must not hold the parent's lock."""
+    for journal in _opened:
+        journal.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_the_parent)
 
 
 def read(path: str | os.PathLike[str]) -> SuiteResult:

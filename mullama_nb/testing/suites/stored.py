@@ -66,8 +66,9 @@ def cell_of(values: Any) -> SuiteCell:
     Unsound
     """
     _check_object(values, _fields(SuiteCell), "a result")
-    for key in ("case", "digest", "fingerprint", "id", "model", "question", "setting", "tree"):
-        need(isinstance(values[key], str), f"{key}")
+    for key in ("case", "digest", "fingerprint", "id", "model", "prompt", "question", "setting"):
+        need(isinstance(values[key], str), key)
+    need(isinstance(values["tree"], str), "the tree")
     need(isinstance(values["worker"], str), "the worker")
     need(type(values["passed"]) is bool, "passed")
     need(values["error"] is None or isinstance(values["error"], str), "the error")

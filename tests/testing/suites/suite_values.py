@@ -83,7 +83,7 @@ def results(draw: st.DrawFn, *, has_errors: bool = True) -> SuiteResult:
                         *(draw(st.floats(0, 1e6)), draw(TEXT)),
                         draw(st.dictionaries(TEXT, PLAIN, max_size=2)),
                         draw(st.dictionaries(TEXT, PLAIN, max_size=2)),
-                        *(draw(TEXT), draw(TEXT), draw(TEXT)),
+                        *(draw(TEXT), draw(TEXT), draw(TEXT), draw(TEXT)),
                     )
                 )
     return SuiteResult(draw(TEXT), *orders, tuple(cells))

@@ -188,7 +188,10 @@ def test_an_answer_that_ends_earlier() -> None:
 
 def test_answers_to_other_questions_are_no_near_ties() -> None:
     old, new = drawn("ab", [0.9, 0.4], {"x": 0.4}), drawn("ax", [0.9, 0.4], {"b": 0.4})
-    assert moved(old, new, question="another").gap is None
+    assert moved(old, new).is_near_tie
+    move = moved(old, new, prompt="another")
+    assert move.gap is None
+    assert [*move.lines()][-1].startswith("it answers something else")
 
 
 def test_draws_are_matched_by_seed_and_sibling() -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import multiprocessing
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -269,28 +270,61 @@ def test_two_runs_do_not_write_one_file(tmp_path: Path) -> None:
         assert [*journal.cells] == ["a[m,plain]", "b[m,plain]"]
 
 
-def _append_until_told(path: Path, begun: Callable[[], None], wait: Callable[[], None]) -> None:
-    journal = Journal(path, PLANNED)
-    journal.append(cell("a"))
-    begun()
-    wait()
+HOLDING = """
+import sys
+from dataclasses import replace
+from mullama_nb.testing import SuiteCell, SuiteResult
+from mullama_nb.testing.suites.journal import Journal
+
+cell = SuiteCell("a[m,plain]", "a", "m", "plain", True, digest="a")
+tasks = {f"{case}[m,plain]": case for case in "abc"}
+journal = Journal(sys.argv[1], SuiteResult("s", tuple("abc"), ("m",), ("plain",), (), tasks))
+journal.append(cell)
+print("appended", flush=True)
+sys.stdin.read()
+"""
 
 
 def test_a_killed_process_lets_go_and_loses_nothing(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
-    spawn = multiprocessing.get_context("fork")
-    begun, never = spawn.Event(), spawn.Event()
-    process = spawn.Process(target=_append_until_told, args=(path, begun.set, never.wait))
-    process.start()
-    try:
-        assert begun.wait(60)
-        with pytest.raises(ParameterError, match="another run"):
-            Journal(path, PLANNED)
-    finally:
-        process.kill()
-        process.join()
+    command = [sys.executable, "-c", HOLDING, str(path)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == "appended\n"
+            with pytest.raises(ParameterError, match="another run"):
+                Journal(path, PLANNED)
+        finally:
+            process.kill()
     with Journal(path, PLANNED) as journal:
         assert [*journal.cells] == ["a[m,plain]"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_worker_that_lives_on_does_not_hold_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    journal = Journal(path, PLANNED)
+    (stay, end), (begun, begin) = os.pipe(), os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(end)
+        os.write(begin, b"1")
+        os.read(stay, 1)
+        os._exit(0)
+    try:
+        os.read(begun, 1)
+        with pytest.raises(ParameterError, match="another run"):
+            Journal(path, PLANNED)
+        journal.append(cell("a"))
+        journal.close()
+        with Journal(path, PLANNED) as journal:
+            assert [*journal.cells] == ["a[m,plain]"]
+    finally:
+        for descriptor in (stay, end, begun, begin):
+            os.close(descriptor)
+        os.waitpid(child, 0)
 
 
 def test_a_full_disk_loses_one_line_and_the_run_may_go_on(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ....engine.compatibility import differences
 from ..cell import CheckResult, SuiteAnswer, SuiteCell
-from ..comparing import MovedAnswer, matched, parting
+from ..comparing import MovedAnswer, asked_the_same, matched, parting
 from ..table import share_in_words, verdict
 from .strip import around, escaped, strip
 
@@ -33,7 +33,7 @@ class Field:
     kind : str
         ``"good"``, ``"bad"``, ``"warn"``, or empty.
     other : SuiteCell or None
-        What it is compared with.
+        What it is compared with: the first of its model in the row, or what it was before.
     sides : tuple of (str, str)
         What the other one and this one are called.
     """
@@ -110,10 +110,7 @@ def _answers(field: Field) -> Iterator[str]:
     partners = {} if other is None else {n: old for n, old, _ in matched(other, cell)}
     for draw, answer in enumerate(cell.answers[:_MOST_ANSWERS]):
         old = partners.get(draw)
-        is_same = other is not None and (other.question, other.n_prompt) == (
-            cell.question,
-            cell.n_prompt,
-        )
+        is_same = other is not None and asked_the_same(other, cell)
         move = None if old is None else parting(old, answer, draw=draw, is_same_question=is_same)
         many = f" {draw + 1} of {len(cell.answers):,}" if len(cell.answers) > 1 else ""
         yield f"<h3>Answer{many} ({escaped(_how(answer))})</h3>{strip(answer, move)}"
@@ -169,10 +166,11 @@ def _trees(field: Field) -> str:
 def _facts(field: Field) -> Iterator[str]:
     cell, other = field.cell, field.other
     said = []
+    sides = field.sides if field.sides[1] == "after" else (f"with “{field.sides[0]}”", "here")
     if other is not None and other.settings and cell.settings:
-        said += differences(other.settings, cell.settings, field.sides)
+        said += differences(other.settings, cell.settings, sides)
     if other is not None and other.environment and cell.environment:
-        said += differences(other.environment, cell.environment, field.sides)
+        said += differences(other.environment, cell.environment, sides)
     counts = f"{cell.n_prompt:,} tokens in front of the answer; {cell.tokens_evaluated:,} evaluated"
     if cell.tokens_alone > cell.tokens_evaluated:
         counts += f", on its own {cell.tokens_alone:,}"

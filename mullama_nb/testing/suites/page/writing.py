@@ -15,7 +15,7 @@ from ....state.atomic import write_atomically
 from ..cell import SuiteCell
 from ..comparing import SuiteComparison
 from ..result import SuiteResult
-from ..table import Column, columns, counts_in_words, kind_of, tokens_in_words, verdict
+from ..table import columns, counts_in_words, kind_of, tokens_in_words, verdict
 from .panel import Field, panel
 from .strip import escaped, legend
 
@@ -89,18 +89,17 @@ def _rows_of_result(result: SuiteResult) -> Iterator[_Row]:
     places, n = columns(result), 0
     for case in result.cases:
         fields: list[Field | str] = []
-        first: tuple[Column, SuiteCell] | None = None
+        firsts: dict[str, tuple[str, SuiteCell]] = {}  # by model: tokens of others are others
         for column in places:
             n += 1
             cell = result.find(case, column.model, column.setting)
             if cell is None:
                 fields.append("not run")
                 continue
-            label, other = (column.label, None) if first is None else (first[0].label, first[1])
-            sides = (label, column.label)
-            kind = kind_of(cell)
+            label, other = firsts.get(column.model, (column.label, None))
+            sides, kind = (label, column.label), kind_of(cell)
             fields.append(Field(f"f{n}", cell, column.label, verdict(cell), kind, other, sides))
-            first = first or (column, cell)
+            firsts.setdefault(column.model, (column.label, cell))
         yield _Row(case, tuple(fields))
 
 
