@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import random
 import signal
 import threading
 from collections.abc import Iterator, Sequence
@@ -16,6 +18,8 @@ import numpy as np
 import pytest
 from conftest import ModelMaker
 from engine.helpers import EVERY
+from interrupting import count_lines, interrupt
+from template_models import make_template_model
 from tiny_adapters import write_lora
 from tiny_models import CHATML
 from waiting import gate, in_thread, wait_until
@@ -35,12 +39,14 @@ from mullama_nb.history.events import Committed, Event, TokenAdded
 from mullama_nb.state.segment import Segment
 from mullama_nb.tasks import worker
 from mullama_nb.tasks.exploring import Explored, RowsNeeded
+from mullama_nb.testing import record, replay
 from mullama_nb.widgets.chat_panel import ChatPanel
 
 from .conftest import ChatMaker
 from .executing import Pickling, Refusing
 from .test_lock import check_every_checkpoint
 
+TEMPLATES = Path(__file__).parents[1] / "templates"
 QUESTION = "tell me more " * 25  # over 256 cells, where it shows how many share a batch
 OPTIONS: dict[str, Any] = {"max_tokens": 12, "temperature": 1.5, "seed": 4}
 
@@ -186,11 +192,12 @@ def other_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("other_threads")
 @pytest.mark.parametrize("architecture", ["llama", "gemma3", "mamba", "lfm2"])
 def test_what_others_decoded_is_sealed_again_here(
-    tiny: ModelMaker, pool: Pickling, architecture: str
+    tiny: ModelMaker, pool: Pickling, outcomes: list[Any], architecture: str
 ) -> None:
     model = tiny(architecture, chat_template=CHATML)
     chat = make_chat(model, n_threads=None)
     answers = chat.explore(QUESTION, 4, executor=pool, **OPTIONS)
+    assert {answer.rows for each in outcomes for answer in each.answers} == {None}  # not sent
     for answer in answers:
         noted = answer.checkpoint.metadata.decoded_elsewhere
         assert noted["differs"] == ["the number of threads: 3 there, 1 here"]
@@ -253,6 +260,21 @@ def test_where_it_was_decoded_is_saved(
     assert again.context.tokens[-len(answers[1].tokens) :] == answers[1].tokens
 
 
+@pytest.mark.usefixtures("other_threads")
+def test_a_recording_of_what_others_decoded_holds_here(
+    tiny: ModelMaker, pool: Pickling, tmp_path: Path
+) -> None:
+    model = tiny("llama", chat_template=CHATML)
+    chat = make_chat(model, n_threads=None)
+    chat.explore(QUESTION, 4, executor=pool, **OPTIONS)
+    path = tmp_path / "one.mullama.json"
+    with catch_warnings():
+        simplefilter("ignore", InexactWarning)
+        record(chat, path)
+    report = replay(path, model)
+    assert report.passed, str(report)
+
+
 # -- what else it takes ----------------------------------------------------------------------
 
 
@@ -303,6 +325,12 @@ def test_adapters_go_along(tiny: ModelMaker, pool: Pickling, tmp_path: Path) -> 
     )
     assert [len(a.checkpoint.metadata.adapters) for a in answers] == [2] * 3
     assert_equal(answers, local)
+    for chat in chats:  # on the same rows, with others on
+        chat.checkout(answers[0].checkpoint.parent.id)  # type: ignore[union-attr]
+        chat.adapters = [style]
+    local = here.explore(n=3, **OPTIONS)
+    assert_equal(there.explore(n=3, executor=pool, **OPTIONS), local)
+    assert [len(a.checkpoint.metadata.adapters) for a in local] == [1] * 3
 
 
 def test_a_beginning_of_the_answer_that_was_given_is_gone_on_with(
@@ -312,6 +340,46 @@ def test_a_beginning_of_the_answer_that_was_given_is_gone_on_with(
     here, there = new_chat(n_parallel=2), new_chat(n_parallel=2)
     local = here.explore(said, 2, **OPTIONS)
     assert_equal(there.explore(said, 2, executor=pool, **OPTIONS), local)
+
+
+WEATHER = {
+    "name": "weather",
+    "parameters": {"type": "object", "properties": {"city": {"enum": ["Oslo", "Rome"]}}},
+}
+
+
+@pytest.mark.parametrize("tools", [None, [{"type": "function", "function": WEATHER}]])
+def test_thoughts_and_calls_are_made_as_here(
+    pool: Pickling, tmp_path: Path, tools: list[Any] | None
+) -> None:
+    source = (TEMPLATES / "qwen3_thoughts.jinja").read_text("utf-8")
+    model = Model.load(make_template_model(tmp_path / "m.gguf", source))
+    said = [
+        {"role": "user", "content": "Why?"},
+        {"role": "assistant", "content": "<think>Well"},
+    ]
+    grammar = None if tools else 'root ::= "yes" | "no"'
+    options: dict[str, Any] = {"max_tokens": 30, "reasoning_budget": 4, "grammar": grammar}
+    if tools:
+        opens = model.tokenize("<tool_call>", special=True)
+        options["logit_bias"] = {opens[0]: 100.0} if len(opens) == 1 else {}
+    parts: list[list[tuple[Any, ...]]] = []
+    made = []
+    for executor in (None, pool):
+        chat = make_chat(model, n_parallel=2, tools=tools)
+        heard: list[tuple[Any, ...]] = []
+        made.append(
+            chat.explore(
+                *(said, 2),
+                executor=executor,
+                on_token=lambda n, token, heard=heard: heard.append((n, token.id, token.part)),
+                **OPTIONS | options,
+            )
+        )
+        parts.append(sorted(heard, key=lambda told: told[0]))
+    assert parts[0] == parts[1]
+    assert {part for *_, part in parts[0]} >= {"reasoning", "tool_call" if tools else "text"}
+    assert_equal(made[1], made[0])
 
 
 def test_rows_that_came_about_in_another_way_are_asked_for(
@@ -412,7 +480,9 @@ def test_a_lost_worker_is_made_up_for(new_chat: ChatMaker) -> None:
     assert pool.n_calls == 4
 
 
-def test_answers_of_what_is_lost_twice_are_missing(new_chat: ChatMaker) -> None:
+def test_answers_of_what_is_lost_twice_are_missing(
+    chat_model: Model, new_chat: ChatMaker, tmp_path: Path
+) -> None:
     here, there = new_chat(n_parallel=2), new_chat(n_parallel=2)
     local = [a for n in range(3) for a in here.explore(None if n else "Why?", 2, **OPTIONS)]
 
@@ -429,8 +499,11 @@ def test_answers_of_what_is_lost_twice_are_missing(new_chat: ChatMaker) -> None:
     assert [a.id for a in answers] == [a.id for a in (*local[:2], *local[4:])]
     assert [a.tokens for a in answers] == [a.tokens for a in (*local[:2], *local[4:])]
     assert [a.metadata.sibling for a in answers] == [0, 1, 4, 5]
-    (more,) = there.explore(n=1, **OPTIONS)
-    assert more.checkpoint.metadata.sibling == 6  # no draws are used twice
+    there.save("gap", tmp_path)
+    opened = Chat.open("gap", chat_model, tmp_path)
+    for chat in (there, opened):
+        (more,) = chat.explore(n=1, **OPTIONS)
+        assert more.checkpoint.metadata.sibling == 6  # no draws are used twice
     check_every_checkpoint(there)
 
 
@@ -499,6 +572,51 @@ def test_an_interrupt_keeps_what_came_and_is_raised(new_chat: ChatMaker) -> None
             with pytest.raises(KeyboardInterrupt):
                 chat.explore("Why?", 8, executor=pool, **OPTIONS)
             go_on.set()
+    assert [c.metadata.sibling for c in chat.head.children] == [0, 1]
+    check_every_checkpoint(chat)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_an_interrupt_at_any_line_leaves_whole_answers(new_chat: ChatMaker, seed: int) -> None:
+    chat = new_chat(n_parallel=2)
+    options: dict[str, Any] = {"max_tokens": 2, "temperature": 1.5}
+    with Pickling(2) as pool:
+
+        def job() -> None:
+            chat.checkout("ROOT")
+            chat.explore("Why?", 4, executor=pool, **options)
+
+        job()  # the workers have their models
+        interrupt(job, random.Random(seed).randint(1, count_lines(job)))
+    for question in chat.tree.root.children:
+        answers = question.children
+        assert {len(answer.tokens) for answer in answers} <= {2}
+        assert [a.metadata.sibling for a in answers] == [a.ordinal for a in answers]
+    check_every_checkpoint(chat)
+    assert chat.ask("And?", max_tokens=1).tokens
+
+
+def test_cancelling_the_async_form_keeps_what_came(new_chat: ChatMaker) -> None:
+    chat = new_chat(n_parallel=2)
+
+    async def cancelled(go_on: threading.Event) -> None:
+        loop, held = asyncio.get_running_loop(), asyncio.Event()
+
+        def hold(number: int) -> None:
+            if number == 1:
+                loop.call_soon_threadsafe(held.set)
+                go_on.wait()
+
+        with Pickling(1, hold) as pool:
+            task = asyncio.create_task(chat.aexplore("Why?", 8, executor=pool, **OPTIONS))
+            await held.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            go_on.set()
+
+    with gate() as go_on:
+        asyncio.run(cancelled(go_on))
     assert [c.metadata.sibling for c in chat.head.children] == [0, 1]
     check_every_checkpoint(chat)
 

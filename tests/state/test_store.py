@@ -367,3 +367,20 @@ def test_without_any_folder_rows_are_lost(
     assert store.place(address) == "lost"
     assert "cannot be made" in str(store.why_lost(address))
     store.release(address)
+
+
+def test_rows_that_were_left_elsewhere_are_lost_with_a_reason(store: SegmentStore) -> None:
+    made = segment(1)
+    store.note_lost(made.address, "they were decoded elsewhere")
+    assert store.place(made.address) == "lost"
+    assert store.get(made.address) is None
+    assert store.why_lost(made.address) == "they were decoded elsewhere"
+    assert store.put(made) == made.address  # evaluated here, they are the same
+    assert store.why_lost(made.address) is None
+    store.note_lost(made.address, "once more")
+    assert store.get(made.address) is made
+    for _ in range(3):
+        store.release(made.address)
+    assert made.address not in store
+    with pytest.raises(KeyError):
+        store.release(made.address)
