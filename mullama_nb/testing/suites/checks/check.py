@@ -50,6 +50,7 @@ class Finding:
     token: int | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "check", shown(self.check, _LONGEST_DETAIL))
         object.__setattr__(self, "detail", shown(self.detail, _LONGEST_DETAIL))
 
 

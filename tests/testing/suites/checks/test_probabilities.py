@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -41,6 +42,23 @@ def test_paris_is_likelier_than_rome(capital: Subject) -> None:
     assert not likelier(" Rome", than=" Paris").judge(capital).passed
     back = likelier(" Rome", than=" Paris").judge(capital).value
     assert back == pytest.approx(-(finding.value or 0))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"n_threads": 2, "n_threads_batch": 2},
+        {"n_batch": 7, "n_ubatch": 7},
+        {"flash_attention": False},
+    ],
+    ids=["threads", "batches", "attention"],
+)
+def test_other_rounding_moves_it_by_less_than_the_margin(
+    smollm2: Model, capital: Subject, options: dict[str, Any]
+) -> None:
+    check = likelier(" Paris", than=[" Rome", " zebra"])
+    here, there = check.judge(capital), check.judge(asked(smollm2, CAPITAL, **options))
+    assert abs((here.value or 0) - (there.value or 0)) < ROUNDING
 
 
 def test_the_likeliest_of_several_is_what_counts(capital: Subject) -> None:
