@@ -76,7 +76,9 @@ def test_each_has_a_docstring_and_an_example(kind: type) -> None:
         assert has_example or name in FOR_TREES, f"{kind.__name__}.{name} has no example"
 
 
-@pytest.mark.parametrize("page", ["contexts.md", "looking-inside.md", "teaching.md", "trees.md"])
+@pytest.mark.parametrize(
+    "page", ["contexts.md", "looking-inside.md", "sharing.md", "teaching.md", "trees.md"]
+)
 @pytest.mark.usefixtures("smollm2_path")
 def test_examples_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
