@@ -1,10 +1,11 @@
 """Students on one store, in simulated time.
 
-A lesson begins for all of them within a minute. Each asks what there is, pulls what is missing of
-the teacher's prefix and of the last lesson's session, and works; within a minute at the end, each
-pushes the session: rows that are not there yet, and then an entry for the name. Rows go through the
-store's link, which all share. Requests are answered some at a time. Entries are written one at a
-time where the store is one database, and beside each other where each is an object of its own.
+A lesson begins for all of them within a minute. Each asks which files are there, pulls what is
+missing of the teacher's prefix and of the last lesson's session, and works; within a minute at the
+end, each asks again and pushes the session: rows that are not there yet, and then an entry for the
+name. Rows go through the store's link, which all share, and so do the lists of files. Requests are
+answered some at a time. Entries are written one at a time where the store is one database, and
+beside each other where each is an object of its own.
 """
 
 from __future__ import annotations
@@ -54,12 +55,12 @@ class Lesson:
         Of rows, by each.
     pulled_segments, pushed_segments : int
         In which these bytes lie; one request for each.
-    names_listed : int
-        That each lists when it begins.
-    names_in_a_request : int
+    files_listed : int
+        By each, before it pulls and before it pushes.
+    files_in_a_request : int
         Of these, that come with one answer.
-    name_bytes : float
-        Of one of them.
+    file_bytes : float
+        What an answer says of one of them.
     arrival_seconds, work_seconds : float
         Within which all begin, and between pulling and the first that pushes.
     """
@@ -69,9 +70,9 @@ class Lesson:
     pushed_bytes: float
     pulled_segments: int = 1
     pushed_segments: int = 1
-    names_listed: int = 0
-    names_in_a_request: int = 1
-    name_bytes: float = 0.0
+    files_listed: int = 0
+    files_in_a_request: int = 1
+    file_bytes: float = 0.0
     arrival_seconds: float = 60.0
     work_seconds: float = 2400.0
 
@@ -111,12 +112,16 @@ def run_lesson(lesson: Lesson, store: StoreCosts, *, seed: int = 0) -> Waits:
     link = Link(clock, store.bytes_per_second, store.most_per_student)
     requests, lock = Server(clock, store.requests_at_once), Server(clock)
 
+    def listing() -> Process:
+        for n_files in _answers(lesson):
+            yield requests.serve(store.request_seconds)
+            yield link.carry(n_files * lesson.file_bytes)
+
     def student(comes: float, goes: float) -> Process:
         yield clock.wait(comes)
         begun = clock.now
-        for size in _answers(lesson):
-            yield requests.serve(store.request_seconds)
-            yield link.carry(size * lesson.name_bytes)
+        if lesson.pulled_segments:  # otherwise nothing is missing
+            yield from listing()
         waits.listing.append(clock.now - begun)
         begun = clock.now
         yield requests.serve(store.request_seconds)  # the entry
@@ -126,6 +131,7 @@ def run_lesson(lesson: Lesson, store: StoreCosts, *, seed: int = 0) -> Waits:
         waits.pulling.append(clock.now - begun)
         yield clock.wait(max(0.0, lesson.work_seconds + goes - clock.now))
         begun = clock.now
+        yield from listing()
         for _ in range(lesson.pushed_segments):
             yield requests.serve(store.request_seconds)
             yield link.carry(lesson.pushed_bytes / lesson.pushed_segments)
@@ -142,6 +148,6 @@ def run_lesson(lesson: Lesson, store: StoreCosts, *, seed: int = 0) -> Waits:
 
 
 def _answers(lesson: Lesson) -> Sequence[int]:
-    """The names in each answer to a listing."""
-    size = lesson.names_in_a_request
-    return [min(size, lesson.names_listed - at) for at in range(0, lesson.names_listed, size)]
+    """The files in each answer to a listing."""
+    size = lesson.files_in_a_request
+    return [min(size, lesson.files_listed - at) for at in range(0, lesson.files_listed, size)]

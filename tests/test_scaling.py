@@ -222,17 +222,19 @@ def test_a_server_serves_in_turn_and_rests_only_when_nobody_waits(
 # -- students --------------------------------------------------------------------------------
 
 
-@given(st.integers(1, 40), st.floats(0, 5e6), st.floats(0, 5e6), st.integers(1, 4))
+@given(st.integers(1, 40), st.floats(0, 5e6), st.floats(0, 5e6), st.integers(0, 4))
 def test_what_students_pull_and_push_is_carried(
     n_students: int, pulled: float, pushed: float, n_segments: int
 ) -> None:
+    pulled *= n_segments > 0
     store = StoreCosts(1e6, 1e6, 0.02, 8, 0.01)
     lesson = Lesson(n_students, pulled, pushed, n_segments, 2, n_students, 7, 300.0)
     waits = run_lesson(lesson, store)
     assert len(waits.listing) == len(waits.pulling) == len(waits.pushing) == n_students
-    listed = n_students * n_students * 300.0
+    n_lists = 1 + (n_segments > 0)  # the first only where something is missing
+    listed = n_lists * n_students * n_students * 300.0
     assert waits.n_bytes == pytest.approx(n_students * (pulled + pushed) + listed)
-    n_requests = n_students * (math.ceil(n_students / 7) + (n_segments + 1) + (2 + 1))
+    n_requests = n_students * (n_lists * math.ceil(n_students / 7) + (n_segments + 1) + (2 + 1))
     assert waits.serving == pytest.approx(0.02 * n_requests)
     assert waits.locked == pytest.approx(0.01 * n_students)
     assert min(waits.pulling) >= pulled / 1e6 + 0.02 * (n_segments + 1) - 1e-6
