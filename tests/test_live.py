@@ -17,13 +17,16 @@ from mullama_nb.errors import CopyError, MullamaError
 from mullama_nb.testing import make_tiny_model
 
 MADE: dict[str, tuple[Callable[[Chat, Path], Any], str]] = {
-    "Model": (lambda chat, _: chat.model, r"Model\.load"),
-    "Context": (lambda chat, _: chat.context, r"fork\(\) .*save_session"),
-    "Chat": (lambda chat, _: chat, r"chat\.save\(name\) .*Chat\.open"),
-    "CheckpointTree": (lambda chat, _: chat.tree, r"Chat\.save"),
+    "Model": (lambda chat, _: chat.model, r"Model\.load.*executor=.*recipe"),
+    "Context": (lambda chat, _: chat.context, r"fork\(\) .*save_session.*executor="),
+    "Chat": (lambda chat, _: chat, r"chat\.save\(name\) .*Chat\.open.*executor="),
+    "CheckpointTree": (lambda chat, _: chat.tree, r"Chat\.save.*executor="),
     "Turn": (lambda chat, _: chat.turns[-1], r"str\(turn\)"),
     "Checkpoint": (lambda chat, _: chat.head, "id and its tokens"),
-    "SessionManager": (lambda chat, folder: SessionManager(chat.model, folder), "session_dir"),
+    "SessionManager": (
+        lambda chat, folder: SessionManager(chat.model, folder),
+        "session_dir.*executor=",
+    ),
 }
 WAYS: dict[str, Callable[[Any], object]] = {
     "copy": copy.copy,

@@ -87,7 +87,8 @@ class Context(Live):
     """
 
     _instead_of_a_copy = (
-        "fork() copies it here; save_session(path) there and load_session(path) take it elsewhere"
+        "fork() copies it here; save_session(path) there and load_session(path) take it elsewhere. "
+        "chat.explore(executor=...) decodes in other processes, which have contexts of their own"
     )
 
     def __init__(

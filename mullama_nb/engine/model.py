@@ -69,7 +69,9 @@ class Model(Live):
     """
 
     _instead_of_a_copy = (
-        "Model.load(name) in the other process takes the same file, whose weights are shared"
+        "Model.load(name) in the other process takes the same file, whose weights are shared. "
+        "Where work is given to an executor=, as in chat.explore, Suite.run and replay_all, a "
+        "small recipe of the model is sent, and each worker loads it once"
     )
 
     def __init__(

@@ -126,7 +126,8 @@ class Chat(Live):
     """
 
     _instead_of_a_copy = (
-        "chat.save(name) keeps it, and Chat.open(name) is a copy, here or in another process"
+        "chat.save(name) keeps it, and Chat.open(name) is a copy, here or in another process. "
+        "chat.explore(executor=...) and Suite.run(executor) send other processes what they need"
     )
 
     @lists_chat

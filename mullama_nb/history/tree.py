@@ -100,7 +100,10 @@ class CheckpointTree(Live):
     ``KeyboardInterrupt`` stops the running evaluation and is raised once the tree is consistent.
     """
 
-    _instead_of_a_copy = "Chat.save(name) keeps a chat with its tree, and Chat.open(name) is a copy"
+    _instead_of_a_copy = (
+        "Chat.save(name) keeps a chat with its tree, and Chat.open(name) is a copy. "
+        "chat.explore(executor=...) lets other processes decode for a tree"
+    )
 
     def __init__(self, context: Context, *, max_bytes: int | None = None) -> None:
         try:

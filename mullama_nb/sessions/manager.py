@@ -70,7 +70,10 @@ class SessionManager(SessionFolder, Live):
     name.
     """
 
-    _instead_of_a_copy = "make one on the same folder: SessionManager(model, session_dir)"
+    _instead_of_a_copy = (
+        "make one on the same folder: SessionManager(model, session_dir). Where work is given to "
+        "an executor=, as in chat.explore, what a prefix needs is sent with it"
+    )
 
     def __init__(
         self,

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from ..engine.files.gguf_file import fingerprint
+from ..engine.files.locate import locate_model
 from ..engine.model import Model
 
 __all__ = ["ModelRecipe"]
@@ -44,6 +48,24 @@ class ModelRecipe:
             model.fingerprint,
             n_gpu_layers,
             path,
+            is_named=is_named,
+        )
+
+    @classmethod
+    def named(cls, name: str | os.PathLike[str]) -> ModelRecipe:
+        """Return the recipe of a model that need not be loaded here.
+
+        Raises
+        ------
+        ModelNotFoundError, ModelFormatError
+            As ``Model.load`` does.
+        """
+        path = locate_model(name)
+        is_named = str(name)[:1] != "~" and Path(name).absolute() != path
+        return cls(
+            str(name) if is_named else path.name,
+            fingerprint(path),
+            path=str(path),
             is_named=is_named,
         )
 

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from .. import machine
 from ..engine.context import Context
 from ..engine.files.gguf_file import fingerprint
 from ..engine.files.locate import known_models, locate_model
@@ -21,7 +22,7 @@ from ..engine.params import ContextParams
 from ..errors import ContextClosedError, ModelMismatchError, ModelNotFoundError, shown
 from .recipe import ModelRecipe
 
-__all__ = ["forget", "lend", "model", "n_threads", "running_elsewhere", "where"]
+__all__ = ["forget", "lend", "model", "n_threads", "running_elsewhere", "sharing", "where"]
 
 _models: dict[ModelRecipe, Model] = {}
 _loading = threading.Lock()
@@ -42,7 +43,7 @@ _thread = _Thread()
 
 
 def model(recipe: ModelRecipe) -> Model:
-    """Return the model of a recipe; it is loaded once per process, and kept.
+    """Return the model of a recipe; it is loaded once per process, and kept while memory lasts.
 
     Raises
     ------
@@ -53,12 +54,14 @@ def model(recipe: ModelRecipe) -> Model:
     """
     with _loading:
         if recipe not in _models:
-            _models[recipe] = _load(recipe)
+            place = _find(recipe)
+            if locate_model(place).stat().st_size > machine.here.memory.free:
+                _models.clear()  # those that no context uses are freed
+            _models[recipe] = _load(recipe, place)
         return _models[recipe]
 
 
-def _load(recipe: ModelRecipe) -> Model:
-    place = _find(recipe)
+def _load(recipe: ModelRecipe, place: str) -> Model:
     _check(recipe, fingerprint(locate_model(place)))  # before gigabytes are read
     loaded = Model.load(place, n_gpu_layers=recipe.n_gpu_layers)
     _check(recipe, loaded.fingerprint)
@@ -114,9 +117,7 @@ def lend(recipe: ModelRecipe, params: ContextParams | None = None) -> Iterator[C
     ParameterError
         When model and parameters do not fit together.
     """
-    params = params if params is not None else ContextParams()
-    if params.n_threads is None and _thread.n_workers > 1:
-        params = params.with_changes(n_threads=n_threads(_thread.n_workers))
+    params = sharing(params if params is not None else ContextParams())
     context = _take(recipe, params) or Context(model(recipe), params)
     try:
         yield context
@@ -165,6 +166,13 @@ def forget() -> None:
 def n_threads(n_workers: int) -> int:
     """Return the threads of one of several workers on a machine: its CPUs shared, at least 1."""
     return max(1, ContextParams().threads[0] // n_workers)
+
+
+def sharing(params: ContextParams) -> ContextParams:
+    """Return parameters with this worker's share of the CPUs, unless they say how many threads."""
+    if params.n_threads is None and _thread.n_workers > 1:
+        return params.with_changes(n_threads=n_threads(_thread.n_workers))
+    return params
 
 
 @contextmanager

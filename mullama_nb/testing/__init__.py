@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .recording import Recording, record
     from .regression import regress
     from .replaying import replay
+    from .replaying_all import Replay, ReplayResults, replay_all
     from .report import CheckpointReport, Quality, Report
     from .rerunning import record_again
     from .shown_words import sanitize_file, words
@@ -64,6 +65,8 @@ _PLACES = {
     "Recording": ".recording",
     "RecordingError": "..errors",
     "RegressionError": "..errors",
+    "Replay": ".replaying_all",
+    "ReplayResults": ".replaying_all",
     "Report": ".report",
     "Subject": ".suites.checks.subject",
     "Suite": ".suites.suite",
@@ -87,6 +90,7 @@ _PLACES = {
     "record_again": ".rerunning",
     "regress": ".regression",
     "replay": ".replaying",
+    "replay_all": ".replaying_all",
     "same_as": ".suites.checks.same_as",
     "sanitize_file": ".shown_words",
     "words": ".shown_words",
@@ -103,6 +107,8 @@ __all__ = [
     "Recording",
     "RecordingError",
     "RegressionError",
+    "Replay",
+    "ReplayResults",
     "Report",
     "Subject",
     "Suite",
@@ -126,6 +132,7 @@ __all__ = [
     "record_again",
     "regress",
     "replay",
+    "replay_all",
     "same_as",
     "sanitize_file",
     "words",

@@ -198,13 +198,24 @@ def find_model(recording: Recording) -> Model:
     ModelNotFoundError
         When no model here has its name or fingerprint.
     """
+    return Model.load(find_name(recording))
+
+
+def find_name(recording: Recording) -> str:
+    """Return the name that the model of a recording has on this machine.
+
+    Raises
+    ------
+    ModelNotFoundError
+        When no model here has its name or fingerprint.
+    """
     found = {name: locate_model(name) for name in known_models()}
     for name, path in found.items():
         if recording.model in (name, path.stem):
-            return Model.load(name)
+            return name
     for name, path in found.items():
         if fingerprint(path) == recording.settings.get("fingerprint"):
-            return Model.load(name)
+            return name
     raise ModelNotFoundError(
         f"the recording was made with {recording.model!r}, which is not known here; name a model "
         f"or its path. Known here: {', '.join(found) or 'none'}"

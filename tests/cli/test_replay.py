@@ -104,3 +104,31 @@ def test_how_record_is_called(run: Run, arguments: tuple[str, ...], reason: str)
     done = run("record", *arguments)
     assert done.returncode == 2
     assert reason in done.stderr
+
+
+@pytest.mark.slow
+def test_several_are_replayed_in_processes_of_their_own(
+    run: Run, tmp_path: Path, tiny_files: tuple[str, str]
+) -> None:
+    for name, model in zip(("a.json", "b.json"), tiny_files, strict=True):
+        assert run("record", name, "hello", "--model", model, *QUICK).returncode == 0
+    (tmp_path / "cut.json").write_bytes((tmp_path / "a.json").read_bytes()[:-20])
+    held = run("replay", "a.json", "a.json", "--model", tiny_files[0], "--workers", "2")
+    assert (held.returncode, held.stderr) == (0, "")
+    assert held.stdout.splitlines() == [
+        "2 recordings: passed",
+        *["a.json: identical: 2 checkpoints, 6 generated tokens"] * 2,
+    ]
+    differs = run("replay", "a.json", "b.json", "--model", tiny_files[0], "--json")
+    assert differs.returncode == 1
+    found = json.loads(differs.stdout)["recordings"]
+    assert [(each["name"], each["passed"]) for each in found] == [
+        ("a.json", True),
+        ("b.json", False),
+    ]
+    cut = run("replay", "cut.json", "a.json", "--model", tiny_files[0])
+    assert cut.returncode == 2
+    assert cut.stdout.startswith("2 recordings: 1 FAILED\ncut.json: FAILED: ")
+    both = run("replay", "a.json", "--workers", "2", "--dask", "tcp://127.0.0.1:9")
+    assert both.returncode == 2
+    assert "give one" in both.stderr
