@@ -333,6 +333,19 @@ def test_adapters_go_along(tiny: ModelMaker, pool: Pickling, tmp_path: Path) -> 
     assert [len(a.checkpoint.metadata.adapters) for a in local] == [1] * 3
 
 
+@pytest.mark.parametrize("architecture", ["llama", "gemma3", "lfm2"])
+def test_answers_that_fill_the_context_take_turns_as_here(
+    tiny: ModelMaker, pool: Pickling, architecture: str
+) -> None:
+    model = tiny(architecture, chat_template=CHATML)
+    here, there = make_chat(model, n_ctx=128), make_chat(model, n_ctx=128)
+    options = {"temperature": 1.5, "seed": 4}
+    question = "word " * 30
+    local = [*here.explore(question, 3, **options), *here.explore(n=3, **options)]
+    assert "context_full" in {answer.finish_reason for answer in local}
+    assert_equal(there.explore(question, 6, executor=pool, **options), local)
+
+
 def test_a_beginning_of_the_answer_that_was_given_is_gone_on_with(
     new_chat: ChatMaker, pool: Pickling
 ) -> None:
