@@ -39,7 +39,6 @@ from .conversation import Conversation
 from .conversation import Said as Spent
 from .display import chat_bundle
 from .exploring import Exploring, settings_for
-from .exploring_elsewhere import ExploringElsewhere
 from .export import export
 from .given import as_messages, checked_messages
 from .likely import Likely
@@ -78,6 +77,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
     from ..engine.options import SamplingOptions
+    from .exploring_elsewhere import ExploringElsewhere
     from .options import AnswerOptions, ChatOptions, NewChatOptions, OpenOptions, StreamOptions
 
 __all__ = ["Chat"]
@@ -440,7 +440,9 @@ class Chat(Live):
         exploring: Exploring | ExploringElsewhere
         if executor is None:
             exploring = Exploring(self._workspace, settings, on_token, exact=exact)
-        else:
+        else:  # imported here, as most chats need nothing of processes
+            from .exploring_elsewhere import ExploringElsewhere
+
             exploring = ExploringElsewhere(
                 self._workspace, settings, on_token, executor, exact=exact
             )
