@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import click
 from rich.console import Console
@@ -57,9 +58,19 @@ def typed(read: Callable[[], str]) -> str:
     return text
 
 
+class _CannotRun(click.ClickException):
+    exit_code = 2
+
+
 @contextmanager
-def speaking_plainly() -> Iterator[None]:
-    """Print the package's errors and warnings in one line, without a traceback."""
+def speaking_plainly(exit_code: Literal[1, 2] = 1) -> Iterator[None]:
+    """Print the package's errors and warnings in one line, without a traceback.
+
+    Parameters
+    ----------
+    exit_code : {1, 2}
+        With which an error ends the command; 2 where 1 says that something differs.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("always", MullamaWarning)
         show = warnings.showwarning
@@ -76,7 +87,8 @@ def speaking_plainly() -> Iterator[None]:
         try:
             yield
         except MullamaError as error:
-            raise click.ClickException(str(error)) from error
+            kind = click.ClickException if exit_code == 1 else _CannotRun
+            raise kind(str(error)) from error
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from .record import record
 from .replay import replay
 from .run import run
 from .session import session
+from .suite import suite
 
 __all__ = ["main"]
 
@@ -25,5 +26,5 @@ def main() -> None:
     """
 
 
-for _command in (doctor, kv, lab, record, replay, run, session):
+for _command in (doctor, kv, lab, record, replay, run, session, suite):
     main.add_command(_command)

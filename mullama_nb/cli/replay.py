@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 from rich.console import Console
@@ -26,10 +26,7 @@ from .models import adapter_options, complete_model, load_model
 __all__ = ["replay"]
 
 _DIFFERS = 1
-
-
-class _CannotReplay(click.ClickException):
-    exit_code = 2  # 1 says that something differs
+_CANNOT_REPLAY: Final = 2
 
 
 @click.command()
@@ -74,23 +71,20 @@ def replay(
     """
     changes: dict[str, Any] = {} if kv is None else {"kv_cache_type": kv}
     report: Report | ReplayResults
-    try:
-        with speaking_plainly():
-            if len(files) == 1 and workers is None and dask is None:
-                report = _one(files[0], model, Rule(level), changes, adapters)
-            else:
-                with executor_for(workers, dask) as executor:
-                    report = replay_all(
-                        *(files, model, level), adapters=adapters, executor=executor, **changes
-                    )
-    except click.ClickException as error:
-        raise _CannotReplay(error.message) from error
+    with speaking_plainly(_CANNOT_REPLAY):
+        if len(files) == 1 and workers is None and dask is None:
+            report = _one(files[0], model, Rule(level), changes, adapters)
+        else:
+            with executor_for(workers, dask) as executor:
+                report = replay_all(
+                    *(files, model, level), adapters=adapters, executor=executor, **changes
+                )
     if as_json:
         click.echo(json.dumps(report.to_dict(), ensure_ascii=False))
     else:
         Console(highlight=False).print(report, soft_wrap=True)
     if isinstance(report, ReplayResults) and any(each.report is None for each in report):
-        sys.exit(_CannotReplay.exit_code)
+        sys.exit(_CANNOT_REPLAY)
     sys.exit(0 if report.passed else _DIFFERS)
 
 

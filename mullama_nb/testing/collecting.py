@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ..errors import MullamaError, shown
+from ..errors import MullamaError
 from ..tasks import worker
 from .suites.case import Case
 from .suites.cell import SuiteCell
@@ -23,12 +23,11 @@ from .suites.ordering import ordered
 from .suites.settings import Setting
 from .suites.suite import Suite
 from .suites.task import CellTask
+from .suites.told import properties, report
 
 __all__ = ["SuiteFile", "SuiteItem"]
 
 _MOST_COMPARED = 4_000  # characters
-_MOST_ANSWERS = 3
-_MOST_SHOWN = 400
 _holder: pytest.StashKey[_Held] = pytest.StashKey()
 
 
@@ -95,7 +94,7 @@ class SuiteItem(pytest.Item):
         n_workers = getattr(self.config, "workerinput", {}).get("workercount", 1)  # of xdist
         with worker.running_elsewhere(n_workers) if n_workers > 1 else nullcontext():
             cell = evaluate(self.parent.task(self.cell_id))
-        self.user_properties += [*_properties(cell)]
+        self.user_properties += [*properties(cell)]
         if not cell.passed:
             raise _CellError(cell)
 
@@ -103,7 +102,7 @@ class SuiteItem(pytest.Item):
         """Return what was found, without a traceback, and how to run it alone."""
         error = excinfo.value
         if isinstance(error, _CellError):
-            lines = [*_report(error.cell)]
+            lines = [*report(error.cell)]
         elif isinstance(error, MullamaError):
             lines = [str(error)]
         else:
@@ -156,22 +155,3 @@ def _beginning(case: Case, setting: Setting) -> str:
 def _named(id_: str) -> str:
     """The id as a name that can be selected: pytest parts names at double colons."""
     return id_.replace("::", ":")
-
-
-def _properties(cell: SuiteCell) -> Iterator[tuple[str, object]]:
-    """What a JUnit file tells of a cell."""
-    for finding in cell.findings:
-        yield finding.check, f"{'passed' if finding.passed else 'FAILED'}: {finding.detail}"
-    for answer in cell.answers[:_MOST_ANSWERS]:
-        yield "answer", shown(answer.text, _MOST_SHOWN)
-    yield "tokens_evaluated", cell.tokens_evaluated
-    yield "tokens_alone", cell.tokens_alone
-
-
-def _report(cell: SuiteCell) -> Iterator[str]:
-    yield str(cell)
-    yield f"asked: {shown(repr(cell.question), _MOST_SHOWN)}"
-    for answer in cell.answers[:_MOST_ANSWERS]:
-        yield f"answered: {shown(repr(answer.text), _MOST_SHOWN)}"
-    if len(cell.answers) > _MOST_ANSWERS:
-        yield f"and {len(cell.answers) - _MOST_ANSWERS} more answers"
