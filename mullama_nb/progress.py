@@ -100,9 +100,9 @@ def _bar(options: dict[str, Any]) -> Iterator[Any]:
     from tqdm.notebook import tqdm as notebook_tqdm
 
     bar = notebook_tqdm(**options, leave=False, display=False)
+    view = {"version_major": 2, "version_minor": 0}
     # With a text beside it, nbval would compare it.
-    view = {"version_major": 2, "version_minor": 0, "model_id": bar.container.model_id}
-    display({_VIEW: view}, raw=True)  # type: ignore[no-untyped-call]
+    shown = display({_VIEW: view | {"model_id": bar.container.model_id}}, raw=True, display_id=True)  # type: ignore[no-untyped-call]
     try:
         yield bar
     finally:
@@ -111,6 +111,8 @@ def _bar(options: dict[str, Any]) -> Iterator[Any]:
             for part in (widget.layout, getattr(widget, "style", None), widget):
                 if part is not None:
                     part.close()
+        # JupyterLab shows nothing of a view without a model, and an error of one that is gone.
+        shown.update({_VIEW: view | {"model_id": ""}}, raw=True)
 
 
 def _is_shown() -> bool:

@@ -1,4 +1,7 @@
-"""Picture the widgets in a real JupyterLab, light and dark, into build/screenshots."""
+"""Picture the widgets in a real JupyterLab, and the page of a suite, into build/screenshots.
+
+``python tools/screenshots.py suites`` makes those of the page alone.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+
+from mullama_nb.testing import Case, Suite, contains, likelier
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
@@ -193,12 +198,18 @@ _SHOWN = {
 }
 
 
+_GREEDY = {"n_ctx": 512, "max_tokens": 32, "temperature": 0.0}
+
+
 def main() -> None:
     """Make a picture of each state in each theme."""
     chromium = lab.chromium_path()
     if chromium is None:
         raise SystemExit("There is no chromium to make screenshots with: see tools/chromium.py")
     _TARGET.mkdir(parents=True, exist_ok=True)
+    _picture_suites(chromium)
+    if sys.argv[1:] == ["suites"]:
+        return
     for theme in ("Light", "Dark"):
         with tempfile.TemporaryDirectory() as folder:
             server = lab.LabServer(Path(folder) / "lab", theme=f"JupyterLab {theme}")
@@ -206,6 +217,40 @@ def main() -> None:
                 _picture(server, chromium, theme.lower())
             finally:
                 server.close()
+
+
+def _suite(*changes: dict[str, Any]) -> Suite:
+    cases = [
+        Case("Which city is the capital of France?", [contains("Paris")], name="capital"),
+        Case("Name a river in one sentence.", [contains("river")], name="river"),
+        Case(
+            "Which is larger, a cat or a whale?", [likelier("A whale", than="A cat")], name="size"
+        ),
+    ]
+    settings = [_GREEDY | change for change in changes]
+    return Suite(cases, ["smollm2"], settings, name="everyday")
+
+
+def _picture_suites(chromium: Path) -> None:
+    """The page of a result and of a comparison, with the field opened that is told first."""
+    plain, coarse = {"name": "plain"}, {"name": "coarse"}
+    before = _suite(plain, coarse | {"kv_cache_type": "q8_0"}).run(progress=False)
+    after = _suite(plain, coarse | {"kv_cache_type": "q4_0"}).run(progress=False)
+    shown: dict[str, Any] = {"suite": before, "suite-q4": after}
+    shown["suite-compared"] = before.compare(after)
+    with tempfile.TemporaryDirectory() as folder, lab.open_browser(chromium) as browser:
+        page = browser.new_page()
+        page.set_viewport_size({"width": 900, "height": 900})
+        for name, value in shown.items():
+            path = value.to_html(Path(folder) / f"{name}.html")
+            for theme in ("light", "dark"):
+                page.emulate_media(color_scheme=theme)
+                page.goto(path.as_uri())
+                telling = page.locator(".field > a.bad, .field > a.warn")
+                (telling if telling.count() else page.locator(".field > a")).first.click()
+                target = _TARGET / f"{name}-{theme}.png"
+                page.screenshot(path=target, full_page=True)
+                print(target.relative_to(ROOT), flush=True)
 
 
 def _picture(server: Any, chromium: Path, theme: str) -> None:

@@ -71,7 +71,7 @@ def test_large_ones_are_filtered_and_fit_a_narrow_page(page: Page, tmp_path: Pat
     rows = page.locator("tbody > tr:first-child")
     assert rows.count() == 40
     expect(rows.nth(1)).to_be_visible()
-    page.get_by_label("only the 4 of 40 cases").check()
+    page.get_by_label("only cases that did not pass (4 of 40)").check()
     expect(rows.nth(1)).to_be_hidden()
     expect(rows.nth(10)).to_be_visible()
     page.set_viewport_size({"width": 520, "height": 800})

@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 _MOST_ROWS = 60  # with more cases, those that pass everywhere are only counted
+_MOST_FAILURES = 100
 _LABEL, _HEAD = 40, 24  # characters
 _COLOURS = {
     "bad": "var(--jp-error-color1, #d32f2f)",
@@ -167,9 +168,11 @@ def _rows(result: SuiteResult) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     yield "head", [(f"suite {name}: {word}, {counts_in_words(result)}", colour)]
     if len(result.cases) * len(columns(result)) > 1:
         yield from (("table", row) for row in _matrix(result))
-    for cell in result.failed:
+    for cell in result.failed[:_MOST_FAILURES]:
         yield "text", [(shown(cell.id, 120), "name"), (": ", ""), (verdict(cell), "bad")]
         yield from (("text", [(f"  {line}", "")]) for line in reasons(cell))
+    if (n := len(result.failed) - _MOST_FAILURES) > 0:
+        yield "note", [(f"and {n:,} more that failed", "none")]
     if missing := result.missing:
         more = f" and {len(missing) - 5:,} more" if len(missing) > 5 else ""
         yield "note", [(f"not run: {', '.join(shown(m, 60) for m in missing[:5])}{more}", "none")]

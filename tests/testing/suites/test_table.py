@@ -80,6 +80,14 @@ def test_of_many_cases_only_those_that_fail_are_listed() -> None:
     assert len(shown) == 7
 
 
+def test_of_many_failures_the_rest_is_counted() -> None:
+    cases = tuple(f"case {i}" for i in range(300))
+    result = SuiteResult(
+        "s", cases, ("m",), ("plain",), tuple(cell(c, passed=False) for c in cases)
+    )
+    assert "and 200 more that failed" in str(result).splitlines()
+
+
 @FEW
 @given(result=results())
 def test_anything_is_shown_printably_and_without_markup(result: SuiteResult) -> None:

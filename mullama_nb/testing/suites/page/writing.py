@@ -142,7 +142,7 @@ def _filter(rows: Sequence[_Row], which: str) -> str:
         return ""
     return (
         '<label class="filter"><input type="checkbox" id="only"> '
-        f"only the {n:,} of {len(rows):,} cases that {which}</label>"
+        f"only cases that {which} ({n:,} of {len(rows):,})</label>"
     )
 
 
@@ -210,4 +210,6 @@ def _foot(result: SuiteResult) -> str:
 
 
 def _plain(value: object) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return "none" if value is None else str(value)
