@@ -53,8 +53,7 @@ def run_all(
         How many tasks the executor runs at the same time; they share the machine's CPUs. None: as
         :func:`~mullama_nb.tasks.executors.workers_of` finds.
     cancel : CancelToken, optional
-        Ends it as closing the iterator does, also while it waits. What runs elsewhere is left to
-        end there.
+        Ends it as closing the iterator does, also while it waits; what has come by then is yielded.
 
     Yields
     ------
@@ -143,7 +142,7 @@ def _elsewhere(
                 watch.look()
                 continue
             if one_ended is None:
-                return
+                break
             index, task = pending.pop(one_ended)
             came = _outcome_of(one_ended, executor)
             del one_ended
@@ -154,6 +153,10 @@ def _elsewhere(
                     continue
                 came = WorkerLostError(f"task {index} was given up: {came.reason}")
             yield index, came
+        for one_ended in [future for future in pending if future.done()]:  # what came by then
+            index, _ = pending.pop(one_ended)
+            if not isinstance(came := _outcome_of(one_ended, executor), Lost):
+                yield index, came
     finally:
         cancel.remove_listener(wake)
         for future in pending:

@@ -12,6 +12,7 @@ import dask
 import pytest
 import task_functions
 from distributed import Client, LocalCluster
+from tasks.exploring import explore_as_here
 from tasks.losing import lose_a_worker, lose_two_workers
 from waiting import wait_until
 
@@ -81,6 +82,10 @@ def test_a_worker_loads_once_and_shares_the_machine(executor: Executor, tmp_path
         assert each.loads == 1
         assert each.threads == max(1, ContextParams().threads[0] // 2)
     assert 1 <= sum(not each.held for each in looked.values()) <= 2  # type: ignore[union-attr]
+
+
+def test_answers_are_those_made_here(executor: Executor, tmp_path: Path) -> None:
+    explore_as_here(executor, tmp_path)
 
 
 def test_a_killed_worker_loses_no_result_and_repeats_its_own_task(

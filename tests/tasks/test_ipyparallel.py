@@ -11,6 +11,7 @@ from typing import Any
 import ipyparallel
 import pytest
 import task_functions
+from tasks.exploring import explore_as_here
 from tasks.losing import lose_a_worker
 
 from mullama_nb import ContextParams, Model
@@ -64,6 +65,10 @@ def test_a_worker_loads_once_and_shares_the_machine(executor: Executor, tmp_path
         assert each.loads == 1
         assert each.threads == max(1, ContextParams().threads[0] // 2)
     assert 1 <= sum(not each.held for each in looked.values()) <= 2  # type: ignore[union-attr]
+
+
+def test_answers_are_those_made_here(executor: Executor, tmp_path: Path) -> None:
+    explore_as_here(executor, tmp_path)
 
 
 def test_closing_a_run_leaves_the_engines_to_others(executor: Executor) -> None:

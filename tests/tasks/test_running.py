@@ -144,6 +144,22 @@ def test_a_token_ends_it_while_it_waits() -> None:
     cancel.cancel()  # nothing listens any more
 
 
+def test_what_has_come_when_a_token_ends_it_is_not_lost() -> None:
+    cancel, are_done = CancelToken(), threading.Barrier(2)
+
+    def meet(task: int) -> int:
+        are_done.wait()  # both end at about the same time
+        return task
+
+    with ThreadPoolExecutor(2) as pool:
+        found = []
+        for index, _ in run_all(meet, range(2), pool, cancel=cancel):
+            pool.shutdown()  # the other has ended as well
+            cancel.cancel()
+            found.append(index)
+    assert sorted(found) == [0, 1]
+
+
 def test_a_worker_loads_once_and_shares_the_machine(processes: Executor, tmp_path: Path) -> None:
     recipe = ModelRecipe.of(Model.load(make_tiny_model(tmp_path / "m.gguf")))
     tasks = [(recipe, ContextParams(n_ctx=256), (5, 6, 7, *range(n))) for n in range(8, 16)]
