@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from waiting import wait_until
 
-from mullama_nb import ContextParams, Model
+from mullama_nb import Chat, ContextParams, Model
 from mullama_nb.errors import ContextFullError
 from mullama_nb.tasks import worker
 from mullama_nb.tasks.recipe import ModelRecipe
@@ -104,3 +104,21 @@ def die_when_told(task: tuple[Path, int, int, int]) -> int:
         wait_until((folder / "go").exists)
         os.kill(os.getpid(), signal.SIGKILL)
     return number
+
+
+def lead(chat: Chat) -> None:
+    """A case that says how often it was led."""
+    with (Path(os.environ["MULLAMA_TEST_FOLDER"]) / "calm").open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    chat.ask("And then?", max_tokens=4)
+
+
+def lead_to_death(chat: Chat) -> None:
+    """A case that ends its process within an answer, the first time, when told."""
+    folder = Path(os.environ["MULLAMA_TEST_FOLDER"])
+    with (folder / "deadly").open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    if len((folder / "deadly").read_text().split()) == 1:
+        wait_until((folder / "go").exists)
+        chat.ask("And then?", max_tokens=4, on_token=lambda _: os.kill(os.getpid(), signal.SIGKILL))
+    chat.ask("And then?", max_tokens=4)
