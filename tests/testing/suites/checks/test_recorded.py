@@ -36,9 +36,9 @@ SYSTEM = "Be brief."
 def recorded(smollm2: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two answers to a question, a question behind the second, and another question."""
     chat = Chat(smollm2, SYSTEM, **OPTIONS)
-    chat.ask(QUESTION, max_tokens=16)
-    chat.regenerate(max_tokens=12, temperature=0.8, seed=3)
-    chat.ask("And the sea?", max_tokens=6)
+    chat.ask(QUESTION, max_tokens=10)
+    chat.regenerate(max_tokens=6, temperature=0.8, seed=3)
+    chat.ask("And the sea?", max_tokens=4)
     chat.tag("sea")
     chat.checkout("~")
     path = tmp_path_factory.mktemp("recorded") / "colours.mullama.json"
@@ -68,17 +68,16 @@ def coarse(recorded: Path, smollm2: Model) -> Report:
     return replay(recorded, smollm2, kv_cache_type="q4_0", n_threads=1, n_threads_batch=1)
 
 
-@pytest.mark.parametrize("level", ["exact", "near-ties", "probabilities"])
-def test_the_same_model_says_the_same(ask: Ask, at_home: str, level: str) -> None:
+def test_the_same_model_says_the_same(ask: Ask, at_home: str) -> None:
     subject = ask()
     chat = subject.chat
     head, tokens, n_tokens = chat.head, chat.context.tokens, chat.context.tally.n_tokens
-    check = same_as(at_home, level=level)
+    check = same_as(at_home, level="exact")
     assert not check.needs_answer
     finding = check.judge(subject)
-    # Both answers and what follows one of them: 16 + 12 + 6 tokens, as it was recorded.
+    # Both answers and what follows one of them: 10 + 6 + 4 tokens, as it was recorded.
     assert finding.passed, finding
-    assert "34 tokens are as likely as recorded, to the bit" in finding.detail
+    assert "20 tokens are as likely as recorded, to the bit" in finding.detail
     assert finding.token is None
     assert (chat.head, chat.context.tokens) == (head, tokens)
     assert chat.context.tally.n_tokens == n_tokens
@@ -101,11 +100,10 @@ def test_the_first_token_that_differs_is_named(ask: Ask, at_home: str, coarse: R
 
 def test_a_tolerance_is_stated_and_kept(ask: Ask, at_home: str, coarse: Report) -> None:
     subject = ask(kv_cache_type="q4_0")
-    for factor in (0.99, 1.01):
-        tolerance = coarse.quality.largest * factor
-        finding = same_as(at_home, tolerance=tolerance).judge(subject)
-        assert finding.passed == (factor > 1)
-        assert f"of {tolerance:g} allowed" in finding.detail
+    tolerance = coarse.quality.largest * 0.99
+    finding = same_as(at_home, tolerance=tolerance).judge(subject)
+    assert not finding.passed
+    assert f"of {tolerance:g} allowed" in finding.detail
 
 
 @pytest.mark.parametrize(
@@ -129,13 +127,13 @@ def test_another_question_is_not_the_recorded_one(
 
 def test_a_later_question_is_held_against_what_follows_it(smollm2: Model, at_home: str) -> None:
     chat = Chat(smollm2, SYSTEM, **OPTIONS)
-    chat.ask(QUESTION, max_tokens=16)
-    chat.regenerate(max_tokens=12, temperature=0.8, seed=3)
+    chat.ask(QUESTION, max_tokens=10)
+    chat.regenerate(max_tokens=6, temperature=0.8, seed=3)
     turn = chat.ask("And the sea?", max_tokens=0)
     assert turn.checkpoint.parent is not None
     finding = same_as(at_home, level="exact").judge(Subject(chat, turn.checkpoint.parent))
     assert finding.passed, finding
-    assert "18 tokens are as likely as recorded" in finding.detail  # not those of the other answer
+    assert "10 tokens are as likely as recorded" in finding.detail  # not those of the other answer
 
 
 def test_an_earlier_answer_that_differs_is_judged_as_one(smollm2: Model, at_home: str) -> None:
