@@ -35,9 +35,9 @@ from ..tasks.exploring import (
     ExploringTask,
     Prefix,
     RowsNeeded,
-    branches_of,
     explore,
 )
+from ..tasks.received import branches_of
 from ..tasks.recipe import ModelRecipe
 from ..tasks.running import run_all
 from ..tasks.shipping import ships_rows

@@ -24,12 +24,13 @@ from tiny_adapters import write_lora
 from tiny_models import CHATML
 from waiting import gate, in_thread, wait_until
 
-from mullama_nb import Chat, ControlVector, LoRA, Model, Token, Turn
+from mullama_nb import Chat, Context, ControlVector, LoRA, Model, Token, Turn
 from mullama_nb.engine import params
 from mullama_nb.errors import (
     ContextFullError,
     GrammarError,
     InexactWarning,
+    MullamaError,
     ParameterError,
     TaskError,
 )
@@ -37,8 +38,8 @@ from mullama_nb.history import exploring_elsewhere
 from mullama_nb.history.cell_map.live import LiveCells
 from mullama_nb.history.events import Committed, Event, TokenAdded
 from mullama_nb.state.segment import Segment
-from mullama_nb.tasks import worker
-from mullama_nb.tasks.exploring import Explored, RowsNeeded
+from mullama_nb.tasks import exploring, worker
+from mullama_nb.tasks.exploring import Explored, Prefix, RowsNeeded
 from mullama_nb.testing import record, replay
 from mullama_nb.widgets.chat_panel import ChatPanel
 
@@ -232,6 +233,23 @@ def test_what_others_decoded_is_sealed_again_here(
 
 
 @pytest.mark.usefixtures("other_threads")
+def test_what_others_decoded_can_be_cut_and_removed(tiny: ModelMaker, pool: Pickling) -> None:
+    chat = make_chat(tiny("llama", chat_template=CHATML), n_threads=None)
+    answers = chat.explore(QUESTION, 4, executor=pool, **OPTIONS)
+    chat.tree.spill(answers[1].checkpoint)
+    with catch_warnings():
+        simplefilter("ignore", InexactWarning)
+        forked = chat.fork(answers[2], token=3, max_tokens=2)
+        assert forked.tokens[:3] == answers[2].tokens[:3]
+        chat.checkout(answers[3])
+        assert chat.resume(max_tokens=2).parts[0] is answers[3].checkpoint
+        check_every_checkpoint(chat)
+        answers.drop_others(1)
+    assert [answer.id for answer in answers if answer.checkpoint in chat.tree] == [answers[1].id]
+    check_every_checkpoint(chat)
+
+
+@pytest.mark.usefixtures("other_threads")
 def test_equal_bits_need_no_warning(new_chat: ChatMaker, pool: Pickling) -> None:
     chat = new_chat(n_threads=None, n_threads_batch=None, n_parallel=1)  # within 256 cells
     answers = chat.explore("why?", 3, executor=pool, **OPTIONS)
@@ -333,6 +351,27 @@ def test_adapters_go_along(tiny: ModelMaker, pool: Pickling, tmp_path: Path) -> 
     assert [len(a.checkpoint.metadata.adapters) for a in local] == [1] * 3
 
 
+def test_tokens_that_were_evaluated_directly_are_part_of_the_prefix(
+    new_chat: ChatMaker, pool: Pickling
+) -> None:
+    here, there = new_chat(n_parallel=2), new_chat(n_parallel=2)
+    for chat in (here, there):
+        chat.ask("Why?", max_tokens=3)
+        chat.context.evaluate("and then it said:")
+    local = here.explore(n=2, **OPTIONS)
+    assert_equal(there.explore(n=2, executor=pool, **OPTIONS), local)
+
+
+def test_an_empty_chat_has_nothing_to_answer(new_chat: ChatMaker) -> None:
+    said = []
+    for executor in (None, Refusing()):
+        chat = new_chat()
+        with pytest.raises(MullamaError) as caught:
+            chat.explore(n=2, executor=executor)
+        said.append((type(caught.value), str(caught.value)))
+    assert said[0] == said[1]
+
+
 @pytest.mark.parametrize("architecture", ["llama", "gemma3", "lfm2"])
 def test_answers_that_fill_the_context_take_turns_as_here(
     tiny: ModelMaker, pool: Pickling, architecture: str
@@ -410,9 +449,18 @@ def test_rows_that_came_about_in_another_way_are_asked_for(
     first.context.save_session(tmp_path / "one.session")
     for chat in (here, there):
         chat.load_session(tmp_path / "one.session")
-    local = here.explore("Why?", 2, **OPTIONS)
-    assert_equal(there.explore("Why?", 2, executor=pool, **OPTIONS), local)
-    assert [type(each) for each in outcomes] == [RowsNeeded, Explored]
+    evaluated: list[Prefix] = []
+    evaluate = exploring._evaluate
+
+    def count(context: Context, prefix: Prefix) -> None:
+        evaluated.append(prefix)
+        evaluate(context, prefix)
+
+    monkeypatch.setattr(exploring, "_evaluate", count)
+    local = [a for n in range(4) for a in here.explore(None if n else "Why?", 2, **OPTIONS)]
+    assert_equal(there.explore("Why?", 8, executor=pool, **OPTIONS), local)
+    assert [type(each) for each in outcomes] == [RowsNeeded] * 4 + [Explored] * 4
+    assert 1 <= len(evaluated) <= 2  # once in each worker
 
 
 def test_what_is_decoded_elsewhere_takes_no_cells(new_chat: ChatMaker, pool: Pickling) -> None:
