@@ -139,12 +139,12 @@ def html_text(result: SuiteResult) -> str:
 
 def _html_matrix(result: SuiteResult) -> str:
     heads = "".join(
-        f'<th style="text-align:left">{html.escape(shown(column.label, _LABEL))}</th>'
+        f'<th style="text-align:left">{html.escape(_short(column.label, _LABEL))}</th>'
         for column in columns(result)
     )
     rows, n_left_out = _cases(result)
     written = "".join(
-        f'<tr><th style="text-align:left">{html.escape(shown(case, _LABEL))}</th>'
+        f'<tr><th style="text-align:left">{html.escape(_short(case, _LABEL))}</th>'
         f"{''.join(map(_html_field, cells))}</tr>"
         for case, cells in rows
     )
@@ -203,10 +203,10 @@ def share_in_words(finding: CheckResult) -> str:
 
 
 def _matrix(result: SuiteResult) -> Iterator[list[tuple[str, str]]]:
-    heads = [shown(column.label, _HEAD) for column in columns(result)]
+    heads = [_short(column.label, _HEAD) for column in columns(result)]
     rows, n_left_out = _cases(result)
     fields = [[(verdict(cell), kind_of(cell)) for cell in cells] for _, cells in rows]
-    names = [shown(case, _LABEL) for case, _ in rows]
+    names = [_short(case, _LABEL) for case, _ in rows]
     first = max(map(len, names), default=0)
     widths = [
         max([len(head), *(len(row[place][0]) for row in fields)]) + 2
@@ -234,6 +234,13 @@ def _cases(result: SuiteResult) -> tuple[list[tuple[str, list[SuiteCell | None]]
         return rows, 0
     kept = [row for row in rows if not all(cell is not None and cell.passed for cell in row[1])]
     return kept, len(rows) - len(kept)
+
+
+def _short(label: str, most: int) -> str:
+    """A label in so many characters: what is alike begins alike, so the middle is left out."""
+    text = shown(label, 4 * most)
+    n_end = most // 2
+    return text if len(text) <= most else f"{text[: most - 1 - n_end]}…{text[-n_end:]}"
 
 
 def _left_out(n: int) -> str:

@@ -80,6 +80,19 @@ def test_of_many_cases_only_those_that_fail_are_listed() -> None:
     assert len(shown) == 7
 
 
+@given(
+    alike=st.text("ab ", min_size=60, max_size=90), ends=st.permutations(["f16", "q8_0", "(12)"])
+)
+def test_labels_that_begin_alike_are_told_apart(alike: str, ends: list[str]) -> None:
+    settings = tuple(f"{alike}{end}" for end in ends)
+    cases = tuple(f"{alike} {end}" for end in ends)
+    cells = tuple(cell(case, setting=setting) for case in cases for setting in settings)
+    _, heads, *rows = str(SuiteResult("s", cases, ("m",), settings, cells)).splitlines()
+    for end in ends:
+        assert end in heads
+        assert sum(end in row for row in rows[:3]) == 1
+
+
 def test_of_many_failures_the_rest_is_counted() -> None:
     cases = tuple(f"case {i}" for i in range(300))
     result = SuiteResult(
