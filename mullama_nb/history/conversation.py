@@ -293,22 +293,16 @@ class Conversation:
         is_complete: bool,
     ) -> tuple[int, Sequence[int], dict[str, Any]]:
         """How many tokens of the context stay, those that a message adds, and its notes."""
+        answered = None
         if is_answer(message):
-            asked_with = self._workspace.head.metadata.chat_template_kwargs
-            tokens = self.rendering.with_answer(before, message, asked_with)
+            variables = self._workspace.head.metadata.chat_template_kwargs
             notes = message_notes(message, finish_reason="stop" if is_complete else "length")
         else:
-            if rest and message.get("role") == "system":
-                tokens = self.rendering.alone(before, message, rest, variables)
-            else:
-                tokens = self.rendering.prompt(
-                    before, [message], variables, answered=self._answered()
-                )
-            notes = message_notes(message)
+            answered, notes = self._answered(), message_notes(message)
             if variables:
                 notes["chat_template_kwargs"] = dict(variables)
-        keep, used = self.rendering.common_prefix(tokens)
-        return keep, tokens[used:], notes
+        keep, tokens = self.rendering.addition(before, message, rest, variables, answered)
+        return keep, tokens, notes
 
     def say_system(self) -> None:
         """Evaluate and commit the system message alone; a question may follow.

@@ -85,6 +85,43 @@ class Rendering:
         except ChatTemplateError:
             return 0
 
+    def addition(
+        self,
+        before: Sequence[Message],
+        message: Message,
+        rest: Sequence[Message],
+        variables: Variables,
+        answered: Sequence[int] | None = None,
+    ) -> tuple[int, tuple[int, ...]]:
+        """Return how many tokens of the context stay, and those that a message adds.
+
+        Parameters
+        ----------
+        before : sequence of mapping
+            What was said.
+        message : mapping
+            What is said now.
+        rest : sequence of mapping
+            What is said behind it.
+        variables : mapping, optional
+            Variables of the template: the message's, or where it is an answer the question's.
+        answered : sequence of int, optional
+            As for :meth:`prompt`.
+
+        Raises
+        ------
+        ChatTemplateError
+            When the message cannot stand last.
+        """
+        if is_answer(message):
+            tokens = self.with_answer(before, message, variables)
+        elif rest and message.get("role") == "system":
+            tokens = self.alone(before, message, rest, variables)
+        else:
+            tokens = self.prompt(before, [message], variables, answered=answered)
+        keep, used = self.common_prefix(tokens)
+        return keep, tokens[used:]
+
     def prompt(
         self,
         before: Sequence[Message],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -94,13 +95,31 @@ def planned_tokens(case: Case, setting: Setting, model: Model) -> tuple[int, ...
         prompt = prompt_of(case, setting, model)
         if prompt.is_plain:
             return _plain_tokens(model, prompt.question)
-        rendering = Rendering(_Nothing(model), template_of(setting, model))
-        system = [] if prompt.system is None else [_system(prompt.system)]
-        if prompt.messages:
-            return rendering.prompt(system, prompt.messages, None)
-        return rendering.alone([], system[0], [_PROBE], None) if system else ()
+        return _said(prompt, model, template_of(setting, model))
     except MullamaError:
         return ()
+
+
+def _said(prompt: Prompt, model: Model, template: TemplateOptions) -> tuple[int, ...]:
+    """The tokens that saying a prompt leaves in an empty context, message by message."""
+    held = _Held(model)
+    rendering = Rendering(held, template)
+    before: list[Mapping[str, Any]] = []
+    if prompt.system is not None:
+        system = {"role": "system", "content": prompt.system}
+        with contextlib.suppress(ChatTemplateError):  # it does not stand alone
+            held.tokens = rendering.alone([], system, prompt.messages or [_PROBE], None)
+        before.append(system)
+    for n, message in enumerate(prompt.messages, 1):
+        rest = prompt.messages[n:]
+        try:
+            keep, added = rendering.addition(before, message, rest, None)
+            held.tokens = (*held.tokens[:keep], *added)
+        except ChatTemplateError:
+            if not rest:
+                raise
+        before.append(message)
+    return held.tokens
 
 
 def put(chat: Chat, prompt: Prompt) -> None:
@@ -118,13 +137,9 @@ def _plain_tokens(model: Model, text: str) -> tuple[int, ...]:
     return tuple(model.tokenize(text, add_bos=True, special=True))
 
 
-def _system(text: str) -> dict[str, str]:
-    return {"role": "system", "content": text}
-
-
-@dataclass(frozen=True)
-class _Nothing:
-    """An empty context."""
+@dataclass
+class _Held:
+    """What stands for a context."""
 
     model: Model
     tokens: tuple[int, ...] = ()
