@@ -65,7 +65,7 @@ def carried_out(data: bytes) -> bytes:
     try:
         function, values, keywords = _unpacked(data)
         return _RETURNED + _packed(function(*values, **keywords))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return _RAISED + _packed_error(error)
 
 
@@ -81,9 +81,11 @@ def _unpacked(data: bytes) -> Any:
         ) from error
 
 
-def _packed_error(error: Exception) -> bytes:
+def _packed_error(error: Exception | SystemExit) -> bytes:
     trace = "".join(traceback.format_exception(error))
     try:
+        if isinstance(error, SystemExit):  # of the task, and not of who waits for it
+            raise TypeError
         data = _pickled((error, trace))
         pickle.loads(data)
     except Exception:  # one with arguments of its own kind: then its text is what there is

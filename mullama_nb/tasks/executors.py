@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import platform
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future
@@ -15,7 +16,16 @@ from .. import machine
 from ..errors import ParameterError, TaskError, WorkerLostError, shown
 from .pool import SpawnedPool
 
-__all__ = ["Lost", "Workers", "executor_for", "has_workers", "lost", "submit", "workers_of"]
+__all__ = [
+    "Lost",
+    "Workers",
+    "check_executor",
+    "executor_for",
+    "has_workers",
+    "lost",
+    "submit",
+    "workers_of",
+]
 
 _SECONDS_TO_ANSWER = 10
 
@@ -77,6 +87,31 @@ def workers_of(executor: Executor) -> Workers:
     return Workers(n_workers, n_workers)
 
 
+def check_executor(executor: Executor) -> None:
+    """Check that an executor does not fork this process.
+
+    A fork has the locks of llama.cpp and OpenMP without the threads that would release them, and
+    hangs at its first product.
+
+    Raises
+    ------
+    ParameterError
+    """
+    if not isinstance(executor, Executor):
+        raise ParameterError(
+            f"executor={shown(executor)}: give an Executor of concurrent.futures, such as "
+            "SpawnedPool(2), a ProcessPoolExecutor, or Dask's client.get_executor()"
+        )
+    context = getattr(executor, "_mp_context", None)
+    method = getattr(context, "get_start_method", None)
+    if method is not None and method() == "fork":
+        raise ParameterError(
+            f"the processes of this {type(executor).__name__} are forks of this one, in which "
+            "llama.cpp would hang: make it with mp_context=multiprocessing.get_context('spawn'), "
+            "or use mullama_nb.SpawnedPool"
+        )
+
+
 def _of_dask(executor: Any) -> Workers:
     hosts: Counter[str] = Counter()
     for address, n_threads in executor._client.nthreads().items():
@@ -98,9 +133,12 @@ def _of_ipyparallel(executor: Any) -> Workers:
 
 def submit(executor: Executor, function: Callable[..., bytes], *values: object) -> Future[Any]:
     """Submit a call that is to run, even if an equal one has run before."""
-    if _is_a(executor, "distributed.cfexecutor", "ClientExecutor"):
+    if not _is_a(executor, "distributed.cfexecutor", "ClientExecutor"):
+        return executor.submit(function, *values)
+    with warnings.catch_warnings():
+        # Its advice is to scatter what is sent, which an executor cannot.
+        warnings.filterwarnings("ignore", "Sending large graph", UserWarning)
         return executor.submit(function, *values, pure=False)
-    return executor.submit(function, *values)
 
 
 def lost(error: Exception) -> Lost | None:

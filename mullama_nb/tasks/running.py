@@ -15,7 +15,7 @@ from ..engine.threads.lock import CancelToken
 from ..errors import MullamaError, TaskError, WorkerLostError
 from . import worker
 from .calling import carried_out, outcome, packed
-from .executors import Lost, Workers, has_workers, lost, submit, workers_of
+from .executors import Lost, Workers, check_executor, has_workers, lost, submit, workers_of
 from .pool import SpawnedPool
 
 __all__ = ["call_packed", "run_all"]
@@ -64,12 +64,15 @@ def run_all(
 
     Raises
     ------
+    ParameterError
+        When the executor is none, or its processes are forks of this one.
     TaskError
         When the executor takes no more tasks; what came before holds.
     """
     cancel = CancelToken() if cancel is None else cancel
     if executor is None:
         return _here(function, tasks, cancel)
+    check_executor(executor)
     workers = workers_of(executor)
     if n_workers is not None:
         n_workers = check_integer("n_workers", n_workers, 1)
@@ -161,6 +164,8 @@ def _elsewhere(
         cancel.remove_listener(wake)
         for future in pending:
             _cancel(future, executor)
+        if isinstance(executor, ThreadPoolExecutor):  # of this process, as here
+            worker.forget()
 
 
 class _Watch:

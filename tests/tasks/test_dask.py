@@ -67,6 +67,12 @@ def test_results_and_errors_come_back(executor: Executor) -> None:
     assert "in full" in str(error.__cause__)
 
 
+def test_large_tasks_travel_without_advice(executor: Executor) -> None:
+    """Dask warns of 10 MiB."""
+    data = bytes(11 << 20)
+    assert dict(run_all(len, [data], executor)) == {0: len(data)}
+
+
 def test_a_function_of_a_notebook_travels_whole(executor: Executor) -> None:
     names: dict[str, Any] = {"__name__": "__main__"}
     exec("def twice(x): return 2 * x", names)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
+import os
+import sys
 import threading
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +18,7 @@ import task_functions
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mullama_nb import Chat, ContextParams, Model
+from mullama_nb import Chat, Context, ContextParams, Model
 from mullama_nb.engine.threads.lock import CancelToken
 from mullama_nb.errors import (
     ContextFullError,
@@ -24,6 +28,7 @@ from mullama_nb.errors import (
     RegressionError,
     TaskError,
 )
+from mullama_nb.tasks import worker
 from mullama_nb.tasks.recipe import ModelRecipe
 from mullama_nb.tasks.running import run_all
 from mullama_nb.testing import make_tiny_model
@@ -188,6 +193,44 @@ def test_whatever_fails_each_task_has_its_outcome(
     assert [*map(str, results.values())] == [*map(str, results)]
     assert {i for i, r in results.items() if isinstance(r, ValueError)} == failing & {*results}
     assert {*results} == {*range(n_tasks)}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
+def test_forks_are_refused_in_words() -> None:
+    """It is what a pool makes by default where Python is older than 3.14."""
+    fork = multiprocessing.get_context("fork")
+    with (
+        ProcessPoolExecutor(1, mp_context=fork) as pool,
+        pytest.raises(ParameterError, match=r"forks.*get_context\('spawn'\).*SpawnedPool"),
+    ):
+        run_all(task_functions.square, [1], pool)
+
+
+def test_what_is_no_executor_is_refused() -> None:
+    with pytest.raises(ParameterError, match=r"executor=4: give an Executor"):
+        run_all(task_functions.square, [1], 4)  # type: ignore[arg-type]
+
+
+def test_a_task_that_exits_ends_nothing_else(processes: Executor) -> None:
+    ((_, error),) = run_all(sys.exit, ["enough"], processes)
+    assert isinstance(error, TaskError)
+    assert str(error) == "SystemExit: enough"
+
+
+def test_threads_let_go_of_what_they_loaded(tmp_path: Path) -> None:
+    recipe = ModelRecipe.of(Model.load(make_tiny_model(tmp_path / "m.gguf")))
+    contexts: list[weakref.ref[Context]] = []
+
+    def use(_: int) -> None:
+        with worker.lend(recipe, ContextParams(n_ctx=256)) as context:
+            context.evaluate([5])
+            contexts.append(weakref.ref(context))
+
+    with ThreadPoolExecutor(2) as pool:
+        assert [error for _, error in run_all(use, range(4), pool)] == [None] * 4
+    gc.collect()
+    assert [context() for context in contexts] == [None] * 4
+    assert recipe not in worker._models
 
 
 def test_the_number_of_workers_is_checked(threads: Executor) -> None:
