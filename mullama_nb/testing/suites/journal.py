@@ -219,6 +219,7 @@ class _Contents:
 
     header: SuiteResult | None = None
     cells: dict[tuple[str, str], SuiteCell] = field(default_factory=dict)  # by id and task
+    labels: tuple[frozenset[str], ...] = ()
     end: int = 0
     lacks_newline: bool = False
 
@@ -228,16 +229,16 @@ class _Contents:
 
     def add(self, values: dict[str, Any]) -> None:
         if "suite" in values:
-            self.header = header_of(values["suite"])
+            self.header = header = header_of(values["suite"])
+            orders = (header.cases, header.models, header.settings)
+            self.labels = tuple(map(frozenset, orders))
             return
         if self.header is None:
             refuse("it does not begin with a suite")
         cell = cell_of(values["cell"])
         need(self.header.tasks.get(cell.id) == cell.digest, f"the task of {cell.id!r}")
-        try:
-            dataclasses.replace(self.header, cells=(cell,))
-        except ParameterError as error:
-            refuse(str(error))
+        for label, labels in zip((cell.case, cell.model, cell.setting), self.labels, strict=True):
+            need(label in labels, f"the place of {cell.id!r}")
         self.cells[cell.id, cell.digest] = cell
 
 

@@ -175,6 +175,15 @@ def test_long_answers_and_many_draws_are_cut_short() -> None:
     assert len(text) < 1_000_000
 
 
+def test_of_very_many_fields_those_open_that_failed() -> None:
+    cases = tuple(f"case {i}" for i in range(3_000))
+    cells = tuple(cell(case, passed=i % 100 > 0) for i, case in enumerate(cases))
+    page = check_closed(result_page(SuiteResult("s", cases, ("m",), ("plain",), cells)))
+    assert len(page.of("a")) == 30
+    assert len([each for each in page.of("div") if each.get("id")]) == 30
+    assert len(page.of("th")) == 3_002
+
+
 def test_the_file_is_its_owners_and_always_the_same(tmp_path: Path) -> None:
     path = matrix().to_html(tmp_path / "a.html")
     assert path == tmp_path / "a.html"

@@ -21,6 +21,8 @@ from .strip import escaped, legend
 
 __all__ = ["comparison_page", "result_page", "write_comparison", "write_result"]
 
+_MOST_PANELS = 2_000  # of more fields, those open that fail or have another answer
+
 # Without scripts every panel is shown.
 _PLAIN_STYLE = ".fold[hidden]{display:block;content-visibility:visible}"
 
@@ -153,7 +155,8 @@ def _document(title: str, head: Sequence[str], result: SuiteResult, rows: Sequen
         f"script-src {_hash(script)}; base-uri 'none'; form-action 'none'"
     )
     heads = "".join(f'<th scope="col">{escaped(c.label)}</th>' for c in columns(result))
-    body = "".join(map(_row, rows))
+    opening = _opening(rows)
+    body = "".join(_row(row, opening) for row in rows)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
@@ -167,6 +170,14 @@ def _document(title: str, head: Sequence[str], result: SuiteResult, rows: Sequen
     )
 
 
+def _opening(rows: Sequence[_Row]) -> frozenset[str]:
+    """The anchors of the fields that open."""
+    fields = [field for row in rows for field in row.fields if isinstance(field, Field)]
+    if len(fields) > _MOST_PANELS:
+        fields = [field for field in fields if field.kind in ("bad", "warn")][:_MOST_PANELS]
+    return frozenset(field.anchor for field in fields)
+
+
 def _own(name: str) -> str:
     return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
@@ -175,9 +186,11 @@ def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _row(row: _Row) -> str:
-    fields = "".join(map(_field, row.fields))
-    panels = "".join(panel(field) for field in row.fields if isinstance(field, Field))
+def _row(row: _Row, opening: frozenset[str]) -> str:
+    fields = "".join(_field(field, opening) for field in row.fields)
+    panels = "".join(
+        panel(field) for field in row.fields if isinstance(field, Field) and field.anchor in opening
+    )
     fails = ' class="fails"' if row.fails else ""
     n = len(row.fields) + 1
     return (
@@ -186,13 +199,14 @@ def _row(row: _Row) -> str:
     )
 
 
-def _field(field: Field | str) -> str:
+def _field(field: Field | str, opening: frozenset[str]) -> str:
     if isinstance(field, str):
         return f'<td class="field"><span>· {field}</span></td>'
+    said = f'<span class="{field.kind}">{field.mark}</span> {html.escape(field.word)}'
+    if field.anchor not in opening:
+        return f'<td class="field"><span>{said}</span></td>'
     kind = f' class="{field.kind}"' if field.kind in ("bad", "warn") else ""
-    mark = f'<span class="{field.kind}">{field.mark}</span>'
-    word = html.escape(field.word)
-    return f'<td class="field"><a href="#{field.anchor}"{kind}>{mark} {word}</a></td>'
+    return f'<td class="field"><a href="#{field.anchor}"{kind}>{said}</a></td>'
 
 
 def _foot(result: SuiteResult) -> str:
