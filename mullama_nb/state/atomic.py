@@ -172,24 +172,21 @@ def make_private_folder(folder: Path) -> None:
         ) from error
 
 
-def move_into(folder: Path, path: Path) -> None:
-    """Move a complete file into another folder of the same file system.
+def move_into(folder: Path, paths: Iterable[Path]) -> None:
+    """Move complete files into another folder of the same file system.
 
     Raises
     ------
-    FileNotFoundError
-        When it is gone.
     SessionWriteError
-        When it cannot be moved.
+        When one cannot be moved; those before it are.
     """
-    try:
-        path.replace(folder / path.name)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise SessionWriteError(
-            f"{path.name} could not be moved into {folder.name}: {error.strerror}"
-        ) from error
+    for path in paths:
+        try:
+            path.replace(folder / path.name)
+        except OSError as error:
+            raise SessionWriteError(
+                f"{path.name} could not be moved into {folder.name}: {error.strerror}"
+            ) from error
     _sync_folder(folder)
 
 

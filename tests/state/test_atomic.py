@@ -20,7 +20,7 @@ from state.helper import ModelMaker, context_of, some_tokens
 
 from mullama_nb.errors import SessionWriteError
 from mullama_nb.state import atomic
-from mullama_nb.state.atomic import make_private_folder, write_atomically
+from mullama_nb.state.atomic import make_private_folder, move_into, write_atomically
 from mullama_nb.state.file import read_session
 
 if sys.platform == "win32":
@@ -316,3 +316,25 @@ def test_killed_savers_leave_one_of_two_sessions(tiny: ModelMaker, tmp_path: Pat
     assert min(found.values()) > KILLS // 10
     assert n_left > KILLS // 10, "kills should fall into the middle of writes"
     read_session(path)
+
+
+def test_a_file_for_others_is_as_the_umask_says(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        write_atomically(tmp_path / "ours", [b"x"], private=False)
+        write_atomically(tmp_path / "mine", [b"x"])
+    finally:
+        os.umask(before)
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("ours", "mine")]
+    assert modes == [0o640, 0o600]
+
+
+def test_files_are_moved_or_it_is_said_which_is_not(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name in "ab":
+        (tmp_path / name).write_text(name)
+    move_into(folder, [tmp_path / "a", tmp_path / "b"])
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {"a": "a", "b": "b"}
+    with pytest.raises(SessionWriteError, match="c could not be moved into folder"):
+        move_into(folder, [tmp_path / "c"])

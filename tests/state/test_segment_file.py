@@ -6,12 +6,14 @@ import os
 import stat
 import struct
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from blake3 import blake3
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -20,6 +22,7 @@ from mullama_nb.state.file import read_outline, read_session
 from mullama_nb.state.reading import fill, open_regular
 from mullama_nb.state.segment import Segment
 from mullama_nb.state.segment_file import (
+    bare_segment_bytes,
     read_segment,
     read_segment_bytes,
     segment_bytes,
@@ -269,3 +272,29 @@ def test_a_disk_that_fails_while_it_is_read(path: Path) -> None:
     broken = type("Broken", (io.FileIO,), {"readinto": refuse})
     with broken(path) as file, pytest.raises(SessionFormatError, match="Input/output error"):
         fill(np.empty(8, np.uint8), file, path.name)
+
+
+@given(
+    data=DATA,
+    tokens=TOKENS,
+    adapters=ADAPTERS,
+    logits=st.none() | LOGITS,
+    whole=st.booleans(),
+)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_bytes_without_logits_are_known_from_the_beginning(
+    tmp_path: Path, data: Any, tokens: Any, adapters: Any, logits: Any, whole: bool
+) -> None:
+    segment = Segment(3, tokens, data, "settings", "a" * 32, whole, logits, adapters)
+    write_segment(tmp_path / "x", segment, durable=False)
+    bare = segment if whole else replace(segment, logits=None)
+    assert bare_segment_bytes(tmp_path / "x") == len(segment_bytes(bare))
+
+
+def test_a_file_that_does_not_begin_as_a_segment_has_no_such_bytes(tmp_path: Path) -> None:
+    with pytest.raises(SessionNotFoundError):
+        bare_segment_bytes(tmp_path / "x")
+    for data in (b"", b"GGUF", bytes(200)):
+        (tmp_path / "x").write_bytes(data)
+        with pytest.raises(SessionFormatError):
+            bare_segment_bytes(tmp_path / "x")

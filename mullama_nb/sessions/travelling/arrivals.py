@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import ModuleType, TracebackType
 
@@ -72,15 +72,19 @@ class Arrivals:
     def _path(self, address: str) -> Path:
         return self._folder / f"{address}{ENDING}"
 
+    def _place(self, address: str) -> Path:
+        """Its place in the store, where it is, too, if a pull was killed in its last moment."""
+        return self._store / SEGMENTS / f"{address}{ENDING}"
+
     def has(self, address: str, n_bytes: int) -> bool:
         """Return whether a segment has arrived whole; what has not is removed."""
-        try:
-            self._check(address, n_bytes)
-        except SessionError:
-            with contextlib.suppress(OSError):
-                self._path(address).unlink()
-            return False
-        return True
+        for path in (self._path(address), self._place(address)):
+            with contextlib.suppress(SessionError):
+                _check(path, address, n_bytes)
+                return True
+        with contextlib.suppress(OSError):
+            self._path(address).unlink()
+        return False
 
     def receive(self, address: str, n_bytes: int, parts: Iterable[bytes]) -> None:
         """Write a segment and check it.
@@ -92,44 +96,48 @@ class Arrivals:
         SessionWriteError
             When it cannot be written.
         """
-        write_atomically(self._path(address), parts)
+        path = self._path(address)
+        write_atomically(path, parts)
         try:
-            self._check(address, n_bytes)
+            _check(path, address, n_bytes)
         except SessionError as error:
             with contextlib.suppress(OSError):
-                self._path(address).unlink()
+                path.unlink()
             raise SessionFormatError(
-                f"{SEGMENTS}/{address}{ENDING} is damaged there: {error}. Remove that file and "
-                "push its session again from where it is whole"
+                f"{SEGMENTS}/{path.name} is damaged there: {error}. Remove that file and push its "
+                "session again from where it is whole"
             ) from None
 
-    def _check(self, address: str, n_bytes: int) -> None:
-        path = self._path(address)
-        segment = read_segment(path)
-        if segment.address != address:
-            raise SessionFormatError(f"it holds {segment.address}")
-        if path.stat().st_size != n_bytes:
-            raise SessionFormatError(f"it has not the {n_bytes:,} bytes that it had")
-        if not segment.tokens or (segment.logits is not None and not segment.whole):
-            raise SessionFormatError("it holds no tokens, or what no segment travels with")
-
-    def move_in(self, address: str) -> int:
-        """Move a segment to the others; return its bytes.
+    def move_in(self, addresses: Sequence[str]) -> list[int]:
+        """Move segments to the others; return their bytes.
 
         Raises
         ------
         SessionNotFoundError
-            When another pull has done that, or it was cleared away.
+            When another pull has done that, or they were cleared away.
         """
-        path = self._path(address)
+        waiting = [each for each in addresses if self._path(each).exists()]
         try:
-            n_bytes = path.stat().st_size
-            move_into(self._store / SEGMENTS, path)
-        except FileNotFoundError:
+            sizes = [
+                (self._path(each) if each in waiting else self._place(each)).stat().st_size
+                for each in addresses
+            ]
+        except FileNotFoundError as error:
             raise SessionNotFoundError(
-                f"the segment {address} has arrived and is gone again: pull once more"
+                f"{Path(error.filename).name} has arrived and is gone again: pull once more"
             ) from None
-        return n_bytes
+        move_into(self._store / SEGMENTS, map(self._path, waiting))
+        return sizes
+
+
+def _check(path: Path, address: str, n_bytes: int) -> None:
+    segment = read_segment(path)
+    if segment.address != address:
+        raise SessionFormatError(f"it holds {segment.address}")
+    if path.stat().st_size != n_bytes:
+        raise SessionFormatError(f"it has not the {n_bytes:,} bytes that it had")
+    if not segment.tokens or (segment.logits is not None and not segment.whole):
+        raise SessionFormatError("it holds no tokens, or what no segment travels with")
 
 
 def clear_arrivals(folder: Path) -> int:

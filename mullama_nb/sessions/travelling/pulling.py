@@ -6,9 +6,10 @@ import dataclasses
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from ...engine.warn import warn
 from ...errors import (
@@ -65,9 +66,10 @@ def pull(
     ):
         _check_room(store.folder, total)
 
-        def arrived(segments: int, n: int) -> None:
+        def arrived(segments: int, n: int, *, before: bool = False) -> None:
             nonlocal n_segments, n_bytes
-            n_segments, n_bytes = n_segments + segments, n_bytes + n
+            if not before:
+                n_segments, n_bytes = n_segments + segments, n_bytes + n
             advance(n)
 
         for plan in plans:
@@ -83,6 +85,13 @@ def pull(
     taken = tuple(plan.name for plan in done if plan.manifests)
     same = tuple(plan.name for plan in done if not plan.manifests)
     return Transfer(taken, same, n_segments, n_bytes)
+
+
+class Arrived(Protocol):
+    """Count what has arrived."""
+
+    def __call__(self, segments: int, n: int, *, before: bool = False) -> None:
+        """Count segments and bytes; ``before`` if an earlier pull has brought them."""
 
 
 # -- what to take ----------------------------------------------------------------------------------
@@ -239,7 +248,7 @@ def _take_in(
     arrivals: Arrivals,
     plan: Plan,
     sizes: dict[str, int],
-    arrived: Callable[[int, int], None],
+    arrived: Arrived,
 ) -> None:
     """Bring a session's segments, and then its name."""
     for left in reversed(range(_TIMES_TO_RECEIVE)):
@@ -270,11 +279,12 @@ def _receive(
     arrivals: Arrivals,
     address: str,
     n_bytes: int,
-    arrived: Callable[[int, int], None],
+    arrived: Arrived,
 ) -> None:
     if not n_bytes:
         raise remote.missing_segment(address)
     if arrivals.has(address, n_bytes):
+        arrived(1, n_bytes, before=True)
         return
     arrivals.receive(address, n_bytes, remote.segment(address, n_bytes))
     arrived(1, n_bytes)
@@ -304,11 +314,10 @@ def _commit(store: StoreReader, arrivals: Arrivals, plan: Plan) -> None:
             _check_taken(versions, manifest, name)
             n_bytes += n
         travelled.add(name, plan.unknown)
-        for address in plan.addresses:
-            if not _is_here(store, connection, address):
-                n = arrivals.move_in(address)
-                store.catalog.add_strange_segment(connection, address, n)
-                n_bytes += n
+        new = [each for each in plan.addresses if not _is_here(store, connection, each)]
+        for address, n in zip(new, arrivals.move_in(new), strict=True):
+            store.catalog.add_strange_segment(connection, address, n)
+            n_bytes += n
         store.catalog.count_written(connection, n_bytes)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import stat
 import sys
 from collections import Counter
@@ -9,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sessions.store_child import check, save
+from sessions.store_child import chain, check, save
 
 from mullama_nb.errors import (
     MullamaWarning,
     ParameterError,
     SessionConflictError,
+    SessionError,
+    SessionFormatError,
     SessionNotFoundError,
     SessionRemoteError,
 )
@@ -368,3 +371,60 @@ def test_progress_is_told_in_bytes(here: SessionStore, there: SessionStore, url:
         assert told == sorted(told)
     with pytest.raises(ParameterError, match="progress="):
         here.push(url, progress="yes")  # type: ignore[arg-type]
+
+
+# -- mending -------------------------------------------------------------------------------------
+
+
+def test_a_segment_that_is_lost_comes_back_from_the_other_end(
+    here: SessionStore, there: SessionStore, url: str
+) -> None:
+    save(here, "a", 1)
+    here.push(url)
+    there.pull(url)
+    lost = there.segment_path(chain(1)[0].address)
+    for damage in (lambda: lost.unlink(), lambda: lost.write_bytes(b"cut")):
+        damage()
+        assert there.verify()
+        came = there.pull(url)
+        assert (came.names, came.n_segments) == ((), 1)
+        assert there.verify() == []
+        check(there, "a")
+
+
+def test_a_name_that_is_damaged_comes_back_where_that_is_said(
+    here: SessionStore, there: SessionStore, url: str
+) -> None:
+    save(here, "a", 1)
+    here.push(url)
+    there.pull(url)
+    connection = sqlite3.connect(there.folder / "catalog.sqlite")
+    connection.execute("UPDATE versions SET record = record || ' '")
+    connection.commit()
+    connection.close()
+    with pytest.raises(SessionFormatError, match="'a' is damaged"):
+        there.push(url)
+    assert there.pull(url).names == ()
+    assert there.pull(url, replace=True).names == ("a",)
+    check(there, "a")
+
+
+def test_what_is_too_large_to_travel_says_so(
+    here: SessionStore, memory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mullama_nb.sessions.travelling import manifest
+
+    save(here, "a", 1)
+    monkeypatch.setattr(manifest, "MOST_BYTES", 100)
+    with pytest.raises(SessionError, match="'a' cannot travel"):
+        here.push(memory)
+
+
+def test_a_catalog_of_earlier_times_travels(here: SessionStore, memory: str) -> None:
+    save(here, "a", 1)
+    connection = sqlite3.connect(here.folder / "catalog.sqlite")
+    connection.execute("DROP TABLE travelled")
+    connection.commit()
+    connection.close()
+    assert here.push(memory).names == ("a",)
+    assert here.pull(memory).unchanged == ("a",)
