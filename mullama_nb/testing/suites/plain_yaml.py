@@ -130,7 +130,11 @@ def _events(text: str, begins: list[int]) -> Iterator[tuple[Event, int]]:
         mark = error.problem_mark or error.context_mark
         line = bisect_right(begins, last if mark is None else mark.index)
         problem = error.problem or error.context or "it cannot be read"
-        hint = "; indent with spaces" if "'\\t'" in problem else ""
+        hints = {
+            "'\\t'": "; indent with spaces",
+            "got '?'": "; write texts with a ? between quotes",
+        }
+        hint = next((words for part, words in hints.items() if part in problem), "")
         raise Mistake(line, f"it is not YAML: {problem}{hint}") from None
     except (yaml.YAMLError, ValueError, OverflowError) as error:  # such as "\UFFFFFFFF"
         raise Mistake(bisect_right(begins, last), f"it is not YAML: {error}") from None

@@ -143,6 +143,7 @@ WRONG: dict[str, tuple[str | bytes, int, str]] = {
     "empty": ("", 1, "the file is empty"),
     "comments": ("# nothing\n", 1, "the file is empty"),
     "a tab": ("a:\n\tb: 1\n", 2, "indent with spaces"),
+    "a question": ("a: 1\nb: {c: Why?}\n", 2, "write texts with a ? between quotes"),
     "quotes": ("a: 1\nb: 'x\n", 3, "it is not YAML"),
     "a key twice": ("a: 1\nb: 2\na: 3\n", 3, "'a' stands in line 1, too"),
     "a key twice inside": ("a:\n  - {b: 1,\n     b: 2}\n", 3, "'b' stands in line 2, too"),
