@@ -92,18 +92,20 @@ class ExploringElsewhere:
         size, first = 1 if exact else context.params.n_parallel, 0
         for _, group in itertools.groupby(settings, key=lambda setting: setting.variables):
             alike, batches = [*group], []
+            request = context.exploration(
+                len(alike),
+                each=[(setting.sampling, setting.limits) for setting in alike],
+                exact=exact,
+                answer_format=workspace.calling_format,
+            ).request
+            for sampling, limits in request.each:
+                check_request(context.model, sampling, limits)
             for begin in range(0, len(alike), size):
-                part = alike[begin : begin + size]
-                request = context.exploration(
-                    len(part),
-                    each=[(setting.sampling, setting.limits) for setting in part],
-                    exact=exact,
-                    answer_format=workspace.calling_format,
-                ).request
-                for sampling, limits in request.each:
-                    check_request(context.model, sampling, limits)
-                batches.append(_Batch(part, request, first, begin))
-                first += len(part)
+                part = slice(begin, begin + size)
+                each = request.each[part]
+                of_batch = replace(request, n=len(each), each=each)
+                batches.append(_Batch(alike[part], of_batch, first, begin))
+                first += len(each)
             self._questions.append(_Question(batches))
 
     def answer(self, put: Put) -> list[tuple[Answer, Setting]]:
@@ -330,13 +332,16 @@ class _Question:
         at_hand = context.known_adapters.at_hand
         first = workspace.graph.next_ordinal(head)
         for batch in self.batches:
+            each = tuple(batch.request.each)
+            if not batch.request.answer_format.has_thoughts:  # that was warned of here
+                each = tuple((s, replace(limits, reasoning_budget=None)) for s, limits in each)
             batch.rows = rows
             batch.task = ExploringTask(
                 ModelRecipe.of(context.model),
                 context.params,
                 prefix,
                 head.address,
-                tuple(batch.request.each),
+                each,
                 first + batch.begin,
                 tokens_said(head),
                 workspace.template,

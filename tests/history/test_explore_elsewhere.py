@@ -131,6 +131,32 @@ def test_exact_answers_are_what_asking_would_say(
     assert_equal(answers, local)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kv_cache_type": "q8_0"},
+        {"kv_cache_type": ("q4_0", "f16")},
+        {"flash_attention": False},
+        {"n_batch": 64, "n_ubatch": 32},
+        {"rope_freq_base": 5000.0},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("ships", [True, False])
+def test_rows_of_other_types_and_settings_are_the_same(
+    tiny: ModelMaker,
+    pool: Pickling,
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, Any],
+    ships: bool,
+) -> None:
+    monkeypatch.setattr(exploring_elsewhere, "ships_rows", lambda *_: ships)
+    model = tiny("llama", head_dim=32, chat_template=CHATML)
+    here, there = make_chat(model, **options), make_chat(model, **options)
+    local = [*here.explore(QUESTION, 3, **OPTIONS), *here.explore(n=2, **OPTIONS)]
+    assert_equal(there.explore(QUESTION, 5, executor=pool, **OPTIONS), local)
+
+
 @pytest.mark.parametrize("architecture", ["llama", "gemma3", "mamba", "lfm2"])
 def test_a_prefix_that_is_evaluated_again_is_the_same(
     tiny: ModelMaker,
@@ -349,6 +375,20 @@ def test_adapters_go_along(tiny: ModelMaker, pool: Pickling, tmp_path: Path) -> 
     local = here.explore(n=3, **OPTIONS)
     assert_equal(there.explore(n=3, executor=pool, **OPTIONS), local)
     assert [len(a.checkpoint.metadata.adapters) for a in local] == [1] * 3
+
+
+def test_what_is_warned_of_is_warned_of_once(new_chat: ChatMaker, pool: Pickling) -> None:
+    here, there = new_chat(n_parallel=2), new_chat(n_parallel=2)
+    warned = []
+    for chat, executor in ((here, None), (there, pool)):
+        with catch_warnings(record=True) as warnings:
+            simplefilter("always")
+            answers = chat.explore("Why?", 2, executor=executor, reasoning_budget=3, **OPTIONS)
+        warned.append([str(warning.message) for warning in warnings])
+        assert warnings[0].filename == __file__
+    assert warned[0] == warned[1]
+    assert len(warned[0]) == 1
+    assert_equal(answers, [Turn(here, node) for node in here.head.children])
 
 
 def test_tokens_that_were_evaluated_directly_are_part_of_the_prefix(

@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from typing_extensions import assert_type
 
-from mullama_nb import Chat, Completion, Context, ContextParams, Model, SamplingParams, Turn
+from mullama_nb import (
+    Chat,
+    Completion,
+    Context,
+    ContextParams,
+    Model,
+    SamplingParams,
+    SpawnedPool,
+    Turn,
+)
 
 
 def chats(model: Model) -> None:
@@ -42,6 +51,8 @@ def answers(chat: Chat) -> None:
     chat.fork("HEAD", token=3, choose=" not", seed=1)
     chat.fork("HEAD", token=3, sed=1)  # type: ignore[call-arg]
     chat.explore("x", 4, stop=["a", "b"], exact=True, min_p=0.1)
+    chat.explore("x", 4, executor=SpawnedPool(2))
+    chat.explore("x", 4, executor=2)  # type: ignore[arg-type]
     chat.explore("x", 4, echo=True)  # type: ignore[call-arg]
 
 
