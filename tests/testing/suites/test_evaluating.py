@@ -7,12 +7,13 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import ModelMaker
 from testing.suites.conftest import Counter
 from tiny_models import CHATML
 
-from mullama_nb import Chat, Model
+from mullama_nb import Chat, ControlVector, Model
 from mullama_nb.testing import Check, Finding, Subject, SuiteResult
 from mullama_nb.testing.suites.case import Case
 from mullama_nb.testing.suites.prompts import DATE
@@ -318,3 +319,27 @@ def test_a_real_model_gives_the_same_bits_whatever_ran_before(
     for ids in (suite.cell_ids[2:3], suite.cell_ids[:0:-4]):
         part = suite.run(select=ids)
         assert words(part) == {id_: words(whole)[id_] for id_ in suite.cell_ids if id_ in ids}
+
+
+def test_settings_with_adapters_share_with_their_like_only(
+    tiny: ModelMaker, decoded: Counter
+) -> None:
+    model = tiny("llama", chat_template=CHATML)
+    directions = np.zeros((model.n_layers, model.n_embd), np.float32)
+    directions[1:] = 0.5
+    steered = SMALL | {"adapters": [ControlVector.from_array(directions, name="up")]}
+    suite = Suite(cases(Bits(), Answered())[:3], [model], [SMALL, steered])
+    assert suite.setting_labels == ("default", "control vector up")
+    result = suite.run()
+    assert decoded.n_tokens == result.tokens_evaluated
+    plain, with_vector = (
+        [cell.findings[0].detail for cell in result.cells if cell.setting == label]
+        for label in suite.setting_labels
+    )
+    assert not {*plain} & {*with_vector}
+    n_plain = Suite(cases(Bits(), Answered())[:3], [model], [SMALL]).run().tokens_evaluated
+    assert result.tokens_evaluated == pytest.approx(2 * n_plain, abs=8)
+    for id_ in suite.cell_ids:
+        assert words(suite.run(select=[id_])) == {id_: words(result)[id_]}
+    assert result.cells[1].settings["adapters"][0]["name"] == "up"
+    assert "adapters" not in result.cells[0].settings
