@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -49,6 +49,16 @@ class _Field:
     setting: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is to run: the cells by id, models and recordings by place, and the result so far."""
+
+    chosen: Mapping[str, _Field]
+    sources: Mapping[int, _Source]
+    recordings: Mapping[int, Recording]
+    empty: SuiteResult
+
+
 class Suite:
     """Cases that are put to models with settings, and judged.
 
@@ -74,8 +84,8 @@ class Suite:
     -----
     Nothing is loaded before :meth:`run`. Draws have a fixed seed, 0 unless another is given, and
     chat templates that ask for the date are told the same one, 1 January 2025, so that a suite is
-    reproducible. A recording is replayed with the parameters of the context and the
-    adapters of a setting, and what it was recorded with otherwise.
+    reproducible. A recording is replayed with the parameters of the context and the adapters of a
+    setting, and with what it was recorded with otherwise.
     """
 
     def __init__(
@@ -175,21 +185,18 @@ class Suite:
             After an interrupt; what came by then is in the file.
         """
         check_progress(progress)
-        chosen = self._chosen(select)
-        recordings = self._recordings()
-        sources = {m: _Source(self.models[m]) for m in sorted({f.model for f in chosen.values()})}
-        empty = self._planned(chosen, sources)
+        plan = self._plan(select)
         with ExitStack() as stack:
-            journal = None if results is None else stack.enter_context(Journal(results, empty))
+            journal = None if results is None else stack.enter_context(Journal(results, plan.empty))
             cells = {} if journal is None else dict(journal.cells)
-            follow = followed(progress, len(chosen), cells.values(), name=self.name)
+            follow = followed(progress, len(plan.chosen), cells.values(), name=self.name)
             come = stack.enter_context(follow)
-            for cell in self._run(chosen, empty.tasks, sources, recordings, cells, executor):
+            for cell in self._run(plan, [id_ for id_ in plan.chosen if id_ not in cells], executor):
                 cells[cell.id] = cell
                 if journal is not None:
                     journal.append(cell)
                 come(cell)
-        return replace(empty, cells=tuple(cells.values()))
+        return replace(plan.empty, cells=tuple(cells.values()))
 
     def tasks(self, select: Iterable[str] | None = None) -> Iterator[CellTask]:
         """Yield the tasks of cells one after the other, for who runs them in another way.
@@ -209,20 +216,19 @@ class Suite:
         ParameterError, RecordingError, ModelNotFoundError
             As for :meth:`run`.
         """
-        chosen, recordings = self._chosen(select), self._recordings()
-        sources = {m: _Source(self.models[m]) for m in sorted({f.model for f in chosen.values()})}
-        digests = self._planned(chosen, sources).tasks
-        for number, source in sources.items():
-            wanted = {i: d for i, d in digests.items() if chosen[i].model == number}
-            yield from self._tasks(number, source, recordings, wanted)
+        plan = self._plan(select)
+        yield from self._tasks(plan, plan.chosen)
 
-    def _recordings(self) -> dict[int, Recording]:
-        """What cases replay, by their place."""
-        return {
+    def _plan(self, select: Iterable[str] | None) -> _Plan:
+        """What is to run, with all that could be wrong with it checked."""
+        chosen = self._chosen(select)
+        recordings = {
             place: read(case.said)
             for place, case in enumerate(self.cases)
             if isinstance(case.said, Path)
         }
+        sources = {m: _Source(self.models[m]) for m in sorted({f.model for f in chosen.values()})}
+        return _Plan(chosen, sources, recordings, self._empty(chosen, sources))
 
     def _chosen(self, select: Iterable[str] | None) -> dict[str, _Field]:
         if select is None:
@@ -238,7 +244,7 @@ class Suite:
             )
         return {id_: field for id_, field in self._fields.items() if id_ in ids}
 
-    def _planned(self, chosen: Mapping[str, _Field], sources: Mapping[int, _Source]) -> SuiteResult:
+    def _empty(self, chosen: Mapping[str, _Field], sources: Mapping[int, _Source]) -> SuiteResult:
         """The result before anything is evaluated."""
         tasks = {
             id_: task_digest(
@@ -260,56 +266,41 @@ class Suite:
         return SuiteResult(self.name, cases, models, settings, (), tasks)
 
     def _run(
-        self,
-        chosen: Mapping[str, _Field],
-        digests: Mapping[str, str],
-        sources: Mapping[int, _Source],
-        recordings: Mapping[int, Recording],
-        known: Mapping[str, SuiteCell],
-        executor: Executor | None,
+        self, plan: _Plan, ids: Collection[str], executor: Executor | None
     ) -> Iterator[SuiteCell]:
-        """Evaluate what is not known yet, model by model."""
-        missing = {id_: digests[id_] for id_ in chosen if id_ not in known}
+        """Evaluate cells."""
         begun: list[CellTask] = []
 
         def tasks() -> Iterator[CellTask]:
-            for number, source in sources.items():
-                wanted = {i: d for i, d in missing.items() if chosen[i].model == number}
-                if not wanted:
-                    continue
-                if executor is None:
+            for task in self._tasks(plan, ids):
+                if executor is None and begun and begun[-1].model != task.model:
                     worker.forget()  # one model at a time is in memory here
-                for task in self._tasks(number, source, recordings, wanted):
-                    begun.append(task)
-                    yield task
+                begun.append(task)
+                yield task
 
-        outcomes = run_all(evaluate, tasks(), executor)
-        for index, outcome in outcomes:
+        for index, outcome in run_all(evaluate, tasks(), executor):
             task = begun[index]
             yield failed(task, outcome) if isinstance(outcome, Exception) else outcome
 
-    def _tasks(
-        self,
-        number: int,
-        source: _Source,
-        recordings: Mapping[int, Recording],
-        wanted: Mapping[str, str],
-    ) -> Iterator[CellTask]:
-        """The tasks on one model, in the order in which they share most."""
-        model = source.load()
-        recipe = ModelRecipe.of(model)
-        tasks = []
-        for id_, field in self._fields.items():
-            if field.model == number:
-                case, setting = self.cases[field.case], self.settings[field.setting]
-                labels = self.case_labels[field.case], self.model_labels[number], setting.label
-                task = CellTask(
-                    *(id_, *labels, case, setting, recipe, setting.params, self.repeat),
-                    digest=wanted.get(id_, ""),
-                    recording=recordings.get(field.case),
-                )
-                tasks.append(task)
-        return (task for task in planned(tasks, model) if task.id in wanted)
+    def _tasks(self, plan: _Plan, ids: Collection[str]) -> Iterator[CellTask]:
+        """The tasks of cells, model by model, in the order in which they share most."""
+        for number, source in plan.sources.items():
+            if not any(plan.chosen[id_].model == number for id_ in ids):
+                continue
+            model = source.load()
+            recipe = ModelRecipe.of(model)
+            tasks = []
+            for id_, field in self._fields.items():
+                if field.model == number:
+                    case, setting = self.cases[field.case], self.settings[field.setting]
+                    labels = self.case_labels[field.case], self.model_labels[number], setting.label
+                    task = CellTask(
+                        *(id_, *labels, case, setting, recipe, setting.params, self.repeat),
+                        digest=plan.empty.tasks.get(id_, ""),
+                        recording=plan.recordings.get(field.case),
+                    )
+                    tasks.append(task)
+            yield from (task for task in planned(tasks, model) if task.id in ids)
 
     def __repr__(self) -> str:
         counts = (

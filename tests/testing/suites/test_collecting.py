@@ -170,7 +170,7 @@ def test_lines_are_collected_too(run: Run, file: Path) -> None:
     lines.write_text("".join(f"{json.dumps(each)}\n" for each in (head, said, said)), "utf-8")
     done = run("--mullama", lines.name)
     done.assert_outcomes(passed=2)
-    assert "many.suite.jsonl::hello (2)[tiny,n_ctx 256 n_threads 1] PASSED" in done.stdout.str()
+    assert "many.suite.jsonl::hello (2)[tiny,default] PASSED" in done.stdout.str()
 
 
 @pytest.mark.slow
