@@ -413,6 +413,8 @@ class Chat(Live):
 
         Raises
         ------
+        ParameterError
+            When the executor is none, or its processes are forks of this one.
         TaskError
             When answers are missing, as a worker was lost or could not make them; it says which.
             Those that came are there. ``stop`` and an interrupt keep what came, too, and cancel

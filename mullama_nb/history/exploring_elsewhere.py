@@ -19,7 +19,6 @@ from ..engine.completion import Token
 from ..engine.threads.lock import CancelToken
 from ..errors import (
     MullamaError,
-    ParameterError,
     SessionFormatError,
     SessionWriteError,
     TaskError,
@@ -29,6 +28,7 @@ from ..state.segment import Segment
 from ..state.segment_file import segment_bytes, write_segment
 from ..state.spill_folder import SpillFolder
 from ..tasks.adapters import AdapterRecipe
+from ..tasks.executors import check_executor
 from ..tasks.exploring import (
     Evaluation,
     Explored,
@@ -76,11 +76,7 @@ class ExploringElsewhere:
         *,
         exact: bool,
     ) -> None:
-        if not isinstance(executor, Executor):
-            raise ParameterError(
-                f"executor is {shown(executor)}; give one of concurrent.futures, such as "
-                "mullama_nb.SpawnedPool(4); of a Dask client, client.get_executor()"
-            )
+        check_executor(executor)
         context = workspace.context
         self._workspace = workspace
         self._on_token = on_token

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import os
 import random
 import signal
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import BrokenExecutor
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -566,6 +567,12 @@ def test_what_cannot_be_is_refused_before_anything_is_sent(
 def test_what_is_no_executor_is_refused(chat: Chat) -> None:
     with pytest.raises(ParameterError, match="get_executor"):
         chat.explore("Why?", executor="4 workers")  # type: ignore[arg-type]
+    context = multiprocessing.get_context("fork")
+    with (
+        ProcessPoolExecutor(1, mp_context=context) as pool,
+        pytest.raises(ParameterError, match="fork"),
+    ):
+        chat.explore("Why?", executor=pool)
     assert len(chat.tree) == 0
 
 
