@@ -36,6 +36,7 @@ _ERROR_LEVELS = (3, 4)  # GGML_LOG_LEVEL_WARN, GGML_LOG_LEVEL_ERROR
 _recent: deque[str] = deque(maxlen=20)
 _verbose = 0
 _started = False
+_telling = threading.Lock()
 
 
 @llama_cpp.llama_log_callback  # type: ignore[untyped-decorator, unused-ignore]
@@ -123,7 +124,8 @@ def switched_on(variable: str) -> bool:
 def system_info() -> str:
     """Return the CPU features, backends and kernels that llama.cpp uses."""
     start()
-    info = llama_cpp.llama_print_system_info().decode("utf-8", "replace").split()
+    with _telling:  # llama.cpp writes it into one static string, whoever reads that just now
+        info = llama_cpp.llama_print_system_info().decode("utf-8", "replace").split()
     chosen = [f"{name}={os.environ[name]}" for name in _KERNELS if name in os.environ]
     return " ".join([*info, *chosen])
 

@@ -12,8 +12,10 @@ import pytest
 from conftest import ModelMaker
 from engine.helpers import EVERY, PARAMS, context_of, words
 from tiny_models import CHATML, make_model, make_vocabulary_only
+from waiting import in_thread
 
 from mullama_nb import Context, Model
+from mullama_nb.engine import native
 from mullama_nb.engine.files.gguf_file import fingerprint
 from mullama_nb.errors import ModelFormatError, ModelNotFoundError, ParameterError
 from mullama_nb.size import size
@@ -180,6 +182,20 @@ def test_weights_stay_out_of_matrix_tiles(
     monkeypatch.setattr(llama_cpp, "llama_model_load_from_file", noted)
     assert len(context_of(Model.load(path), words(40)).generate(None, 3).tokens) == 3
     assert used == [not has_amx]
+
+
+def test_threads_are_told_the_same_of_the_system() -> None:
+    """llama.cpp has one static string for it, which each call writes anew."""
+    told: set[str] = set()
+
+    def ask() -> None:
+        for _ in range(2000):
+            told.add(native.system_info())
+
+    threads = [in_thread(ask) for _ in range(4)]
+    for thread in threads:
+        thread.join()
+    assert len(told) == 1
 
 
 def test_nothing_is_printed_unless_it_is_asked_for(
