@@ -15,10 +15,11 @@ __all__ = ["SECONDS", "found_in", "may_run_away"]
 SECONDS = 5.0
 """After these a search is given up."""
 
-# An exact number of characters, such as \d{4}, is none, and neither is the ? of (?:...).
-_CHOICES = re.compile(
-    r"[*+|]|(?<!\()\?|(?<!\))\{(?!\d+\})|(?<=\))\{|\\[1-9]|\(\?P="  # the last two refer back
-)
+# An exact number of characters, such as \d{4}, is no choice, and neither is the ? of (?:...); a
+# reference back is one.
+_CHOICES = re.compile(r"[*+|]|(?<!(?<!\\)\()\?|(?<!\))\{(?!\d+\})|(?<=\))\{|\\[1-9]|\(\?P=")
+# There white space may stand between what belongs together.
+_VERBOSE = re.compile(r"\(\?[a-zA-Z]*x")
 # Python's matcher holds the interpreter while it runs, and no thread can end it.
 _SEARCH = """
 import json, re, sys, warnings
@@ -35,7 +36,7 @@ def may_run_away(pattern: str) -> bool:
     It may where two choices meet: a repetition or alternative within another, or behind it. What is
     escaped counts, too, so that nothing depends on reading a stranger's pattern right.
     """
-    return len(_CHOICES.findall(pattern)) > 1
+    return len(_CHOICES.findall(pattern)) > 1 or _VERBOSE.search(pattern) is not None
 
 
 def found_in(pattern: str, text: str, seconds: float | None = None) -> str | None:
