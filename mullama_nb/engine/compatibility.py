@@ -219,7 +219,7 @@ def differences(
         What the two are called.
     """
     completed = _completed(saved, here)
-    if completed == here:
+    if here in (saved, completed):
         return []
     joined = [*_disagreements(_joined(completed), _joined(here), *sides)]
     # What looks the same once it is joined.
@@ -274,7 +274,7 @@ def _completed(saved: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, A
 def _joined(values: Mapping[str, Any]) -> dict[str, Any]:
     """Pairs that are mostly equal, shown as one value where they are."""
     shown = dict(values)
-    if "type_k" in shown and shown["type_k"] == shown.get("type_v"):
+    if shown.keys() >= {"type_k", "type_v"} and shown["type_k"] == shown["type_v"]:
         shown["type"] = shown.pop("type_k")
         del shown["type_v"]
     elif "type_k" in shown:

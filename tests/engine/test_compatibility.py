@@ -324,7 +324,8 @@ def test_an_environment_that_is_unknown_here_is_said(tiny: ModelMaker, tmp_path:
 
 
 VALUES = st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=5))
-DICTIONARIES = st.dictionaries(st.text(max_size=8), VALUES | st.dictionaries(st.text(), VALUES))
+KEYS = st.text(max_size=8) | st.sampled_from(["type_k", "type_v", "n_threads"])
+DICTIONARIES = st.dictionaries(KEYS, VALUES | st.dictionaries(st.text(), VALUES))
 
 
 @given(DICTIONARIES, DICTIONARIES)

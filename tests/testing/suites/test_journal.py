@@ -8,14 +8,15 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from blake3 import blake3
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from testing.suites.suite_values import FEW, answer, cell, results
+from testing.suites.suite_values import FEW, PLAIN, answer, cell, results
+from testing.suites.test_page import check_closed
 
 from mullama_nb.errors import ParameterError, RecordingError, SessionWriteError
 from mullama_nb.testing import SuiteResult
@@ -437,3 +438,54 @@ def test_a_message_about_a_file_is_printable(tmp_path: Path) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match=r"r\.jsonl: there is no such file"):
         SuiteResult.read(tmp_path / "r.jsonl")
+
+
+def places(value: object, path: tuple[object, ...] = ()) -> Iterator[tuple[object, ...]]:
+    """Where in a line a value stands."""
+    yield path
+    pairs = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
+    for key, inner in pairs:
+        yield from places(inner, (*path, key))
+
+
+@settings(SAME_FOLDER, max_examples=150)
+@given(data=st.data())
+def test_whatever_a_stranger_writes_is_refused_or_can_be_shown(
+    tmp_path: Path, data: st.DataObject
+) -> None:
+    path = tmp_path / "r.jsonl"
+    answers = (answer("x y", tops=(((1, -1.0),), ((2, -2.0),))), answer("z", seed=3, sibling=1))
+    cells = (
+        cell("a", answers=answers, settings={"type_k": "f16"}, environment={"n_threads": [2, 2]}),
+        cell("b", answers=answers, passed=False),
+    )
+    whole = dataclasses.replace(PLANNED, cells=cells)
+    whole.to_jsonl(path)
+    number = data.draw(st.integers(0, 2))
+    line = json.loads(path.read_bytes().splitlines()[number])
+    kind = "cell" if number else "suite"
+    place = data.draw(st.sampled_from([*places(line[kind])][1:]))
+    other = data.draw(PLAIN | st.sampled_from([-1, 2**70, 1e308, "\x1b[31m<script>", "a" * 9_999]))
+
+    def change(values: dict) -> None:
+        at = values[kind]
+        for key in place[:-1]:
+            at = at[key]
+        at[place[-1]] = other
+
+    forged(path, change, number)
+    try:
+        result = SuiteResult.read(path)
+    except RecordingError:
+        return
+    for one in (result, whole.compare(result), result.compare(whole)):
+        assert all(each.isprintable() for each in str(one).splitlines())
+        assert "<script>" not in one._repr_html_()
+        check_closed(one.to_html(tmp_path / "page.html").read_text(encoding="utf-8"))
+        json.dumps(one.to_dict(), allow_nan=False)
