@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["read_suite"]
 
 _TEMPLATES = (".jinja", ".jinja2", ".j2")
+_MOST_CELLS = 1_000_000
 _OF_FILES = {"$schema", "cases", "models", "settings"}
 
 
@@ -57,6 +59,7 @@ def read_suite(
     document = read_document(path)
     check_document(document, suite_schema())
     said: dict[str, Any] = document.value
+    _check_size(document, said)
     for key in ("cases", "settings"):
         _check_names(document, key, said.get(key, ()))
     cases = [_case(document, ("cases", i), each) for i, each in enumerate(said["cases"])]
@@ -70,6 +73,13 @@ def read_suite(
     rest = {key: value for key, value in said.items() if key not in _OF_FILES}
     with blaming(document, ()):
         return Suite(cases, names, settings, **({"name": path.name.removesuffix(suffix)} | rest))
+
+
+def _check_size(document: Document, said: Mapping[str, Any]) -> None:
+    """Refuse a matrix that a few lines make larger than memory."""
+    n = math.prod(len(said.get(key, "1")) for key in ("cases", "models", "settings"))
+    if n > _MOST_CELLS:
+        refuse(document, ("cases",), f"cases x models x settings are {n:,}, over {_MOST_CELLS:,}")
 
 
 def _check_names(document: Document, key: str, given: Sequence[Mapping[str, Any]]) -> None:

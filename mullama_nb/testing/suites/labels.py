@@ -51,11 +51,13 @@ def told_apart(what: str, names: Iterable[tuple[str, bool]]) -> tuple[str, ...]:
     if twice := [name for name, n in given.items() if n > 1]:
         raise ParameterError(f"two {what} have the name {shown(repr(twice[0]))}; give them others")
     taken, made = set(given), []
+    last: dict[str, int] = {}  # of a name's numbers
     for name, is_given in listed:
-        unique, n = name, 1
+        unique, n = name, last.get(name, 1)
         while not is_given and unique in taken:
             n += 1
             unique = f"{name} ({n})"
+        last[name] = n
         taken.add(unique)
         made.append(unique)
     return tuple(made)

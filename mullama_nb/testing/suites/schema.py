@@ -30,6 +30,7 @@ __all__ = ["suite_schema"]
 _Schema: TypeAlias = "dict[str, Any]"
 
 _MOST_REPEATS = 1000
+_MOST_LISTED = 1000  # models, and settings
 _NAMES: Mapping[str, Sequence[str]] = {
     "kv_cache_type": [*KV_CACHE_TYPES],
     "rope_scaling": [*ROPE_SCALING],
@@ -61,11 +62,11 @@ def suite_schema() -> _Schema:
                 "name": _said("What the suite is called; otherwise as its file.", **_TEXT),
                 "models": _said(
                     "Names as Model.load takes them, or paths that begin where the file lies.",
-                    **_list(_TEXT, least=1),
+                    **_list(_TEXT, least=1, most=_MOST_LISTED),
                 ),
                 "settings": _said(
                     "Each case is asked with each of them; {} changes nothing.",
-                    **_list({"$ref": "#/$defs/setting"}, least=1),
+                    **_list({"$ref": "#/$defs/setting"}, least=1, most=_MOST_LISTED),
                 ),
                 "repeat": _said(
                     "Answers of each case, drawn in one batch.",

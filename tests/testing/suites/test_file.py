@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -273,6 +274,19 @@ def test_what_the_code_refuses_is_told_by_line(folder: Path, old: str) -> None:
     assert words in str(caught.value)
 
 
+def test_a_matrix_is_bounded(tmp_path: Path) -> None:
+    path = tmp_path / "x.suite.jsonl"
+    head = {"models": ["smollm2"] * 20, "settings": [{"seed": i} for i in range(20)]}
+    lines = [json.dumps(head), *['{"said": "the same"}'] * 3_000]
+    path.write_text("\n".join(lines), "utf-8")
+    with pytest.raises(SuiteError, match=r"line 1, cases: cases x models x settings are 1,200,000"):
+        Suite.read(path)
+    path.write_text("\n".join([lines[0].replace('"smollm2", ', ""), *lines[1:]]), "utf-8")
+    suite = Suite.read(path)
+    assert len(set(suite.cell_ids)) == 60_000
+    assert suite.case_labels[-1] == "the same (3000)"
+
+
 VALUES = st.one_of(
     st.none(),
     st.booleans(),
@@ -322,7 +336,7 @@ def test_any_other_value_is_taken_or_told(folder: Path, data: st.DataObject) -> 
             case "gone":
                 inner.pop(key)
             case _:
-                inner[key] = data.draw(VALUES)
+                inner[key] = copy.deepcopy(data.draw(VALUES))  # it may be changed, too
         if not places(said)[1:]:
             break
     attempt(folder, block(said), "yaml")
