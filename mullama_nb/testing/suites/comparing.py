@@ -6,10 +6,10 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from math import exp
 from typing import TYPE_CHECKING, Any
 
+from ...cached import cached
 from ...engine.compatibility import differences
 from ...errors import RegressionError, shown
 from ..comparison import MARGIN, first_difference, gap
@@ -177,7 +177,7 @@ class SuiteComparison:
     before: SuiteResult
     after: SuiteResult
 
-    @cached_property
+    @cached
     def _pairs(self) -> dict[str, tuple[SuiteCell, SuiteCell]]:
         there = {cell.id: cell for cell in self.before.cells}
         return {c.id: (there[c.id], c) for c in self.after.cells if c.id in there}
@@ -193,26 +193,26 @@ class SuiteComparison:
         changes = (self.new_failures, self.fixed, self.moved, self.only_before, self.only_after)
         return not any(changes)
 
-    @cached_property
+    @cached
     def new_failures(self) -> tuple[SuiteCell, ...]:
         """Cells that fail and did not before, or were not there."""
         return tuple(c for c in self.after.failed if c.id not in self._failed_before)
 
-    @cached_property
+    @cached
     def fixed(self) -> tuple[SuiteCell, ...]:
         """Cells that failed before, and pass."""
         return tuple(c for c in self.after.cells if c.passed and c.id in self._failed_before)
 
-    @cached_property
+    @cached
     def still_failing(self) -> tuple[SuiteCell, ...]:
         """Cells that failed before, and fail."""
         return tuple(c for c in self.after.failed if c.id in self._failed_before)
 
-    @cached_property
+    @cached
     def _failed_before(self) -> frozenset[str]:
         return frozenset(cell.id for cell in self.before.failed)
 
-    @cached_property
+    @cached
     def moved(self) -> tuple[MovedAnswer, ...]:
         """Answers whose tokens differ, of the same draw."""
         found = []
@@ -234,7 +234,7 @@ class SuiteComparison:
         """Ids of cells that were not in the first result."""
         return tuple(c.id for c in self.after.cells if c.id not in self._pairs)
 
-    @cached_property
+    @cached
     def largest(self) -> float:
         """By how much the log-probability of a token moved at the most, where answers are equal."""
         moved = [0.0]
@@ -245,12 +245,12 @@ class SuiteComparison:
                 moved += [abs(a - b) for a, b in steps]
         return max(moved)
 
-    @cached_property
+    @cached
     def settings(self) -> tuple[str, ...]:
         """Differences of settings under which both ran, in words."""
         return _in_words([(a.settings, b.settings) for a, b in self._measured])
 
-    @cached_property
+    @cached
     def environment(self) -> tuple[str, ...]:
         """Differences of build and machine, in words."""
         return _in_words([(a.environment, b.environment) for a, b in self._measured])
@@ -259,7 +259,7 @@ class SuiteComparison:
     def _measured(self) -> list[tuple[SuiteCell, SuiteCell]]:
         return [(a, b) for a, b in self._pairs.values() if a.environment and b.environment]
 
-    @cached_property
+    @cached
     def changed(self) -> tuple[str, ...]:
         """Ids of cells whose task is another: its model, case, checks or settings."""
         return tuple(id_ for id_, (a, b) in self._pairs.items() if a.digest != b.digest)

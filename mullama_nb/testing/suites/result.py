@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from ...cached import cached
 from ...errors import ParameterError, RegressionError
 from .cell import CheckResult, SuiteAnswer, SuiteCell
 
@@ -97,11 +97,11 @@ class SuiteResult:
         """How many tokens would have been evaluated without common prefixes."""
         return sum(cell.tokens_alone for cell in self.cells)
 
-    @cached_property
+    @cached
     def _by_id(self) -> dict[str, SuiteCell]:
         return {cell.id: cell for cell in self.cells}
 
-    @cached_property
+    @cached
     def _by_place(self) -> dict[tuple[str, str, str], SuiteCell]:
         return {(cell.case, cell.model, cell.setting): cell for cell in self.cells}
 

@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from ...cached import cached
 from ...checks import check_integer, did_you_mean
 from ...engine.files.gguf_file import fingerprint
 from ...engine.files.locate import locate_model
@@ -130,7 +130,7 @@ class Suite:
         """The ids of the cells, by case, then model, then setting: ``capital[smollm2,q8_0]``."""
         return tuple(self._fields)
 
-    @cached_property
+    @cached
     def _fields(self) -> dict[str, _Field]:
         return {
             cell_id(case, model, setting): _Field(c, m, s)

@@ -277,7 +277,7 @@ def test_a_folder_of_another_machine_in_an_entry_is_refused(
     victim: SessionStore, shared: Files, place: Callable[[Files], str]
 ) -> None:
     entry = Entry(shared, "chat")
-    entry.parts["body"]["model"] = "/home/somebody/model.gguf"
+    entry.parts["body"]["model"] = "/elsewhere/model.gguf"
     with pytest.raises(SessionFormatError, match="not as this mullama_nb"):
         victim.pull(place(entry.signed(alone=False)), "chat")
     assert "chat" not in victim
