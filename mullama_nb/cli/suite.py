@@ -15,12 +15,13 @@ from rich.console import Console
 from ..engine.params import KV_CACHE_TYPES
 from ..errors import MullamaError
 from ..tasks.executors import executor_for
-from ..testing.suites.comparing import SuiteComparison
+from ..testing.suites.comparison import SuiteComparison
 from ..testing.suites.document import SUFFIXES
 from ..testing.suites.file import read_suite
 from ..testing.suites.junit import write_junit
 from ..testing.suites.result import SuiteResult
 from ..testing.suites.selecting import selected
+from ..testing.suites.suite import Suite
 from .console import note, speaking_plainly
 from .models import complete_model
 
@@ -49,7 +50,7 @@ def _complete_ids(
     # An option that waits for its value keeps click from taking FILE for what it is.
     words = map(str, (context.params.get("file"), *context.args))
     try:
-        ids = read_suite(next(word for word in words if word.endswith(SUFFIXES))).cell_ids
+        ids = Suite.read(next(word for word in words if word.endswith(SUFFIXES))).cell_ids
     except (StopIteration, MullamaError):
         return []
     return [CompletionItem(id_) for id_ in ids if id_.startswith(incomplete)]
@@ -113,7 +114,7 @@ def run(
 ) -> None:
     """Run the suite in FILE: NAME.suite.yaml, NAME.suite.yml or NAME.suite.jsonl."""
     with speaking_plainly(_CANNOT_RUN):
-        made = read_suite(file, models, types)
+        made = read_suite(Suite, file, models, types)
         ids = selected(made.cell_ids, patterns) if patterns else None
         try:
             with executor_for(workers, dask) as executor:

@@ -49,7 +49,8 @@ if TYPE_CHECKING:
     from .suites.checks.same_as import same_as
     from .suites.checks.subject import Subject
     from .suites.checks.words import contains, matches
-    from .suites.comparing import MovedAnswer, SuiteComparison
+    from .suites.comparing import MovedAnswer
+    from .suites.comparison import SuiteComparison
     from .suites.result import SuiteResult
     from .suites.suite import Suite
     from .tiny import make_tiny_model
@@ -72,7 +73,7 @@ _PLACES = {
     "Suite": ".suites.suite",
     "SuiteAnswer": ".suites.cell",
     "SuiteCell": ".suites.cell",
-    "SuiteComparison": ".suites.comparing",
+    "SuiteComparison": ".suites.comparison",
     "SuiteResult": ".suites.result",
     "Verdict": ".exercises",
     "at_least": ".suites.checks.probabilities",

@@ -57,7 +57,7 @@ class SuiteFile(pytest.File):
         models = [] if option.mullama_model is None else [option.mullama_model]
         types = [] if option.mullama_kv is None else [option.mullama_kv]
         try:
-            self.suite = read_suite(self.path, models, types)
+            self.suite = read_suite(Suite, self.path, models, types)
             self._models = _in_order(self.suite)
         except MullamaError as error:
             raise self.CollectError(str(error)) from None

@@ -7,23 +7,16 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...cached import cached
 from ...engine.compatibility import differences
-from ...errors import RegressionError, shown
+from ...errors import shown
 from ..comparison import MARGIN, first_difference, gap
 from .cell import SuiteAnswer, SuiteCell
+from .matrix import Matrix
 
-if TYPE_CHECKING:
-    import os
-    from pathlib import Path
-
-    from rich.text import Text
-
-    from .result import SuiteResult
-
-__all__ = ["MovedAnswer", "SuiteComparison", "asked_the_same", "matched", "parting"]
+__all__ = ["Changes", "MovedAnswer", "asked_the_same", "matched", "parting"]
 
 _SIDES = ("before", "after")
 _MOST_TOKENS = 12  # shown of an answer from where it differs
@@ -164,18 +157,14 @@ def _probability(answer: SuiteAnswer, index: int) -> float | None:
 
 
 @dataclass(frozen=True, repr=False)
-class SuiteComparison:
-    """What changed from one result of a suite to another; cells are matched by their ids.
+class Changes:
+    """What changed from one result to another, apart from how it is shown.
 
-    In a test use ``assert comparison.passed, comparison``; :meth:`check` does the same.
-
-    Attributes
-    ----------
-    before, after : SuiteResult
+    See ``SuiteComparison``.
     """
 
-    before: SuiteResult
-    after: SuiteResult
+    before: Matrix
+    after: Matrix
 
     @cached
     def _pairs(self) -> dict[str, tuple[SuiteCell, SuiteCell]]:
@@ -268,17 +257,6 @@ class SuiteComparison:
         """Return what a cell of the second result was in the first; None if it was not there."""
         return self._pairs[cell.id][0] if cell.id in self._pairs else None
 
-    def check(self) -> None:
-        """Raise an error unless it passed.
-
-        Raises
-        ------
-        RegressionError
-            With the report as its message.
-        """
-        if not self.passed:
-            raise RegressionError(str(self))
-
     def to_dict(self) -> dict[str, Any]:
         """Return the comparison as plain values, for JSON."""
         return {
@@ -298,40 +276,6 @@ class SuiteComparison:
             "settings": list(self.settings),
             "environment": list(self.environment),
         }
-
-    def to_html(self, path: str | os.PathLike[str]) -> Path:
-        """Write the comparison as one HTML file that needs neither network nor kernel.
-
-        Raises
-        ------
-        SessionWriteError
-            When it cannot be written; an existing file is intact.
-        """
-        from .page.writing import write_comparison
-
-        return write_comparison(self, path)
-
-    def lines(self) -> Iterator[tuple[str, str]]:
-        """Return the report's lines, each with its kind: ``"head"``, ``"text"`` or ``"note"``."""
-        from .comparison_text import lines
-
-        return lines(self)
-
-    def __str__(self) -> str:
-        return "\n".join(line for _, line in self.lines())
-
-    def __repr__(self) -> str:
-        return str(self)
-
-    def __rich__(self) -> Text:
-        from .comparison_text import rich_text
-
-        return rich_text(self.lines())
-
-    def _repr_html_(self) -> str:
-        from .comparison_text import html_text
-
-        return html_text(self)
 
 
 def asked_the_same(before: SuiteCell, after: SuiteCell) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import shown
 from .cell import SuiteCell
-from .comparing import SuiteComparison
+from .comparing import Changes
 from .table import reasons, verdict
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ __all__ = ["html_text", "lines", "rich_text"]
 _MOST = 20  # of one kind
 
 
-def lines(comparison: SuiteComparison) -> Iterator[tuple[str, str]]:
+def lines(comparison: Changes) -> Iterator[tuple[str, str]]:
     """Return the lines of the report, each with its kind."""
     yield "head", _head(comparison)
     for words in (*comparison.settings, *comparison.environment):
@@ -45,7 +45,7 @@ def lines(comparison: SuiteComparison) -> Iterator[tuple[str, str]]:
         )
 
 
-def _head(comparison: SuiteComparison) -> str:
+def _head(comparison: Changes) -> str:
     counts = [
         (len(comparison.new_failures), "new failure", "new failures"),
         (len(comparison.fixed), "fixed", "fixed"),
@@ -65,9 +65,7 @@ def _head(comparison: SuiteComparison) -> str:
     return f"suite {name}: {word}, {', '.join(said) or 'no cell in common'}"
 
 
-def _cells(
-    word: str, cells: Iterable[SuiteCell], comparison: SuiteComparison
-) -> Iterator[tuple[str, str]]:
+def _cells(word: str, cells: Iterable[SuiteCell], comparison: Changes) -> Iterator[tuple[str, str]]:
     for place, cell in enumerate(cells):
         if place == _MOST:
             yield "note", f"and more of them: {word}"
@@ -98,7 +96,7 @@ def rich_text(rows: Iterable[tuple[str, str]]) -> Text:
     return text
 
 
-def html_text(comparison: SuiteComparison) -> str:
+def html_text(comparison: Changes) -> str:
     """Return the report for a notebook, in the colours of its theme."""
     bad, good = "var(--jp-error-color1, #d32f2f)", "var(--jp-success-color1, #388e3c)"
     (_, head), *rest = lines(comparison)

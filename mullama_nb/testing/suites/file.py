@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 from ...engine.adapters.values import Adapter, ControlVector, LoRA
 from ...engine.files.locate import is_path
@@ -22,10 +22,9 @@ from .plain import Place
 from .schema import suite_schema
 from .settings import checked_settings
 
-if TYPE_CHECKING:
-    from .suite import Suite
-
 __all__ = ["read_suite"]
+
+S = TypeVar("S")
 
 _TEMPLATES = (".jinja", ".jinja2", ".j2")
 _MOST_CELLS = 1_000_000
@@ -33,22 +32,23 @@ _OF_FILES = {"$schema", "cases", "models", "settings"}
 
 
 def read_suite(
+    make: Callable[..., S],
     path: str | os.PathLike[str],
     models: Sequence[str] = (),
     kv_cache_types: Sequence[str] = (),
-) -> Suite:
+) -> S:
     """Return the suite in a file; see ``Suite.read``.
 
     Parameters
     ----------
+    make : callable
+        ``Suite``.
     path : str or path
     models : sequence of str
         Instead of those in the file, from the working directory on.
     kv_cache_types : sequence of str
         Each setting is there with each of them.
     """
-    from .suite import Suite
-
     path = Path(path)
     suffix = next((each for each in SUFFIXES if path.name.endswith(each)), None)
     if suffix is None:
@@ -72,7 +72,7 @@ def read_suite(
         settings = _with_types(settings, kv_cache_types)
     rest = {key: value for key, value in said.items() if key not in _OF_FILES}
     with blaming(document, ()):
-        return Suite(cases, names, settings, **({"name": path.name.removesuffix(suffix)} | rest))
+        return make(cases, names, settings, **({"name": path.name.removesuffix(suffix)} | rest))
 
 
 def _check_size(document: Document, said: Mapping[str, Any]) -> None:

@@ -33,7 +33,7 @@ from ...state.atomic import write_atomically
 from ...state.reading import open_regular
 from ..untrusted import Unsound, check_keys, need, parsed, refuse
 from .cell import SuiteCell
-from .result import SuiteResult
+from .matrix import Matrix
 from .stored import cell_of, cell_values, check_line, header_of, header_values
 
 fcntl: ModuleType | None
@@ -57,7 +57,7 @@ class Journal:
     ----------
     path : str or path
         Made if there is none, readable by its owner only. What it holds of these tasks is kept.
-    planned : SuiteResult
+    planned : Matrix
         The suite's name and labels, and the tasks to run; no cells.
 
     Raises
@@ -74,7 +74,7 @@ class Journal:
     path : Path
     """
 
-    def __init__(self, path: str | os.PathLike[str], planned: SuiteResult) -> None:
+    def __init__(self, path: str | os.PathLike[str], planned: Matrix) -> None:
         self.path = Path(path)
         self._planned = dataclasses.replace(planned, cells=())
         self._lock = threading.Lock()
@@ -102,7 +102,7 @@ class Journal:
         return {id_: cell for id_, cell in self._cells.items() if cell.error is None}
 
     @property
-    def result(self) -> SuiteResult:
+    def result(self) -> Matrix:
         """All that the file holds of these tasks."""
         return dataclasses.replace(self._planned, cells=tuple(self._cells.values()))
 
@@ -174,7 +174,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_leave_to_the_parent)
 
 
-def read(path: str | os.PathLike[str]) -> SuiteResult:
+def read(path: str | os.PathLike[str]) -> Matrix:
     """Read a file of results; one that a run still writes, too.
 
     Raises
@@ -198,7 +198,7 @@ def read(path: str | os.PathLike[str]) -> SuiteResult:
     return dataclasses.replace(found.header, cells=tuple(found.of(found.header).values()))
 
 
-def write(result: SuiteResult, path: str | os.PathLike[str]) -> None:
+def write(result: Matrix, path: str | os.PathLike[str]) -> None:
     """Write results as a file that :func:`read` reads and a run goes on with.
 
     Raises
@@ -217,13 +217,13 @@ class _Contents:
     ``end`` is where the next line begins, ``lacks_newline`` says that the last one has no end.
     """
 
-    header: SuiteResult | None = None
+    header: Matrix | None = None
     cells: dict[tuple[str, str], SuiteCell] = field(default_factory=dict)  # by id and task
     labels: tuple[frozenset[str], ...] = ()
     end: int = 0
     lacks_newline: bool = False
 
-    def of(self, planned: SuiteResult) -> dict[str, SuiteCell]:
+    def of(self, planned: Matrix) -> dict[str, SuiteCell]:
         """The cells of these tasks."""
         return {task[0]: self.cells[task] for task in planned.tasks.items() if task in self.cells}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...state.atomic import write_atomically
 from .cell import SuiteCell
-from .result import SuiteResult
+from .matrix import Matrix
 from .told import properties, report
 
 __all__ = ["write_junit"]
@@ -17,7 +17,7 @@ __all__ = ["write_junit"]
 _NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def write_junit(result: SuiteResult, path: Path) -> None:
+def write_junit(result: Matrix, path: Path) -> None:
     """Write a file that is readable by its owner only: it holds answers.
 
     Raises

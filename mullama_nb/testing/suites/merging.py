@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from ...errors import ParameterError, shown
 from .cell import SuiteCell
-from .result import SuiteResult
+from .matrix import Matrix
 
 __all__ = ["merged"]
 
 
-def merged(results: Sequence[SuiteResult]) -> SuiteResult:
+def merged(results: Sequence[Matrix]) -> Matrix:
     """Return the results of one suite as one.
 
     Of two results of the same task the later one is taken, unless it could not be judged.
@@ -41,7 +41,7 @@ def merged(results: Sequence[SuiteResult]) -> SuiteResult:
         for cell in other.cells:
             if cell.error is None or cell.id not in cells or cells[cell.id].error is not None:
                 cells[cell.id] = cell
-    return SuiteResult(
+    return Matrix(
         first.name,
         _joined([result.cases for result in results]),
         _joined([result.models for result in results]),

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from ...errors import ParameterError
 from ..untrusted import check_keys, check_plain, is_log, is_token, need, refuse
 from .cell import CheckResult, SuiteAnswer, SuiteCell
-from .result import SuiteResult
+from .matrix import Matrix
 
 __all__ = ["cell_of", "cell_values", "check_line", "header_of", "header_values"]
 
@@ -21,7 +21,7 @@ _MOST_COUNT = 2**53
 _HEADER = ("name", "cases", "models", "settings", "tasks")
 
 
-def header_values(result: SuiteResult) -> dict[str, Any]:
+def header_values(result: Matrix) -> dict[str, Any]:
     """Return what a result says of its suite, without the cells."""
     values = {name: getattr(result, name) for name in _HEADER}
     return values | {"tasks": dict(result.tasks)}
@@ -42,7 +42,7 @@ def check_line(values: Any) -> None:
     check_plain(values, "a result", most=_MOST_CHARACTERS)
 
 
-def header_of(values: Any) -> SuiteResult:
+def header_of(values: Any) -> Matrix:
     """Return the result without cells that a header describes.
 
     Raises
@@ -55,7 +55,7 @@ def header_of(values: Any) -> SuiteResult:
         need(_is_list_of(values[key], _is_text), key)
     tasks = values["tasks"]
     need(isinstance(tasks, dict) and all(map(_is_text, tasks.values())), "tasks")
-    return _made(SuiteResult, {key: _frozen(value) for key, value in values.items()})
+    return _made(Matrix, {key: _frozen(value) for key, value in values.items()})
 
 
 def cell_of(values: Any) -> SuiteCell:

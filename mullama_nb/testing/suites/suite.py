@@ -25,6 +25,7 @@ from ..recording import Recording
 from .case import Case
 from .cell import SuiteCell
 from .evaluating import evaluate, failed
+from .file import read_suite
 from .journal import Journal
 from .labels import cell_id, check_label, told_apart
 from .planning import planned
@@ -116,9 +117,7 @@ class Suite:
         SuiteError
             When the file is missing or has mistakes; each is told with its line and field.
         """
-        from .file import read_suite  # which makes suites
-
-        return read_suite(path)
+        return read_suite(cls, path)
 
     @property
     def setting_labels(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import shown
 from .cell import CheckResult, SuiteCell
-from .result import SuiteResult
+from .matrix import Matrix
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -55,7 +55,7 @@ class Column:
     label: str
 
 
-def columns(result: SuiteResult) -> list[Column]:
+def columns(result: Matrix) -> list[Column]:
     """Return the columns of a result: by model, then setting."""
     found = []
     for model in result.models:
@@ -82,7 +82,7 @@ def kind_of(cell: SuiteCell | None) -> str:
     return "none" if cell is None else "good" if cell.passed else "bad"
 
 
-def counts_in_words(result: SuiteResult) -> str:
+def counts_in_words(result: Matrix) -> str:
     """Return how many cells there are, and how many did not pass."""
     n, n_failed, n_missing = len(result.cells), len(result.failed), len(result.missing)
     said = [f"{n_failed:,} of {n:,} cells failed" if n_failed else f"{n:,} cell{'s' * (n != 1)}"]
@@ -91,7 +91,7 @@ def counts_in_words(result: SuiteResult) -> str:
     return ", ".join(said)
 
 
-def tokens_in_words(result: SuiteResult) -> str:
+def tokens_in_words(result: Matrix) -> str:
     """Return how many tokens were evaluated, and how many it would have been; empty if none."""
     n, alone = result.tokens_evaluated, result.tokens_alone
     if not alone:
@@ -102,13 +102,13 @@ def tokens_in_words(result: SuiteResult) -> str:
     return f"{n:,} tokens evaluated; each cell on its own: {alone:,}{factor}"
 
 
-def lines(result: SuiteResult) -> Iterator[tuple[str, str]]:
+def lines(result: Matrix) -> Iterator[tuple[str, str]]:
     """Return the lines of a report, each with its kind."""
     for kind, parts in _rows(result):
         yield kind, "".join(text for text, _ in parts).rstrip()
 
 
-def rich_text(result: SuiteResult) -> Text:
+def rich_text(result: Matrix) -> Text:
     """Return the report for a terminal."""
     from rich.text import Text
 
@@ -122,7 +122,7 @@ def rich_text(result: SuiteResult) -> Text:
     return text
 
 
-def html_text(result: SuiteResult) -> str:
+def html_text(result: Matrix) -> str:
     """Return the report for a notebook, in the colours of its theme."""
     head, *rest = lines(result)
     colour = _COLOURS["good" if result.passed else "bad"]
@@ -137,7 +137,7 @@ def html_text(result: SuiteResult) -> str:
     )
 
 
-def _html_matrix(result: SuiteResult) -> str:
+def _html_matrix(result: Matrix) -> str:
     heads = "".join(
         f'<th style="text-align:left">{html.escape(_short(column.label, _LABEL))}</th>'
         for column in columns(result)
@@ -160,7 +160,7 @@ def _html_field(cell: SuiteCell | None) -> str:
     return f'<td style="text-align:left{colour}">{text}</td>'
 
 
-def _rows(result: SuiteResult) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+def _rows(result: Matrix) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """The lines of a report: the kind of each, and its parts with their colours."""
     colour = "good" if result.passed else "bad"
     word = "passed" if result.passed else "FAILED"
@@ -202,7 +202,7 @@ def share_in_words(finding: CheckResult) -> str:
     return f"share {finding.share:.0%}{within}"
 
 
-def _matrix(result: SuiteResult) -> Iterator[list[tuple[str, str]]]:
+def _matrix(result: Matrix) -> Iterator[list[tuple[str, str]]]:
     heads = [_short(column.label, _HEAD) for column in columns(result)]
     rows, n_left_out = _cases(result)
     fields = [[(verdict(cell), kind_of(cell)) for cell in cells] for _, cells in rows]
@@ -223,7 +223,7 @@ def _padded(row: Sequence[tuple[str, str]], widths: Sequence[int]) -> list[tuple
     return [(f"{text:<{width}}", colour) for (text, colour), width in zip(row, widths, strict=True)]
 
 
-def _cases(result: SuiteResult) -> tuple[list[tuple[str, list[SuiteCell | None]]], int]:
+def _cases(result: Matrix) -> tuple[list[tuple[str, list[SuiteCell | None]]], int]:
     """The rows that are shown, and the number of those that pass everywhere and are not."""
     places = columns(result)
     rows = [

@@ -67,7 +67,7 @@ def test_a_case_keeps_what_it_is_given() -> None:
         ("a", {"seed": None}, "give a suite a number"),
         ("a", {"name": "a[b]"}, "which part the ids"),
         ("a", {"name": " "}, "name must be a text"),
-        ("a", {"checks": "contains"}, "a check is one of"),
+        ("a", {"checks": "contains"}, "checks are a list"),
         (Path("a.mullama.json"), {"temperature": 0}, "a recording is replayed with"),
         (lead, {"max_tokens": 3}, "a function says itself"),
     ],

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from ....engine.compatibility import differences
 from ....state.atomic import write_atomically
+from .. import comparison_text
 from ..cell import SuiteCell
-from ..comparing import SuiteComparison
-from ..result import SuiteResult
+from ..comparing import Changes
+from ..matrix import Matrix
 from ..table import columns, counts_in_words, kind_of, tokens_in_words, verdict
 from .panel import Field, panel
 from .strip import escaped, legend
@@ -27,12 +28,12 @@ _MOST_PANELS = 2_000  # of more fields, those open that fail or have another ans
 _PLAIN_STYLE = ".fold[hidden]{display:block;content-visibility:visible}"
 
 
-def write_result(result: SuiteResult, path: str | os.PathLike[str]) -> Path:
+def write_result(result: Matrix, path: str | os.PathLike[str]) -> Path:
     """Write the page of a result, readable by its owner only; see ``SuiteResult.to_html``."""
     return _write(result_page(result), path)
 
 
-def write_comparison(comparison: SuiteComparison, path: str | os.PathLike[str]) -> Path:
+def write_comparison(comparison: Changes, path: str | os.PathLike[str]) -> Path:
     """Write the page of a comparison, readable by its owner only."""
     return _write(comparison_page(comparison), path)
 
@@ -42,7 +43,7 @@ def _write(page: str, path: str | os.PathLike[str]) -> Path:
     return Path(path)
 
 
-def result_page(result: SuiteResult) -> str:
+def result_page(result: Matrix) -> str:
     """Return the page of a result, the same for equal results."""
     title = f"{result.name}: {counts_in_words(result)}"
     kind = "good" if result.passed else "bad"
@@ -57,10 +58,10 @@ def result_page(result: SuiteResult) -> str:
     return _document(title, head, result, rows)
 
 
-def comparison_page(comparison: SuiteComparison) -> str:
+def comparison_page(comparison: Changes) -> str:
     """Return the page of a comparison, the same for equal results."""
     after = comparison.after
-    (_, first), *rest = comparison.lines()
+    (_, first), *rest = comparison_text.lines(comparison)
     kind = "good" if comparison.passed else "bad"
     notes = [*comparison.settings, *comparison.environment]
     notes += [line for what, line in rest if what == "note" and line not in notes]
@@ -87,7 +88,7 @@ class _Row:
         return any(isinstance(f, str) or f.kind in ("bad", "warn") for f in self.fields)
 
 
-def _rows_of_result(result: SuiteResult) -> Iterator[_Row]:
+def _rows_of_result(result: Matrix) -> Iterator[_Row]:
     places, n = columns(result), 0
     for case in result.cases:
         fields: list[Field | str] = []
@@ -105,7 +106,7 @@ def _rows_of_result(result: SuiteResult) -> Iterator[_Row]:
         yield _Row(case, tuple(fields))
 
 
-def _rows_of_comparison(comparison: SuiteComparison) -> Iterator[_Row]:
+def _rows_of_comparison(comparison: Changes) -> Iterator[_Row]:
     after, n = comparison.after, 0
     moved = {move.id: move for move in reversed(comparison.moved)}
     near = {id_ for id_ in moved if all(m.is_near_tie for m in comparison.moved if m.id == id_)}
@@ -148,7 +149,7 @@ def _filter(rows: Sequence[_Row], which: str) -> str:
     )
 
 
-def _document(title: str, head: Sequence[str], result: SuiteResult, rows: Sequence[_Row]) -> str:
+def _document(title: str, head: Sequence[str], result: Matrix, rows: Sequence[_Row]) -> str:
     style, script = (_own(name) for name in ("page.css", "page.js"))
     policy = (
         f"default-src 'none'; style-src {_hash(style)} {_hash(_PLAIN_STYLE)}; "
@@ -209,7 +210,7 @@ def _field(field: Field | str, opening: frozenset[str]) -> str:
     return f'<td class="field"><a href="#{field.anchor}"{kind}>{said}</a></td>'
 
 
-def _foot(result: SuiteResult) -> str:
+def _foot(result: Matrix) -> str:
     """Where it was made: what all cells have in common, and how many machines there were."""
     found: list[str] = []
     measured = [cell for cell in result.cells if cell.environment]
