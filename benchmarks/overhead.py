@@ -26,7 +26,7 @@ __all__ = ["EXECUTORS", "Overhead", "dask", "measure", "spawned"]
 _WORKERS = 2
 _ALONE = 20
 _TOGETHER = 200
-_PAYLOADS = (0, 1 << 20, 4 << 20, 16 << 20)
+_PAYLOADS = (0, 1 << 20, 4 << 20, 8 << 20)
 
 
 @dataclass(frozen=True)

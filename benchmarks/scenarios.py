@@ -265,8 +265,9 @@ def lessons(costs: Costs, effort: Effort) -> list[Table]:
         table.add(_taught(first, n))
     for variant in others:
         table.add(_taught(variant, effort.scaled(_CLASS)))
+    most = effort.scaled(_CLASS) if effort.is_trial else _GROWING[-1]
     for variant in variants:
-        fits, breaks = _limits(variant, effort.scaled(_GROWING[-1]))
+        fits, breaks = _limits(variant, most)
         cells = {
             "case": variant.case,
             "fast enough for": f"{fits:,}",

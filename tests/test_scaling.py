@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 import math
 import random
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks import scaling
 from benchmarks.classroom import Lesson, StoreCosts, run_lesson
 from benchmarks.cluster import Cluster, Run, Task, run_tasks
 from benchmarks.fitting import Fit, fit
+from benchmarks.report import Row, Table, write_into
 from benchmarks.simulation import Clock, Link, Server
+from mullama_nb.tasks.shipping import ships_rows
 
 SECONDS = st.floats(0, 50).map(lambda seconds: round(seconds, 3))
 TASKS = st.lists(
@@ -269,3 +275,58 @@ def test_nothing_takes_less_than_no_time(seconds: list[float]) -> None:
     found = fit([(1.0, n) for n in range(len(seconds))], seconds)
     assert min(found.coefficients) >= 0
     assert 0 <= found.residual <= 1
+
+
+# -- the page --------------------------------------------------------------------------------
+
+ROOT = Path(__file__).parents[1]
+MEASURED = json.loads((ROOT / "benchmarks" / "results.json").read_text("utf-8"))["scaling"]
+TABLES = {table["title"]: table for table in MEASURED["tables"]}
+
+
+def test_the_page_has_the_tables_that_were_measured() -> None:
+    page = scaling.DOCUMENT.read_text("utf-8")
+    for table in TABLES.values():
+        rows = [Row(**row) for row in table["rows"]]
+        measured = Table(table["title"], table["note"], rows)
+        assert measured.found_in(page) == measured.inserted()
+    assert page.count("<!-- measured: ") == len(TABLES)
+
+
+def test_the_page_says_of_rows_what_the_rule_says() -> None:
+    answers = set()
+    for row in TABLES["Ship rows, or evaluate again"]["rows"]:
+        asked = dict(row["values"])
+        for rate, said in asked.pop("ships"):
+            assert ships_rows(**asked, bytes_per_second=rate) == said, row["cells"]
+            answers.add(said)
+        assert "parameter_tokens_per_second" in asked
+    assert answers == {True, False}
+
+
+def test_the_figures_of_the_rule_are_near_to_what_was_measured() -> None:
+    parameters = inspect.signature(ships_rows).parameters
+    defaults = {n: p.default for n, p in parameters.items() if p.default is not p.empty}
+    rows = TABLES["The figures of the rule"]["rows"]
+    figures = {row["values"]["name"]: row["values"] for row in rows}
+    assert {*figures} == {*defaults}
+    for name, values in figures.items():
+        assert values["rule"] == defaults[name]
+        assert values["measured"] / 10 < values["rule"] < values["measured"] * 10
+
+
+def test_a_table_without_a_place_is_refused(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# Page\n\n<!-- measured: One -->\nold\n<!-- end -->\n\nText.\n", "utf-8")
+    one = Table("One", "a note", [Row({"case": "a|b", "figure": "1"}, {})])
+    write_into(page, [one])
+    written = page.read_text("utf-8")
+    assert "| a\\|b | 1 |" in written
+    assert "*A note.*" in written
+    assert "old" not in written
+    assert written.endswith("<!-- end -->\n\nText.\n")
+    write_into(page, [one])
+    assert page.read_text("utf-8") == written
+    with pytest.raises(ValueError, match="no place for 'Two'"):
+        write_into(page, [one, Table("Two", "a note", one.rows)])
+    assert page.read_text("utf-8") == written
