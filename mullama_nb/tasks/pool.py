@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from types import TracebackType
 from typing import Any, TypeVar
 
 from ..checks import check_integer
+from ..engine.threads.lock import interrupts_held
 from ..errors import TaskError, WorkerLostError
 from .calling import outcome, packed
 from .spawned import SpawnedProcess
@@ -67,7 +69,7 @@ class SpawnedPool(Executor):
         call = packed(fn, *args, **kwargs)
         future: Future[T] = Future()
         shared = self._shared
-        with shared.changed:
+        with shared.changing():
             if shared.is_closed:
                 raise TaskError("the pool was shut down and takes no more tasks")
             shared.waiting.append((future, call))
@@ -81,8 +83,9 @@ class SpawnedPool(Executor):
 
     def abandon(self, future: Future[Any]) -> None:
         """Cancel a task; if it is running, end its process, which is replaced."""
-        if not future.cancel():
-            self._shared.end_task(future)
+        with interrupts_held():
+            if not future.cancel():
+                self._shared.end_task(future)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more tasks, and end the processes when those are done that were submitted.
@@ -104,7 +107,8 @@ class SpawnedPool(Executor):
 
     def kill(self) -> None:
         """Take no more tasks, and end the processes with what they run."""
-        self._at_end()
+        with interrupts_held():
+            self._at_end()
         self._join()
 
     def _join(self) -> None:
@@ -138,6 +142,12 @@ class _Shared:
         self.is_killed = False
         self._process_id = os.getpid()
 
+    @contextlib.contextmanager
+    def changing(self) -> Iterator[None]:
+        """Hold the lock: an interrupt within a condition's own code would leave it locked."""
+        with interrupts_held(), self.changed:
+            yield
+
     def next(self) -> tuple[Future[Any], bytes] | None:
         """Wait for a task; None when none comes any more."""
         with self.changed:
@@ -159,26 +169,27 @@ class _Shared:
                 del self.running[future]
 
     def end_task(self, future: Future[Any]) -> None:
-        with self.changed:
+        with self.changing():
             if future in self.running:
                 self.running[future].kill()
 
     def close(self, *, cancel: bool) -> None:
-        with self.changed:
+        with self.changing():
             self.is_closed = True
             cancelled = [*self.waiting] if cancel else []
             if cancel:
                 self.waiting.clear()
             self.changed.notify_all()
-        for future, _ in cancelled:
-            future.cancel()
-            future.set_running_or_notify_cancel()  # whoever waits for it is told
+        with interrupts_held():
+            for future, _ in cancelled:
+                future.cancel()
+                future.set_running_or_notify_cancel()  # whoever waits for it is told
 
     def kill(self) -> None:
         if os.getpid() != self._process_id:  # a fork has none of the threads
             return
         self.close(cancel=True)
-        with self.changed:
+        with self.changing():
             self.is_killed = True
             for process in self.running.values():
                 process.kill()

@@ -11,7 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 from ..checks import check_integer
-from ..engine.threads.lock import CancelToken
+from ..engine.threads.lock import CancelToken, interrupts_held
 from ..errors import MullamaError, TaskError, WorkerLostError
 from . import worker
 from .calling import carried_out, outcome, packed
@@ -133,9 +133,10 @@ def _elsewhere(
                 except MullamaError as error:
                     yield index, error
                     continue
-                future = _submitted(executor, call)
-                pending[future] = one
-                future.add_done_callback(ended.put)
+                with interrupts_held():  # within a future's own code one would leave it locked
+                    future = _submitted(executor, call)
+                    pending[future] = one
+                    future.add_done_callback(ended.put)
                 del future  # Dask computes again what is still held when its worker is lost
             if not pending:
                 return
@@ -161,9 +162,10 @@ def _elsewhere(
             if not isinstance(came := _outcome_of(one_ended, executor), Lost):
                 yield index, came
     finally:
-        cancel.remove_listener(wake)
-        for future in pending:
-            _cancel(future, executor)
+        with interrupts_held():
+            cancel.remove_listener(wake)
+            for future in pending:
+                _cancel(future, executor)
         if isinstance(executor, ThreadPoolExecutor):  # of this process, as here
             worker.forget()
 
