@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from tiny_models import (
     make_vocabulary_only,
 )
 
+from mullama_nb.engine import native
+
 N_VOCAB = 512
 PROMPT = [int(token) for token in np.random.default_rng(7).integers(17, N_VOCAB, 60)]
 TEXTS = [
@@ -39,9 +41,11 @@ _SILENCE = llama_cpp.llama_log_callback(lambda _level, _text, _data: None)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def silence() -> None:
-    llama_cpp.llama_backend_init()
+def silence() -> Iterator[None]:
+    native.start()
     llama_cpp.llama_log_set(_SILENCE, ctypes.c_void_p(0))
+    yield
+    llama_cpp.llama_log_set(native._log, ctypes.c_void_p(0))
 
 
 @contextmanager
