@@ -34,7 +34,7 @@ __all__ = [
 _KERNELS = ("GGML_CPU_TILED_MM", "GGML_CPU_TILED_MM_FORCE", "GGML_CPU_DISABLE_FUSION")
 _ERROR_LEVELS = (3, 4)  # GGML_LOG_LEVEL_WARN, GGML_LOG_LEVEL_ERROR
 _recent: deque[str] = deque(maxlen=20)
-_verbose = 0
+_verbose: list[object] = []  # who wants to see the log; adding to a list is atomic
 _started = False
 _telling = threading.Lock()
 
@@ -60,14 +60,16 @@ def start() -> None:
 @contextlib.contextmanager
 def captured_log(*, verbose: bool) -> Iterator[deque[str]]:
     """Run native code; show its log when ``verbose``, else collect its last complaints."""
-    global _verbose
     start()
     _recent.clear()
-    _verbose += verbose
+    wish = object()
+    if verbose:
+        _verbose.append(wish)
     try:
         yield _recent
     finally:
-        _verbose -= verbose
+        if verbose:
+            _verbose.remove(wish)
 
 
 _redirecting = threading.Lock()
