@@ -78,6 +78,7 @@ def test_a_call_that_warns_deep_below(tiny: ModelMaker) -> None:
         Chat(model, system="Be kind.", n_ctx=512)  # makes a chat
 
 
+@pytest.mark.usefixtures("main_module")
 def test_a_cell_of_a_notebook(context: Context) -> None:
     shell = InteractiveShell()
     shell.user_ns.update(context=context, LONG=LONG)

@@ -21,7 +21,10 @@ print('words')"""
 
 @pytest.fixture
 def shell(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_models: tuple[Model, Model]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tiny_models: tuple[Model, Model],
+    main_module: None,  # noqa: ARG001 - it puts back what the shell takes the place of
 ) -> Iterator[InteractiveShell]:
     """A shell of its own in an empty folder, with a model."""
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
