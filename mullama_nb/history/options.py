@@ -27,12 +27,14 @@ __all__ = [
     "SAMPLING_OPTIONS",
     "AnswerOptions",
     "ChatOptions",
+    "GenerationOptions",
     "NewChatOptions",
     "OpenOptions",
     "StreamOptions",
     "lists_answer",
     "lists_changes",
     "lists_chat",
+    "lists_generation",
     "lists_new_chat",
     "lists_open",
     "lists_stream",
@@ -69,7 +71,11 @@ class NewChatOptions(OpenOptions, total=False):
     keep_reasoning: bool
 
 
-class StreamOptions(LimitOptions, SamplingOptions, total=False):
+class GenerationOptions(LimitOptions, SamplingOptions, total=False):
+    """Limits and sampling of one answer."""
+
+
+class StreamOptions(GenerationOptions, total=False):
     """Options of one answer, token by token."""
 
     echo: bool | None
@@ -95,6 +101,7 @@ _chat |= {"max_bytes": None, "adapters": (), "system": None, "tools": None}
 
 # Each lists for Tab what its options may be; see ``lists_options``.
 lists_answer = lists_options(AnswerOptions, _answer)
+lists_generation = lists_options(GenerationOptions, _answer)
 lists_stream = lists_options(StreamOptions, _answer)
 lists_changes = lists_options(SamplingOptions, {})
 lists_chat = lists_options(ChatOptions, _chat)

@@ -41,12 +41,15 @@ LISTED: dict[str, list[str]] = {
     "Chat.open_or_create": ["system", "tools", "max_bytes", *CONTEXT, *SAMPLING],
     "testing.replay": CONTEXT,
     "testing.record_again": CONTEXT,
+    "testing.Case": [*LIMITS, *SAMPLING],
 }
-# Notes have names of the user's choice, and chat templates variables of their authors'.
+# Notes have names of the user's choice, chat templates variables of their authors', and what an
+# executor calls has parameters of its own.
 OPEN = {
     "CheckpointTree.commit": "metadata",
     "CheckpointTree.fork": "metadata",
     "Model.apply_chat_template": "variables",
+    "SpawnedPool.submit": "kwargs",
 }
 
 
@@ -93,8 +96,14 @@ def test_nothing_public_hides_what_it_takes() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [name for name in LISTED if name not in ("Chat", "Chat.aask", "Chat.aexplore")]
-    + ["Chat.__init__", "Context.generate", "Context.stream", "Context.explore"],
+    [name for name in LISTED if name not in ("Chat", "Chat.aask", "Chat.aexplore", "testing.Case")]
+    + [
+        "Chat.__init__",
+        "testing.Case.__init__",
+        "Context.generate",
+        "Context.stream",
+        "Context.explore",
+    ],
 )
 def test_types_and_signature_tell_of_the_same_options(name: str) -> None:
     function = inspect.unwrap(getattr(place(name), "__func__", place(name)))

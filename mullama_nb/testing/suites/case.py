@@ -15,7 +15,7 @@ from ...errors import ParameterError, shown
 from ...history.given import checked_messages
 from ...history.message import content_text
 from ...history.notes import Message
-from ...history.options import LIMIT_OPTIONS, SAMPLING_OPTIONS, pick
+from ...history.options import LIMIT_OPTIONS, SAMPLING_OPTIONS, lists_generation, pick
 from .checks.check import Check
 from .checks.forms import as_checks
 from .labels import check_label
@@ -23,11 +23,8 @@ from .labels import check_label
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from ...engine.options import LimitOptions, SamplingOptions
     from ...history.chat import Chat
-
-    class AnswerOptions(LimitOptions, SamplingOptions, total=False):
-        """Limits and sampling of a case's answers."""
+    from ...history.options import GenerationOptions
 
 
 __all__ = ["Case", "Said"]
@@ -74,13 +71,14 @@ class Case:
     has_own_name: bool
     options: Mapping[str, Any]
 
+    @lists_generation
     def __init__(
         self,
         said: Said,
         checks: Sequence[Check | Callable[[str], object]] = (),
         *,
         name: str | None = None,
-        **options: Unpack[AnswerOptions],
+        **options: Unpack[GenerationOptions],
     ) -> None:
         given: dict[str, Any] = dict(options)
         check_names("a case", given, (*LIMIT_OPTIONS, *SAMPLING_OPTIONS))
