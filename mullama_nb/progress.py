@@ -64,7 +64,7 @@ def tracked(
     Advance
     """
     check_progress(progress)
-    if callable(progress) and not isinstance(progress, bool):
+    if callable(progress):
         report = progress
         report(done, total)
 

@@ -5,11 +5,23 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Sequence
 
-__all__ = ["LEFT", "RIGHT", "WRAPPED", "html_table"]
+__all__ = ["LEFT", "RIGHT", "WRAPPED", "Styled", "html_table"]
 
 LEFT = "text-align:left"
 RIGHT = "text-align:right"
 WRAPPED = "text-align:left;vertical-align:top;white-space:pre-wrap"
+
+
+class Styled(str):
+    """The text of a cell that is styled otherwise than its column."""
+
+    style: str
+
+    def __new__(cls, text: str, style: str) -> Styled:
+        """Return a text with CSS."""
+        made = super().__new__(cls, text)
+        made.style = style
+        return made
 
 
 def html_table(
@@ -28,7 +40,7 @@ def html_table(
     heads : sequence of str
         Headings of the columns.
     styles : sequence of str
-        CSS for the cells of each column; empty for none.
+        CSS for the cells of each column, but for those that are :class:`Styled`; empty for none.
     named_rows : bool
         Whether the first cell of a row is its name.
     caption : str
@@ -40,7 +52,11 @@ def html_table(
 
 
 def _row(cells: Sequence[str], styles: Sequence[str], is_named: bool) -> str:
-    styles = [*styles, *[""] * (len(cells) - len(styles))]
+    of_columns = [*styles, *[""] * (len(cells) - len(styles))]
+    styles = [
+        cell.style if isinstance(cell, Styled) else style
+        for cell, style in zip(cells, of_columns, strict=True)
+    ]
     tags = ["th" if is_named and i == 0 else "td" for i in range(len(cells))]
     written = "".join(
         f'<{tag} style="{style}">{html.escape(cell)}</{tag}>'

@@ -118,18 +118,19 @@ def test_close_names_come_the_closest_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("what", "place"),
+    ("what", "places"),
     [
-        (r"difflib\.get_close_matches", "checks.py"),
-        (r"<t(able|r|d|h)\b", "tables.py"),
-        (r"bool\) or not isinstance|not isinstance\(\w+, bool\)", "checks.py"),
+        (r"difflib\.get_close_matches", {"checks.py"}),
+        # A page of its own, whose fields are links that open panels.
+        (r"<t(able|r|d|h)\b", {"tables.py", "testing/suites/page/writing.py"}),
+        (r"bool\) or not isinstance|not isinstance\(\w+, bool\)", {"checks.py"}),
     ],
 )
-def test_nothing_is_checked_or_drawn_by_hand(what: str, place: str) -> None:
+def test_nothing_is_checked_or_drawn_by_hand(what: str, places: set[str]) -> None:
     package = Path(mullama_nb.__file__).parent
     found = {
         path.relative_to(package).as_posix()
         for path in package.rglob("*.py")
         if re.search(what, path.read_text(encoding="utf-8"))
     }
-    assert found == {place}
+    assert found == places

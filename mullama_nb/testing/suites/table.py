@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...errors import shown
+from ...tables import LEFT, Styled, html_table
 from .cell import CheckResult, SuiteCell
 from .matrix import Matrix
 
@@ -138,26 +139,24 @@ def html_text(result: Matrix) -> str:
 
 
 def _html_matrix(result: Matrix) -> str:
-    heads = "".join(
-        f'<th style="text-align:left">{html.escape(_short(column.label, _LABEL))}</th>'
-        for column in columns(result)
-    )
+    heads = [_short(column.label, _LABEL) for column in columns(result)]
     rows, n_left_out = _cases(result)
-    written = "".join(
-        f'<tr><th style="text-align:left">{html.escape(_short(case, _LABEL))}</th>'
-        f"{''.join(map(_html_field, cells))}</tr>"
-        for case, cells in rows
+    table = html_table(
+        [[_short(case, _LABEL), *map(_html_field, cells)] for case, cells in rows],
+        ["", *heads],
+        styles=[LEFT] * (1 + len(heads)),
+        named_rows=True,
     )
     left_out = f"<div>{html.escape(_left_out(n_left_out))}</div>" if n_left_out else ""
-    return f"<table><tr><th></th>{heads}</tr>{written}</table>{left_out}"
+    return f"{table}{left_out}"
 
 
 def _html_field(cell: SuiteCell | None) -> str:
-    kind, text = kind_of(cell), html.escape(verdict(cell))
-    if kind == "bad":
-        text = f"<strong>{text}</strong>"
-    colour = "" if kind == "good" else f";color:{_COLOURS[kind]}"
-    return f'<td style="text-align:left{colour}">{text}</td>'
+    kind, text = kind_of(cell), verdict(cell)
+    if kind == "good":
+        return text
+    weight = ";font-weight:bold" if kind == "bad" else ""
+    return Styled(text, f"{LEFT}{weight};color:{_COLOURS[kind]}")
 
 
 def _rows(result: Matrix) -> Iterator[tuple[str, list[tuple[str, str]]]]:
