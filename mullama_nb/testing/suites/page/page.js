@@ -1,3 +1,4 @@
+// @ts-check
 /** A field of the matrix opens its panel; arrow keys go from field to field, Escape closes. */
 
 /** @type {HTMLAnchorElement[]} */
