@@ -37,6 +37,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _OPENING = ("[", "{", "(", "'", '"')
 _OPTION = re.compile(r"[^\W\d]\w*=(?P<open>(?=[\[{(]))?")
 _NO_LITERAL = (SyntaxError, ValueError, TypeError, MemoryError, RecursionError)
+_OF_A_CHAT = (CONTEXT_OPTIONS, SAMPLING_OPTIONS, LIMIT_OPTIONS)
 _SESSION_ACTIONS = ("save", "load", "list")
 
 
@@ -354,7 +355,7 @@ class MullamaMagics(Magics):
         magic, place = command.lstrip("%"), len(words)
         chat = self.shell.user_ns.get(self.chat)
         if magic == "model":
-            names = known_models() if place == 1 else _assigned(CONTEXT_OPTIONS, SAMPLING_OPTIONS)
+            names = known_models() if place == 1 else _assigned(*_OF_A_CHAT)
         elif magic == "ask":
             names = ["--append", *_assigned(LIMIT_OPTIONS, SAMPLING_OPTIONS)]
         elif magic == "session" and place == 1:

@@ -22,9 +22,9 @@ spill tag tags tokens turn uncommitted undo undo_steps untag visit
 CHAT = """
 aask adapters aexplore alternatives answer_format ask astream at autosave chat_template
 chat_template_kwargs checkout compare edit explore export fork from_messages from_transcript head
-keep_reasoning kv_bytes likely load_session messages model open open_or_create redo redo_steps
-regenerate replay resume save save_session score steps stop system tag tools trim turns undo
-undo_steps
+keep_reasoning kv_bytes likely limits load_session messages model open open_or_create redo
+redo_steps regenerate replay resume sampling save save_session score steps stop system tag tools
+trim turns undo undo_steps with_n_ctx
 """
 CONTEXT = """
 adapters aevaluate agenerate aload_session asave_session astream capture claim clear close
@@ -59,7 +59,7 @@ def test_public_members_are_what_a_user_calls(kind: type, names: str) -> None:
 
 @pytest.mark.parametrize("kind", [CheckpointTree, Chat])
 def test_instances_have_no_others(kind: type) -> None:
-    attributes = {CheckpointTree: {"context", "root"}, Chat: {"context", "sampling", "tree"}}[kind]
+    attributes = {CheckpointTree: {"context", "root"}, Chat: {"context", "tree"}}[kind]
     (constructor,) = (f for n, f in vars(kind).items() if n == "__init__")
     source = inspect.getsource(constructor)
     assert set(re.findall(r"self\.([a-z]\w*)(?:: [^=\n]+)? = ", source)) == attributes

@@ -54,7 +54,7 @@ class Conversation:
     ) -> None:
         self.chat = chat
         self.is_over = False
-        self._limits = limits
+        self._limits = {name: n for name, n in limits.items() if n is not None}
         self._checkpoint_dir = checkpoint_dir
         self._checkpoint_interval = checkpoint_interval
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, TypeAlias
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
-from ..checks import is_integer
+from ..checks import check_names, is_integer
 from ..errors import ParameterError
+from .options import LimitOptions
 from .sampling.adaptive import SamplerState
 from .sampling.params import SamplingParams
+
+if TYPE_CHECKING:
+    from typing_extensions import Self, Unpack
 
 __all__ = ["Completion", "FinishReason", "Limits", "Part", "Token"]
 
@@ -132,7 +136,13 @@ class Limits:
         if tokens is None or not all(map(is_integer, tokens)):
             raise ParameterError(f"stop_tokens={self.stop_tokens!r} must be a list of token ids")
         object.__setattr__(self, "stop_tokens", tuple(map(int, tokens)))
+        object.__setattr__(self, "stop", texts)
         object.__setattr__(self, "stop_texts", texts)
+
+    def with_changes(self, **changes: Unpack[LimitOptions]) -> Self:
+        """Return a copy with other values; ``None`` and ``()`` take a limit away."""
+        check_names("limits", changes, [f.name for f in fields(self) if f.init])
+        return replace(self, **changes)
 
     def changed(self) -> dict[str, Any]:
         """Return the limits that are set, as JSON can hold them."""

@@ -60,15 +60,18 @@ class Answering:
     ----------
     workspace : Workspace
     sampling : SamplingParams
+    limits : Limits
+        The chat's; those among the options take their place.
     options : mapping
-        ``max_tokens``, ``stop``, ``stop_tokens``, ``echo``, ``on_token``,
-        ``chat_template_kwargs``, and changes to the sampling.
+        ``echo``, ``on_token``, ``chat_template_kwargs``, and changes to the sampling and to the
+        limits.
     """
 
     def __init__(
         self,
         workspace: Workspace[Checkpoint],
         sampling: SamplingParams,
+        limits: Limits,
         options: Mapping[str, Any],
     ) -> None:
         context = workspace.context
@@ -83,12 +86,13 @@ class Answering:
         )
         check_notes({"": self.chat_template_kwargs}, "chat_template_kwargs")
         sampling = sampling.with_changes(**pick(options, SAMPLING_OPTIONS))
+        limits = limits.with_changes(**pick(options, LIMIT_OPTIONS))
         self._workspace = workspace
         self._sampling = sampling
         self._stream = context.stream(
             sampling=sampling,
             answer_format=workspace.calling_format,
-            **pick(options, LIMIT_OPTIONS),
+            **pick(vars(limits), LIMIT_OPTIONS),
         )
         request = self._stream.request
         check_request(context.model, request.sampling, request.limits)

@@ -6,12 +6,12 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from ..checks import check_names
 from ..engine.adapters.values import Adapter, in_words
 from ..engine.answers.format import AnswerFormat
-from ..engine.completion import Token
+from ..engine.completion import Limits, Token
 from ..engine.context import Context, TokenProbability
 from ..engine.continuations import Reach
 from ..engine.live import Live
@@ -21,7 +21,7 @@ from ..engine.params import ContextParams
 from ..engine.sampling.params import SamplingParams
 from ..engine.templates.options import TemplateOptions
 from ..engine.templates.template import Message
-from ..errors import ParameterError, SessionMismatchError
+from ..errors import ParameterError, SessionMismatchError, shown
 from ..sessions.store import SessionStore
 from ..state.session_info import SessionInfo
 from .answering import Answer, Answering
@@ -38,6 +38,7 @@ from .compare import Difference
 from .conversation import Conversation
 from .conversation import Said as Spent
 from .display import chat_bundle
+from .events import SettingsChanged
 from .exploring import Exploring, settings_for
 from .export import export
 from .given import as_messages, checked_messages
@@ -48,6 +49,7 @@ from .moving import alternatives, redo_turns, step_ahead, step_back, undo_turns
 from .opening import open_chat, open_or_create
 from .options import (
     CONTEXT_OPTIONS,
+    LIMIT_OPTIONS,
     N_CTX,
     SAMPLING_OPTIONS,
     lists_answer,
@@ -61,6 +63,7 @@ from .options import (
 from .paths import Totals, check_steps
 from .persistence import Saves
 from .recover import load_session, recover_messages
+from .resizing import copy_tree, resized
 from .saving import settings_of
 from .stepping import Steps
 from .streaming import await_job, stream_tokens
@@ -76,9 +79,15 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self, Unpack
 
-    from ..engine.options import SamplingOptions
     from .exploring_elsewhere import ExploringElsewhere
-    from .options import AnswerOptions, ChatOptions, NewChatOptions, OpenOptions, StreamOptions
+    from .options import (
+        AnswerOptions,
+        ChatOptions,
+        GenerationOptions,
+        NewChatOptions,
+        OpenOptions,
+        StreamOptions,
+    )
 
 __all__ = ["Chat"]
 
@@ -86,6 +95,7 @@ Folder: TypeAlias = str | os.PathLike[str] | None
 ModelSource: TypeAlias = str | os.PathLike[str] | Model
 Place: TypeAlias = Turn | Checkpoint | str
 Said: TypeAlias = str | Message | Sequence[Message]
+V = TypeVar("V")
 
 
 class Chat(Live):
@@ -114,15 +124,14 @@ class Chat(Live):
     max_bytes : int, optional
         Memory for the rows of the tree; see ``CheckpointTree``.
     **options
-        Fields of ``ContextParams`` and ``SamplingParams``, such as ``n_ctx=2048, temperature=0``.
-        The default ``n_ctx`` is 4,096 tokens, or the model's training context if that is smaller.
+        Fields of ``ContextParams`` and ``SamplingParams``, such as ``n_ctx=2048, temperature=0``;
+        and limits of its answers, such as ``max_tokens=200``, as for ``Context.generate``. The
+        default ``n_ctx`` is 4,096 tokens, or the model's training context if that is smaller.
 
     Attributes
     ----------
     context : Context
     tree : CheckpointTree
-    sampling : SamplingParams
-        How answers are sampled, unless ``ask`` is given other values.
     """
 
     _instead_of_a_copy = (
@@ -144,8 +153,9 @@ class Chat(Live):
         max_bytes: int | None = None,
         **options: Unpack[ChatOptions],
     ) -> None:
-        check_names("a chat", options, (*CONTEXT_OPTIONS, *SAMPLING_OPTIONS))
-        self.sampling = SamplingParams().with_changes(**pick(options, SAMPLING_OPTIONS))
+        check_names("a chat", options, (*CONTEXT_OPTIONS, *SAMPLING_OPTIONS, *LIMIT_OPTIONS))
+        self._sampling = SamplingParams().with_changes(**pick(options, SAMPLING_OPTIONS))
+        self._limits = Limits().with_changes(**pick(options, LIMIT_OPTIONS))
         self.context = _make_context(model, pick(options, CONTEXT_OPTIONS))
         if adapters:
             self.context.adapters = adapters
@@ -237,6 +247,33 @@ class Chat(Live):
             self.tree.adapters = values
 
     @property
+    def sampling(self) -> SamplingParams:
+        """How answers are sampled, where a call is given no other values.
+
+        It can be replaced, by ``chat.sampling.with_changes(temperature=0.7)``.
+        """
+        return self._sampling
+
+    @sampling.setter
+    def sampling(self, values: SamplingParams) -> None:
+        self._sampling = _checked("sampling", values, SamplingParams)
+        self._workspace.notify(SettingsChanged())
+
+    @property
+    def limits(self) -> Limits:
+        """Where answers end: ``max_tokens``, ``stop``, ``stop_tokens`` and ``reasoning_budget``.
+
+        What a call is given counts there, and ``max_tokens=None`` is no limit. It can be replaced,
+        by ``chat.limits.with_changes(max_tokens=200)``.
+        """
+        return self._limits
+
+    @limits.setter
+    def limits(self, values: Limits) -> None:
+        self._limits = _checked("limits", values, Limits)
+        self._workspace.notify(SettingsChanged())
+
+    @property
     def answer_format(self) -> AnswerFormat:
         """How thoughts and calls are told from the text of answers, as the template teaches."""
         return self._workspace.answer_format
@@ -266,12 +303,12 @@ class Chat(Live):
             becomes a checkpoint. If the last one is the assistant's, the answer begins with it.
         **options
             ``max_tokens``, ``stop``, ``stop_tokens`` and ``reasoning_budget`` as for
-            ``Context.generate``; sampling parameters and ``chat_template_kwargs`` for this answer
-            only; ``on_token``, called with
-            each token; ``echo``, whether to print the answer as it is generated (None: only on
-            IPython's main thread); ``run_tools``, whether to run the functions that the answer
-            calls and to answer their results, or how many calls at most (True: 10). Each call and
-            each result is a checkpoint.
+            ``Context.generate``, sampling parameters and ``chat_template_kwargs``, for this answer
+            alone in place of the chat's; ``on_token``, called with each token; ``echo``, whether to
+            print the answer as it is generated (None: only on IPython's main thread);
+            ``run_tools``, whether to run the functions that the answer calls and to answer their
+            results, or how many calls at most (True: 10). Each call and each result is a
+            checkpoint.
 
         Raises
         ------
@@ -368,15 +405,11 @@ class Chat(Live):
         n: int | None = None,
         *,
         vary: Mapping[str, Iterable[Any]] | None = None,
-        max_tokens: int | None = None,
-        stop: str | Sequence[str] = (),
-        stop_tokens: Sequence[int] = (),
-        reasoning_budget: int | None = None,
         exact: bool = False,
         on_token: Callable[[int, Token], object] | None = None,
         executor: Executor | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
-        **options: Unpack[SamplingOptions],
+        **options: Unpack[GenerationOptions],
     ) -> Answers:
         """Generate several answers to one question, decoded together; the head stays.
 
@@ -395,8 +428,6 @@ class Chat(Live):
             Options with the values that they take in turn, such as ``{"temperature": [0, 0.7]}``:
             sampling parameters, limits, ``chat_template_kwargs``. Several give all combinations.
             With other template options the question is put anew, and has its answers beside it.
-        max_tokens, stop, stop_tokens, reasoning_budget
-            As for ``Context.generate``, for each answer.
         exact : bool
             Whether to decode them one by one, so that each equals, to the bit, what ``ask`` and
             ``regenerate`` would give. Takes about twice as long.
@@ -409,7 +440,7 @@ class Chat(Live):
         chat_template_kwargs : mapping, optional
             As for :meth:`ask`.
         **options
-            Sampling parameters for these answers only.
+            Sampling parameters and limits for each of these answers, in place of the chat's.
 
         Raises
         ------
@@ -430,15 +461,8 @@ class Chat(Live):
         machine share unless ``n_threads`` is given. Otherwise ``decoded_elsewhere`` is noted with
         an answer, its rows are not used, and its tokens are evaluated here when it is checked out.
         """
-        given = {
-            **options,
-            "max_tokens": max_tokens,
-            "stop": stop,
-            "stop_tokens": stop_tokens,
-            "reasoning_budget": reasoning_budget,
-            "chat_template_kwargs": chat_template_kwargs,
-        }
-        settings = settings_for(n, vary, self.sampling, given)
+        given = {**options, "chat_template_kwargs": chat_template_kwargs}
+        settings = settings_for(n, vary, self.sampling, self.limits, given)
         exploring: Exploring | ExploringElsewhere
         if executor is None:
             exploring = Exploring(self._workspace, settings, on_token, exact=exact)
@@ -890,8 +914,9 @@ class Chat(Live):
             What to do when model or settings differ: raise, or evaluate again its tokens or, with
             other weights, the messages up to its head.
         **options
-            Changes to the saved context and sampling parameters; ``max_bytes``, as for the class;
-            and ``adapters``, to have at hand for what it was made with. What is on is as saved.
+            Changes to the saved context and sampling parameters and limits; ``max_bytes``, as for
+            the class; and ``adapters``, to have at hand for what it was made with. What is on is as
+            saved.
 
         Raises
         ------
@@ -960,6 +985,43 @@ class Chat(Live):
         )
         return chat._with_functions(handed)
 
+    def with_n_ctx(self, n_ctx: int) -> Self:
+        """Return a new chat with the same tree, in a context with another number of cells.
+
+        Every checkpoint has its rows, so nothing is evaluated and every answer is what it would be
+        here, to the bit. This chat stays as it is; where it was saved after every turn, the new one
+        is from now on. Both share the model, and the rows that are in memory.
+
+        Parameters
+        ----------
+        n_ctx : int
+            Enough for the tokens up to the head.
+
+        Raises
+        ------
+        ParameterError
+            When that is too few, or does not fit into memory.
+        SessionMismatchError
+            When rows mean something else in a context of that size, as with LongRoPE.
+        """
+        self._stop_others()
+        with self.tree.turn(), self._workspace.changing():
+            context, template = resized(self.context, n_ctx), self._conversation.template
+            try:
+                chat = type(self)(context, max_bytes=self._workspace.rows.max_bytes)
+                chat._tools, chat._sampling, chat._limits = (
+                    self._tools,
+                    self._sampling,
+                    self._limits,
+                )
+                chat._conversation = Conversation(chat._workspace, self.system, template)
+                copy_tree(chat._workspace, self._workspace)
+                chat._saves.go_on_from(self._saves)
+            except BaseException:
+                context.close()
+                raise
+            return chat
+
     def export(self, path: str | os.PathLike[str]) -> None:
         """Write the messages as Markdown (``.md``), or the whole tree as JSON (``.json``).
 
@@ -1003,7 +1065,7 @@ class Chat(Live):
 
     def _answering(self, options: Mapping[str, Any]) -> Answering:
         self._tool_runs(options)  # it checks them
-        return Answering(self._workspace, self.sampling, options)
+        return Answering(self._workspace, self.sampling, self.limits, options)
 
     def _turn(self, answer: Answer, said: Spent | None = None) -> Turn:
         cost = {} if said is None else vars(said)
@@ -1029,7 +1091,8 @@ class Chat(Live):
         return None if last is None else Turn(self, last)
 
     def _settings(self) -> dict[str, Any]:
-        return settings_of(self.context, self.sampling, self.system, self._conversation.template)
+        template = self._conversation.template
+        return settings_of(self.context, self.sampling, self.limits, self.system, template)
 
     def _stop_others(self) -> None:
         if not self._workspace.lock.is_mine:
@@ -1038,6 +1101,15 @@ class Chat(Live):
 
 def _ref(place: Place) -> Checkpoint | str:
     return place.checkpoint if isinstance(place, Turn) else place
+
+
+def _checked(name: str, values: object, kind: type[V]) -> V:
+    if not isinstance(values, kind):
+        raise ParameterError(
+            f"{name}={shown(repr(values))} must be {kind.__name__}, such as "
+            f"chat.{name}.with_changes(...)"
+        )
+    return values
 
 
 def _make_context(model: ModelSource | Context, options: dict[str, Any]) -> Context:

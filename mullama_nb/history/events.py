@@ -19,6 +19,7 @@ __all__ = [
     "Progress",
     "Pruned",
     "Recalled",
+    "SettingsChanged",
     "Spilled",
     "Split",
     "Subscription",
@@ -84,6 +85,11 @@ class AdaptersChanged:
     """Other adapters are on; the head is where it was."""
 
     head: str
+
+
+@dataclass(frozen=True)
+class SettingsChanged:
+    """Answers are sampled with other parameters from now on, or have other limits."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +161,7 @@ Event: TypeAlias = (
     | Split
     | Moved
     | AdaptersChanged
+    | SettingsChanged
     | Tagged
     | Pruned
     | Spilled

@@ -66,6 +66,7 @@ def settings_for(
     n: int | None,
     vary: Mapping[str, Iterable[Any]] | None,
     sampling: SamplingParams,
+    limits: Limits,
     options: Mapping[str, Any],
 ) -> list[Setting]:
     """Return the setting of each answer.
@@ -77,9 +78,10 @@ def settings_for(
     vary : mapping, optional
         Values of options; several give all combinations. The template's come first.
     sampling : SamplingParams
+    limits : Limits
         Of all answers.
     options : mapping
-        Limits, changes to the sampling, and ``chat_template_kwargs``.
+        Changes to the sampling and to the limits, and ``chat_template_kwargs``.
 
     Raises
     ------
@@ -118,7 +120,7 @@ def settings_for(
             check_notes({"": variables}, _TEMPLATE)
         setting = Setting(
             sampling.with_changes(**pick(made, SAMPLING_OPTIONS)),
-            Limits(**pick(made, LIMIT_OPTIONS)),
+            limits.with_changes(**pick(made, LIMIT_OPTIONS)),
             variables,
             {name: chosen[name] for name in varied},
         )

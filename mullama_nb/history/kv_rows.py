@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeVar
 from ..engine.adapters.loaded import text_of
 from ..engine.context import Context
 from ..engine.path import Progress
-from ..errors import HistoryError
+from ..errors import HistoryError, SessionError
 from ..state.segment import Segment
 from ..state.store import SegmentStore
 from .lock import TreeLock
@@ -169,6 +169,27 @@ class KVRows:
         self.assign(checkpoint, rows.address)
         if rows.address is not None:
             self._store.lend(rows.address, rows.n_bytes, rows.read)
+
+    def pass_on(self, checkpoint: Node, other: KVRows, twin: Node) -> None:
+        """Give the rows of a checkpoint to another tree's, which needs this one no longer.
+
+        What is in memory is shared, and what is in a file is read when needed.
+        """
+        address, store = checkpoint.address, self._store
+        if address is None or self.place(checkpoint) == "lost":
+            other.assign(twin, None)
+            return
+
+        def read(address: str) -> Segment:
+            segment = store.get(address)
+            if segment is None:
+                raise SessionError(f"the rows are lost: {store.why_lost(address)}")
+            return segment
+
+        if self.place(checkpoint) == "memory":
+            other.assign(twin, other.keep(read(address)))
+        else:
+            other.lend(twin, LentRows(address, self.n_bytes(checkpoint), read))
 
     def know(self, checkpoint: Node, rows: ForeignRows) -> None:
         """Note what a checkpoint's rows were elsewhere; they are evaluated when needed."""

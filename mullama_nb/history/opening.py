@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 from ..checks import check_names
 from ..engine.adapters.values import checked_adapters
 from ..engine.compatibility import inexactness
+from ..engine.completion import Limits
 from ..engine.context import Context
 from ..engine.files.locate import known_by_file
 from ..engine.model import Model
@@ -45,7 +46,7 @@ from .merging import reader
 from .message import conversation_at
 from .node import ROOT_ID
 from .notes import Notes
-from .options import CONTEXT_OPTIONS, SAMPLING_OPTIONS
+from .options import CONTEXT_OPTIONS, LIMIT_OPTIONS, SAMPLING_OPTIONS
 from .paths import Redo
 from .persistence import Saves
 from .refs import check_tag
@@ -147,11 +148,12 @@ def _check_agreement(
                 f"anew: Chat(model, {key}=...).autosave({name!r}, replace=True), which keeps it as "
                 "an earlier version"
             )
-    params, sampling = _parameters(name, body, {})
-    saved = {**vars(params), **sampling}
+    params, sampling, limits = _parameters(name, body, {})
+    saved = {**vars(params), **sampling, **vars(limits)}
     changed = {
         **vars(dataclasses.replace(params, **_of(options, CONTEXT_OPTIONS))),
         **vars(SamplingParams(**sampling).with_changes(**_of(options, SAMPLING_OPTIONS))),
+        **vars(limits.with_changes(**_of(options, LIMIT_OPTIONS))),
     }
     different = [
         f"{key}={_short(saved[key])}, now {_short(changed[key])}"
@@ -205,7 +207,7 @@ def open_chat(
     """Make a chat from a saved one, at its head; see ``Chat.open``."""
     if on_mismatch not in ("error", "replay"):
         raise ParameterError(f'on_mismatch={on_mismatch!r} must be "error" or "replay"')
-    known_options = (*CONTEXT_OPTIONS, *SAMPLING_OPTIONS, "max_bytes", "adapters")
+    known_options = (*CONTEXT_OPTIONS, *SAMPLING_OPTIONS, *LIMIT_OPTIONS, "max_bytes", "adapters")
     check_names("a saved chat", options, known_options)
     adapters = checked_adapters(options.pop("adapters", ()))
     place, record, body, saved = store.open_chat(name)
@@ -217,7 +219,7 @@ def open_chat(
         loaded = _saved_model(name, body["model"])
     else:
         loaded = model if isinstance(model, Model) else Model.load(model)
-    params, sampling = _parameters(name, body, changes)
+    params, sampling, limits = _parameters(name, body, changes)
     check_room(loaded, params, record.n_tokens)
     context = Context(loaded, params)
     try:
@@ -233,7 +235,7 @@ def open_chat(
             "keep_reasoning": template.keep_reasoning,
             **dataclasses.asdict(SamplingParams()),
         }
-        common |= sampling | options
+        common |= sampling | _of(vars(limits), LIMIT_OPTIONS) | options
         if reason is not None and there["fingerprint"] != here["fingerprint"]:
             said = _said(name, saved, body["system"], template, loaded)
             if said and said[0][0]["role"] == "system":
@@ -259,8 +261,8 @@ def open_chat(
 
 def _parameters(
     name: str, body: Mapping[str, Any], changes: Mapping[str, Any]
-) -> tuple[ContextParams, dict[str, Any]]:
-    """What the context is made with, and the sampling."""
+) -> tuple[ContextParams, dict[str, Any], Limits]:
+    """What the context is made with, the sampling, and the limits of answers."""
     sampling = dict(body["sampling"], logit_bias=dict(map(tuple, body["sampling"]["logit_bias"])))
     try:
         saved: dict[str, Any] = {
@@ -268,11 +270,12 @@ def _parameters(
         }
         ContextParams(**saved)
         sampling = dict(vars(SamplingParams(**sampling)))
+        limits = Limits(**body.get("limits", {}))
     except (ParameterError, TypeError) as error:
         raise SessionFormatError(
             f"the session {name!r} is damaged: it was made with what no chat takes. {error}"
         ) from None
-    return params_from_file(saved, **changes), sampling
+    return params_from_file(saved, **changes), sampling, limits
 
 
 def _saved_model(name: str, path: str) -> Model:

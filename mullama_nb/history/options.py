@@ -50,8 +50,8 @@ SAMPLING_OPTIONS = tuple(field.name for field in dataclasses.fields(SamplingPara
 LIMIT_OPTIONS = tuple(field.name for field in dataclasses.fields(Limits) if field.init)
 
 
-class ChatOptions(ContextOptions, SamplingOptions, total=False):
-    """Options of a chat's context, and of the sampling of its answers."""
+class ChatOptions(ContextOptions, SamplingOptions, LimitOptions, total=False):
+    """Options of a chat's context, and of the sampling and the limits of its answers."""
 
 
 class OpenOptions(ChatOptions, total=False):
@@ -89,21 +89,17 @@ class AnswerOptions(StreamOptions, total=False):
     run_tools: bool | int
 
 
-_answer = vars(Limits()) | {
-    "run_tools": False,
-    "echo": None,
-    "on_token": None,
-    "chat_template_kwargs": None,
-}
-_chat = vars(ContextParams()) | vars(SamplingParams()) | {"n_ctx": Described(f"up to {N_CTX:,}")}
+_answer = {"run_tools": False, "echo": None, "on_token": None, "chat_template_kwargs": None}
+_chat = vars(ContextParams()) | vars(SamplingParams()) | vars(Limits())
+_chat |= {"n_ctx": Described(f"up to {N_CTX:,}")}
 _chat |= {"chat_template": None, "chat_template_kwargs": None, "keep_reasoning": False}
 _chat |= {"max_bytes": None, "adapters": (), "system": None, "tools": None}
 
 # Each lists for Tab what its options may be; see ``lists_options``.
 lists_answer = lists_options(AnswerOptions, _answer)
-lists_generation = lists_options(GenerationOptions, _answer)
+lists_generation = lists_options(GenerationOptions, vars(Limits()))
 lists_stream = lists_options(StreamOptions, _answer)
-lists_changes = lists_options(SamplingOptions, {})
+lists_changes = lists_options(GenerationOptions, {})
 lists_chat = lists_options(ChatOptions, _chat)
 lists_new_chat = lists_options(NewChatOptions, _chat)
 lists_open = lists_options(OpenOptions, {"max_bytes": None, "adapters": ()})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -55,6 +56,22 @@ class Saves:
     def is_known(self) -> bool:
         """Whether the chat was opened from, or saved as, any version."""
         return bool(self._images)
+
+    def go_on_from(self, before: Saves) -> None:
+        """Save from now on where another chat with the same tree was saved, in its stead."""
+        count = self._workspace.graph.changes.count
+        self._images = {
+            version: dataclasses.replace(image, count=count, rows=dict(image.rows))
+            for version, image in before._images.items()
+        }
+        autosave = before._autosave
+        if autosave is not None:
+            before.autosave(None, autosave.store)
+            try:
+                self.autosave(autosave.name, autosave.store)
+            except BaseException:
+                before.autosave(autosave.name, autosave.store)
+                raise
 
     def remember(self, image: Image) -> None:
         """Remember what was read or written as the stored version."""
@@ -198,7 +215,7 @@ class Autosave:
         take_over: bool = False,
     ) -> None:
         self.name = check_name(name)
-        self._store = store
+        self.store = store
         self._saves = weakref.ref(saves)  # else nothing of it would go before a collection
         self.owner = Owner(store.folder)
         try:
@@ -212,7 +229,7 @@ class Autosave:
 
     def is_for(self, name: str, store: SessionStore) -> bool:
         """Return whether it saves under a name."""
-        is_here = store.folder.absolute() == self._store.folder.absolute()
+        is_here = store.folder.absolute() == self.store.folder.absolute()
         return is_here and check_name(name) == self.name
 
     def end(self) -> None:
@@ -235,7 +252,7 @@ class Autosave:
         if not saves.has_changes(self._count):
             return
         try:
-            image = saves.save(self.name, self._store, owner=self.owner, thorough=False)
+            image = saves.save(self.name, self.store, owner=self.owner, thorough=False)
         except (SessionError, ParameterError, OSError) as error:
             warn(f"the chat could not be saved as {self.name!r}: {error}", MullamaWarning)
         else:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..engine.compatibility import ADAPTER_RUNS, ADAPTERS
+from ..engine.completion import Limits
 from ..engine.context import Context
 from ..engine.sampling.params import SamplingParams
 from ..engine.templates.options import TemplateOptions
@@ -25,6 +26,7 @@ __all__ = ["Draft", "Image", "settings_of"]
 def settings_of(
     context: Context,
     sampling: SamplingParams,
+    limits: Limits,
     system: str | None,
     template: TemplateOptions,
 ) -> dict[str, Any]:
@@ -42,6 +44,7 @@ def settings_of(
             "logit_bias": sampling.plain_biases,
             "json_schema": dict(schema) if isinstance(schema, Mapping) else schema,
         },
+        **({"limits": limits.changed()} if limits.changed() else {}),
         **({"adapters": adapters} if adapters else {}),
     }
 

@@ -298,6 +298,8 @@ def parse_body(name: str, record: Record, data: object) -> dict[str, Any]:
             read_text(values, "model")
             read_mapping(values, "params")
             _sampling(read_mapping(values, "sampling"))
+            if "limits" in values:
+                read_mapping(values, "limits")
             adapters = read_mapping(values, "adapters") if "adapters" in values else {}
             _adapters(adapters)
             tools = values.get("tools")

@@ -20,13 +20,15 @@ from IPython.core.interactiveshell import InteractiveShell
 import mullama_nb
 from mullama_nb import Chat, Context, ContextParams, Model, SamplingParams, testing
 from mullama_nb.engine import options as of_engine
+from mullama_nb.engine.completion import Limits
 from mullama_nb.history import options as of_history
+from mullama_nb.history.options import pick
 
 pytestmark = pytest.mark.usefixtures("main_module")
 
 CONTEXT = [field.name for field in dataclasses.fields(ContextParams)]
 SAMPLING = [field.name for field in dataclasses.fields(SamplingParams)]
-LIMITS = ["max_tokens", "stop", "stop_tokens"]
+LIMITS = ["max_tokens", "stop", "stop_tokens", "reasoning_budget"]
 
 ANSWERS = ["ask", "regenerate", "edit", "resume", "fork", "aask"]
 LISTED: dict[str, list[str]] = {
@@ -34,11 +36,11 @@ LISTED: dict[str, list[str]] = {
     "Chat.astream": [*LIMITS, *SAMPLING, "echo"],
     "Chat.explore": [*LIMITS, "exact", "on_token", *SAMPLING],
     "Chat.aexplore": [*LIMITS, "exact", "on_token", *SAMPLING],
-    "Chat": ["tools", "max_bytes", *CONTEXT, *SAMPLING],
-    "Chat.from_messages": ["max_bytes", "system", "tools", *CONTEXT, *SAMPLING],
-    "Chat.from_transcript": ["index", "max_bytes", "system", "tools", *CONTEXT, *SAMPLING],
-    "Chat.open": ["max_bytes", *CONTEXT, *SAMPLING],
-    "Chat.open_or_create": ["system", "tools", "max_bytes", *CONTEXT, *SAMPLING],
+    "Chat": ["tools", "max_bytes", *CONTEXT, *SAMPLING, *LIMITS],
+    "Chat.from_messages": ["max_bytes", "system", "tools", *CONTEXT, *SAMPLING, *LIMITS],
+    "Chat.from_transcript": ["index", "max_bytes", "system", "tools", *CONTEXT, *SAMPLING, *LIMITS],
+    "Chat.open": ["max_bytes", *CONTEXT, *SAMPLING, *LIMITS],
+    "Chat.open_or_create": ["system", "tools", "max_bytes", *CONTEXT, *SAMPLING, *LIMITS],
     "testing.replay": CONTEXT,
     "testing.record_again": CONTEXT,
     "testing.Case": [*LIMITS, *SAMPLING],
@@ -122,14 +124,15 @@ def test_types_and_signature_tell_of_the_same_options(name: str) -> None:
 def test_defaults_are_said_where_there_are_some() -> None:
     made = inspect.signature(Chat).parameters
     assert {name: made[name].default for name in SAMPLING} == vars(SamplingParams())
+    assert {name: made[name].default for name in LIMITS} == pick(vars(Limits()), LIMITS)
     shown = {name: made[name].default for name in CONTEXT}
     assert shown == vars(ContextParams()) | {"n_ctx": "up to 4,096"}
     assert "n_ctx: 'int | None' = <up to 4,096>" in str(inspect.signature(Chat))
 
     answer = str(inspect.signature(Chat.ask))  # a chat has its own sampling, so no value is said
     assert "temperature: 'float' = <unchanged>" in answer
-    assert "max_tokens: 'int | None' = None" in answer
-    assert "stop: 'str | Sequence[str]' = ()" in answer
+    assert "max_tokens: 'int | None' = <unchanged>" in answer
+    assert "stop: 'str | Sequence[str]' = <unchanged>" in answer
 
 
 @pytest.fixture

@@ -189,7 +189,7 @@ def test_it_can_be_awaited(chat: Chat) -> None:
 
 def test_settings_are_the_product_with_the_templates_first(chat: Chat) -> None:
     vary = {"seed": [1, 2], "chat_template_kwargs": [{}, {"a": 1}], "max_tokens": [3, 4]}
-    settings = settings_for(None, vary, chat.sampling, {})
+    settings = settings_for(None, vary, chat.sampling, chat.limits, {})
     assert [(s.variables, s.sampling.seed, s.limits.max_tokens) for s in settings] == [
         (variables, seed, n) for variables in ({}, {"a": 1}) for seed in (1, 2) for n in (3, 4)
     ]

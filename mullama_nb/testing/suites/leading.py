@@ -21,7 +21,7 @@ from ...engine.sampling.params import SamplingParams
 from ...errors import HistoryError
 from ...history.chat import Chat
 from ...history.exploring import Exploring, settings_for
-from ...history.options import LIMIT_OPTIONS, recalled
+from ...history.options import recalled
 from ...history.shared_rows import SharedRows
 from ...history.tree import Checkpoint
 from ...history.turn import Turn
@@ -85,8 +85,7 @@ class Led:
         def look(branch: int, _: int, logits: Logits) -> None:
             tops[branch].append(step_at(np.array(logits), 0).top)
 
-        limits = {name: getattr(self.limits, name) for name in LIMIT_OPTIONS}
-        settings = settings_for(self.n_draws, None, chat.sampling, limits)
+        settings = settings_for(self.n_draws, None, chat.sampling, self.limits, {})
         exploring = Exploring(
             chat._workspace, settings, None, exact=self.n_draws == 1, on_logits=look
         )
