@@ -146,6 +146,8 @@ class TokenAdded:
         What it belongs to, as of ``Token``.
     is_elsewhere : bool
         Whether another process decoded it: its row is in no cell here.
+    question : str or None
+        The id of the checkpoint that an exploration's answer follows; None outside one.
     """
 
     token: int
@@ -154,6 +156,7 @@ class TokenAdded:
     branch: int | None = None
     part: Literal["text", "reasoning", "tool_call"] = "text"
     is_elsewhere: bool = False
+    question: str | None = None
 
 
 Event: TypeAlias = (

@@ -221,7 +221,9 @@ class _Batch:
         exact: bool,
     ) -> None:
         def tell(branch: int, token: Token) -> None:
-            workspace.notify(TokenAdded(*token[:3], first + branch, token.part))
+            follows = workspace.head.id  # it stays there while its answers are decoded
+            added = TokenAdded(*token[:3], first + branch, token.part, question=follows)
+            workspace.notify(added)
             if on_token is not None:
                 on_token(first + branch, token)
 

@@ -187,16 +187,17 @@ class ExploringElsewhere:
             self._failures.append((batch, outcome.error))
         for branch in branches:
             for token in branch.completion.tokens:
-                self._tell(batch.first + branch.index, token)
+                self._tell(batch, branch.index, token)
             self._n_told += bool(branch.completion.tokens)
 
-    def _tell(self, index: int, token: Token) -> None:
+    def _tell(self, batch: _Batch, index: int, token: Token) -> None:
         # Numbered as they come: some may never come, and views have no place for those.
-        told = TokenAdded(*token[:3], self._n_told, token.part, is_elsewhere=True)
+        place = self._n_told, token.part
+        told = TokenAdded(*token[:3], *place, is_elsewhere=True, question=batch.follows)
         self._workspace.notify(told)
         if self._on_token is not None:
             with self._workspace.lock.callback():
-                self._on_token(index, token)
+                self._on_token(batch.first + index, token)
 
     # -- commit ------------------------------------------------------------------------------
 
@@ -281,6 +282,7 @@ class _Batch:
     request: BranchRequest
     first: int  # among all answers
     begin: int  # among those to one question
+    follows: str | None = None  # the question's checkpoint, once it is put
     task: ExploringTask | None = None
     rows: Segment | None = None  # of the prefix
     explored: Explored | None = None
@@ -328,6 +330,7 @@ class _Question:
         at_hand = context.known_adapters.at_hand
         first = workspace.graph.next_ordinal(head)
         for batch in self.batches:
+            batch.follows = head.id
             each = tuple(batch.request.each)
             if not batch.request.answer_format.has_thoughts:  # that was warned of here
                 each = tuple((s, replace(limits, reasoning_budget=None)) for s, limits in each)

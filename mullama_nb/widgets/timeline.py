@@ -57,7 +57,7 @@ class Timeline(TreeWidget):
 
     def changes(self, events: Sequence[Event]) -> Iterable[dict[str, Any]]:
         """Return one small message for all events, or all rows if a checkpoint was split."""
-        live = _live(events)
+        live = _live(events) | _explored(events)
         if any(isinstance(event, Split) for event in events):
             yield {"all": self.take_snapshot(), **live}
             return
@@ -193,8 +193,22 @@ def _live(events: Sequence[Event]) -> dict[str, Any]:
     """What an answer has grown by since the head moved."""
     moves = [i for i, event in enumerate(events) if isinstance(event, (*_MOVES, Split))]
     since = events[moves[-1] + 1 :] if moves else events
-    texts = [event.text for event in since if isinstance(event, TokenAdded)]
+    tokens = [event for event in since if isinstance(event, TokenAdded)]
+    texts = [token.text for token in tokens if token.branch is None]
     return {"live": ["".join(texts)[-_LIVE_CHARACTERS:], len(texts)]} if texts else {}
+
+
+def _explored(events: Sequence[Event]) -> dict[str, Any]:
+    """What each answer of an exploration has grown by that is no checkpoint yet."""
+    grown: dict[tuple[str, int], tuple[str, int]] = {}
+    for event in events:
+        if isinstance(event, TokenAdded) and event.branch is not None and event.question:
+            place = event.question, event.branch
+            text, n = grown.get(place, ("", 0))
+            grown[place] = (text + event.text)[-_LIVE_CHARACTERS:], n + 1
+        elif isinstance(event, Committed) and not event.is_head:  # all to a question come at once
+            grown = {place: each for place, each in grown.items() if place[0] != event.parent}
+    return {"explored": [[*place, *each] for place, each in grown.items()]} if grown else {}
 
 
 def _in_order(root: Checkpoint) -> Iterator[Checkpoint]:

@@ -39,6 +39,23 @@ export function liveAfter(snapshot, changes) {
 }
 
 /**
+ * What each row of an answer that is explored says after each change, with its question.
+ *
+ * @param {Snapshot} snapshot
+ * @param {(Change & { all?: Snapshot })[]} changes
+ */
+export function exploredAfter(snapshot, changes) {
+  let graph = new Graph(snapshot);
+  return changes.map((change) => {
+    graph = apply(graph, change);
+    return [...graph.explored].map(([question, rows]) => [
+      question,
+      rows.map(({ text, tokens }) => [text, tokens]),
+    ]);
+  });
+}
+
+/**
  * What is wrong with a graph after each of some steps; nothing, if the graph is right.
  *
  * @param {Snapshot} snapshot

@@ -160,7 +160,9 @@ def test_folding_hides_no_head_and_loses_no_row(
     for _ in range(data.draw(st.integers(1, 15))):
         name = data.draw(st.sampled_from([*tree.parents]))
         kind = data.draw(
-            st.sampled_from(["fold", "unfold", "focus", "show", "commit", "prune", "move", "live"])
+            st.sampled_from(
+                ["fold", "unfold", "focus", "show", "commit", "prune", "move", "live", "explored"]
+            )
         )
         if kind == "commit":
             steps.append(("apply", tree.commit(name, data.draw(st.booleans()))))
@@ -171,6 +173,9 @@ def test_folding_hides_no_head_and_loses_no_row(
             steps.append(("apply", {"head": name}))
         elif kind == "live":
             steps.append(("apply", {"live": ["word", 1]}))
+        elif kind == "explored":
+            branch = data.draw(st.integers(0, 2))
+            steps.append(("apply", {"explored": [[name, branch, "word", 1]]}))
         elif kind == "focus":
             steps.append((kind, data.draw(st.booleans())))
         elif kind != "prune":

@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import ModelMaker
+from history.executing import Pickling
+from hypothesis import given
+from hypothesis import strategies as st
 from javascript import JavaScript
 from tiny_models import CHATML
 
@@ -62,6 +66,65 @@ def test_changes_are_small(chat: Chat) -> None:
     widget.take_snapshot()
     (change,) = widget.changes([Committed(head.id, head.parent.id)])
     assert [row[0] for row in change["rows"]] == [head.parent.id, head.id]
+
+
+@pytest.fixture(scope="module", params=["here", "elsewhere"])
+def exploration(
+    request: pytest.FixtureRequest, tiny: ModelMaker
+) -> tuple[Timeline, dict[str, Any], list[Event]]:
+    """Answers to a question that is put in two ways: a timeline before them, and what was told."""
+    model = tiny("llama", chat_template="{% if mood %}{{ mood }}{% endif %}" + CHATML)
+    chat = Chat(model, n_ctx=512, n_threads=1, n_parallel=2, temperature=2.0)
+    widget, events = Timeline(chat), list[Event]()
+    snapshot = widget.take_snapshot()
+    subscription = chat.tree.on_change(events.append)
+    moods = [{"mood": "Well"}, {"mood": "Alas"}]
+    with Pickling(2) as pool:
+        chat.explore(
+            "Hi",
+            3,
+            vary={"chat_template_kwargs": moods},
+            max_tokens=4,
+            seed=1,
+            executor=pool if request.param == "elsewhere" else None,
+        )
+    assert chat.tree.flush(30)
+    subscription.cancel()
+    return widget, snapshot, events
+
+
+@given(data=st.data())
+def test_answers_that_are_explored_have_a_row_each(
+    exploration: tuple[Timeline, dict[str, Any], list[Event]],
+    javascript: JavaScript,
+    data: st.DataObject,
+) -> None:
+    """However messages divide what happened; all are gone where they are checkpoints."""
+    widget, snapshot, events = exploration
+    texts: dict[str, dict[int, list[str]]] = {}
+    changes, expected = [], []
+    while events:
+        n = data.draw(st.integers(1, len(events)))
+        part, events = events[:n], events[n:]
+        for event in part:
+            if isinstance(event, TokenAdded):
+                assert event.branch is not None
+                assert event.question is not None
+                answers = texts.setdefault(event.question, {})
+                answers.setdefault(event.branch, []).append(event.text)
+            elif isinstance(event, Committed) and not event.is_head:
+                texts.pop(event.parent, None)
+        for change in widget.changes(part):
+            changes.append(change)
+            expected.append(
+                [
+                    [question, [["".join(said), len(said)] for said in answers.values()]]
+                    for question, answers in texts.items()
+                ]
+            )
+    assert javascript.call(PROBE, "exploredAfter", snapshot, changes) == expected
+    assert expected[-1] == []
+    assert len(widget.tree.root.children) == 2
 
 
 @pytest.mark.parametrize("cut", range(5))

@@ -40,10 +40,18 @@ import { layOut, placeChild } from "./lanes.js";
  * @property {string} [head]
  * @property {Record<string, string | null>} [tags] tags that were set, or were taken away
  * @property {[text: string, tokens: number]} [live] what an answer has grown by
+ * @property {Explored[]} [explored] what answers have grown by that are explored side by side
+ *
+ * @typedef {[question: string, branch: number, text: string, tokens: number]} Explored
  */
 
 export const LIVE = "live"; // the row of an answer that grows
 const LIVE_CHARACTERS = 80;
+
+/** Whether a row is that of an answer that grows; checkpoints have other names. @param {string} id */
+export function isLive(id) {
+  return id.startsWith(LIVE);
+}
 
 /** @param {SentRow} sent @returns {Row} */
 function readRow([id, parent, role, text, tokens, bytes, flags]) {
@@ -69,6 +77,8 @@ export class Graph {
     this.tags = { ...tags };
     /** @type {Row | null} */
     this.live = null;
+    /** @type {Map<string, Row[]>} */
+    this.explored = new Map(); // answers that grow side by side, by their question
     this.head = head;
     /** @type {Set<string>} */
     this.active = new Set(); // the path to the head
@@ -212,6 +222,30 @@ export class Graph {
     this.live.tokens += tokens;
   }
 
+  /** @param {Explored} grown */
+  growExplored([question, branch, text, tokens]) {
+    if (!this.rows.has(question)) return;
+    const answers = this.explored.get(question) ?? [];
+    const id = `${LIVE} ${question} ${branch}`;
+    let row = answers.find((each) => each.id === id);
+    if (!row) {
+      row = readRow([id, question, "", "", 0, 0, 0]);
+      this.explored.set(question, [...answers, row]);
+      this.insert(row);
+    }
+    row.text = (row.text + text).slice(-LIVE_CHARACTERS);
+    row.tokens += tokens;
+  }
+
+  /** Answers to a question are checkpoints now, or went with it. @param {string} question */
+  settleExplored(question) {
+    const answers = this.explored.get(question);
+    if (!answers) return;
+    this.explored.delete(question);
+    for (const { id } of answers) this.drop(id);
+    this.arrange();
+  }
+
   /** What grew is a checkpoint now, or was dropped. */
   settle() {
     if (!this.live) return;
@@ -225,9 +259,11 @@ export class Graph {
 
   /** @param {Change} change */
   apply(change) {
-    const { gone, rows = [], head, tags = {}, live } = change;
+    const { gone, rows = [], head, tags = {}, live, explored = [] } = change;
     if (head) this.settle();
+    for (const [id, parent] of rows) if (!this.rows.has(id)) this.settleExplored(parent);
     if (gone) {
+      for (const id of gone) this.settleExplored(id);
       for (const id of gone) this.drop(id);
       for (const row of rows) this.adopt(readRow(row));
       this.arrange();
@@ -240,5 +276,6 @@ export class Graph {
     }
     if (head) this.move(head);
     if (live) this.grow(live);
+    for (const grown of explored) this.growExplored(grown);
   }
 }

@@ -38,6 +38,7 @@ export function apply(graph, change) {
   const next = start(change.all);
   for (const id of graph.folded) if (next.rows.has(id)) next.fold(id, true);
   if (change.live) next.grow(change.live);
+  for (const grown of change.explored ?? []) next.growExplored(grown);
   return next;
 }
 
@@ -66,7 +67,7 @@ function draw(body, { model, state }) {
       if (change?.gone) sheet.closeIfGone();
       rows.paint();
       if (!change) rows.goToEnd();
-      else if (change.head || change.live) rows.follow();
+      else if (change.head || change.live || change.explored) rows.follow();
     },
     destroy() {
       card.destroy();

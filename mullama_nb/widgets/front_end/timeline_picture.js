@@ -2,7 +2,7 @@
 // The piece of the graph in a row: its checkpoint, and the lines through it.
 
 import { shape } from "./dom.js";
-import { LIVE } from "./graph.js";
+import { isLive } from "./graph.js";
 import { ROW } from "./timeline_parts.js";
 
 /** @import { RowFacts } from "./timeline_row.js" */
@@ -29,7 +29,7 @@ export function drawPicture(facts) {
   if (facts.nChildren && !facts.nHidden) line(`M${x(lane)} ${ROW / 2}V${ROW}`, facts.isPassed);
   const kinds = [
     isHead ? "head" : isActive ? "active" : "",
-    row.isUnfinished || row.id === LIVE ? "unfinished" : "",
+    row.isUnfinished || isLive(row.id) ? "unfinished" : "",
   ];
   const dot = { cx: x(lane), cy: ROW / 2, r: RADIUS, class: kinds.filter(Boolean).join(" ") };
   svg.append(shape("circle", dot));

@@ -3,7 +3,7 @@
 
 import { element } from "./dom.js";
 import { plural, size } from "./format.js";
-import { LIVE } from "./graph.js";
+import { isLive } from "./graph.js";
 import { send } from "./kernel.js";
 import { fold } from "./timeline_parts.js";
 import { drawPicture } from "./timeline_picture.js";
@@ -63,17 +63,17 @@ export function gatherFacts(graph, { id, lane, lines }, width, tags) {
  * @param {RowFacts} facts
  */
 export function drawRow(timeline, facts) {
-  return facts.row.id === LIVE ? drawLive(facts) : drawCheckpoint(timeline, facts);
+  return isLive(facts.row.id) ? drawLive(facts) : drawCheckpoint(timeline, facts);
 }
 
 /** The row of an answer that grows; there is nothing to do with it yet. @param {RowFacts} facts */
 function drawLive(facts) {
   const { row, lane } = facts;
   const attributes = {
-    class: "mullama-row active growing",
+    class: `mullama-row growing${facts.isActive ? " active" : ""}`,
     role: "treeitem",
     "aria-level": lane + 1,
-    "data-id": LIVE,
+    "data-id": row.id,
   };
   return element(
     "div",
