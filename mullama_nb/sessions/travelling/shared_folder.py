@@ -50,7 +50,10 @@ class SharedFolder(Remote):
             for place, _, names in os.walk(self._folder / folder, onerror=_raise):
                 for name in names:
                     path = Path(place, name)
-                    status = path.lstat()
+                    try:
+                        status = path.lstat()
+                    except FileNotFoundError:  # who wrote it has just given it its name
+                        continue
                     if stat.S_ISREG(status.st_mode):
                         found[path.relative_to(self._folder).as_posix()] = status.st_size
         except (OSError, ValueError) as error:

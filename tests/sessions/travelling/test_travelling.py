@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import stat
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -428,3 +430,22 @@ def test_a_catalog_of_earlier_times_travels(here: SessionStore, memory: str) -> 
     connection.close()
     assert here.push(memory).names == ("a",)
     assert here.pull(memory).unchanged == ("a",)
+
+
+def test_files_come_and_go_while_a_folder_is_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mullama_nb.sessions.travelling.shared_folder import SharedFolder
+
+    half, whole, walk = tmp_path / "a" / "half", tmp_path / "a" / "whole", os.walk
+    half.parent.mkdir()
+    half.write_bytes(b"1")
+    whole.write_bytes(b"22")
+
+    def and_then_it_goes(*arguments: Any, **options: Any) -> Iterator[Any]:
+        for listed in walk(*arguments, **options):
+            half.unlink(missing_ok=True)
+            yield listed
+
+    monkeypatch.setattr(os, "walk", and_then_it_goes)
+    assert SharedFolder(tmp_path).files("a") == {"a/whole": 2}
