@@ -23,7 +23,9 @@ def main(model_path: str, folder: Path) -> None:
     results = {}
     for job in json.loads((folder / "jobs.json").read_text()):
         params = ContextParams(**job["params"])
-        context = contexts.setdefault(params.kv_cache_type, Context(model, params))
+        if params.kv_cache_type not in contexts:
+            contexts[params.kv_cache_type] = Context(model, params)
+        context = contexts[params.kv_cache_type]
         context.load_session(folder / job["session"])
         results[job["session"] + ".logits"] = context.logits
         bias = dict.fromkeys(job["forbidden"], -float("inf"))

@@ -18,7 +18,7 @@ import pytest
 from mullama_nb import Context, ContextParams, Model, SamplingParams
 from mullama_nb.engine.templates.options import TemplateOptions
 
-N_NEXT = 24
+N_NEXT = 12
 POINTS = 50
 
 STORY = (
