@@ -1,7 +1,8 @@
-"""Widgets for chats, their trees and sessions in JupyterLab."""
+"""Widgets for chats, their trees and sessions in notebooks."""
 
 from .cell_map import CellMap
 from .chat_panel import ChatPanel
+from .chat_view import ChatView
 from .choice import Choice
 from .explorer import Explorer
 from .kv_plot import KVPlot
@@ -14,6 +15,7 @@ from .undo_redo import UndoRedo
 __all__ = [
     "CellMap",
     "ChatPanel",
+    "ChatView",
     "Choice",
     "Explorer",
     "KVPlot",

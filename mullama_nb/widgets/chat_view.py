@@ -1,39 +1,78 @@
-"""The view of a chat as a cell's output: panel, timeline, undo and redo."""
+"""The view of a chat: panel, timeline, undo and redo as one widget."""
 
 from __future__ import annotations
 
 import weakref
 from typing import Any
 
-import ipywidgets
+import anywidget
 
+from ..errors import ParameterError
 from ..history.chat import Chat
+from .base import ActingWidget
 from .chat_panel import ChatPanel
-from .pages import HeldWeakly
+from .esm import front_end
 from .timeline import Timeline
 from .undo_redo import UndoRedo
 
-__all__ = ["chat_view", "view_bundle"]
+__all__ = ["ChatView", "chat_view", "view_bundle"]
 
 _VIEW = "application/vnd.jupyter.widget-view+json"
 
 
-class _View(HeldWeakly, ipywidgets.Box):  # type: ignore[misc]
-    """The whole of it."""
+class ChatView(ActingWidget):
+    """Panel and timeline of a chat, side by side where there is room, with undo and redo.
 
+    It is what a chat shows as the last line of a cell.
 
-class _Side(HeldWeakly, ipywidgets.VBox):  # type: ignore[misc]
-    """What stands beside the panel."""
+    Parameters
+    ----------
+    chat : Chat
+
+    Attributes
+    ----------
+    chat : Chat
+    panel : ChatPanel
+    steps : UndoRedo
+    timeline : Timeline
+    """
+
+    _esm, _css = front_end("chat_view")
+
+    # Each has a state and a channel of its own, and is shown where chat_view.js has its name.
+    panel = anywidget.WidgetTrait().tag(sync=True)
+    steps = anywidget.WidgetTrait().tag(sync=True)
+    timeline = anywidget.WidgetTrait().tag(sync=True)
+
+    def __init__(self, chat: Chat) -> None:
+        if not isinstance(chat, Chat):
+            raise ParameterError(
+                f"ChatView shows a Chat, not a {type(chat).__name__}. Pass the chat."
+            )
+        self.chat = chat
+        parts = {"panel": ChatPanel(chat), "steps": UndoRedo(chat), "timeline": Timeline(chat)}
+        super().__init__(chat.tree, **parts)
+
+    @property
+    def children(self) -> tuple[ActingWidget, ...]:
+        """The parts."""
+        return self.panel, self.steps, self.timeline
+
+    def draw_html(self) -> str:
+        """Return the messages, and the tree as SVG."""
+        return "".join(part.draw_html() for part in (self.panel, self.timeline))
+
+    def __repr__(self) -> str:
+        n = len(self.chat.turns)
+        return f"ChatView({n} message{'s' * (n != 1)})"
 
 
 # The view of each chat; a chat that is gone takes its entry along.
-_views: weakref.WeakKeyDictionary[Chat, weakref.ref[ipywidgets.Box]] = weakref.WeakKeyDictionary()
+_views: weakref.WeakKeyDictionary[Chat, weakref.ref[ChatView]] = weakref.WeakKeyDictionary()
 
 
-def chat_view(chat: Chat) -> ipywidgets.Box:
-    """Return a view with panel and timeline, side by side where there is room.
-
-    A chat has one view, however often it is shown, until that is closed.
+def chat_view(chat: Chat) -> ChatView:
+    """Return the view of a chat: one, however often it is shown, until that is closed.
 
     Parameters
     ----------
@@ -42,7 +81,7 @@ def chat_view(chat: Chat) -> ipywidgets.Box:
     known = _views.get(chat)
     view = None if known is None else known()
     if view is None or view.comm is None:
-        view = _make_view(chat)
+        view = ChatView(chat)
         _views[chat] = weakref.ref(view)
     return view
 
@@ -50,14 +89,6 @@ def chat_view(chat: Chat) -> ipywidgets.Box:
 def view_bundle(chat: Chat) -> dict[str, Any]:
     """Return the part of a display bundle that a notebook with a kernel shows."""
     view = chat_view(chat)
-    view.children[0].showing.display(view)  # the box has no script that could speak for it
+    view.showing.display()
     model_id = view.model_id
     return {_VIEW: {"version_major": 2, "version_minor": 0, "model_id": model_id}}
-
-
-def _make_view(chat: Chat) -> ipywidgets.Box:
-    side = _Side([UndoRedo(chat), Timeline(chat)])
-    view = _View([ChatPanel(chat), side])
-    for name in ("mullama", "mullama-view"):  # the panel's style sheet says how it is laid out
-        view.add_class(name)
-    return view

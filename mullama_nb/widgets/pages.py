@@ -90,13 +90,12 @@ class Showing:
     is_left: bool = False
     is_asked: bool = False
 
-    def display(self, together: object = None) -> None:
-        """Hold the widget and its containers until pages release it."""
+    def display(self) -> None:
+        """Hold the widget until pages release it."""
         widget = self.widget()
         if widget is not None and widget.comm is not None:
             self.is_left = self.is_asked = False
-            held = _held.get(widget.model_id, (widget,))
-            _held[widget.model_id] = held if together is None else (widget, together)
+            _held[widget.model_id] = widget
             follow_pages()
 
     def hear(self, page: str, n_views: int) -> None:
@@ -138,7 +137,7 @@ class Showing:
             _held.pop(widget.model_id, None)
 
 
-_held: dict[str, tuple[object, ...]] = {}
+_held: dict[str, Shown] = {}
 _unseen: deque[Showing] = deque()
 _shells: weakref.WeakSet[Any] = weakref.WeakSet()
 
@@ -165,7 +164,7 @@ def follow_pages() -> None:
 
 
 def _ask_pages(_result: object = None) -> None:
-    for widget, *_ in list(_held.values()):
+    for widget in list(_held.values()):
         showing: Showing = widget.showing  # type: ignore[attr-defined]
         if showing.is_left and not showing.is_asked:
             showing.is_asked = True

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import pytest
 from conftest import ModelMaker
 from tiny_models import CHATML
 
 from mullama_nb import Chat
+from mullama_nb.errors import ParameterError
+from mullama_nb.widgets import ChatView
 from mullama_nb.widgets.chat_view import chat_view, view_bundle
 
 
 def test_a_view_holds_panel_and_timeline(tiny: ModelMaker) -> None:
     chat = Chat(tiny("llama", chat_template=CHATML), n_ctx=128, n_threads=1, n_threads_batch=1)
-    panel, side = chat_view(chat).children
-    assert repr(panel) == "ChatPanel(0 messages)"
-    assert [type(part).__name__ for part in side.children] == ["UndoRedo", "Timeline"]
+    view = chat_view(chat)
+    assert repr(view) == "ChatView(0 messages)"
+    names = [type(part).__name__ for part in view.children]
+    assert names == ["ChatPanel", "UndoRedo", "Timeline"]
+    state = view.get_state()
+    for name, part in zip(("panel", "steps", "timeline"), view.children, strict=True):
+        assert state[name] == f"anywidget:{part.model_id}"  # as a page finds it
+
+
+def test_a_view_is_one_of_a_chat(tiny: ModelMaker) -> None:
+    chat = Chat(tiny("llama", chat_template=CHATML), n_ctx=128, n_threads=1, n_threads_batch=1)
+    with pytest.raises(ParameterError, match="not a CheckpointTree"):
+        ChatView(chat.tree)  # type: ignore[arg-type]
 
 
 def test_a_chat_shown_again_is_another_view_of_the_same_widgets(tiny: ModelMaker) -> None:

@@ -25,7 +25,8 @@ import mullama_nb
 from ipywidgets import HBox, Widget
 from mullama_nb import Chat, CheckpointTree, Context, ContextParams, Model
 from mullama_nb.widgets import (
-    CellMap, ChatPanel, Choice, Explorer, KVPlot, Lens, Likely, SessionBrowser, Timeline, UndoRedo
+    CellMap, ChatPanel, ChatView, Choice, Explorer, KVPlot, Lens, Likely, SessionBrowser, Timeline,
+    UndoRedo
 )
 from mullama_nb.engine import resting
 
@@ -131,6 +132,7 @@ SHOWN = {
     "display unbound": "display(new())",
     "panel": "chat = new(); ChatPanel(chat)",
     "display panel": "chat = new(); display(ChatPanel(chat))",
+    "view": "chat = new(); display(ChatView(chat))",
     "timeline": "chat = new(); Timeline(chat)",
     "timeline of a tree": "chat = new(); display(Timeline(chat.tree))",
     "plot": "chat = new(); display(KVPlot(chat))",
@@ -184,7 +186,9 @@ def test_a_cell_that_is_run_again_keeps_no_old_cells(kernel: Kernel, shown: str)
 def test_what_is_dropped_listens_no_more(kernel: Kernel) -> None:
     kernel.run("chat = new()")
     before = kernel.evaluate("count()")["subscriptions"]
-    kinds = "CellMap, ChatPanel, Choice, Explorer, KVPlot, Lens, Likely, Timeline, UndoRedo"
+    kinds = (
+        "CellMap, ChatPanel, ChatView, Choice, Explorer, KVPlot, Lens, Likely, Timeline, UndoRedo"
+    )
     kernel.run(f"for _ in range(60):\n    for kind in ({kinds}):\n        kind(chat)")
     kernel.run("del kind")
     assert kernel.evaluate("count()")["subscriptions"] <= before

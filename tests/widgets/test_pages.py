@@ -16,6 +16,7 @@ from tiny_models import CHATML
 from mullama_nb import Chat
 from mullama_nb.widgets import (
     ChatPanel,
+    ChatView,
     Explorer,
     KVPlot,
     Lens,
@@ -29,6 +30,7 @@ from mullama_nb.widgets.chat_view import chat_view, view_bundle
 
 KINDS: dict[str, Callable[[Chat], ActingWidget]] = {
     "panel": ChatPanel,
+    "view": ChatView,
     "explorer": Explorer,
     "plot": KVPlot,
     "lens": Lens,
@@ -56,11 +58,14 @@ def n_listening(chat: Chat) -> int:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_dropped_widget_is_gone_at_once(chat: Chat, kind: str) -> None:
     known = len(ipywidgets.widgets.widget._instances)
-    gone = weakref.ref(KINDS[kind](chat))
+    widget = KINDS[kind](chat)
+    n_widgets = 1 + len(getattr(widget, "children", ()))
+    gone = weakref.ref(widget)
+    del widget
     assert gone() is None
     assert n_listening(chat) == 0
-    # Its layout has a cycle of its own.
-    assert len(ipywidgets.widgets.widget._instances) <= known + 1
+    # A layout has a cycle of its own.
+    assert len(ipywidgets.widgets.widget._instances) <= known + n_widgets
 
 
 def test_300_dropped_widgets_hear_nothing(chat: Chat) -> None:
@@ -110,22 +115,18 @@ def test_a_page_that_was_left_finds_what_it_showed(chat: Chat) -> None:
     assert held() is None
 
 
-def test_the_view_of_a_chat_is_held_with_its_panel(chat: Chat) -> None:
+def test_the_view_of_a_chat_is_held_with_its_parts(chat: Chat) -> None:
     view_bundle(chat)
     view = weakref.ref(chat_view(chat))
-    panel, side = view().children  # type: ignore[union-attr]
-    parts = [panel, *side.children]
-    del panel, side
-    for part in parts:
-        say(part, "a page", 1)
-    for part in parts:
-        say(part, "a page", 0)
-    pages._ask_pages()
-    assert view() is not None
-    for part in parts:
-        say(part, "a page", 0)
-    del part, parts
-    assert view() is None
+    parts = [weakref.ref(part) for part in view().children]  # type: ignore[union-attr]
+    for widget in (view, *parts):
+        say(widget(), "a page", 1)
+    for n in range(2):
+        for widget in (*parts, view):
+            say(widget(), "a page", 0)
+        pages._ask_pages()
+        assert (view() is None) == (n == 1)
+    assert [part() for part in parts] == [None, None, None]
 
 
 STEPS = st.lists(

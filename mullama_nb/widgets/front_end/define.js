@@ -6,7 +6,7 @@ import { element } from "./dom.js";
 import { holdPresses } from "./presses.js";
 import { tellOfViews } from "./views.js";
 
-/** @import { Model, Traits } from "./kernel.js" */
+/** @import { Host, Model, Traits } from "./kernel.js" */
 
 /**
  * @template Change
@@ -23,7 +23,15 @@ import { tellOfViews } from "./views.js";
  * @property {(state: State, change: Change) => State | null} apply
  *   changes the state, or gives a new one; null where the change does not fit, so that a snapshot
  *   has to be taken
- * @property {(body: HTMLElement, scope: { model: Model<T>, state: () => State }) => View<Change>} draw
+ * @property {(body: HTMLElement, scope: Scope<State, T>) => View<Change>} draw
+ */
+
+/**
+ * What a view draws from; `host` has the other widgets that a view may show inside its own.
+ *
+ * @template State
+ * @template {Traits} T
+ * @typedef {{ model: Model<T>, state: () => State, host: Host }} Scope
  */
 
 /**
@@ -84,10 +92,10 @@ export function define({ start, apply, draw }) {
           model.off("msg:custom", receive);
         };
       },
-      /** @param {{ model: Model<T>, el: HTMLElement }} scope */
-      render({ model, el }) {
+      /** @param {{ model: Model<T>, el: HTMLElement, host: Host }} scope */
+      render({ model, el, host }) {
         const { body, end } = frame(model, el);
-        const view = draw(body, { model, state: () => state });
+        const view = draw(body, { model, state: () => state, host });
         views.add(view);
         view.update(null);
         if (views.size === 1) told.tell();
@@ -109,7 +117,11 @@ export function define({ start, apply, draw }) {
  * @param {HTMLElement} el
  */
 function frame(model, el) {
-  const banner = element("div", { class: "mullama-error", role: "alert", hidden: true });
+  const banner = element("div", {
+    class: "mullama-error",
+    role: "alert",
+    hidden: true,
+  });
   const body = element("div", { class: "mullama-body" });
   el.classList.add("mullama");
   el.replaceChildren(banner, body);

@@ -22,6 +22,16 @@
  */
 
 /**
+ * The other widgets of the page, as anywidget hands them over since 0.11. What is shown so goes when
+ * the view goes that shows it.
+ *
+ * @typedef {object} Host
+ * @property {(reference: string) => Promise<Shown>} getWidget by the value of a `WidgetTrait`
+ */
+
+/** @typedef {{ render: (place: { el: HTMLElement }) => Promise<void> }} Shown */
+
+/**
  * Ask for an action: `do_<action>` of the widget gets the arguments, by name.
  *
  * @param {Pick<Model, "send">} model
