@@ -673,6 +673,29 @@ class Chat(Live):
         with self.tree.turn():
             return self.context.score(text).total
 
+    def count_tokens(
+        self, message: Said, *, chat_template_kwargs: Mapping[str, Any] | None = None
+    ) -> int:
+        """Return how many tokens the context would hold after a message, before its answer.
+
+        They are counted as :meth:`ask` would evaluate them, by the chat template; nothing is
+        evaluated, and the chat is unchanged.
+
+        Parameters
+        ----------
+        message : str or mapping or sequence of mapping
+        chat_template_kwargs : mapping, optional
+            As for :meth:`ask`.
+
+        Raises
+        ------
+        ChatTemplateError
+            When the message cannot stand there.
+        """
+        messages = as_messages(message)
+        with self.tree.turn():
+            return self._conversation.measure(messages, chat_template_kwargs)
+
     def kv_bytes(self) -> int:
         """Return the bytes of the rows up to the head."""
         return self.context.kv_bytes()

@@ -190,6 +190,20 @@ class Conversation:
                 return tuple(self._context.tokens[: line.end.stop]) if is_held else None
         return None
 
+    def measure(
+        self, messages: Sequence[Message], variables: Mapping[str, Any] | None = None
+    ) -> int:
+        """Return how many tokens the context would hold after :meth:`say`; nothing is evaluated.
+
+        Raises
+        ------
+        ChatTemplateError
+        """
+        before = self.messages_at(self._workspace.head)
+        tokens = self.rendering.prompt(before, messages, variables, answered=self._answered())
+        keep, used = self.rendering.common_prefix(tokens)
+        return keep + len(tokens) - used
+
     def append(
         self,
         messages: Sequence[Message],

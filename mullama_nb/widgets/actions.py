@@ -9,7 +9,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 from ..errors import ParameterError
 
-__all__ = ["call_action", "ends_generation", "stops_first"]
+__all__ = ["call_action", "ends_generation", "keeps_error", "leaves_error", "stops_first"]
 
 _PREFIX = "do_"
 _Method = TypeVar("_Method", bound=Callable[..., None])
@@ -30,6 +30,23 @@ def stops_first(method: _Method) -> _Method:
 def ends_generation(widget: Any, action: str) -> bool:
     """Return whether an action of a widget stops generation first."""
     return getattr(_actions(type(widget)).get(action), "stops_first", False)
+
+
+def leaves_error(method: _Method) -> _Method:
+    """Mark an action that a view takes by itself: the error of the last one stays.
+
+    Parameters
+    ----------
+    method : function
+        A ``do_`` method of a widget.
+    """
+    method.leaves_error = True  # type: ignore[attr-defined]
+    return method
+
+
+def keeps_error(widget: Any, action: str) -> bool:
+    """Return whether the error of the last action stays when an action of a widget succeeds."""
+    return getattr(_actions(type(widget)).get(action), "leaves_error", False)
 
 
 def call_action(widget: Any, action: str, arguments: Mapping[str, Any]) -> None:

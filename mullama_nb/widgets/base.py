@@ -16,11 +16,11 @@ from ..errors import MullamaError, ParameterError, RefError
 from ..history.chat import Chat
 from ..history.events import Event, Subscription
 from ..history.tree import CheckpointTree
-from .actions import call_action, ends_generation
+from .actions import call_action, ends_generation, keeps_error
 from .pages import HeldWeakly, Showing
 from .publishing import publish_soon, run_in_turn
 
-__all__ = ["ActingWidget", "ChatWidget", "TreeWidget"]
+__all__ = ["ActingWidget", "ChatWidget", "TreeWidget", "widgets_on"]
 
 _VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -188,13 +188,13 @@ class ActingWidget(HeldWeakly, anywidget.AnyWidget):
             run_in_turn(self.queue_of(action), lambda: self._do(action, arguments))
 
     def _do(self, action: str, arguments: dict[str, Any]) -> None:
-        outcome = ""
+        outcome = None if keeps_error(self, action) else ""
         try:
             self.handle(action, arguments)
         except BaseException as error:  # it would be shown nowhere else, and the thread goes on
             outcome = _message(error)
         with self._lock:
-            self._outcome = outcome
+            self._outcome = self._outcome if outcome is None else outcome
         publish_soon(self._reference)
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[Any, Any], dict[Any, Any]]:
@@ -226,6 +226,9 @@ class TreeWidget(ActingWidget):
 
     in_cell = traitlets.Bool(False).tag(sync=True)
 
+    can_turn = False
+    """Whether another chat with the same tree may take the place of what it shows."""
+
     _subscription: Subscription | None = None
     _has_missed = False
 
@@ -242,6 +245,7 @@ class TreeWidget(ActingWidget):
                 f"{type(source).__name__}. Pass the chat, or its tree."
             )
         super().__init__(self.tree, **traits)
+        _widgets.add(self)
         self.listen()
         self.showing.wait()
 
@@ -258,6 +262,12 @@ class TreeWidget(ActingWidget):
         elif not does and self._subscription is not None:
             self._subscription, self._has_missed = None, True
             self._forget()
+
+    def turn_to(self, chat: Chat) -> None:
+        """Show another chat from now on, with the same tree as the one before."""
+        self.listen(False)
+        self.chat, self.tree, self._acts_on = chat, chat.tree, chat.tree
+        self.listen()
 
     def stop_generation(self) -> None:
         """Stop the answer that the chat is generating."""
@@ -324,6 +334,14 @@ class ChatWidget(TreeWidget):
             yield
         finally:
             self.is_busy = False
+
+
+_widgets: weakref.WeakSet[TreeWidget] = weakref.WeakSet()
+
+
+def widgets_on(tree: CheckpointTree) -> list[TreeWidget]:
+    """Return the widgets that show a tree."""
+    return [widget for widget in [*_widgets] if widget.tree is tree]
 
 
 def _observer(reference: weakref.ref[TreeWidget]) -> Callable[[Event], None]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 import itertools
-import json
 import math
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import traitlets
 
 from ..engine.adapters.values import in_words
-from ..errors import HistoryError
+from ..errors import ChatTemplateError, ContextFullError, HistoryError
 from ..history.chat import Chat
 from ..history.display import messages_html
 from ..history.events import (
@@ -23,6 +24,7 @@ from ..history.events import (
     Moved,
     Progress,
     Pruned,
+    SettingsChanged,
     Split,
     TokenAdded,
 )
@@ -31,9 +33,11 @@ from ..history.shown import ShownMessage
 from ..history.tree import Checkpoint
 from ..history.turn import Turn
 from ..signs import signs
-from .actions import stops_first
+from .actions import keeps_error, leaves_error, stops_first
 from .base import ChatWidget
+from .enlarging import enlarge
 from .esm import front_end
+from .footer import Pace, Remedy, footer_of, in_force, options_in_words, remedies, set_option
 from .funnel import funnel_message
 from .live_answer import LiveAnswer, begin_answer, count_thought, head_after
 from .markdown import render_markdown
@@ -42,6 +46,7 @@ from .token_list import token_list
 __all__ = ["ChatPanel"]
 
 _MOVES = (Committed, Moved, Split, Pruned)
+_AT_ONCE = ("count", "dismiss", "set")
 
 
 class ChatPanel(ChatWidget):
@@ -61,15 +66,27 @@ class ChatPanel(ChatWidget):
         The alternatives to the token inspected last, and how it was chosen if that was asked for.
     entropy : dict
         The entropy at each token of the message inspected last, if that was asked for.
+    remedies : list
+        Actions that help where the last one failed; see ``footer.Remedy``.
+    notice : str
+        What the last action has to tell, if it is no error.
+    pace : float
+        Tokens a second, of the answer that is coming or came last; 0 while it is not known.
     """
 
-    _esm, _css = front_end("chat_panel", "funnel")
+    _esm, _css = front_end("chat_panel", "funnel", "composer", "footer")
+    can_turn = True
 
     # All are written by the thread for actions alone.
     pending = traitlets.Unicode("").tag(sync=True)
     detail = traitlets.Dict().tag(sync=True)
     alternatives = traitlets.Dict().tag(sync=True)
     entropy = traitlets.Dict().tag(sync=True)
+
+    # Written by the publishing thread alone.
+    remedies = traitlets.List[Remedy]().tag(sync=True)
+    notice = traitlets.Unicode("").tag(sync=True)
+    pace = traitlets.Float(0.0).tag(sync=True)
 
     def __init__(self, chat: Chat) -> None:
         self._live: LiveAnswer | None = None
@@ -79,16 +96,21 @@ class ChatPanel(ChatWidget):
         self._content: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
         self._told: list[dict[str, Any]] | None = None
         self._settings: list[str] = []
+        self._footer: dict[str, Any] = {}
+        self._pace = Pace()
+        self._advice: tuple[list[Remedy], str] | None = None  # until it is published
         super().__init__(chat)
 
     def take_snapshot(self) -> dict[str, Any]:
         """Return the messages, and the running answer so far."""
         messages = self._messages()
         if self._told is None:  # what the first view begins with
-            self._told, self._settings = messages, _settings(self.chat)
+            self._told, self._settings = messages, in_force(self.chat)
+            self._footer = footer_of(self.chat)
         return {
             "messages": messages,
             "settings": self._settings,
+            "footer": self._footer,
             "live": None if self._live is None else self._live.snapshot(),
             "progress": self._progress,
         }
@@ -103,7 +125,7 @@ class ChatPanel(ChatWidget):
             change |= self._message_changes() | self._setting_changes()
             events = events[moves[-1] + 1 :]
             self._live = change["live"] = None
-        if any(isinstance(event, AdaptersChanged) for event in events):
+        if any(isinstance(event, AdaptersChanged | SettingsChanged) for event in events):
             change |= self._setting_changes()
         tokens = [e for e in events if isinstance(e, TokenAdded) and e.branch is None]
         grows = any(token.text or token.part != "text" for token in tokens)
@@ -117,13 +139,46 @@ class ChatPanel(ChatWidget):
                 progress = [event.evaluated, event.total] if going else None
         if progress != self._progress:
             self._progress = change["progress"] = progress
+        change |= self._footer_changes()
+        self.pace = self._pace.per_second
         if change:
             yield change
 
     def begin_anew(self) -> None:
         """Show a streaming answer from here on."""
-        self._live = self._progress = None
+        self._live = self._progress = self._told = None
         self._at = self.tree.head.id
+        self._visited, self._content = {}, {}
+
+    def gather(self, event: Event) -> None:
+        """Count tokens as they come, and keep the event until the next message."""
+        if isinstance(event, TokenAdded):
+            if not event.is_elsewhere:
+                self._pace.add(time.monotonic())
+        elif isinstance(event, _MOVES):
+            self._pace.end()
+        super().gather(event)
+
+    def queue_of(self, action: str) -> object:
+        """Have what changes no tree wait for no answer."""
+        return self if action in _AT_ONCE else super().queue_of(action)
+
+    def handle(self, action: str, arguments: dict[str, Any]) -> None:
+        """Call an action; where it fails, say what helps."""
+        if not keeps_error(self, action):
+            self._advice = [], ""
+        try:
+            super().handle(action, arguments)
+        except ContextFullError as error:
+            self._advice = remedies(self.chat, error), ""
+            raise
+
+    def publish(self) -> None:
+        """Send the gathered changes, after what helps with an error among them."""
+        advice, self._advice = self._advice, None
+        if advice is not None:
+            self.remedies, self.notice = advice
+        super().publish()
 
     def _follow(self, events: Sequence[Event]) -> None:
         for event in events:
@@ -179,6 +234,32 @@ class ChatPanel(ChatWidget):
         nats = [None if math.isnan(value) else round(float(value), 4) for value in values]
         self.entropy = {"id": checkpoint, "values": nats}
 
+    def do_trim(self) -> None:
+        """Go on with the latest turns alone."""
+        n_freed = self.chat.trim()
+        text = f"{n_freed:,} cells are free again. The whole conversation stays in the tree."
+        self._advice = [], text
+
+    def do_enlarge(self, n_ctx: int) -> None:
+        """Go on in a new chat with the same tree and more cells."""
+        self._advice = [], enlarge(self.chat, n_ctx)
+
+    def do_set(self, name: str, value: str) -> None:
+        """Set one of the chat's own options to what was typed."""
+        set_option(self.chat, name, value)
+
+    @leaves_error
+    def do_count(self, text: str, key: str) -> None:
+        """Tell how many cells would be used after a message, before its answer."""
+        n_tokens = None
+        if not self.tree.is_held:  # else its end, and so the beginning of this, is not known yet
+            with contextlib.suppress(ChatTemplateError):
+                n_tokens = self.chat.count_tokens(text)
+        self.queue_change({"typed": {"key": key, "used": n_tokens}})
+
+    def do_dismiss(self) -> None:
+        """Close the error and the notice."""
+
     def do_close(self) -> None:
         """Hide the tokens."""
         self.detail = self.alternatives = self.entropy = {}
@@ -225,8 +306,13 @@ class ChatPanel(ChatWidget):
 
     def _setting_changes(self) -> dict[str, Any]:
         """The adapters and template options that are on, if they are others than before."""
-        before, self._settings = self._settings, _settings(self.chat)
+        before, self._settings = self._settings, in_force(self.chat)
         return {} if self._settings == before else {"settings": self._settings}
+
+    def _footer_changes(self) -> dict[str, Any]:
+        before, self._footer = self._footer, footer_of(self.chat)
+        changed = {n: value for n, value in self._footer.items() if value != before.get(n)}
+        return {"footer": changed} if changed else {}
 
     def _turn(self, identifier: str) -> Turn:
         for turn in self.chat.turns:
@@ -263,21 +349,8 @@ class ChatPanel(ChatWidget):
         return f"ChatPanel({n} message{'s' * (n != 1)})"
 
 
-def _settings(chat: Chat) -> list[str]:
-    """Adapters and template options that are on, in words."""
-    template = chat.chat_template
-    is_name = template is not None and "{" not in template
-    named = [f"chat template {template}" if is_name else "own chat template"] if template else []
-    adapters = _adapters([adapter.note() for adapter in chat.adapters])
-    return [*adapters, *named, *_options(chat.chat_template_kwargs)]
-
-
 def _adapters(notes: Iterable[Mapping[str, Any]]) -> list[str]:
     return [in_words(note) for note in notes]
-
-
-def _options(variables: Mapping[str, Any]) -> list[str]:
-    return [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in variables.items()]
 
 
 def _described(turn: Turn, message: Mapping[str, Any]) -> dict[str, Any]:
@@ -304,7 +377,7 @@ def _notes(turn: Turn) -> list[str]:
     told = [f"{n:,} token{'s' * (n != 1)} evaluated again: {why}"] if isinstance(n, int) else []
     if turn.index is None and notes.decoded_elsewhere:
         told.append(f"decoded elsewhere: {notes.elsewhere_in_words}")
-    return [*_adapters(notes.adapters), *_options(notes.chat_template_kwargs), *told]
+    return [*_adapters(notes.adapters), *options_in_words(notes.chat_template_kwargs), *told]
 
 
 def _preformatted(text: str) -> str:

@@ -31,7 +31,6 @@ class ChatView(ActingWidget):
 
     Attributes
     ----------
-    chat : Chat
     panel : ChatPanel
     steps : UndoRedo
     timeline : Timeline
@@ -49,9 +48,18 @@ class ChatView(ActingWidget):
             raise ParameterError(
                 f"ChatView shows a Chat, not a {type(chat).__name__}. Pass the chat."
             )
-        self.chat = chat
         parts = {"panel": ChatPanel(chat), "steps": UndoRedo(chat), "timeline": Timeline(chat)}
-        super().__init__(chat.tree, **parts)
+        super().__init__(parts["panel"], **parts)
+
+    @property
+    def chat(self) -> Chat:
+        """The chat that is shown; a larger one may have taken the place of the first."""
+        chat: Chat = self.panel.chat
+        return chat
+
+    def queue_of(self, action: str) -> object:  # noqa: ARG002 - all are the tree's
+        """Return the tree."""
+        return self.chat.tree
 
     @property
     def children(self) -> tuple[ActingWidget, ...]:
@@ -67,8 +75,7 @@ class ChatView(ActingWidget):
         return f"ChatView({n} message{'s' * (n != 1)})"
 
 
-# The view of each chat; a chat that is gone takes its entry along.
-_views: weakref.WeakKeyDictionary[Chat, weakref.ref[ChatView]] = weakref.WeakKeyDictionary()
+_views: weakref.WeakSet[ChatView] = weakref.WeakSet()
 
 
 def chat_view(chat: Chat) -> ChatView:
@@ -78,11 +85,11 @@ def chat_view(chat: Chat) -> ChatView:
     ----------
     chat : Chat
     """
-    known = _views.get(chat)
-    view = None if known is None else known()
-    if view is None or view.comm is None:
-        view = ChatView(chat)
-        _views[chat] = weakref.ref(view)
+    for known in [*_views]:
+        if known.chat is chat and known.comm is not None:
+            return known
+    view = ChatView(chat)
+    _views.add(view)
     return view
 
 

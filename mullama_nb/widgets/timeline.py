@@ -41,6 +41,7 @@ class Timeline(TreeWidget):
     """
 
     _esm, _css = front_end("timeline")
+    can_turn = True
 
     def __init__(self, source: Chat | CheckpointTree) -> None:
         # Labels and flags of messages: text has to be detokenized.

@@ -24,6 +24,7 @@ class UndoRedo(ChatWidget):
     """
 
     _esm, _css = front_end("undo_redo")
+    can_turn = True
 
     def __init__(self, chat: Chat) -> None:
         self._told: dict[str, Any] = {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -53,6 +54,7 @@ _SETTINGS = {
 }
 
 _SECONDS_OF_SILENCE = 15
+_SEND_OR_STOP = re.compile(r"^(Send|Stop)$")
 _CHROMIUM_OPTIONS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -323,9 +325,9 @@ class Notebook:
     def stop(self, index: int) -> None:
         """Press Stop below a cell, by a key: while an answer grows the button moves under a mouse.
 
-        If the answer has ended by then, nothing happens.
+        If the answer has ended by then, nothing happens: the button is Send, and nothing is typed.
         """
-        self.area(index).get_by_role("button", name="Stop").press("Enter")
+        self.area(index).get_by_role("button", name=_SEND_OR_STOP).press("Enter")
 
     @property
     def n_cells(self) -> int:

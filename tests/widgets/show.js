@@ -31,3 +31,8 @@ export async function states(url, snapshot, changes) {
   }
   return found;
 }
+
+/** What a module exports under a name. @param {string} url @param {string} name */
+export async function constant(url, name) {
+  return (await import(url))[name];
+}

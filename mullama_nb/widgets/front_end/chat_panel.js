@@ -2,12 +2,14 @@
 // What was said, a box to write in, and a way into every answer.
 
 import { ChatLog } from "./chat_log.js";
-import { makeWriter } from "./chat_writer.js";
+import { makeComposer } from "./composer.js";
 import { define } from "./define.js";
 import { element } from "./dom.js";
+import { EMPTY, makeFooter } from "./footer.js";
 import { count } from "./format.js";
 import { grow } from "./live_answer.js";
 
+/** @import { Footer, Typed } from "./footer.js" */
 /** @import { Live, LiveChange } from "./live_answer.js" */
 /** @import { Message } from "./message.js" */
 /** @import { PanelModel } from "./message_tokens.js" */
@@ -18,7 +20,8 @@ import { grow } from "./live_answer.js";
  *
  * @typedef {object} State
  * @property {Message[]} messages
- * @property {string[]} settings adapters and template options that are on
+ * @property {string[]} settings adapters and options that are on
+ * @property {Footer} footer
  * @property {Live | null} live
  * @property {Progress | null} progress
  */
@@ -27,20 +30,24 @@ import { grow } from "./live_answer.js";
 
 /**
  * Messages that are new behind the one called `after`, fields of those before, what has been added
- * to the answer that is coming, and settings where they are others now.
+ * to the answer that is coming, and of settings and the footer what is other now.
  *
  * @typedef {object} Change
  * @property {string | null} [after] null: no message stays
  * @property {Message[]} [messages]
  * @property {(Partial<Message> & { id: string })[]} [changed]
  * @property {string[]} [settings]
+ * @property {Partial<Footer>} [footer]
+ * @property {Typed} [typed] what was counted for a view
  * @property {LiveChange | null} [live] null: none is coming any more
  * @property {Progress | null} [progress]
  */
 
 /** @param {Partial<State>} snapshot @returns {State} */
-export function start({ messages = [], settings = [], live = null, progress = null }) {
-  return { messages, settings, live, progress };
+export function start(
+  { messages = [], settings = [], footer = EMPTY, live = null, progress = null },
+) {
+  return { messages, settings, footer, live, progress };
 }
 
 /**
@@ -59,8 +66,9 @@ export function apply(state, { after = null, messages, changed = [], ...change }
       )
       .concat(messages);
   }
-  const { settings, live, progress } = change;
+  const { settings, footer, live, progress } = change;
   if (settings) state.settings = settings;
+  if (footer) state.footer = { ...state.footer, ...footer };
   if (live !== undefined) state.live = live && grow(state.live, live);
   if (live && !state.live) return null;
   if (progress !== undefined) state.progress = progress;
@@ -73,17 +81,17 @@ export function apply(state, { after = null, messages, changed = [], ...change }
  */
 function draw(body, { model, state }) {
   const progress = makeProgress();
-  const log = new ChatLog(model, state, () => writer.box);
-  const writer = makeWriter(model, state, progress.node, () => log.goToEnd());
+  const log = new ChatLog(model, state, () => composer.box);
+  const footer = makeFooter(model, state);
+  const hears = { onSend: () => log.goToEnd(), onType: footer.type };
+  const composer = makeComposer(model, state, progress.node, hears);
   body.classList.add("mullama-chat");
-  const settings = element("div", { class: "mullama-settings", hidden: true });
-  body.append(log.node, settings, writer.node);
+  body.append(log.node, composer.node, footer.node);
 
   function read() {
-    settings.textContent = state().settings.join(" · ");
-    settings.hidden = !settings.textContent;
     progress.update(state(), model.get("is_busy"));
-    writer.fit();
+    composer.refresh();
+    footer.refresh();
   }
   function refresh() {
     log.refresh();
@@ -91,21 +99,29 @@ function draw(body, { model, state }) {
   }
   const refreshing =
     "change:is_busy change:detail change:alternatives change:entropy change:pending";
+  const reading = "change:in_cell change:remedies change:notice change:pace";
+  function fail() {
+    composer.giveBack();
+    footer.refresh();
+  }
   model.on(refreshing, refresh);
-  model.on("change:in_cell", writer.fit);
-  model.on("change:error", writer.giveBack);
+  model.on(reading, read);
+  model.on("change:error", fail);
   return {
     /** @param {Change | null} change */
     update(change) {
+      if (change?.typed) return footer.hear(change.typed);
+      if (!change || change.messages) footer.recount();
       if (!change || change.messages) log.arrange();
       else if (change.live !== undefined) log.drawEnd();
       read();
     },
     destroy() {
       log.destroy();
+      footer.destroy();
       model.off(refreshing, refresh);
-      model.off("change:in_cell", writer.fit);
-      model.off("change:error", writer.giveBack);
+      model.off(reading, read);
+      model.off("change:error", fail);
     },
   };
 }
@@ -136,4 +152,4 @@ function makeProgress() {
   };
 }
 
-export default define({ start, apply, draw });
+export default define({ start, apply, draw, showsError: false });

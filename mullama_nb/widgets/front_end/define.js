@@ -24,6 +24,8 @@ import { tellOfViews } from "./views.js";
  *   changes the state, or gives a new one; null where the change does not fit, so that a snapshot
  *   has to be taken
  * @property {(body: HTMLElement, scope: Scope<State, T>) => View<Change>} draw
+ * @property {boolean} [showsError] whether the error of the last action stands above the view; false
+ *   where the view has a place for it
  */
 
 /**
@@ -49,7 +51,7 @@ import { tellOfViews } from "./views.js";
  * @template {Traits} T
  * @param {Parts<Snapshot, State, Change, T>} parts
  */
-export function define({ start, apply, draw }) {
+export function define({ start, apply, draw, showsError = true }) {
   return () => {
     /** @type {State} */
     let state;
@@ -94,7 +96,7 @@ export function define({ start, apply, draw }) {
       },
       /** @param {{ model: Model<T>, el: HTMLElement, host: Host }} scope */
       render({ model, el, host }) {
-        const { body, end } = frame(model, el);
+        const { body, end } = frame(model, el, showsError);
         const view = draw(body, { model, state: () => state, host });
         views.add(view);
         view.update(null);
@@ -115,16 +117,13 @@ export function define({ start, apply, draw }) {
  *
  * @param {Pick<Model, "get" | "on" | "off">} model
  * @param {HTMLElement} el
+ * @param {boolean} showsError
  */
-function frame(model, el) {
-  const banner = element("div", {
-    class: "mullama-error",
-    role: "alert",
-    hidden: true,
-  });
+function frame(model, el, showsError) {
+  const banner = element("div", { class: "mullama-error", role: "alert", hidden: true });
   const body = element("div", { class: "mullama-body" });
   el.classList.add("mullama");
-  el.replaceChildren(banner, body);
+  el.replaceChildren(...(showsError ? [banner] : []), body);
   holdPresses(el);
   const warn = () => {
     banner.textContent = model.get("error");

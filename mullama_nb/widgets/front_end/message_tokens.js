@@ -10,6 +10,7 @@ import { makeTokenView } from "./token_view.js";
 
 /** @import { Found } from "./funnel.js" */
 /** @import { ChatTraits, Model } from "./kernel.js" */
+/** @import { Remedy } from "./notices.js" */
 /** @import { Kind } from "./shading.js" */
 /** @import { Token } from "./token_view.js" */
 
@@ -28,7 +29,7 @@ import { makeTokenView } from "./token_view.js";
  *   choice?: Found }} Alternatives
  * @typedef {{ id?: string, values?: (number | null)[] }} Entropy
  * @typedef {ChatTraits & { pending: string, detail: Detail, alternatives: Alternatives,
- *   entropy: Entropy }} PanelTraits
+ *   entropy: Entropy, remedies: Remedy[], notice: string, pace: number }} PanelTraits
  * @typedef {Model<PanelTraits>} PanelModel
  */
 
