@@ -32,7 +32,7 @@ unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help lab quick test test-busy check format bench screenshots clean
+.PHONY: help lab quick test test-busy check format bench docs screenshots clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,11 +74,18 @@ format: $(VENV)/dev.done ## Format the code and fix what can be fixed
 bench: $(VENV)/test.done ## Measure against other ways of doing the same
 	$(BIN)/python -m benchmarks
 
+# From nothing each time: pages that are kept would keep their warnings to themselves.
+docs: $(VENV)/docs.done ## Build the site in build/site, and check its links
+	rm -rf build/site docs/reference/generated
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --nitpicky --quiet --jobs auto \
+	  --conf-dir docs . build/site
+	$(BIN)/python tools/site_links.py build/site
+
 screenshots: $(VENV)/test.done $(VENV)/browser.done ## Save pictures of the widgets in build/screenshots
 	$(BIN)/python tools/screenshots.py
 
 clean: ## Remove caches and build products, but keep .venv
-	rm -rf build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build dist docs/reference/generated .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name .venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 	find . -name .venv -prune -o -name .ipynb_checkpoints -type d -prune -exec rm -rf {} +
 
@@ -99,6 +106,7 @@ $(VENV)/pyvenv.cfg:
 $(VENV)/lab.done:  EXTRAS := lab,demo
 $(VENV)/test.done: EXTRAS := lab,demo,test
 $(VENV)/dev.done:  EXTRAS := dev
+$(VENV)/docs.done: EXTRAS := docs
 
 $(VENV)/%.done: pyproject.toml $(VENV)/pyvenv.cfg
 	@echo "Installing mullama_nb with $(EXTRAS) into $(VENV)."

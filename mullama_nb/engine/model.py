@@ -56,7 +56,7 @@ class _Weights:
 
 
 class Model(Live):
-    """A loaded GGUF model; made by :meth:`load`.
+    """A loaded GGUF model; made by :meth:`Model.load`.
 
     Weights are loaded once per process and file: loading a name again gives another ``Model`` on
     the same weights.

@@ -81,15 +81,15 @@ class CheckpointTree(Live):
         Memory for rows; the least recently used ones move to a temporary folder. None: a share of
         the free memory.
 
-    Raises
-    ------
-    HistoryError
-        When another tree owns the context.
-
     Attributes
     ----------
     context : Context
     root : Checkpoint
+
+    Raises
+    ------
+    HistoryError
+        When another tree owns the context.
 
     Notes
     -----

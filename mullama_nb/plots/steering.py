@@ -19,7 +19,7 @@ def steering(effect: Effect, *, at: float | None = None) -> Figure:
     Parameters
     ----------
     effect : Effect
-        Of :meth:`Steering.effect`.
+        Of :meth:`.Steering.effect`.
     at : float, optional
         A scale to mark, such as that of a slider.
 

@@ -55,14 +55,14 @@ class Case:
         Limits and sampling of its answers, such as ``max_tokens=100, temperature=0``. They take
         precedence over those of a setting.
 
+    Attributes
+    ----------
+    options : mapping
+
     Raises
     ------
     ParameterError
         When a value is out of range, or does not apply to such a case.
-
-    Attributes
-    ----------
-    options : mapping
     """
 
     said: Said
