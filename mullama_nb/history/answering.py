@@ -5,6 +5,7 @@ However an answer ends, the text so far becomes a checkpoint.
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 import threading
@@ -109,7 +110,7 @@ class Answering:
             failed = True
             try:
                 state = carried(notes_back(point), self._sampling)
-                self._generate(sibling, cancel, state, tokens_said(point))
+                self._generate(sibling, cancel, state, point)
                 failed = False
             finally:
                 stream.close()
@@ -118,16 +119,21 @@ class Answering:
         return Answer(workspace.head, stream.completion.seconds)
 
     def _generate(
-        self, sibling: int, cancel: CancelToken, sampler_state: SamplerState | None, n_said: int
+        self,
+        sibling: int,
+        cancel: CancelToken,
+        sampler_state: SamplerState | None,
+        point: Checkpoint,
     ) -> None:
         workspace, began = self._workspace, time.perf_counter()
+        positions = itertools.count(point.stop)
         show = _in_notebook() if self.echo is None else self.echo
         shown = False
         try:
             if not cancel.is_cancelled:
-                self._stream.start(sibling, sampler_state, n_said=n_said)
+                self._stream.start(sibling, sampler_state, n_said=tokens_said(point))
             while not cancel.is_cancelled and (token := next(self._stream, None)) is not None:
-                workspace.notify(TokenAdded(token.id, token.text, token.logprob, part=token.part))
+                workspace.notify(TokenAdded(*token[:3], part=token.part, position=next(positions)))
                 if workspace.stages.are_told:
                     self._tell(token, began)
                     began = time.perf_counter()

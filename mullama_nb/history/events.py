@@ -148,6 +148,8 @@ class TokenAdded:
         Whether another process decoded it: its row is in no cell here.
     question : str or None
         The id of the checkpoint that an exploration's answer follows; None outside one.
+    position : int or None
+        Its place in the context; None for an exploration's.
     """
 
     token: int
@@ -157,6 +159,7 @@ class TokenAdded:
     part: Literal["text", "reasoning", "tool_call"] = "text"
     is_elsewhere: bool = False
     question: str | None = None
+    position: int | None = None
 
 
 Event: TypeAlias = (

@@ -130,7 +130,8 @@ class ChatPanel(ChatWidget):
         tokens = [e for e in events if isinstance(e, TokenAdded) and e.branch is None]
         grows = any(token.text or token.part != "text" for token in tokens)
         if grows:
-            self._live = self._live or begin_answer(self.chat, self.tree[self._at])
+            if self._live is None:
+                self._live = begin_answer(self.chat, self.tree[self._at], tokens[0].position)
             change["live"] = self._live.add(tokens)
         progress = None if moves or grows else self._progress
         for event in events:
@@ -145,7 +146,7 @@ class ChatPanel(ChatWidget):
             yield change
 
     def begin_anew(self) -> None:
-        """Show a streaming answer from here on."""
+        """Show a streaming answer with its next token; what there is of it is in the context."""
         self._live = self._progress = self._told = None
         self._at = self.tree.head.id
         self._visited, self._content = {}, {}

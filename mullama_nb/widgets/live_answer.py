@@ -62,6 +62,21 @@ class LiveAnswer:
             "continues": self._continues,
         }
 
+    def catch_up(self, texts: Iterable[str]) -> None:
+        """Take in what tokens said before any was told of.
+
+        Parameters
+        ----------
+        texts : iterable of str
+            One for each token.
+        """
+        n = self._reader.n_certain + len(self._reader.pending)
+        for text in texts:
+            self._reader.feed(text)
+            n += len(text)
+            self._n_thought += self._reader.part_at(n) == "reasoning"
+        self._read()
+
     def add(self, tokens: Iterable[TokenAdded]) -> dict[str, Any]:
         """Add tokens; return what to tell views: ``whole`` at first, and then the additions.
 
@@ -78,7 +93,7 @@ class LiveAnswer:
             self._is_told = True
             return {"whole": self.snapshot()}
         if self._calls != calls:
-            change["calls"] = self._calls[len(calls) :]
+            change["calls"] = _replaced_end(calls, self._calls)
         if self._n_thought != n_before:
             change["n_thought"] = self._n_thought
         return change
@@ -118,6 +133,12 @@ class _Growing:
         return change
 
 
+def _replaced_end(before: str, now: str) -> tuple[int, str]:
+    """Return from where on a text is another one, in UTF-16 units, and what it is from there."""
+    same = before if now.startswith(before) else ""
+    return len(same.encode("utf-16-le", "surrogatepass")) // 2, now[len(same) :]
+
+
 def head_after(event: Event) -> str | None:
     """Return the id of the checkpoint to which an event moved the head; None if it did not."""
     if isinstance(event, Committed):
@@ -125,7 +146,7 @@ def head_after(event: Event) -> str | None:
     return event.head if isinstance(event, Moved) else None
 
 
-def begin_answer(chat: Chat, at: Checkpoint) -> LiveAnswer:
+def begin_answer(chat: Chat, at: Checkpoint, position: int | None = None) -> LiveAnswer:
     """Return the answer that begins at a checkpoint, or goes on there.
 
     Parameters
@@ -133,11 +154,19 @@ def begin_answer(chat: Chat, at: Checkpoint) -> LiveAnswer:
     chat : Chat
     at : Checkpoint
         A question, or what there is of an answer.
+    position : int, optional
+        Place in the context of the token that is told of first: it has those before already.
     """
     reader = answer_reader(chat, at)
-    if not at.metadata.is_answer:
-        return LiveAnswer(reader)
-    return LiveAnswer(reader, n_thought=count_thought(Turn(chat, at)), continues=True)
+    if at.metadata.is_answer:
+        live = LiveAnswer(reader, n_thought=count_thought(Turn(chat, at)), continues=True)
+    else:
+        live = LiveAnswer(reader)
+    missed = chat.context.tokens[at.stop : at.stop if position is None else position]
+    if missed:
+        text = text_behind(chat, at)
+        live.catch_up(text.add(token) for token in missed)
+    return live
 
 
 def count_thought(turn: Turn) -> int:

@@ -162,7 +162,7 @@ def test_a_thought_and_a_call_stream_beside_the_text(thinking: Chat) -> None:
     ]
     assert (changes[0]["whole"]["n_thought"], changes[1]["n_thought"]) == (1, 2)
     assert changes[3] == {"text": (0, "<p>Two.</p>\n")}
-    assert changes[4:] == [{}, {"calls": "{"}, {"calls": '"name"'}]
+    assert changes[4:] == [{}, {"calls": (0, "{")}, {"calls": (1, '"name"')}]
     live = panel.take_snapshot()["live"]
     assert live["thought"] == "<p>Hm, <strong>two</strong>.</p>\n"
     assert (live["text"], live["calls"], live["continues"]) == ("<p>Two.</p>\n", '{"name"', False)

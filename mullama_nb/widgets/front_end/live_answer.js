@@ -14,14 +14,14 @@
  */
 
 /**
- * All of it, or what it has grown by: HTML has a place, behind which everything is replaced.
+ * All of it, or what it has grown by: a text has a place, behind which everything is replaced.
  *
  * @typedef {object} LiveChange
  * @property {Live} [whole]
  * @property {[at: number, html: string]} [thought]
  * @property {number} [n_thought]
  * @property {[at: number, html: string]} [text]
- * @property {string} [calls]
+ * @property {[at: number, text: string]} [calls]
  */
 
 /**
@@ -29,18 +29,20 @@
  * @param {LiveChange} change
  * @returns {Live | null} null where the change does not fit
  */
-export function grow(live, { whole, thought, n_thought, text, calls = "" }) {
+export function grow(live, { whole, thought, n_thought, text, calls }) {
   if (whole || !live) return whole ?? null;
   return {
     ...live,
     thought: replaceEnd(live.thought, thought),
     n_thought: n_thought ?? live.n_thought,
     text: replaceEnd(live.text, text),
-    calls: live.calls + calls,
+    calls: replaceEnd(live.calls, calls),
   };
 }
 
 /**
+ * A change that is told twice changes nothing the second time.
+ *
  * @param {string} html
  * @param {[at: number, html: string]} [change]
  */
