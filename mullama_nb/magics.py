@@ -220,6 +220,8 @@ class MullamaMagics(Magics):
         earlier = None if arguments.append else self._earlier(chat, asked, text)
         before = chat.head
         try:
+            if earlier is None and not arguments.append and _stands_on(chat, text):
+                return chat.regenerate(**options)
             if earlier is None:
                 return chat.ask(text, **options)
             said, answer = earlier
@@ -376,6 +378,12 @@ def _assigned(*names: tuple[str, ...]) -> list[str]:
 
 def _question(answer: Turn) -> Turn:
     return Turn(answer.chat, point_before(answer.checkpoint))
+
+
+def _stands_on(chat: Chat, text: str) -> bool:
+    """Whether a text is the question at the head, which it would only repeat."""
+    last = chat.turns[-1:]
+    return any(turn.role == "user" and turn.text == text for turn in last)
 
 
 def _is_answer(checkpoint: Checkpoint) -> bool:

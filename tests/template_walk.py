@@ -129,6 +129,18 @@ def _wander(talk: Talk) -> None:
             answers[1].keep()
         talk.said += [given, notes[1]] if keeps else [given]
 
+    def answer() -> None:
+        talk.said.append(talk.note(chat.regenerate(max_tokens=4, temperature=1.0, echo=False)))
+
+    def instruct() -> None:
+        told = {"role": "system", "content": "Speak of the heath."}
+        system = talk.given(told)
+        with talk.listening() as warned:
+            turn = chat.edit(told["content"], "ROOT", max_tokens=4, temperature=1.0, echo=False)
+        first = next(each for each in said if each.role != "system")
+        talk.said = [system, first, talk.note(turn)]
+        talk.arrived(first.text, *([] if "system" in warned() else [told["content"]]))
+
     def fork() -> None:
         turn = chat.turns[-1]
         if len(turn.tokens) > 1:
@@ -145,7 +157,13 @@ def _wander(talk: Talk) -> None:
         talk.step("explore", lambda: explore(keeps=True))
     with _back_afterwards(talk):
         if talk.step("explore without keeping any", lambda: explore(keeps=False)):
+            talk.step("an answer to it", answer)
+            talk.step("another answer to it", regenerate)
+    with _back_afterwards(talk):
+        if talk.step("explore without keeping any", lambda: explore(keeps=False)):
             talk.step("a question there", lambda: talk.ask("And the gorse hill?"))
+    with _back_afterwards(talk):
+        talk.step("another system message", instruct)
     talk.step("fork", fork)
 
 

@@ -148,7 +148,7 @@ class Conversation:
         self._say_where()
 
     def regenerate(self) -> None:
-        """Generate another answer beside the last one."""
+        """Answer the question here, or the last one again."""
         self._answer(self.chat.regenerate)
 
     def resume(self) -> None:
@@ -215,6 +215,8 @@ class Conversation:
             return
         text = " ".join(turns[-1].text.split())
         note(f"{turns[-1].role}: {text if len(text) < 70 else text[:69] + '…'}")
+        if turns[-1].role not in ("system", "assistant"):
+            note("this stands last: /regenerate answers it, /edit puts another in its place")
 
 
 _USAGE = {

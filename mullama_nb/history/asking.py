@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,8 +10,17 @@ from ..errors import HistoryError, ParameterError
 from .answering import Answer, Answering
 from .conversation import Conversation, Said
 from .forking import fork
-from .message import message_parts, messages_back, point_before, token_place, whole_message
+from .message import (
+    chain,
+    content_text,
+    message_parts,
+    messages_back,
+    point_before,
+    token_place,
+    whole_message,
+)
 from .notes import Message, choice_notes
+from .rendering import is_answer
 from .tree import Checkpoint
 from .workspace import Workspace
 
@@ -20,8 +30,11 @@ __all__ = [
     "ask",
     "ask_otherwise",
     "go_on",
+    "instruct_otherwise",
+    "question_at",
     "say_otherwise",
     "stand_on_question",
+    "stand_to_answer",
 ]
 
 
@@ -42,14 +55,39 @@ def answer_again(
     end: Checkpoint | None,
     answering: Answering,
 ) -> Answer:
-    """Generate another answer in place of one, or of the last; see ``Chat.regenerate``."""
+    """Answer the question at the head, or again what an answer was to; see ``Chat.regenerate``."""
     with workspace.going_back_on_error():
-        end = _last(conversation, "assistant", workspace.head) if end is None else end
-        if not end.metadata.is_answer:
-            raise HistoryError(f"{end!r} is not an answer, so there is no other one")
-        stand_on_question(workspace, conversation, end)
+        if end is None:
+            end = question_at(workspace.head) or _last(conversation, "assistant", workspace.head)
+        if question_at(end) is end:
+            is_here = whole_message(workspace.head) is end
+            with workspace.changing():
+                workspace.checkout(end, adapters=workspace.context.adapters if is_here else None)
+        elif end.metadata.is_answer:
+            stand_on_question(workspace, conversation, end)
+        else:
+            raise HistoryError(f"{end!r} is neither an answer nor a question, so none follows it")
         say_otherwise(workspace, conversation, answering.chat_template_kwargs)
         return answering.answer(workspace.head)
+
+
+def question_at(head: Checkpoint) -> Checkpoint | None:
+    """Return the message that a head stands on if the model has to answer it; None elsewhere.
+
+    That is a question, the result of a tool, or anything else that is not the model's.
+    """
+    end = whole_message(head)
+    return end if end.metadata.role not in (None, "", "system", "assistant") else None
+
+
+def stand_to_answer(workspace: Workspace[Checkpoint], conversation: Conversation) -> None:
+    """Move the head to its question: the one that it stands on, or that of its answer."""
+    head = workspace.head
+    if (question := question_at(head)) is not None:
+        with workspace.changing():
+            workspace.checkout(question, adapters=workspace.context.adapters)
+    elif head.metadata.is_answer:
+        stand_on_question(workspace, conversation, head)
 
 
 def say_otherwise(
@@ -70,7 +108,9 @@ def say_otherwise(
     messages = conversation.messages_at(question)
     with workspace.changing():
         workspace.checkout(point_before(begin), adapters=workspace.context.adapters)
-    conversation.say(messages[len(conversation.messages_at(workspace.head)) :], variables)
+    n = len(conversation.messages_at(workspace.head))
+    held = messages[:n] if workspace.head.is_root else None
+    conversation.say(messages[n:], variables, before=held)
 
 
 def ask_otherwise(
@@ -81,21 +121,54 @@ def ask_otherwise(
     answering: Answering,
 ) -> tuple[Answer, Said | None]:
     """Replace a message, or the last question; see ``Chat.edit``."""
+    if end is not None and (end.is_root or end.metadata.is_system):
+        return instruct_otherwise(workspace, conversation, messages, end, answering)
     with workspace.going_back_on_error():
         end = _last(conversation, "user", workspace.head) if end is None else end
-        notes = end.metadata
-        if notes.is_system or end.is_root:
-            raise HistoryError(
-                "the system message is what the chat was made with: make one with another, "
-                "Chat.from_messages(model, chat.messages[1:], system=...)"
-            )
+        notes, before = end.metadata, conversation.messages_at(end)[:-1]
         conversation.stand_before(end)
         if notes.is_answer:
             conversation.append([dict(messages[0], role="assistant")], edited=True)
             return Answer(workspace.head, 0.0), None
         if notes.message is not None and len(messages) == 1:  # of a tool, it stays that of the call
             messages = [{**notes.message, **messages[0], "role": notes.role}]
-        return ask(workspace, conversation, messages, answering)
+        held = before if workspace.head.is_root else None  # where it may be another one's
+        said = conversation.say(messages, answering.chat_template_kwargs, before=held)
+        return answering.answer(workspace.head), said
+
+
+def instruct_otherwise(
+    workspace: Workspace[Checkpoint],
+    conversation: Conversation,
+    messages: Sequence[Message],
+    end: Checkpoint,
+    answering: Answering,
+) -> tuple[Answer, Said | None]:
+    """Begin a branch with another system message, and ask the first question again there.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    conversation : Conversation
+    messages : sequence of mapping
+        The first one has the text.
+    end : Checkpoint
+        The system message to replace, or the root.
+    answering : Answering
+    """
+    system = {"role": "system", "content": content_text(messages[0])}
+    lines = conversation.lines_at(workspace.head)
+    said = [line.message for line in lines if end.is_root or end in chain(workspace.head)]
+    rest = said[1:] if said and said[0]["role"] == "system" else said
+    asked = [*itertools.takewhile(lambda message: not is_answer(message), rest)]
+    begin = next((line.end for line in lines if not line.end.is_root), None)
+    with workspace.going_back_on_error():
+        on = workspace.context.adapters if begin is None else workspace.adapters.instead_of(begin)
+        with workspace.changing():
+            workspace.checkout(workspace.graph.root, adapters=on)
+        cost = conversation.say_anew(system, asked, answering.chat_template_kwargs)
+        answer = answering.answer(workspace.head) if asked else Answer(workspace.head, 0.0)
+        return answer, cost
 
 
 def go_on(workspace: Workspace[Checkpoint], answering: Answering) -> Answer:

@@ -32,7 +32,7 @@ from .asking import (
     ask_otherwise,
     go_on,
     say_otherwise,
-    stand_on_question,
+    stand_to_answer,
 )
 from .compare import Difference
 from .conversation import Conversation
@@ -326,13 +326,14 @@ class Chat(Live):
     def regenerate(self, turn: Place | None = None, **options: Unpack[AnswerOptions]) -> Turn:
         """Generate another answer to the same question, beside the existing ones.
 
-        One whose beginning was given begins with it again. At temperature 0 it is the same answer,
-        as nothing is drawn.
+        Where the head is a question, as after ``checkout``, it is that one which is answered. An
+        answer whose beginning was given begins with it again. At temperature 0 it is the same
+        answer, as nothing is drawn.
 
         Parameters
         ----------
         turn : Turn, Checkpoint or str, optional
-            The answer to replace. None: the last one.
+            The answer to replace, or the question to answer. None: the last one of both.
         **options
             As for :meth:`ask`.
         """
@@ -342,15 +343,24 @@ class Chat(Live):
         return self._with_tools(self._turn(answer), options)
 
     @lists_answer
-    def edit(self, text: str, turn: Place | None = None, **options: Unpack[AnswerOptions]) -> Turn:
-        """Replace a question, or the model's own answer, by a sibling with another text.
+    def edit(
+        self,
+        text: str | Message,
+        turn: Place | None = None,
+        **options: Unpack[AnswerOptions],
+    ) -> Turn:
+        """Replace a question, the model's own answer or the system message by a sibling.
+
+        Another system message begins a branch at the root, where the first question is asked again;
+        what was said under the earlier one stays as it was.
 
         Parameters
         ----------
-        text : str
+        text : str or mapping
+            A text is all of an answer; a message may have more, such as ``reasoning_content``.
         turn : Turn, Checkpoint or str, optional
-            The message to replace. None: the last question. An edited answer counts as the model's
-            own, and is returned.
+            The message to replace. None: the last question. ``"ROOT"``: the system message, also
+            where there is none. An edited answer counts as the model's own, and is returned.
         **options
             As for :meth:`ask`.
         """
@@ -358,6 +368,8 @@ class Chat(Live):
         with self.tree.turn():
             said = self._conversation, messages, self._end(turn)
             made = self._turn(*ask_otherwise(self._workspace, *said, answering))
+            if made.checkpoint.is_root:  # where the template lets no system message stand alone
+                made = self.turns[0]
         return self._with_tools(made, options)
 
     @lists_answer
@@ -479,8 +491,8 @@ class Chat(Live):
             if is_first and messages is not None:
                 self._conversation.say(messages, variables)
                 return
-            if is_first and self.tree.head.metadata.is_answer:
-                stand_on_question(*place, self.tree.head)
+            if is_first:
+                stand_to_answer(*place)
             say_otherwise(*place, variables)
 
         with self.tree.turn():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from ..errors import (
 )
 from .events import Progress
 from .forking import fork_at
-from .message import Line, lines_at, message_parts, point_before
+from .message import Line, content_text, lines_at, message_parts, point_before
 from .notes import check_notes, message_notes
 from .rendering import Rendering, Variables, is_answer
 from .tree import Checkpoint
@@ -119,7 +120,13 @@ class Conversation:
 
     # -- say ---------------------------------------------------------------------------------
 
-    def say(self, messages: Sequence[Message], variables: Mapping[str, Any] | None = None) -> Said:
+    def say(
+        self,
+        messages: Sequence[Message],
+        variables: Mapping[str, Any] | None = None,
+        *,
+        before: Sequence[Message] | None = None,
+    ) -> Said:
         """Evaluate the tokens that messages add to the conversation, and commit each of them.
 
         The answer may follow. If the last message is the assistant's, it begins with that.
@@ -129,6 +136,8 @@ class Conversation:
         messages : sequence of mapping
         variables : mapping, optional
             Variables of the chat template for these messages alone.
+        before : sequence of mapping, optional
+            What was said, where that is not what the head says: another system message.
 
         Raises
         ------
@@ -139,7 +148,9 @@ class Conversation:
         """
         workspace = self._workspace
         home, n_held = workspace.head, self._context.token_count()
-        before, began = self.messages_at(home), time.perf_counter()
+        told, began = self.messages_at(home), time.perf_counter()
+        other = None if before is None or [*before] == told else before
+        before = told if other is None else other
         try:
             answered = self._answered()
             tokens = self.rendering.prompt(
@@ -165,7 +176,9 @@ class Conversation:
             n_system = self._begin(before, messages, variables)
             if home.is_root and not n_held:
                 keep, _ = self.rendering.common_prefix(tokens)
-            n_evaluated = self.append(messages, variables, answered=False, is_checked=True)
+            n_evaluated = self.append(
+                messages, variables, before=other, answered=False, is_checked=True
+            )
             why = self._why_again(before, tokens) if n_again else None
             if n_again:
                 workspace.head.metadata["evaluated_again"] = {"tokens": n_again, "why": why}
@@ -209,6 +222,7 @@ class Conversation:
         messages: Sequence[Message],
         variables: Variables = None,
         *,
+        before: Sequence[Message] | None = None,
         answered: bool = True,
         is_checked: bool = False,
         **notes: Any,
@@ -220,6 +234,8 @@ class Conversation:
         messages : sequence of mapping
         variables : mapping, optional
             Variables of the chat template for these messages alone.
+        before : sequence of mapping, optional
+            As for :meth:`say`.
         answered : bool
             Whether an assistant's message at the end is complete, instead of the beginning of the
             answer.
@@ -236,9 +252,10 @@ class Conversation:
         if not messages:
             return 0
         if not is_checked:
-            self._check(messages, variables)
+            self._check(messages, variables, before)
         workspace = self._workspace
-        before, n_evaluated, is_held = self.messages_at(workspace.head), 0, False
+        n_evaluated, is_held = 0, bool(before)
+        before = [*(self.messages_at(workspace.head) if before is None else before)]
         with workspace.operation(), workspace.going_back_on_error(always=True):
             n_evaluated += self._begin(before, messages, variables)
             at = self._standing(workspace.head)
@@ -268,9 +285,11 @@ class Conversation:
                 n_evaluated += len(tokens)
         return n_evaluated
 
-    def _check(self, messages: Sequence[Message], variables: Variables) -> None:
+    def _check(
+        self, messages: Sequence[Message], variables: Variables, before: Sequence[Message] | None
+    ) -> None:
         """Check that what is given up to the last question arrives in the prompt."""
-        before = self.messages_at(self._workspace.head)
+        before = self.messages_at(self._workspace.head) if before is None else before
         n = max((i for i, each in enumerate(messages, 1) if not is_answer(each)), default=0)
         if n:
             self.rendering.render([*before, *messages[:n]], variables)
@@ -339,6 +358,53 @@ class Conversation:
                     "alone, so there is nothing to save yet: ask() something"
                 )
 
+    def say_anew(
+        self, system: Message, messages: Sequence[Message], variables: Variables = None
+    ) -> Said | None:
+        """Say another system message at the root, which is the head, and what follows it.
+
+        Parameters
+        ----------
+        system : mapping
+        messages : sequence of mapping
+            They may be none.
+        variables : mapping, optional
+            Variables of the chat template for these messages alone.
+
+        Raises
+        ------
+        ContextFullError, ChatTemplateError
+            Before anything is evaluated.
+        HistoryError
+            When nothing follows, and the template lets no system message stand alone.
+        """
+        check_notes({"system": system}, "the system message")
+        self._check_system(system)
+        workspace = self._workspace
+        if not messages:
+            with workspace.operation(), workspace.going_back_on_error():
+                self._say_system(system, [_PROBE], variables)
+                if workspace.head.is_root:
+                    self._hold_at_root(system)
+            return None
+        tokens = self.rendering.prompt([], [system, *messages], variables, checks=True)
+        self.check_room(0, len(tokens))
+        with workspace.operation(), workspace.going_back_on_error(always=True):
+            n_system = self._say_system(system, messages, variables)
+            said = self.say(messages, variables, before=[system])
+        return dataclasses.replace(
+            said, reused=said.reused - n_system, evaluated=said.evaluated + n_system
+        )
+
+    def _hold_at_root(self, system: Message) -> None:
+        """Have the root hold a system message; what was said behind it had another."""
+        if self._workspace.graph.root.followers:
+            raise HistoryError(
+                f"the chat template of {self._model.name!r} lets no system message stand alone: "
+                "ask() something first, then edit() the system message, and it is asked again"
+            )
+        self._workspace.system = content_text(system)
+
     def _say_system(
         self, system: Message, rest: Sequence[Message], variables: Variables = None
     ) -> int:
@@ -371,7 +437,7 @@ class Conversation:
         if any(part.metadata.history is not None for part in message_parts(end)):
             before = self.lines_at(end)[:-1]
             last = before[-1] if before else None
-            if last is not None and last.index is not None and not last.end.is_root:
+            if last is not None and last.index is not None and not _stands_at_root(last):
                 return self.unfold(last.end, last.index)
         workspace, point = self._workspace, point_before(end)
         with workspace.changing():
@@ -388,14 +454,17 @@ class Conversation:
         index : int
             Of the message, as in its ``Line``.
         """
-        if end.is_root:  # where a system message stands that the template does not let stand alone
-            return end
         workspace, lines = self._workspace, self.lines_at(end)[: index + 1]
+        root = workspace.graph.root
+        if end.is_root or _stands_at_root(lines[-1]):
+            return root
         own = [i for i, line in enumerate(lines) if line.index is None or line.end.is_root]
-        last = lines[own[-1]].end if own else workspace.graph.root
+        last = lines[own[-1]].end if own else root
+        rest = [line.message for line in lines[own[-1] + 1 if own else 0 :]]
+        before: list[Message] | None = None if own else []
         with workspace.changing(), workspace.going_back_on_error(always=True):
             workspace.checkout(last, adapters=workspace.adapters.of(end))
-            self.append([line.message for line in lines[own[-1] + 1 if own else 0 :]])
+            self.append(rest, before=before)
             return workspace.head
 
     # -- render ------------------------------------------------------------------------------
@@ -427,6 +496,12 @@ class Conversation:
                 needed=n_tokens,
                 free=free,
             )
+
+
+def _stands_at_root(line: Line[Checkpoint]) -> bool:
+    """Whether a message is a system message that the template does not let stand alone."""
+    is_first = line.index == 0 and line.message.get("role") == "system"
+    return line.end.is_root or is_first
 
 
 def _is_question(message: Message) -> bool:

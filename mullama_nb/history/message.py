@@ -177,7 +177,8 @@ def _with_history(
     before = [dict(message) for message in history]
     if system is not None and not any(message["role"] == "system" for message in before[:1]):
         before.insert(0, dict(system))
-    if [each["role"] for each in before] == [line.message["role"] for line in lines]:
+    is_other = _is_told_otherwise(lines, before)
+    if not is_other and [m["role"] for m in before] == [line.message["role"] for line in lines]:
         return lines  # earlier versions noted all messages where the template rewrote one
     same = itertools.takewhile(
         lambda pair: pair[0].message == pair[1], zip(lines, before, strict=False)
@@ -185,6 +186,14 @@ def _with_history(
     n = sum(1 for _ in same)
     held = [Line(message, end, index) for index, message in enumerate(before[n:], n)]
     return lines[:n] + held
+
+
+def _is_told_otherwise(lines: Sequence[Line[M]], before: Sequence[Message]) -> bool:
+    """Whether another system message was said than the one that is told at the root."""
+    if not lines or not before or lines[0].index is None:
+        return False
+    told, said = lines[0].message, before[0]
+    return bool(told["role"] == said["role"] == "system" and told != said)
 
 
 def keep_said(node: N) -> None:

@@ -53,7 +53,10 @@ def trim(workspace: Workspace[Checkpoint], conversation: Conversation, keep: int
     with workspace.operation(), workspace.going_back_on_error(always=True):
         workspace.checkout(graph.root, adapters=context.adapters)
         told = conversation.messages_at(graph.root)
-        conversation.append(asked[len(told) :] if asked[: len(told)] == told else asked)
+        if asked[: len(told)] == told:
+            conversation.append(asked[len(told) :])
+        else:  # it has another system message
+            conversation.append(asked, before=[])
         for part in parts:
             workspace.evaluate(part.tokens)
             notes = part.metadata.of_another_place(part.id)

@@ -109,13 +109,17 @@ def _lead(entries: Sequence[Entry], chat: Chat) -> dict[str | None, Checkpoint]:
             places[entry.id] = home  # what it was cut off says all of it
         elif _is_tokens(entry):
             places[entry.id] = _evaluated(entry, chat)
-        elif entry.noted.is_system and chat.system is not None:
+        elif entry.noted.is_system and chat.messages == [entry.noted.message]:
             places[entry.id] = home  # the first question says it, and then it has a place
         elif entry.noted.is_answer and entry.noted.was_cut_short:
             places[entry.id] = _begun(entry, chat)
         else:
             variables = entry.noted.chat_template_kwargs
-            chat.replay(_messages(entry, chat), chat_template_kwargs=variables or None)
+            said = _messages(entry, chat)
+            if home.is_root and said[0]["role"] == "system":  # another than the chat's
+                chat._conversation.append(said, variables, before=[])
+            else:
+                chat.replay(said, chat_template_kwargs=variables or None)
             places[entry.id] = tree.head
             if entry.noted.edited:
                 tree.head.metadata["edited"] = True
@@ -135,7 +139,8 @@ def _is_tokens(entry: Entry) -> bool:
 
 def _messages(entry: Entry, chat: Chat) -> list[dict[str, Any]]:
     history = entry.notes.get("history", [])
-    new = history[len(chat.messages) :]
+    is_other = chat.head.is_root and history[: len(chat.messages)] != chat.messages
+    new = history if is_other else history[len(chat.messages) :]
     return [dict(each) for each in new] or [dict(entry.notes["message"])]
 
 

@@ -72,8 +72,6 @@ def rendered(
             content = model.tokenize(str(message.get("content") or ""))
             if tuple(content) == _tokens(_parts(path)):
                 return True
-        if role == "system" and len(path) == 1 and message.get("content") != system:
-            return False  # the chat was not made with it
         lines = conversation_at(_Noted(entry), before, message_of, system)
         messages = [line.message for line in lines]
         return any(renders(messages, path, asks) for asks in (True, False))

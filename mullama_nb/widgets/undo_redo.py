@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from ..history.asking import question_at
 from ..history.chat import Chat
 from ..history.events import Event, Progress, TokenAdded
 from ..history.message import chain, message_versions
@@ -81,5 +82,6 @@ class UndoRedo(ChatWidget):
             "redo": self.chat.redo_steps,
             "sibling": siblings.index(head) + 1,
             "siblings": len(siblings),
-            "answered": any(c.metadata.is_answer for c in chain(head)),
+            "answered": question_at(head) is not None
+            or any(c.metadata.is_answer for c in chain(head)),
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from tiny_models import CHATML
 
 from mullama_nb import Chat
-from mullama_nb.errors import ChatTemplateError, HistoryError
+from mullama_nb.errors import ChatTemplateError, HistoryError, ParameterWarning
 from mullama_nb.history.display import chat_html
 from mullama_nb.history.drawing import label
 from mullama_nb.history.message import lines_at
@@ -150,6 +151,41 @@ class Walk:
         assert len(self.said()) == i + 1
         return [*before[:i], ("assistant", turn.text)]
 
+    def answer(self, before: Said) -> Said | None:
+        """Answer what is stood on, or the last question again, in one of the ways to do that."""
+        roles = [role for role, _ in before]
+        if self.random.random() < 0.5:
+            self.checkout_turn(before)
+            before, roles = self.said(), [role for role, _ in self.said()]
+        if roles and is_question(roles[-1]):
+            n = len(before)
+        elif "assistant" in roles:
+            n = len(roles) - 1 - roles[::-1].index("assistant")
+        else:
+            return None
+        way = self.random.choice(["regenerate", "explore", "resume"])
+        if way == "resume" and n == len(before):
+            turn = self.chat.resume(**HOT)
+        elif way == "explore" and n >= len(before) - 1:
+            turn = self.chat.explore(n=2, **HOT)[1]
+            assert self.said()[:n] == before[:n]  # behind which an answer may have been begun
+            turn.keep()
+        else:
+            turn = self.chat.regenerate(**HOT)
+        assert len(self.said()) == n + 1
+        return [*before[:n], ("assistant", turn.text)]
+
+    def instruct(self, before: Said) -> Said | None:
+        """Say another system message; the first questions are asked again."""
+        told = before[1:] if before and before[0][0] == "system" else before
+        asked = [*itertools.takewhile(lambda each: each[0] != "assistant", told)]
+        if not asked:
+            return None
+        text = self.random.choice(["be long", "be odd", "be brief"])
+        turn = self.chat.edit(text, "ROOT", **HOT)
+        assert len(self.said()) == len(asked) + 2
+        return [("system", text), *asked, ("assistant", turn.text)]
+
     def fork(self, before: Said) -> Said | None:
         i = self.pick("assistant")
         if i is None or not self.chat.turns[i].tokens:
@@ -274,6 +310,7 @@ STEPS: dict[str, Callable[[Walk, Said], Said | None]] = {
     name: getattr(Walk, name)
     for name in (
         *("ask", "ask_several", "ask_twice", "prefill", "edit", "edit", "regenerate", "fork"),
+        *("answer", "answer", "instruct"),
         *("checkout_turn", "checkout", "checkout_raw", "undo", "explore", "prune", "trim"),
         "save_and_open",
     )
@@ -484,13 +521,94 @@ def test_undo_behind_trim_goes_back_one_question(talk: Maker) -> None:
     assert contents(chat) == ["be brief", *said[3:5]]
 
 
-def test_the_system_message_is_no_message_to_edit(talk: Maker) -> None:
+@pytest.mark.parametrize("template", ["appends", "moves the system message"])
+@pytest.mark.parametrize("system", ["be brief", None])
+def test_another_system_message_is_a_branch_at_the_root(
+    talk: Maker, template: str, system: str | None, tmp_path: Path
+) -> None:
+    """Also where the template lets none stand alone, and where there was none."""
+    chat = talk(template, system)
+    first = chat.ask("why?", **HOT)
+    chat.ask("and how?", **HOT)
+    said, end = chat.messages, chat.head
+    again = chat.edit("be long", "ROOT" if system is None else chat.turns[0], **HOT)
+    assert contents(chat)[:2] == ["be long", "why?"]
+    assert len(chat.turns) == 3
+    assert again.checkpoint is chat.head
+    text = chat.context.text()
+    assert "be long" in text
+    assert "be brief" not in text
+    # What is done there keeps to it.
+    chat.ask("where?", **HOT)
+    assert contents(chat)[:2] == ["be long", "why?"]
+    chat.edit("who?", chat.turns[1], **HOT)
+    assert contents(chat)[:2] == ["be long", "who?"]
+    assert "be brief" not in chat.context.text()
+    with pytest.warns(ParameterWarning, match="leaves out"):
+        chat.regenerate(**HOT, chat_template_kwargs={"other": 1})
+    assert contents(chat)[:2] == ["be long", "who?"]
+    assert "be brief" not in chat.context.text()
+    for question in ("when?", "which?"):
+        chat.ask(question, **HOT)
+    other = chat.messages
+    chat.trim(keep=1)
+    assert contents(chat)[:2] == ["be long", "which?"]
+    assert "be brief" not in chat.context.text()
+    # And what was said before is as it was, here and when it is kept.
+    chat.checkout(end)
+    assert chat.messages == said
+    assert first.text == chat.turns[-3].text
+    chat.save("kept", tmp_path)
+    kept = Chat.open("kept", chat.model, tmp_path)
+    assert kept.messages == said
+    chat.export(tmp_path / "kept.json")
+    read = Chat.from_transcript(chat.model, tmp_path / "kept.json", n_ctx=1024, n_threads=1)
+    assert [(m["role"], m["content"]) for m in read.messages] == [
+        (m["role"], m["content"]) for m in said
+    ]
+    leaves = []
+    for leaf in read.tree.leaves():
+        read.checkout(leaf)
+        leaves.append(contents(read))
+    assert [m["content"] for m in other] in leaves
+
+
+def test_a_system_message_is_replaced_before_anything_is_asked(talk: Maker) -> None:
     for template in ("appends", "moves the system message"):
         chat = talk(template, "be brief")
+        turn = chat.edit("be long", "ROOT")
+        assert (turn.role, turn.text) == ("system", "be long")
+        assert contents(chat) == ["be long"]
         chat.ask("why?", **HOT)
-        with pytest.raises(HistoryError, match="made with"):
-            chat.edit("be long", chat.turns[0])
-        assert len(chat.turns) == 3
+        assert contents(chat)[:2] == ["be long", "why?"]
+        assert "be brief" not in chat.context.text()
+
+
+def test_a_system_message_that_cannot_stand_alone_needs_a_question(talk: Maker) -> None:
+    chat = talk("moves the system message", "be brief")
+    chat.ask("why?", **HOT)
+    chat.undo()
+    with pytest.raises(HistoryError, match="ask\\(\\) something first"):
+        chat.edit("be long", "ROOT")
+    assert contents(chat) == ["be brief"]
+
+
+@pytest.mark.parametrize("template", ["appends", "counts", "strips thoughts"])
+def test_the_question_that_is_stood_on_is_answered(talk: Maker, template: str) -> None:
+    chat = talk(template, "be brief")
+    for question in ("one?", "two?"):
+        chat.ask(question, **HOT)
+    question, answer = chat.turns[-2], chat.turns[-1]
+    chat.checkout(question)
+    for again in (chat.regenerate(**HOT), chat.regenerate(question, **HOT), chat.regenerate(**HOT)):
+        assert contents(chat)[:-1] == ["be brief", "one?", chat.turns[2].text, "two?"]
+        assert again.checkpoint.parent is question.checkpoint
+    assert len(answer.checkpoint.siblings) == 4
+    chat.explore("three?", 2, **HOT)
+    assert chat.turns[-1].text == "three?"
+    chat.edit("four?", **HOT)
+    assert contents(chat)[-2] == "four?"
+    assert "three?" not in contents(chat)
 
 
 def test_a_tool_result_that_is_edited_stays_one(talk: Maker) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ...checks import check_integer
 from ...engine.warn import warn
-from ...errors import ParameterError, ParameterWarning, TranscriptError, shown
+from ...errors import ParameterError, ParameterWarning, shown
 from ..conversation import Conversation
 from ..refs import check_tag
 from ..tree import Checkpoint
@@ -53,20 +53,12 @@ def choose_transcript(path: str | os.PathLike[str], index: int | None) -> Transc
 def begin_with_transcript(transcript: Transcript) -> dict[str, Any]:
     """Return the options of the chat that a conversation is brought into: system and tools.
 
-    Raises
-    ------
-    TranscriptError
-        When branches begin with different system messages, of which a chat has one.
+    Where branches begin with different system messages, the chat is made with none.
     """
     firsts = [entry.message for entry in transcript.entries if entry.parent is None]
     systems = [_text(first) if first["role"] == "system" else None for first in firsts]
-    if any(system != systems[0] for system in systems):
-        raise TranscriptError(
-            "its branches begin with different system messages, and a chat has one: keep one "
-            "branch of them in the file"
-        )
     options: dict[str, Any] = {}
-    if systems[0] is not None:
+    if systems[0] is not None and all(system == systems[0] for system in systems):
         options["system"] = systems[0]
     if transcript.tools is not None:
         options["tools"] = transcript.tools
@@ -93,7 +85,8 @@ def restore_messages(
     # Where each message ends; None for one that the template does not let stand last.
     ends: list[Checkpoint | None] = [None] * len(entries)
     for index, entry in enumerate(entries):
-        if entry.parent is None and entry.message["role"] == "system":
+        is_system = entry.parent is None and entry.message["role"] == "system"
+        if is_system and conversation.system is not None:  # else branches have several
             ends[index] = root
     chain: list[int] = []
     for index, entry in enumerate(entries):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tiny_models import CHATML, make_model
 
 from mullama_nb import Chat, Model
-from mullama_nb.errors import ParameterError, ParameterWarning, TranscriptError
+from mullama_nb.errors import ParameterError, ParameterWarning
 
 SYSTEM = {"role": "system", "content": "Be brief."}
 
@@ -150,14 +150,23 @@ def test_several_conversations_are_chosen_from(model: Model, tmp_path: Path) -> 
         Chat.from_transcript(model, path, index=2)
 
 
-def test_one_chat_has_one_system_message(model: Model, tmp_path: Path) -> None:
+def test_branches_may_begin_with_different_system_messages(model: Model, tmp_path: Path) -> None:
     rows = [
-        {"id": str(i), "parent": None, "message": {"role": "system", "content": f"S{i}"}}
+        row
         for i in range(2)
+        for row in (
+            {"id": f"s{i}", "parent": None, "message": {"role": "system", "content": f"S{i}"}},
+            {"id": f"q{i}", "parent": f"s{i}", "message": user(f"Q{i}")},
+        )
     ]
     body = {"format": "mullama-transcript", "version": 2, "messages": rows}
-    with pytest.raises(TranscriptError, match="different system messages"):
-        Chat.from_transcript(model, written(tmp_path / "a.json", body))
+    chat = Chat.from_transcript(model, written(tmp_path / "a.json", body))
+    assert chat.system is None
+    said = []
+    for leaf in chat.tree.leaves():
+        chat.checkout(leaf)
+        said.append([message["content"] for message in chat.messages])
+    assert said == [["S0", "Q0"], ["S1", "Q1"]]
 
 
 def test_what_is_no_text_is_named(model: Model, tmp_path: Path) -> None:
