@@ -41,6 +41,7 @@ from .footer import Pace, Remedy, footer_of, in_force, options_in_words, remedie
 from .funnel import funnel_message
 from .live_answer import LiveAnswer, begin_answer, count_thought, head_after
 from .markdown import render_markdown
+from .standing import standing_on, with_text
 from .token_list import token_list
 
 __all__ = ["ChatPanel"]
@@ -74,7 +75,7 @@ class ChatPanel(ChatWidget):
         Tokens a second, of the answer that is coming or came last; 0 while it is not known.
     """
 
-    _esm, _css = front_end("chat_panel", "funnel", "composer", "footer")
+    _esm, _css = front_end("chat_panel", "funnel", "composer", "footer", "standing")
     can_turn = True
 
     # All are written by the thread for actions alone.
@@ -111,6 +112,7 @@ class ChatPanel(ChatWidget):
             "messages": messages,
             "settings": self._settings,
             "footer": self._footer,
+            "standing": standing_on(self.chat),
             "live": None if self._live is None else self._live.snapshot(),
             "progress": self._progress,
         }
@@ -123,6 +125,7 @@ class ChatPanel(ChatWidget):
             self._follow(events)
             self._remember_way()
             change |= self._message_changes() | self._setting_changes()
+            change["standing"] = standing_on(self.chat)
             events = events[moves[-1] + 1 :]
             self._live = change["live"] = None
         if any(isinstance(event, AdaptersChanged | SettingsChanged) for event in events):
@@ -195,10 +198,25 @@ class ChatPanel(ChatWidget):
         with self._answering(pending=text):
             self.chat.ask(text, echo=False)
 
-    def do_edit(self, checkpoint: str, text: str) -> None:
-        """Replace a message by a sibling with another text."""
+    def do_answer(self, n: int) -> None:
+        """Answer the message at the head, or give several answers to it, of which none is kept."""
         with self._answering():
-            self.chat.edit(text, self._turn(checkpoint), echo=False)
+            if n == 1:
+                self.chat.regenerate(echo=False)
+            else:
+                self.chat.explore(n=n)
+
+    def do_edit(self, checkpoint: str, text: str) -> None:
+        """Replace a message by a sibling with another text; an answer keeps its thought."""
+        turn = self._turn(checkpoint)
+        with self._answering():
+            said = with_text(turn, text) if turn.role == "assistant" else text
+            self.chat.edit(said, turn, echo=False)
+
+    def do_instruct(self, text: str) -> None:
+        """Say another system message, under which the first question is asked again."""
+        with self._answering():
+            self.chat.edit(text, self.tree.root, echo=False)
 
     def do_regenerate(self, checkpoint: str) -> None:
         """Generate another answer in place of one."""

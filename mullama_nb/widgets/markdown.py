@@ -1,4 +1,4 @@
-"""Markdown of a model's answers as safe HTML."""
+"""Markdown of a model's answers as safe HTML: with tables, coloured code and mathematics."""
 
 from __future__ import annotations
 
@@ -10,22 +10,29 @@ import nh3
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from .code_colours import CLASSES, colour_code
+from .formulas import MATH_ATTRIBUTES, MATH_TAGS, add_formulas
+
 __all__ = ["Draft", "render_markdown"]
 
 _TAGS = (
     *("a", "blockquote", "br", "code", "del", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr"),
-    *("li", "ol", "p", "pre", "s", "strong", "table", "tbody", "td", "th", "thead", "tr", "ul"),
+    *("li", "ol", "p", "pre", "s", "span", "strong"),
+    *("table", "tbody", "td", "th", "thead", "tr", "ul"),
 )
+_ALIGNMENT = {"left", "center", "right"}
 _SCHEMES = {"http", "https", "mailto"}
 _NEWLINE = re.compile(r"\r\n|\r|\n")  # what Markdown takes for one
 _LINK = re.compile(rf"(?:{'|'.join(sorted(_SCHEMES))}):", re.IGNORECASE)
+_STYLE = re.compile(r'<(t[dh]) style="text-align:(\w+)">')
 
 
 def _make_parser() -> MarkdownIt:
     # Images would be fetched from the network; without them "![text](address)" is a link.
-    parser = MarkdownIt("commonmark", {"html": False})
+    parser = MarkdownIt("commonmark", {"html": False, "highlight": colour_code})
     parser.enable(["table", "strikethrough"]).disable("image")
     parser.validateLink = lambda url: _LINK.match(url) is not None  # type: ignore[method-assign]
+    add_formulas(parser)
     return parser
 
 
@@ -94,10 +101,13 @@ def _utf16_length(text: str) -> int:
 
 
 def _cleaned(html: str) -> str:
+    html = html.encode("utf-8", "replace").decode()  # nh3 takes no unpaired surrogates
     return nh3.clean(
-        html,
-        tags=set(_TAGS),
-        attributes={"a": {"href"}, "ol": {"start"}},
+        _STYLE.sub(r'<\1 align="\2">', html),
+        tags={*_TAGS, *MATH_TAGS},
+        attributes={"a": {"href"}, "ol": {"start"}, **MATH_ATTRIBUTES},
+        tag_attribute_values={name: {"align": _ALIGNMENT} for name in ("td", "th")},
+        allowed_classes={"pre": {"highlight"}, "span": CLASSES},
         url_schemes=_SCHEMES,
         link_rel="noopener noreferrer",
         set_tag_attribute_values={"a": {"target": "_blank"}},

@@ -3,6 +3,7 @@
 
 import { element } from "./dom.js";
 import { drawMessage, NAMES } from "./message.js";
+import { makeInstruct } from "./instruct.js";
 
 /** @import { State } from "./chat_panel.js" */
 /** @import { Message } from "./message.js" */
@@ -25,6 +26,8 @@ export class ChatLog {
     const name = { role: "log", "aria-live": "polite", "aria-label": "Messages", tabindex: 0 };
     this.node = element("div", { class: "mullama-log", ...name });
     this.empty = element("p", { class: "mullama-empty" }, "Say something to begin.");
+    this.instruct = makeInstruct(model, () => this.state().messages);
+    this.node.append(this.instruct.node); // the first child; the rows follow
     this.end = followEnd(this.node);
     /** @type {MessageRow[]} */
     this.rows = [];
@@ -46,7 +49,8 @@ export class ChatLog {
     this.rows.forEach((row, i) => {
       row.update(messages[i], i === messages.length - 1);
       edited.delete(row.id);
-      if (log.children[i] !== row.node) log.insertBefore(row.node, log.children[i] ?? null);
+      const there = log.children[i + 1] ?? null;
+      if (there !== row.node) log.insertBefore(row.node, there);
     });
     for (const [id, row] of old) {
       if (row === this.growing) this.growing = null;
@@ -75,17 +79,28 @@ export class ChatLog {
     }
     const { growing } = this; // what streamed is now whole
     const isFree = growing && (growing.id === undefined || old.get(growing.id) === growing);
-    if (role !== "assistant" || !isFree) return drawMessage(this.model);
+    if (role !== "assistant" || !isFree) return this.drawRow();
     old.delete(growing.id);
     this.growing = null;
     return growing;
+  }
+
+  drawRow() {
+    const isAsked = () => this.state().messages.some(({ role }) => isQuestion(role));
+    return drawMessage(this.model, (role) => isQuestion(role) || role === "system" && isAsked());
+  }
+
+  /** Have a reader write another message in place of the last one. */
+  replaceLast() {
+    this.rows.at(-1)?.replace();
   }
 
   /** What stands behind the messages: a question on its way, and an answer as it comes. */
   drawEnd() {
     this.drawPending();
     this.drawGrowing();
-    if (this.node.childElementCount > Number(this.empty.isConnected)) this.empty.remove();
+    this.instruct.update();
+    if (this.node.childElementCount > 1 + Number(this.empty.isConnected)) this.empty.remove();
     else this.node.append(this.empty);
     this.end.keep();
   }
@@ -116,7 +131,7 @@ export class ChatLog {
       this.leave(growing);
     }
     if (!live) return;
-    this.growing ??= last ?? drawMessage(this.model);
+    this.growing ??= last ?? this.drawRow();
     if (!this.growing.node.isConnected) this.node.append(this.growing.node);
     this.growing.update((last && message) ?? COMING, true, live);
   }
@@ -136,6 +151,7 @@ export class ChatLog {
   }
 
   refresh() {
+    this.instruct.update();
     this.rows.forEach((row) => row.refresh());
     this.drawEnd();
   }
@@ -169,6 +185,11 @@ function followEnd(log) {
     follows = true;
   };
   return { keep, go, destroy: () => observer.disconnect() };
+}
+
+/** @param {string} role */
+function isQuestion(role) {
+  return role !== "system" && role !== "assistant";
 }
 
 /** @param {Node} node */

@@ -8,11 +8,13 @@ import { element } from "./dom.js";
 import { EMPTY, makeFooter } from "./footer.js";
 import { count } from "./format.js";
 import { grow } from "./live_answer.js";
+import { makeStanding } from "./standing.js";
 
 /** @import { Footer, Typed } from "./footer.js" */
 /** @import { Live, LiveChange } from "./live_answer.js" */
 /** @import { Message } from "./message.js" */
 /** @import { PanelModel } from "./message_tokens.js" */
+/** @import { Standing } from "./standing.js" */
 
 /**
  * The messages, the answer that is coming, and how many tokens of how many have been evaluated
@@ -22,6 +24,7 @@ import { grow } from "./live_answer.js";
  * @property {Message[]} messages
  * @property {string[]} settings adapters and options that are on
  * @property {Footer} footer
+ * @property {Standing | null} standing
  * @property {Live | null} live
  * @property {Progress | null} progress
  */
@@ -39,15 +42,16 @@ import { grow } from "./live_answer.js";
  * @property {string[]} [settings]
  * @property {Partial<Footer>} [footer]
  * @property {Typed} [typed] what was counted for a view
+ * @property {Standing | null} [standing]
  * @property {LiveChange | null} [live] null: none is coming any more
  * @property {Progress | null} [progress]
  */
 
 /** @param {Partial<State>} snapshot @returns {State} */
 export function start(
-  { messages = [], settings = [], footer = EMPTY, live = null, progress = null },
+  { messages = [], settings = [], footer = EMPTY, standing = null, live = null, progress = null },
 ) {
-  return { messages, settings, footer, live, progress };
+  return { messages, settings, footer, standing, live, progress };
 }
 
 /**
@@ -66,9 +70,10 @@ export function apply(state, { after = null, messages, changed = [], ...change }
       )
       .concat(messages);
   }
-  const { settings, footer, live, progress } = change;
+  const { settings, footer, standing, live, progress } = change;
   if (settings) state.settings = settings;
   if (footer) state.footer = { ...state.footer, ...footer };
+  if (standing !== undefined) state.standing = standing;
   if (live !== undefined) state.live = live && grow(state.live, live);
   if (live && !state.live) return null;
   if (progress !== undefined) state.progress = progress;
@@ -86,9 +91,11 @@ function draw(body, { model, state }) {
   const hears = { onSend: () => log.goToEnd(), onType: footer.type };
   const composer = makeComposer(model, state, progress.node, hears);
   body.classList.add("mullama-chat");
-  body.append(log.node, composer.node, footer.node);
+  const standing = makeStanding(model, state, () => log.replaceLast());
+  body.append(log.node, standing.node, composer.node, footer.node);
 
   function read() {
+    standing.update();
     progress.update(state(), model.get("is_busy"));
     composer.refresh();
     footer.refresh();

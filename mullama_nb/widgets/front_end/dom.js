@@ -65,14 +65,17 @@ export function renew(node, html) {
   match(node, template.content);
 }
 
+export const OWN = "mullama-own"; // what was put into rendered HTML, and stays there
+
 /**
  * @param {Node} old
  * @param {Node} made
  */
 function match(old, made) {
   const wanted = [...made.childNodes];
+  const present = [...old.childNodes].filter((node) => !isOwn(node));
   wanted.forEach((next, i) => {
-    const now = old.childNodes[i];
+    const now = present[i];
     if (!now) old.appendChild(next);
     else if (now.isEqualNode(next)) return;
     else if (now instanceof Text && next instanceof Text) {
@@ -81,7 +84,12 @@ function match(old, made) {
     } else if (now.cloneNode().isEqualNode(next.cloneNode())) match(now, next);
     else now.replaceWith(next);
   });
-  while (old.childNodes.length > wanted.length) old.lastChild?.remove();
+  for (const rest of present.slice(wanted.length)) rest.remove();
+}
+
+/** @param {Node} node */
+function isOwn(node) {
+  return node instanceof Element && node.classList.contains(OWN);
 }
 
 /**

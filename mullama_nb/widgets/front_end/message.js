@@ -1,6 +1,7 @@
 // @ts-check
 // One message with all that can be done with it.
 
+import { makeCopy } from "./copying.js";
 import { button, element } from "./dom.js";
 import { send } from "./kernel.js";
 import { makeEditor } from "./message_editor.js";
@@ -42,8 +43,9 @@ export const NAMES = {
  * Draw a message; it stays the same element for as long as it is shown.
  *
  * @param {PanelModel} model
+ * @param {(role: string) => boolean} isAnswered whether the model answers what is edited
  */
-export function drawMessage(model) {
+export function drawMessage(model, isAnswered) {
   /** @type {Partial<Message>} */
   let message = {};
   /** @type {ReturnType<typeof makeEditor> | null} */
@@ -54,8 +56,7 @@ export function drawMessage(model) {
   const said = makeSaid();
   const inside = element("div", { class: "mullama-inside" });
   const tools = makeTools(model, () => message, { edit: openEditor, isOpen });
-  const parts = [role, said.node, inside, tools.node];
-  const node = element("article", { class: "mullama-message" }, parts);
+  const node = element("article", {}, role, said.node, inside, tools.node);
   let isLive = false;
 
   /** Whether its tokens are shown. */
@@ -63,14 +64,15 @@ export function drawMessage(model) {
     return message.id !== undefined && model.get("detail").id === message.id;
   }
   function openEditor() {
-    if (editor) return editor.field.focus();
-    editor = makeEditor(model, { id: message.id ?? "", text: message.text ?? "" }, () => {
-      editor = null;
-      refresh();
-      tools.focusEdit();
-    });
+    editor ??= makeEditor(model, message, isAnswered(message.role ?? ""), closeEditor);
     refresh();
     editor.field.focus();
+    return editor.field;
+  }
+  function closeEditor() {
+    editor = null;
+    refresh();
+    tools.focusEdit();
   }
   function refresh() {
     const detail = model.get("detail");
@@ -88,16 +90,17 @@ export function drawMessage(model) {
   }
   /** @param {Partial<Message>} next */
   function change(next) {
-    const { id, role: speaker = "", name } = next;
-    role.replaceChildren(NAMES[speaker] ?? speaker, ...(name ? [element("code", {}, name)] : []));
-    node.className = `mullama-message mullama-${speaker in NAMES ? speaker : "other"}`;
-    if (id) node.dataset.id = id;
+    role.replaceChildren(...nameSpeaker(next));
+    node.className = `mullama-message mullama-${kindOf(next)}`;
+    if (next.id) node.dataset.id = next.id;
     message = next;
     tools.change();
   }
   return {
     node,
     refresh,
+    /** Have a reader write something else in its place. */
+    replace: () => openEditor().select(),
     get id() {
       return message.id;
     },
@@ -123,6 +126,16 @@ export function drawMessage(model) {
   };
 }
 
+/** @param {Partial<Message>} message */
+function kindOf({ role = "" }) {
+  return role in NAMES ? role : "other";
+}
+
+/** @param {Partial<Message>} message @returns {(Node | string)[]} */
+function nameSpeaker({ role = "", name }) {
+  return [NAMES[role] ?? role, ...(name ? [element("code", {}, name)] : [])];
+}
+
 /**
  * The buttons below a message.
  *
@@ -144,12 +157,13 @@ function makeTools(model, message, hooks) {
   const after = button("›", "Next version", () => ask("show", message().after));
   const edit = button("Edit", "Edit this message", hooks.edit);
   const again = button("Regenerate", "Another answer", () => ask("regenerate"));
+  const copy = makeCopy("Copy this message", () => message().text ?? "");
   const look = button("Tokens", "Show how likely each token was", lookInside);
   const unfinished = element("span", { class: "mullama-unfinished" }, "unfinished");
   const goOn = button("Continue", "Go on with this answer", () => send(model, "resume"));
   const attributes = { class: "mullama-tools", role: "group", "aria-label": "This message" };
   const versions = [before, place, after];
-  const others = [edit, again, look, unfinished, goOn];
+  const others = [copy, edit, again, look, unfinished, goOn];
   const node = element("div", attributes, ...versions, ...others);
   return {
     node,
@@ -159,7 +173,6 @@ function makeTools(model, message, hooks) {
       const { role, tokens, place: at, count } = message();
       place.textContent = `${at}/${count}`;
       before.hidden = place.hidden = after.hidden = !(count && count > 1);
-      edit.hidden = role === "system";
       again.hidden = role !== "assistant";
       look.hidden = !tokens;
     },

@@ -8,19 +8,23 @@ import { send } from "./kernel.js";
 
 /**
  * @param {PanelModel} model
- * @param {{ id: string, text: string }} message
+ * @param {{ id?: string, role?: string, text?: string }} message one without an id is a new one
+ * @param {boolean} isAnswered whether the model gives an answer to it
  * @param {() => void} close
  */
-export function makeEditor(model, { id, text }, close) {
+export function makeEditor(model, { id = "", role, text = "" }, isAnswered, close) {
   const field = element("textarea", { rows: 3, "aria-label": "Edited message" });
   field.value = text;
   const save = () => {
-    if (model.get("is_busy")) return;
-    send(model, "edit", { checkpoint: id, text: field.value });
+    if (model.get("is_busy") || !field.value.trim()) return;
+    if (role === "system") send(model, "instruct", { text: field.value });
+    else send(model, "edit", { checkpoint: id, text: field.value });
     close();
   };
   onEnter(field, save, close);
-  const saveButton = button("Save", "Save as another version", save);
+  const saveButton = isAnswered
+    ? button("Ask again", "Have this answered, as another version", save)
+    : button("Save", "Save as another version", save);
   const buttons = [saveButton, button("Cancel", "Cancel", close)];
   const node = element(
     "div",

@@ -1,6 +1,7 @@
 // @ts-check
 // What a message says: a thought, a text, calls of tools.
 
+import { addCopies } from "./copying.js";
 import { element, renew } from "./dom.js";
 import { makeThought } from "./thought.js";
 import { makeCalls } from "./tool_calls.js";
@@ -42,7 +43,10 @@ export function makeSaid() {
    * @param {boolean} isAlone whether nothing else is said
    */
   function write(next, isAlone) {
-    if (next !== html) renew(text, next);
+    if (next !== html) {
+      renew(text, next);
+      addCopies(text);
+    }
     html = next;
     text.hidden = !html && !isAlone;
   }
