@@ -48,6 +48,8 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+from .tracebacks import short_traceback
+
 __all__ = [
     "AdapterError",
     "ChatTemplateError",
@@ -130,6 +132,10 @@ class MullamaError(Exception):
 
     def __init__(self, *values: object) -> None:
         super().__init__(*map(_tidied, values))
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows: the lines of the user; ``%xmode Verbose`` shows all."""
+        return short_traceback(self)
 
 
 class ParameterError(MullamaError, ValueError):

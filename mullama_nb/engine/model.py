@@ -289,8 +289,9 @@ class Model(Live):
         Parameters
         ----------
         template : str or path, optional
-            The name of one in the GGUF file, the text of one, or a file with it. None: the default
-            one; with tools that it would leave out, the one named ``"tool_use"``, if there is one.
+            The name of one in the GGUF file, ``"plain"`` for messages as plain text, the text of
+            one, or a file with it. None: the default one; with tools that it would leave out, the
+            one named ``"tool_use"``, if there is one.
         tools : sequence of mapping, optional
 
         Raises

@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 from ..errors import ContextClosedError, ContextError
 from ..state.segment import Segment
+from ..tracebacks import render_in_one_line
 from .cells import Cells
 from .decoder import Aborted
 from .path import ActivePath
@@ -252,7 +253,8 @@ class Scheduler:
             with interrupts_held():
                 future = self.submit(job)
             return self._worker.wait(future, stop)
-        except KeyboardInterrupt:  # it may have come before the waiting began
+        except KeyboardInterrupt as interrupt:  # it may have come before the waiting began
+            render_in_one_line(interrupt, "Interrupted: the context keeps what was evaluated")
             with interrupts_held():
                 stop()
                 if future is not None and not future.cancelled():

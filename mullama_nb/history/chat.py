@@ -113,7 +113,9 @@ class Chat(Live):
         schemas, as the chat template takes them.
     chat_template : str or path, optional
         The text of a Jinja template, a file with one, or the name of one in the model's file, in
-        place of the model's default. Where it asks for the date, it is told that of the chat.
+        place of the model's default. ``"plain"`` suits models that were not made for chat: an
+        answer goes on where the text before it ends. A template that asks for the date is told that
+        of the chat.
     chat_template_kwargs : mapping, optional
         Variables of the template, such as ``{"enable_thinking": False}``.
     keep_reasoning : bool
@@ -157,15 +159,15 @@ class Chat(Live):
         self._sampling = SamplingParams().with_changes(**pick(options, SAMPLING_OPTIONS))
         self._limits = Limits().with_changes(**pick(options, LIMIT_OPTIONS))
         self.context = _make_context(model, pick(options, CONTEXT_OPTIONS))
-        if adapters:
-            self.context.adapters = adapters
-        self.tree = CheckpointTree(self.context, max_bytes=max_bytes)
-        self._workspace = self.tree._workspace
         self._tools = Tools(tools)
         template = TemplateOptions.of(
             *(self.model, self._tools.schemas, chat_template, chat_template_kwargs),
             keep_reasoning=keep_reasoning,
         )
+        if adapters:
+            self.context.adapters = adapters
+        self.tree = CheckpointTree(self.context, max_bytes=max_bytes)
+        self._workspace = self.tree._workspace
         self._conversation = Conversation(self._workspace, system, template)
         if not self.tree.head.is_root:  # a context that holds a conversation already
             recover_messages(self._workspace, self._conversation)

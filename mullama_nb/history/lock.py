@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from ..engine.context import Context
 from ..engine.threads.lock import CancelToken, FairLock, interrupts_held
 from ..errors import HistoryError
+from ..tracebacks import render_in_one_line
 
 __all__ = ["TreeLock"]
 
@@ -120,15 +121,19 @@ class TreeLock:
             yield self._running
             return
         token = CancelToken()
-        with interrupts_held(token.cancel, self._is_my_callback) as pending:
-            hold = self._enter(pending)
-            self._running = token
-            try:
-                with hold.listened(token.cancel), token.listened(self._context.stop):
-                    yield token
-            finally:
-                self._running = None
-                self._leave()
+        try:
+            with interrupts_held(token.cancel, self._is_my_callback) as pending:
+                hold = self._enter(pending)
+                self._running = token
+                try:
+                    with hold.listened(token.cancel), token.listened(self._context.stop):
+                        yield token
+                finally:
+                    self._running = None
+                    self._leave()
+        except KeyboardInterrupt as interrupt:
+            render_in_one_line(interrupt, "Interrupted: the tree is whole")
+            raise
 
     @contextmanager
     def turn(self) -> Iterator[None]:

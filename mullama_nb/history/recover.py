@@ -168,6 +168,8 @@ def _joints(render: Callable[..., str]) -> dict[tuple[str, str], str] | None:
         }
     except ValueError:
         return None  # a template that says a message twice, or changes it
+    if not to_answer:
+        return None  # plain text: nothing shows where an answer begins
     with contextlib.suppress(ChatTemplateError, ValueError):  # no system message, or none alone
         start, rest = render(system, user).split(_SYSTEM)
         joints["", "system"] = start

@@ -15,6 +15,7 @@ from ..engine.live import Live
 from ..engine.threads.lock import WAIT_SECONDS, CancelToken, interrupts_held
 from ..engine.warn import blamed_on_caller
 from ..errors import HistoryError
+from ..tracebacks import render_in_one_line
 from .lock import TreeLock
 from .stage import Stage, Stages
 
@@ -79,6 +80,7 @@ class Steps(Live, Iterator[Stage], Generic[T]):
         self._run.is_over = True
         self._forget.detach()
         if interrupt is not None:
+            render_in_one_line(interrupt, "Interrupted: what was said is kept")
             raise interrupt
         if isinstance(told, BaseException):
             raise told

@@ -27,6 +27,7 @@ from ..engine.threads.lock import CancelToken
 from ..engine.warn import warn
 from ..errors import HistoryError, InexactWarning, ParameterError
 from ..state.segment import Segment
+from ..tracebacks import render_in_one_line
 from .adapters import TreeAdapters
 from .events import (
     AdaptersChanged,
@@ -217,9 +218,25 @@ class Workspace(Generic[N]):
         with self.lock.turn():
             try:
                 yield
+            except KeyboardInterrupt as interrupt:
+                render_in_one_line(interrupt, self._interrupted())
+                raise
             finally:
                 if is_outermost and self.after_turn is not None:
                     self.after_turn()
+
+    def _interrupted(self) -> str:
+        """What a notebook shows of an interrupt."""
+        notes = self.head.metadata
+        if notes.finish_reason == "stopped":
+            n = len(self.head.tokens)
+            return (
+                f"Interrupted: {n} token{'s' * (n != 1)} of the answer {'is' if n == 1 else 'are'} "
+                "kept, and resume() goes on with it"
+            )
+        if notes.is_message and not notes.is_answer:
+            return "Interrupted: the question is kept, and resume() answers it"
+        return "Interrupted: what was said before is kept"
 
     @contextmanager
     def operation(self) -> Iterator[CancelToken]:

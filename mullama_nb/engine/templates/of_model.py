@@ -9,6 +9,7 @@ from typing import Any
 
 from ...errors import ChatTemplateError, shown
 from ..vocabulary import Vocabulary
+from .plain import BUILT_IN
 from .template import ChatTemplate
 
 __all__ = ["ChatTemplates", "is_template", "template_text"]
@@ -58,9 +59,9 @@ class ChatTemplates:
                 "with chat_template="
             )
         raise ChatTemplateError(
-            f"the model {self._model!r} has no chat template: it was not made for chat. Use "
-            "generate() with text, give a template with chat_template=, or use a model whose GGUF "
-            "file has tokenizer.chat_template"
+            f"the model {self._model!r} has no chat template: it was not made for chat. Give "
+            'chat_template="plain" to have it go on with what is said as with any text, or the '
+            "text or the file of a Jinja template"
         )
 
     def find(
@@ -80,6 +81,8 @@ class ChatTemplates:
             which = "" if template == _DEFAULT else f" {shown(repr(template))}"
             whose = f"the chat template{which} of {self._model!r}"
             source = self._sources[template]
+        elif isinstance(template, str) and template in BUILT_IN:
+            whose, source = f"the chat template {template!r}", BUILT_IN[template]
         else:
             whose, source = "the given chat template", template_text(template, self.names)
         found = self._made.get(source)
@@ -115,7 +118,7 @@ def template_text(template: str | os.PathLike[str], names: Sequence[str] = ()) -
         known = f"; those in the model are {', '.join(map(repr, names))}" if names else ""
         raise ChatTemplateError(
             f"chat_template={given} is not a Jinja template, and there is no file of that name"
-            f"{shown(known, 300)}"
+            f'{shown(known, 300)}. "plain" goes with any model'
         ) from None
     except (OSError, ValueError) as error:
         raise ChatTemplateError(

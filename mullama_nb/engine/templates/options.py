@@ -15,6 +15,7 @@ from ..answers.format import AnswerFormat
 from ..model import Model
 from .date import Clock, date_in
 from .of_model import is_template, template_text
+from .plain import BUILT_IN
 from .template import ChatPrompt, Message
 
 __all__ = ["TemplateOptions"]
@@ -38,7 +39,7 @@ class TemplateOptions:
     ----------
     tools : sequence of mapping, optional
     chat_template : str, optional
-        The text of one, or the name of one in the model's file.
+        The text of one, or the name of one in the model's file or of a built-in one.
     chat_template_kwargs : mapping, optional
         Variables of the template, such as ``{"enable_thinking": False}``.
     date : datetime, optional
@@ -97,20 +98,20 @@ class TemplateOptions:
         Raises
         ------
         ChatTemplateError
-            When there is no such template, or it cannot be read.
+            When there is no such template, it cannot be read, or none is given and the model has
+            none.
         """
         text = None
         if chat_template is not None:
-            is_name = isinstance(chat_template, str) and chat_template in model.chat_templates
             names = model.chat_templates
+            is_name = isinstance(chat_template, str) and chat_template in (*names, *BUILT_IN)
             text = str(chat_template) if is_name else template_text(chat_template, names)
-            model.find_chat_template(text)
+        found = model.find_chat_template(text, tools)
         keeps = False if keep_reasoning is None else keep_reasoning
         check_bool("keep_reasoning", keeps)
         made = cls(tools, text, chat_template_kwargs or {}, date, keeps)
-        with contextlib.suppress(ChatTemplateError):  # there is none, which ask() will say
-            if date is None and model.find_chat_template(text, tools).tells_date:
-                return replace(made, date=datetime.now().replace(microsecond=0))
+        if date is None and found.tells_date:
+            return replace(made, date=datetime.now().replace(microsecond=0))
         return made
 
     def with_changes(self, variables: Mapping[str, Any] | None) -> TemplateOptions:
@@ -180,11 +181,12 @@ class TemplateOptions:
             When it is neither.
         """
         template, names = self.chat_template, model.chat_templates
-        if template is not None and template not in names and not is_template(template):
-            raise ChatTemplateError(
-                f"{model.name!r} has no chat template named {shown(repr(template))}"
-                + (f"; it has {shown(', '.join(names), 300)}" if names else "")
-            )
+        if template is None or template in (*names, *BUILT_IN) or is_template(template):
+            return
+        raise ChatTemplateError(
+            f"{model.name!r} has no chat template named {shown(repr(template))}"
+            + (f"; it has {shown(', '.join(names), 300)}" if names else "")
+        )
 
     def saved(self) -> dict[str, Any]:
         """Return the options besides the tools that are given, as JSON holds them."""
