@@ -44,7 +44,7 @@ FAILING = [
     "Chat(chat.model, chat_template='{% broken')",
     "Chat(chat.model, 3)",
     "Model.load('no-such-model')",
-    "Context(chat.model, n_ctx=-1)",
+    "Chat(chat.model, n_ctx=-1)",
 ]
 
 

@@ -1,4 +1,8 @@
-"""``%%regress NAME``: a cell that records on its first run, and compares afterwards."""
+"""``%%regress NAME``: a cell that records on its first run, and compares afterwards.
+
+What it prints is the same when it records and when it passes, so that a notebook does not fail over
+its own first output.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +17,14 @@ from IPython.core.magic import Magics, cell_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments
 from IPython.utils.capture import capture_output
 
+from ..errors import RegressionError
 from ..history.chat import Chat
 from ..history.tree import CheckpointTree
 from .comparison import LEVELS
+from .moved_answers import strips
 from .recording import record
 from .regression import regress
+from .report import Report
 
 __all__ = ["RegressMagics"]
 
@@ -60,14 +67,15 @@ class RegressMagics(Magics):
     @_cell_magic(
         _argument("name", help="the recording: NAME.mullama.json, in a folder if NAME has one"),
         _argument("--level", choices=LEVELS, default=LEVELS[-1], help="what may differ"),
+        _argument("--update", action="store_true", help="record it anew: the change was meant"),
     )
     def regress(self, line: str, cell: str) -> None:
         """Run the cell, and compare its conversation with the recording.
 
-        The conversation is the chat or tree in the cell's last line, or else the notebook's chat.
-        The first run makes the recording; remove the file to make it anew. The cell's own output is
-        hidden, so that a passing cell has the same output on every CPU. A failure raises the report
-        as an error.
+        The conversation is the chat or tree in the cell's last line, or else the notebook's chat if
+        the cell led that. The first run makes the recording, and ``--update`` makes it anew. The
+        cell's own output is hidden, so that a passing cell has the same output on every CPU. A
+        failure shows which answers moved, and raises the report as an error.
         """
         magic: Any = self.regress
         try:
@@ -75,18 +83,45 @@ class RegressMagics(Magics):
         except ValueError as error:
             raise UsageError(f"{line!r} cannot be read: {error}") from None
         path = Path(f"{arguments.name}.mullama.json")
+        before = self._place()
         with capture_output():
             result = self.shell.run_cell(cell)
         result.raise_error()
         found = result.result
-        source = found if isinstance(found, (Chat, CheckpointTree)) else self._the_chat()
-        name, n = (
-            Path(arguments.name).name,
-            len(source.tree if isinstance(source, Chat) else source),
-        )
-        if not path.exists():
+        source = found if isinstance(found, (Chat, CheckpointTree)) else self._led_since(before)
+        tree = source.tree if isinstance(source, Chat) else source
+        if arguments.update or not path.exists():
             record(source, path)
-            print(f"{name}: recorded {n} checkpoints")  # noqa: T201 - this is the cell's output
+        else:
+            self._check(regress(source, path, arguments.level), line)
+        n, name = len(tree), Path(arguments.name).name
+        print(f"{name}: {n} checkpoint{'s' * (n != 1)}, as recorded")  # noqa: T201 - its output
+
+    def _check(self, report: Report, line: str) -> None:
+        if report.passed:
             return
-        regress(source, path, arguments.level).check()
-        print(f"{name}: passed, {n} checkpoints")  # noqa: T201
+        if report.moved:
+            n = len(report.moved)  # the report below has them in words
+            said = f"{n} answer{'s' * (n != 1)} moved"
+            self.shell.display_pub.publish({"text/plain": said, "text/html": strips(report.moved)})
+        raise RegressionError(
+            f"{report}\nIf this was meant, record it anew: %%regress {line.strip()} --update"
+        )
+
+    def _place(self) -> tuple[object, ...]:
+        """Where the notebook's chat is; nowhere if there is none."""
+        try:
+            tree = self._the_chat().tree
+        except UsageError:
+            return ()
+        return tree, tree.head, len(tree)
+
+    def _led_since(self, before: tuple[object, ...]) -> Chat:
+        now = self._place()
+        if now == before:
+            raise UsageError(
+                "this cell leads no chat, so there is nothing to record or compare: it asks the "
+                "notebook's chat nothing, and its last line is no chat and no tree. Ask in it, or "
+                "end it with the chat that it is about"
+            )
+        return self._the_chat()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from ..history.chat import Chat
 from ..history.tree import CheckpointTree
 from .adapters import adapters_beside
 from .comparison import MARGIN, TOLERANCE, Rule, names_of
+from .moved_answers import moved_answers
 from .reading import read
 from .recording import Recording, entry_of
 from .replaying import replayed
@@ -55,12 +57,14 @@ def regress(
         if tree.uncommitted:
             tree.commit(source="context")
         entries = [entry_of(checkpoint, model) for checkpoint in tree]
+        moved = tuple(moved_answers(there, tree))
     changes = [*_changes(there, {entry.id: entry for entry in entries})]
     if isinstance(source, Chat):
         changes = [*_changed_options(there, source), *changes]
     params, adapters = dict(vars(tree.context.params)), tree.context.known_adapters.at_hand
     at_hand = [*adapters_beside(Path(path), there.entries), *adapters]
-    return replayed(there, model, rule, params, changes, at_hand)
+    report = replayed(there, model, rule, params, changes, at_hand)
+    return replace(report, moved=moved)
 
 
 def _changes(there: Recording, here: Mapping[str, Entry]) -> Iterator[str]:

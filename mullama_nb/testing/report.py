@@ -14,6 +14,7 @@ from ..tables import WRAPPED, html_table
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from .moved_answers import MovedAnswer
     from .walk import Step
 
 __all__ = ["CheckpointReport", "Quality", "Report"]
@@ -159,6 +160,9 @@ class Report:
         Of the tokens that were compared.
     problems : tuple of str
         Reasons for failing other than the checkpoints.
+    moved : tuple of MovedAnswer
+        For ``regress``: the answers here that are others than the recorded ones. That alone fails
+        at no level, as rounding may decide it.
     """
 
     level: str
@@ -168,6 +172,7 @@ class Report:
     n_checkpoints: int
     quality: Quality
     problems: tuple[str, ...] = ()
+    moved: tuple[MovedAnswer, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -177,7 +182,7 @@ class Report:
     @property
     def is_identical(self) -> bool:
         """Whether nothing differs, to the bit."""
-        return not self.checkpoints and not self.problems
+        return not (self.checkpoints or self.problems or self.moved)
 
     def check(self) -> None:
         """Raise an error unless the report passed.
@@ -217,6 +222,8 @@ class Report:
             yield "note", str(self.quality)
         for checkpoint in self.checkpoints:
             yield from checkpoint.lines()
+        for answer in self.moved:
+            yield "text", str(answer)
 
     def __str__(self) -> str:
         return "\n".join(line for _, line in self.lines())
@@ -241,14 +248,16 @@ class Report:
             else ("var(--jp-error-color1, #d32f2f)")
         )
         head, *notes = [
-            html.escape(line) for _, line in dataclasses.replace(self, checkpoints=()).lines()
+            html.escape(line)
+            for _, line in dataclasses.replace(self, checkpoints=(), moved=()).lines()
         ]
-        if self.checkpoints:
+        if self.checkpoints or self.moved:
             head = html.escape(next(self.lines())[1])
         rows = [*map(_row, self.checkpoints)]
         table = html_table(rows, _HEADS, styles=[WRAPPED] * len(_HEADS)) if rows else ""
         below = "".join(f"<div>{note}</div>" for note in notes)
-        return f'<div><strong style="color:{colour}">{head}</strong>{below}{table}</div>'
+        strips = "".join(answer.to_html() for answer in self.moved)
+        return f'<div><strong style="color:{colour}">{head}</strong>{below}{table}{strips}</div>'
 
 
 def _row(report: CheckpointReport) -> tuple[str, ...]:
