@@ -1,15 +1,22 @@
-"""HTML tables for values that a notebook shows as rows."""
+"""HTML tables and cards for values that a notebook shows."""
 
 from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Sequence
 
-__all__ = ["LEFT", "RIGHT", "WRAPPED", "Styled", "html_table"]
+__all__ = ["LEFT", "RIGHT", "WRAPPED", "Styled", "html_card", "html_table"]
 
 LEFT = "text-align:left"
 RIGHT = "text-align:right"
 WRAPPED = "text-align:left;vertical-align:top;white-space:pre-wrap"
+
+
+_CARD = (
+    "border-left:3px solid var(--jp-brand-color1, #1976d2);padding:2px 12px;max-width:48em;"
+    "text-align:left"
+)
+_TYPED = "white-space:pre-wrap;overflow-wrap:break-word;margin-top:4px"
 
 
 class Styled(str):
@@ -49,6 +56,27 @@ def html_table(
     if heads:
         top += f"<tr>{''.join(f'<th>{html.escape(head)}</th>' for head in heads)}</tr>"
     return f"<table>{top}{''.join(_row(row, styles, named_rows) for row in rows)}</table>"
+
+
+def html_card(title: str, facts: Iterable[tuple[str, str]], text: str = "") -> str:
+    """Return a value as a card of HTML: a title, facts in one line, a text; all are escaped.
+
+    It takes its colours from the page, so it suits light and dark themes, and reads well where a
+    page drops styles.
+
+    Parameters
+    ----------
+    title : str
+    facts : iterable of (str, str)
+        Names, which may be empty, and values.
+    text : str
+        Shown as it is typed.
+    """
+    said = " · ".join(html.escape(f"{name} {value}".strip()) for name, value in facts)
+    below = f"<div>{said}</div>" if said else ""
+    if text:
+        below += f'<div style="{_TYPED}">{html.escape(text)}</div>'
+    return f'<div style="{_CARD}"><div><strong>{html.escape(title)}</strong></div>{below}</div>'
 
 
 def _row(cells: Sequence[str], styles: Sequence[str], is_named: bool) -> str:

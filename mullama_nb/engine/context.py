@@ -17,6 +17,7 @@ from ..state.file import SessionFile
 from ..state.layout import Shape, Structure
 from ..state.segment import Segment
 from ..state.session_info import SessionInfo
+from ..tables import html_card
 from . import resting, session
 from .adapters.loaded import KnownAdapters, LoadedAdapters
 from .adapters.values import Adapter
@@ -1018,10 +1019,22 @@ class Context(Live):
         self.close()
 
     def __repr__(self) -> str:
-        kv = self.params.kv_cache_type
-        types = kv if isinstance(kv, str) else "/".join(kv)
         on = "".join(f", {adapter!r}" for adapter in self.adapters)
-        return (
-            f"Context({self.model.name!r}, {self._scheduler.n_tokens:,} of {self.n_ctx:,} "
-            f"tokens, {types} KV cache{on})"
-        )
+        return f"Context({self.model.name!r}, {self._use}, {self._kv_types} KV cache{on})"
+
+    def _repr_html_(self) -> str:
+        facts = [
+            ("", self._use),
+            ("KV cache", self._kv_types),
+            *(("", repr(adapter)) for adapter in self.adapters),
+        ]
+        return html_card(f"Context of {self.model.name}", facts)
+
+    @property
+    def _use(self) -> str:
+        return f"{self._scheduler.n_tokens:,} of {self.n_ctx:,} tokens"
+
+    @property
+    def _kv_types(self) -> str:
+        kv = self.params.kv_cache_type
+        return kv if isinstance(kv, str) else "/".join(kv)

@@ -22,6 +22,7 @@ from ..errors import (
     shown,
 )
 from ..size import size
+from ..tables import html_card
 from . import native
 from .adapters.loaded import LoRAs
 from .answers.format import AnswerFormat
@@ -362,6 +363,16 @@ class Model(Live):
             f"Model({self.name!r}, {self.architecture}, {millions:,.0f}M parameters, "
             f"{size(self.n_bytes)})"
         )
+
+    def _repr_html_(self) -> str:
+        templates = ", ".join(self.chat_templates) or "none: it was not made for chat"
+        facts = [
+            ("", f"{self.architecture}, {self.n_parameters / 1e6:,.0f}M parameters"),
+            ("", size(self.n_bytes)),
+            ("trained with up to", f"{self.n_ctx_train:,} tokens"),
+            ("chat templates:", templates),
+        ]
+        return html_card(f"Model {self.name}", facts)
 
 
 def _checked_file(path: Path) -> GGUFFile:

@@ -24,6 +24,7 @@ from ..engine.templates.options import TemplateOptions
 from ..engine.threads.lock import CancelToken
 from ..errors import HistoryError
 from .carrying import carried, notes_back
+from .echo import echo_to_screen
 from .events import TokenAdded
 from .message import message_parts, tokens_said
 from .notes import answer_notes, check_notes
@@ -48,10 +49,13 @@ class Answer(NamedTuple):
         Where it ends.
     seconds : float
         Duration of the answer.
+    was_printed : bool
+        Whether it was printed as it came.
     """
 
     checkpoint: Checkpoint
     seconds: float
+    was_printed: bool = False
 
 
 class Answering:
@@ -90,6 +94,7 @@ class Answering:
         limits = limits.with_changes(**pick(options, LIMIT_OPTIONS))
         self._workspace = workspace
         self._sampling = sampling
+        self._was_printed = False
         self._stream = context.stream(
             sampling=sampling,
             answer_format=workspace.calling_format,
@@ -116,7 +121,7 @@ class Answering:
                 stream.close()
                 if not failed or stream.completion.tokens:
                     self._commit(stream.completion, sibling, point)
-        return Answer(workspace.head, stream.completion.seconds)
+        return Answer(workspace.head, stream.completion.seconds, self._was_printed)
 
     def _generate(
         self,
@@ -128,7 +133,8 @@ class Answering:
         workspace, began = self._workspace, time.perf_counter()
         positions = itertools.count(point.stop)
         show = _in_notebook() if self.echo is None else self.echo
-        shown = False
+        echo = echo_to_screen() if show else None
+        self._was_printed = echo is not None
         try:
             if not cancel.is_cancelled:
                 self._stream.start(sibling, sampler_state, n_said=tokens_said(point))
@@ -137,18 +143,16 @@ class Answering:
                 if workspace.stages.are_told:
                     self._tell(token, began)
                     began = time.perf_counter()
-                if self.on_token is None and not show:
+                if self.on_token is None and echo is None:
                     continue
                 with workspace.lock.callback():
-                    if show and token.text:
-                        shown = True
-                        sys.stdout.write(token.text)
-                        sys.stdout.flush()
+                    if echo is not None:
+                        echo.feed(token.text)
                     if self.on_token is not None:
                         self.on_token(token)
         finally:
-            if shown:
-                sys.stdout.write("\n")
+            if echo is not None:
+                echo.end()
 
     def _tell(self, token: Token, began: float) -> None:
         stages, position = self._workspace.stages, self._workspace.context.token_count() - 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
@@ -1105,8 +1106,9 @@ class Chat(Live):
         return Answering(self._workspace, self.sampling, self.limits, options)
 
     def _turn(self, answer: Answer, said: Spent | None = None) -> Turn:
-        cost = {} if said is None else vars(said)
-        return Turn(self, answer.checkpoint, seconds=answer.seconds, **cost)
+        cost: dict[str, Any] = {} if said is None else vars(said)
+        turn = Turn(self, answer.checkpoint, seconds=answer.seconds, **cost)
+        return replace(turn, _is_printed=True) if answer.was_printed else turn
 
     def _follow(self, end: Checkpoint, token: int | None, tokens: Sequence[int]) -> Turn:
         self._stop_others()

@@ -6,7 +6,6 @@ in the graph.
 
 from __future__ import annotations
 
-import html
 import weakref
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from blake3 import blake3
 
 from ..errors import HistoryError
+from ..tables import html_card
 from .notes import Notes
 
 if TYPE_CHECKING:
@@ -292,4 +292,12 @@ class Node:
         return f"Checkpoint({', '.join(notes)})"
 
     def _repr_html_(self) -> str:
-        return f"<code>{html.escape(repr(self))}</code>"
+        if self.is_root:
+            return html_card("Checkpoint root", [("", "where every branch begins")])
+        notes, n = self.metadata, len(self.tokens)
+        facts = [("", str(notes.role or "text")), ("", f"{n} token{'s' * (n != 1)}")]
+        if notes.finish_reason:
+            facts.append(("ended by", notes.finish_reason))
+        if self._graph() is not None:
+            facts += [("tag", name) for name in self.tags]
+        return html_card(f"Checkpoint {self.short_id}", facts)

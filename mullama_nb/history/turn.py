@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import numpy as np
 from ..checks import check_integer
 from ..engine.live import Live
 from ..errors import HistoryError
-from ..tables import WRAPPED, html_table
+from ..tables import WRAPPED, html_card, html_table
 from .choice import choice
 from .message import answer_said, content_text, message_of, message_parts, message_text
 from .shown import given_calls, thought_text
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Answers", "Turn"]
 
 _MOST_CHARACTERS = 40  # of a setting
+_SPEAKERS = {"user": "You", "assistant": "Model", "system": "System", "tool": "Tool"}
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -68,6 +68,7 @@ class Turn(Live):
     seconds: float = 0.0
     index: int | None = None
     _held: Message | None = None
+    _is_printed: bool = False  # so that a card does not say it once more
 
     @property
     def id(self) -> str:
@@ -220,18 +221,24 @@ class Turn(Live):
         return self.text
 
     def __repr__(self) -> str:
-        notes = [self.role, _count(self)]
-        if self.finish_reason is not None:
-            notes.append(self.finish_reason)
-        if self.checkpoint.metadata.decoded_elsewhere:
-            notes.append("decoded elsewhere")
-        if self.evaluated_again:
-            why = f": {self.rewritten}" if self.rewritten else ""
-            notes.append(f"{self.evaluated_again} tokens evaluated again{why}")
-        return f"Turn({', '.join(notes)})"
+        return f"Turn({', '.join([self.role, *self._facts()])})"
 
     def _repr_html_(self) -> str:
-        return f"<code>{html.escape(repr(self))}</code>"
+        shown = "" if self._is_printed else content_text(self.message)
+        return html_card(
+            _SPEAKERS.get(self.role, self.role), [("", f) for f in self._facts()], shown
+        )
+
+    def _facts(self) -> list[str]:
+        facts = [_count(self)]
+        if self.finish_reason is not None:
+            facts.append(self.finish_reason)
+        if self.checkpoint.metadata.decoded_elsewhere:
+            facts.append("decoded elsewhere")
+        if self.evaluated_again:
+            why = f": {self.rewritten}" if self.rewritten else ""
+            facts.append(f"{self.evaluated_again} tokens evaluated again{why}")
+        return facts
 
 
 class Answers(Sequence[Turn]):

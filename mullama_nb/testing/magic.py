@@ -21,7 +21,7 @@ from ..errors import RegressionError
 from ..history.chat import Chat
 from ..history.tree import CheckpointTree
 from .comparison import LEVELS
-from .moved_answers import strips
+from .moved_answer import strips
 from .recording import record
 from .regression import regress
 from .report import Report

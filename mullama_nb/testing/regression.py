@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from math import exp
 from pathlib import Path
 from typing import Any
 
+from ..engine.model import Model
 from ..history.chat import Chat
 from ..history.tree import CheckpointTree
 from .adapters import adapters_beside
-from .comparison import MARGIN, TOLERANCE, Rule, names_of
-from .moved_answers import moved_answers
+from .comparison import MARGIN, TOLERANCE, Rule, first_difference, names_of
+from .moved_answer import MovedAnswer
 from .reading import read
 from .recording import Recording, entry_of
 from .replaying import replayed
@@ -20,6 +22,8 @@ from .report import Report
 from .walk import Entry
 
 __all__ = ["regress"]
+
+_IN_FRONT, _BEHIND = 12, 24  # tokens that are shown where two answers part
 
 
 def regress(
@@ -57,7 +61,7 @@ def regress(
         if tree.uncommitted:
             tree.commit(source="context")
         entries = [entry_of(checkpoint, model) for checkpoint in tree]
-        moved = tuple(moved_answers(there, tree))
+        moved = tuple(_moved(there, tree))
     changes = [*_changes(there, {entry.id: entry for entry in entries})]
     if isinstance(source, Chat):
         changes = [*_changed_options(there, source), *changes]
@@ -112,3 +116,32 @@ def _aspects(entry: Entry, now: Entry) -> Iterator[tuple[str, Any, Any]]:
 def _said(entry: Entry) -> Any:
     message = entry.notes.get("message")
     return message.get("content", message) if isinstance(message, Mapping) else message
+
+
+def _moved(there: Recording, tree: CheckpointTree) -> Iterator[MovedAnswer]:
+    """The answers at the same places of a recording and a tree that differ."""
+    names, model = names_of(there), tree.context.model
+    for entry in there.entries:
+        if not entry.is_generated or entry.id not in tree:
+            continue
+        now = tree[entry.id]
+        first = first_difference(entry.tokens, now.tokens)
+        if first is None:
+            continue
+        logprob = entry.steps[first].logprob if first < len(entry.steps) else None
+        start = max(0, first - _IN_FRONT)
+        yield MovedAnswer(
+            names[entry.id],
+            first,
+            start,
+            _pieces(model, entry.tokens, start, first + _BEHIND),
+            _pieces(model, now.tokens, start, first + _BEHIND),
+            None if logprob is None or first >= len(entry.tokens) else exp(logprob),
+            exp(now.logprobs[first]) if first < len(now.logprobs) else None,
+        )
+
+
+def _pieces(model: Model, tokens: Sequence[int], start: int, stop: int) -> tuple[str, ...]:
+    """The texts of single tokens; bytes that are no character of their own as such."""
+    pieces = (model.vocabulary.piece(token) for token in tokens[start:stop])
+    return tuple(piece.decode("utf-8", "backslashreplace") for piece in pieces)

@@ -14,7 +14,7 @@ from ..tables import WRAPPED, html_table
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from .moved_answers import MovedAnswer
+    from .moved_answer import MovedAnswer
     from .walk import Step
 
 __all__ = ["CheckpointReport", "Quality", "Report"]

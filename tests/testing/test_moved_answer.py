@@ -7,7 +7,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mullama_nb.testing.moved_answers import MovedAnswer, strips
+from mullama_nb.testing.moved_answer import MovedAnswer, strips
 
 pieces = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=6), max_size=8)
 
