@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Sequence
 
-__all__ = ["LEFT", "RIGHT", "WRAPPED", "Styled", "html_card", "html_table"]
+__all__ = ["LEFT", "RIGHT", "WRAPPED", "Markup", "Styled", "html_card", "html_table"]
 
 LEFT = "text-align:left"
 RIGHT = "text-align:right"
@@ -31,6 +31,12 @@ class Styled(str):
         return made
 
 
+class Markup(str):
+    """A cell's HTML, which is written as it is."""
+
+    __slots__ = ()
+
+
 def html_table(
     rows: Iterable[Sequence[str]],
     heads: Sequence[str] = (),
@@ -39,7 +45,7 @@ def html_table(
     named_rows: bool = False,
     caption: str = "",
 ) -> str:
-    """Return an HTML table; all texts are escaped.
+    """Return an HTML table; all texts are escaped but :class:`Markup`.
 
     Parameters
     ----------
@@ -87,9 +93,13 @@ def _row(cells: Sequence[str], styles: Sequence[str], is_named: bool) -> str:
     ]
     tags = ["th" if is_named and i == 0 else "td" for i in range(len(cells))]
     written = "".join(
-        f'<{tag} style="{style}">{html.escape(cell)}</{tag}>'
+        f'<{tag} style="{style}">{_escaped(cell)}</{tag}>'
         if style
-        else f"<{tag}>{html.escape(cell)}</{tag}>"
+        else f"<{tag}>{_escaped(cell)}</{tag}>"
         for tag, style, cell in zip(tags, styles, cells, strict=True)
     )
     return f"<tr>{written}</tr>"
+
+
+def _escaped(cell: str) -> str:
+    return cell if isinstance(cell, Markup) else html.escape(cell)

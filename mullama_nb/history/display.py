@@ -10,9 +10,10 @@ from typing import Any
 
 from .shown import ShownMessage
 
-__all__ = ["chat_bundle", "chat_html", "message_html", "messages_html"]
+__all__ = ["answers_bundle", "chat_bundle", "chat_html", "message_html", "messages_html"]
 
 _VIEW = "mullama_nb.widgets.chat_view"
+_CARDS = "mullama_nb.widgets.explorer"
 _AS_TYPED = ' style="white-space:pre-wrap"'
 
 
@@ -32,13 +33,32 @@ def chat_bundle(
     """
     on = "".join(f"<p><em>{html.escape(each)}</em></p>" for each in settings)
     bundle: dict[str, Any] = {"text/plain": repr(chat), "text/html": chat_html(messages) + on}
-    if _in_kernel():
-        try:
-            # By name, and only now: a chat needs no widgets where nobody can click.
-            renderer = importlib.import_module(_VIEW)
-        except ModuleNotFoundError:
-            return bundle
-        bundle |= renderer.view_bundle(chat)
+    return bundle | _view(_VIEW, chat)
+
+
+def answers_bundle(answers: object, table: str) -> dict[str, Any]:
+    """Return text and HTML of an exploration's answers, and in a notebook's kernel their cards.
+
+    Parameters
+    ----------
+    answers : Answers
+        Passed to the view.
+    table : str
+        HTML for readers without a kernel.
+    """
+    return {"text/plain": repr(answers), "text/html": table} | _view(_CARDS, answers)
+
+
+def _view(module: str, shown: object) -> dict[str, Any]:
+    """What a notebook with a kernel shows; empty elsewhere, or without the extra for it."""
+    if not _in_kernel():
+        return {}
+    try:
+        # By name, and only now: nothing needs widgets where nobody can click.
+        renderer = importlib.import_module(module)
+    except ModuleNotFoundError:
+        return {}
+    bundle: dict[str, Any] = renderer.view_bundle(shown)
     return bundle
 
 

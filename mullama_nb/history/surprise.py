@@ -15,7 +15,7 @@ from .message import message_parts
 from .tree import Checkpoint
 from .workspace import Workspace
 
-__all__ = ["Nats", "entropy", "perplexity", "surprisal"]
+__all__ = ["Nats", "entropy", "mean_surprisal", "perplexity", "surprisal"]
 
 Nats: TypeAlias = npt.NDArray[np.float32]
 
@@ -51,6 +51,17 @@ def perplexity(nats: Nats, start: int, stop: int | None) -> float:
             f"has {nats.size} tokens, and the very first token of a context has none"
         )
     return float(np.exp(span.mean(dtype=np.float64)))
+
+
+def mean_surprisal(logprobs: Sequence[float]) -> float | None:
+    """Return the mean surprisal of generated tokens in nats; None where there is none.
+
+    Parameters
+    ----------
+    logprobs : sequence of float
+    """
+    mean = -sum(logprobs) / len(logprobs) if logprobs else math.nan
+    return mean if math.isfinite(mean) else None
 
 
 def _joined(values: Sequence[Sequence[float]]) -> Nats:

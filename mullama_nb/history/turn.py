@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,11 +13,13 @@ import numpy as np
 from ..checks import check_integer
 from ..engine.live import Live
 from ..errors import HistoryError
-from ..tables import WRAPPED, html_card, html_table
+from ..tables import WRAPPED, Markup, html_card, html_table
 from .choice import choice
+from .differing import mark_differing
+from .display import answers_bundle
 from .message import answer_said, content_text, message_of, message_parts, message_text
 from .shown import given_calls, thought_text
-from .surprise import Nats, entropy, perplexity, surprisal
+from .surprise import Nats, entropy, mean_surprisal, perplexity, surprisal
 from .tree import Checkpoint
 
 if TYPE_CHECKING:
@@ -244,6 +247,9 @@ class Turn(Live):
 class Answers(Sequence[Turn]):
     """The answers of an exploration: siblings, none of which is the head yet.
 
+    At the end of a cell they are cards, side by side; elsewhere a table. Words that the first
+    answer does not have are marked.
+
     Parameters
     ----------
     chat : Chat
@@ -253,13 +259,14 @@ class Answers(Sequence[Turn]):
 
     Attributes
     ----------
+    chat : Chat
     varied : tuple of mapping
     """
 
     def __init__(
         self, chat: Chat, turns: Sequence[Turn], varied: Sequence[Mapping[str, Any]] = ()
     ) -> None:
-        self._chat = chat
+        self.chat = chat
         self._turns = tuple(turns)
         self.varied = tuple(varied) or ({},) * len(self._turns)
 
@@ -287,7 +294,7 @@ class Answers(Sequence[Turn]):
         turn = kept if isinstance(kept, Turn) else self._turns[operator.index(kept)]
         if not any(turn.checkpoint is other.checkpoint for other in self._turns):
             raise HistoryError(f"{turn!r} is none of these answers")
-        tree = self._chat.tree
+        tree = self.chat.tree
         with tree.turn():
             turn.keep()
             kept_parts = turn.parts  # with a beginning that was given to all
@@ -311,12 +318,23 @@ class Answers(Sequence[Turn]):
 
     def _repr_html_(self) -> str:
         names = list(self.varied[0]) if self.varied else []
-        rows = [
-            (str(i), *(_short(varied[name]) for name in names), turn.text)
-            for i, (turn, varied) in enumerate(zip(self._turns, self.varied, strict=True))
-        ]
-        heads = ["", *names, "answer"] if names else []
-        return html_table(rows, heads, styles=("", *[""] * len(names), WRAPPED))
+        said = [html.escape(turn.text) for turn in self]
+        rows = []
+        for i, (turn, varied, text) in enumerate(zip(self, self.varied, said, strict=True)):
+            [marked] = [text] if i == 0 else mark_differing(said[:1], [text], _mark)
+            surprise = mean_surprisal(turn.logprobs)
+            nats = "" if surprise is None else f"{surprise:.2f}"
+            settings = [_short(varied[name]) for name in names]
+            rows.append((str(i), *settings, str(len(turn.tokens)), nats, Markup(marked)))
+        heads = ["", *names, "tokens", "nats per token", "answer"]
+        return html_table(rows, heads, styles=(*[""] * (len(heads) - 1), WRAPPED))
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        return answers_bundle(self, self._repr_html_())
+
+
+def _mark(words: str) -> str:
+    return f"<mark>{words}</mark>"
 
 
 def _short(value: object) -> str:

@@ -34,7 +34,7 @@ from ..history.tree import Checkpoint
 from ..history.turn import Turn
 from ..signs import signs
 from .actions import keeps_error, leaves_error, stops_first
-from .base import ChatWidget
+from .answer_cards import AnswerCards, KeepsAnswers, answers_to
 from .enlarging import enlarge
 from .esm import front_end
 from .footer import Pace, Remedy, footer_of, in_force, options_in_words, remedies, set_option
@@ -50,8 +50,8 @@ _MOVES = (Committed, Moved, Split, Pruned)
 _AT_ONCE = ("count", "dismiss", "set")
 
 
-class ChatPanel(ChatWidget):
-    """The messages up to the head, with actions on each.
+class ChatPanel(KeepsAnswers):
+    """The messages up to the head, with actions on each, and cards of what answers the last one.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ class ChatPanel(ChatWidget):
         Tokens a second, of the answer that is coming or came last; 0 while it is not known.
     """
 
-    _esm, _css = front_end("chat_panel", "funnel", "composer", "footer", "standing")
+    _esm, _css = front_end("chat_panel", "funnel", "composer", "footer", "standing", "answer_cards")
     can_turn = True
 
     # All are written by the thread for actions alone.
@@ -100,6 +100,7 @@ class ChatPanel(ChatWidget):
         self._footer: dict[str, Any] = {}
         self._pace = Pace()
         self._advice: tuple[list[Remedy], str] | None = None  # until it is published
+        self.cards = AnswerCards(chat, answers_to(chat, chat.head))  # of a question at the head
         super().__init__(chat)
 
     def take_snapshot(self) -> dict[str, Any]:
@@ -115,11 +116,12 @@ class ChatPanel(ChatWidget):
             "standing": standing_on(self.chat),
             "live": None if self._live is None else self._live.snapshot(),
             "progress": self._progress,
+            "cards": self.cards.snapshot(),
         }
 
     def changes(self, events: Sequence[Event]) -> Iterable[dict[str, Any]]:
         """Return the changes of the messages, the streaming answer and an evaluation."""
-        change: dict[str, Any] = {}
+        change = self.cards.changes_at_head(events)
         moves = [i for i, event in enumerate(events) if isinstance(event, _MOVES)]
         if moves:
             self._follow(events)
@@ -152,6 +154,7 @@ class ChatPanel(ChatWidget):
         """Show a streaming answer with its next token; what there is of it is in the context."""
         self._live = self._progress = self._told = None
         self._at = self.tree.head.id
+        self.cards.show(answers_to(self.chat, self.tree.head))
         self._visited, self._content = {}, {}
 
     def gather(self, event: Event) -> None:

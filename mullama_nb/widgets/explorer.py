@@ -2,28 +2,46 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ..errors import HistoryError
+import traitlets
+
 from ..history.chat import Chat
-from ..history.display import message_html
-from ..history.events import Committed, Event, TokenAdded
-from ..history.message import chain, message_parts
-from ..history.shown import ShownMessage
+from ..history.events import Event
 from ..history.turn import Answers, Turn
-from .actions import stops_first
-from .base import ChatWidget
+from .answer_cards import AnswerCards, KeepsAnswers
 from .esm import front_end
-from .live_answer import LiveAnswer, begin_answer, head_after
-from .markdown import render_markdown
 
-__all__ = ["Explorer"]
-
-_MOST_CHARACTERS = 40  # of a setting above an answer
+__all__ = ["Explorer", "view_bundle"]
 
 
-class Explorer(ChatWidget):
+class _Answers(KeepsAnswers):
+    """Cards of answers, with or without a box for questions."""
+
+    _esm, _css = front_end("explorer", "answer_cards")
+
+    asks = traitlets.Bool(True).tag(sync=True)
+
+    def __init__(self, chat: Chat, turns: Sequence[Turn] = (), **traits: Any) -> None:
+        self.cards = AnswerCards(chat, turns)
+        super().__init__(chat, **traits)
+
+    def take_snapshot(self) -> dict[str, Any]:
+        """Return what each answer says so far, and the state of the finished ones."""
+        return self.cards.snapshot()
+
+    def draw_html(self) -> str:
+        """Return the answers, one below the other."""
+        return self.cards.draw_html()
+
+    def __repr__(self) -> str:
+        n = len(self.cards.found)
+        return f"{type(self).__name__}({n} answer{'s' * (n != 1)})"
+
+
+class Explorer(_Answers):
     """Several answers to one question, one of which can be kept.
 
     It shows every exploration of its chat, including those started by a cell.
@@ -31,118 +49,47 @@ class Explorer(ChatWidget):
     Parameters
     ----------
     chat : Chat
+
+    Attributes
+    ----------
+    asks : bool
+        Whether it has a box for questions.
     """
 
-    _esm, _css = front_end("explorer")
-
     def __init__(self, chat: Chat) -> None:
-        # Of the latest exploration; all are changed by the publishing thread alone.
-        self._live: list[LiveAnswer] = []
-        self._found: list[Turn] = []
-        self._told: list[dict[str, Any]] = []
-        self._at = chat.head.id  # the head, as far as events have told
         super().__init__(chat)
-
-    def take_snapshot(self) -> dict[str, Any]:
-        """Return what each answer says so far, and the state of the finished ones."""
-        return {"live": [live.snapshot() for live in self._live], "answers": self._answers()}
 
     def changes(self, events: Sequence[Event]) -> Iterable[dict[str, Any]]:
         """Return what each answer says now, and all answers if one of them changed."""
-        change: dict[str, Any] = {}
-        tokens: dict[int, list[TokenAdded]] = {}
-        n_told = len(self._found)
-        for event in events:
-            self._at = head_after(event) or self._at
-            if isinstance(event, TokenAdded) and event.branch is not None:
-                if self._found:  # another exploration has begun
-                    self._live, self._found, n_told, tokens = [], [], 0, {}
-                    change = {"begins": True}
-                tokens.setdefault(event.branch, []).append(event)
-                self._begin_answers(event.branch + 1)
-            elif isinstance(event, Committed) and not event.is_head:
-                self._found.append(Turn(self.chat, self.tree[event.checkpoint]))
-        self._begin_answers(len(self._found))
-        live = [(branch, self._live[branch].add(added)) for branch, added in tokens.items()]
-        for branch in range(n_told, len(self._found)):  # it may end before words that stop it
-            self._live[branch] = LiveAnswer.whole(self._found[branch])
-            live.append((branch, {"whole": self._live[branch].snapshot()}))
-        if live:
-            change["live"] = live
-        if (answers := self._answers()) != self._told:
-            self._told = change["answers"] = answers
-        if change:
+        if change := self.cards.changes(events):
             yield change
 
-    def begin_anew(self) -> None:
-        """Show streaming answers from here on."""
-        self._at = self.tree.head.id
 
-    def _begin_answers(self, n: int) -> None:
-        """Have ``n`` answers that stream, or did."""
-        while len(self._live) < n:
-            self._live.append(begin_answer(self.chat, self.tree[self._at]))
+class _Cards(_Answers):
+    """The answers of one exploration, whatever is explored later."""
 
-    def do_explore(self, text: str, n: int) -> None:
-        """Generate several answers; without a text, to the last question."""
-        with self.answering():
-            self.chat.explore(text or None, n)
-
-    @stops_first
-    def do_keep(self, checkpoint: str) -> None:
-        """Make an answer the head."""
-        self._turn(checkpoint).keep()
-
-    @stops_first
-    def do_drop_others(self, checkpoint: str) -> None:
-        """Keep an answer and remove the others."""
-        Answers(self.chat, self._found).drop_others(self._turn(checkpoint))
-
-    def draw_html(self) -> str:
-        """Return the answers, one below the other."""
-        answers = [ShownMessage.of(turn.message) for turn in self._found]
-        return "<hr>".join(message_html(answer, render_markdown) for answer in answers)
-
-    def _turn(self, identifier: str) -> Turn:
-        for turn in self._found:
-            if turn.checkpoint.id == identifier and turn.checkpoint in self.tree:
-                return turn
-        raise HistoryError("That answer no longer exists; explore again.")
-
-    def _answers(self) -> list[dict[str, Any]]:
-        found = list(self._found)
-        said = {*chain(self.tree.head)} if found else set()
-        return [
-            {
-                "settings": settings,
-                "id": turn.checkpoint.id,
-                "finish_reason": turn.finish_reason,
-                "tokens": len(turn.tokens),
-                "is_there": turn.checkpoint in self.tree,
-                "is_kept": turn.checkpoint in said,
-            }
-            for turn, settings in zip(found, _varying(found), strict=True)
-        ]
-
-    def __repr__(self) -> str:
-        n = len(self._found)
-        return f"Explorer({n} answer{'s' * (n != 1)})"
+    def changes(self, events: Sequence[Event]) -> Iterable[dict[str, Any]]:  # noqa: ARG002
+        """Return what has become of the answers."""
+        if change := self.cards.changes(()):
+            yield change
 
 
-def _varying(turns: Sequence[Turn]) -> list[str]:
-    """How each answer was made, as far as that is not the same for all."""
-    made = [_settings(turn) for turn in turns]
-    names = {name: None for each in made for name in each}  # in their order
-    varying = [name for name in names if len({repr(each.get(name)) for each in made}) > 1]
-    return [" · ".join(f"{name} {_short(each.get(name))}" for name in varying) for each in made]
+# The cards of answers that were shown; answers that are gone take their entry along.
+_shown: weakref.WeakKeyDictionary[Answers, weakref.ref[_Cards]] = weakref.WeakKeyDictionary()
 
 
-def _settings(turn: Turn) -> dict[str, Any]:
-    notes, asked = turn.checkpoint.metadata, message_parts(turn.checkpoint)[0].parent
-    variables = {} if asked is None else asked.metadata.chat_template_kwargs
-    return {**vars(type(turn.chat.sampling)()), **notes.sampling, **notes.limits, **variables}
+def view_bundle(answers: Answers) -> dict[str, Any]:
+    """Return the part of a display bundle that a notebook with a kernel shows.
 
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}…"
+    Parameters
+    ----------
+    answers : Answers
+        However often they are shown, their view is one.
+    """
+    known = _shown.get(answers)
+    cards = None if known is None else known()
+    if cards is None or cards.comm is None:
+        cards = _Cards(answers.chat, answers, asks=False)
+        _shown[answers] = weakref.ref(cards)
+    bundle, _ = cards._repr_mimebundle_()
+    return {name: data for name, data in bundle.items() if not name.startswith("text/")}

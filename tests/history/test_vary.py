@@ -136,12 +136,17 @@ def test_what_varies_is_shown(chat: Chat) -> None:
         "Answers(temperature=0 stop=['<b>']: 2 tokens length, temperature=0 stop=[]: 2 tokens"
     )
     shown = answers._repr_html_()
-    assert re.findall("<th>(.*?)</th>", shown) == ["", "temperature", "stop", "answer"]
+    columns = ["", "temperature", "stop", "tokens", "nats per token", "answer"]
+    assert re.findall("<th>(.*?)</th>", shown) == columns
     assert "&lt;b&gt;" in shown
     assert "<b>" not in shown
     plain = chat.explore("Why?", 2, max_tokens=2)
     assert repr(plain) == "Answers(2 tokens length, 2 tokens length)"
-    assert "<th>" not in plain._repr_html_()
+    assert re.findall("<th>(.*?)</th>", plain._repr_html_()) == [columns[0], *columns[3:]]
+    assert plain._repr_mimebundle_() == {
+        "text/plain": repr(plain),
+        "text/html": plain._repr_html_(),
+    }
 
 
 @pytest.mark.parametrize(

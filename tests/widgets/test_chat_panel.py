@@ -238,8 +238,13 @@ def test_a_tag_does_not_cut_what_streams(panel: ChatPanel) -> None:
     assert panel.take_snapshot()["live"]["text"] == "<p>ab</p>\n"
 
 
-def test_an_explorations_answers_are_not_the_panels(panel: ChatPanel) -> None:
-    assert list(panel.changes([TokenAdded(1, "a", -1.0, branch=0)])) == []
+def test_an_explorations_answers_grow_on_cards_of_their_own(panel: ChatPanel) -> None:
+    tokens = [TokenAdded(1, "a", -1.0, branch=1), TokenAdded(1, "b", -1.0, branch=0)]
+    [change] = panel.changes(tokens)
+    assert change.keys() == {"cards"}
+    snapshot = panel.take_snapshot()
+    assert [live["text"] for live in snapshot["cards"]["live"]] == ["<p>b</p>\n", "<p>a</p>\n"]
+    assert snapshot["live"] is None
 
 
 @pytest.mark.slow

@@ -90,7 +90,13 @@ def test_sends_each_answers_new_text(explorer: Explorer) -> None:
     found = [(branch, change["whole"]["text"]) for branch, change in first["live"]]
     assert sorted(found) == [(0, "<p>b</p>\n"), (1, "<p>ac</p>\n")]
     [second] = explorer.changes([TokenAdded(3, "d", -1.0, 1)])
-    assert second == {"live": [(1, {"text": (5, "d</p>\n")})]}
+    assert second == {
+        "live": [(1, {"text": (5, "d</p>\n")})],
+        "growing": [
+            "1 token · surprise 1.00 nats per token",
+            "3 tokens · surprise 1.00 nats per token",
+        ],
+    }
     texts = [live["text"] for live in explorer.take_snapshot()["live"]]
     assert texts == ["<p>b</p>\n", "<p>acd</p>\n"]
 
@@ -103,7 +109,7 @@ def test_another_exploration_takes_the_place_of_the_last(chat: Chat, explorer: E
     list(explorer.changes(explore(chat, 3)[1]))
     events = explore(chat, 2)[1]
     sent: list[dict[str, Any]] = [c for event in events for c in explorer.changes([event])]
-    assert [change.get("begins", False) for change in sent].count(True) == 1
+    assert ["begins" in change for change in sent].count(True) == 1
     assert len(explorer.take_snapshot()["live"]) == 2
     assert repr(explorer) == "Explorer(2 answers)"
 
@@ -144,5 +150,5 @@ def test_answers_from_elsewhere_come_one_by_one_and_leave_no_place_for_those_mis
     assert len(snapshot["live"]) == len(snapshot["answers"]) == 4
     assert [live["text"] for live in snapshot["live"]] == [
         live["text"]
-        for live in (begun.snapshot() for begun in map(LiveAnswer.whole, explorer._found))
+        for live in (begun.snapshot() for begun in map(LiveAnswer.whole, explorer.cards.found))
     ]

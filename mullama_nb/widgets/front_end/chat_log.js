@@ -1,6 +1,7 @@
 // @ts-check
 // The messages of a chat panel; what stays is not touched, and a reader at the end stays there.
 
+import { makeCards } from "./answer_cards.js";
 import { element } from "./dom.js";
 import { drawMessage, NAMES } from "./message.js";
 import { makeInstruct } from "./instruct.js";
@@ -29,6 +30,7 @@ export class ChatLog {
     this.instruct = makeInstruct(model, () => this.state().messages);
     this.node.append(this.instruct.node); // the first child; the rows follow
     this.end = followEnd(this.node);
+    this.cards = makeCards(model); // of the answers to the last message
     /** @type {MessageRow[]} */
     this.rows = [];
     /** @type {Map<string | undefined, MessageRow>} */
@@ -99,6 +101,7 @@ export class ChatLog {
   drawEnd() {
     this.drawPending();
     this.drawGrowing();
+    this.drawCards();
     this.instruct.update();
     if (this.node.childElementCount > 1 + Number(this.empty.isConnected)) this.empty.remove();
     else this.node.append(this.empty);
@@ -134,6 +137,22 @@ export class ChatLog {
     this.growing ??= last ?? this.drawRow();
     if (!this.growing.node.isConnected) this.node.append(this.growing.node);
     this.growing.update((last && message) ?? COMING, true, live);
+  }
+
+  /** Show answers while they grow side by side, and else while nothing is on its way. */
+  drawCards() {
+    const { live, cards } = this.state();
+    const { node } = this.cards;
+    const isBusy = live || this.model.get("is_busy") || this.model.get("in_cell");
+    const areGrowing = cards.live.length > cards.answers.length;
+    this.cards.update(cards);
+    if (cards.live.length && (areGrowing || !isBusy)) {
+      if (this.node.lastChild !== node) this.node.append(node);
+      return;
+    }
+    const hadFocus = node.contains(activeElement(this.node));
+    node.remove();
+    if (hadFocus) this.refuge().focus({ preventScroll: true });
   }
 
   /** Have a row stand no longer for an answer that comes. @param {MessageRow} row */

@@ -1,6 +1,7 @@
 // @ts-check
 // What was said, a box to write in, and a way into every answer.
 
+import { apply as applyToCards, start as startCards } from "./answer_cards.js";
 import { ChatLog } from "./chat_log.js";
 import { makeComposer } from "./composer.js";
 import { define } from "./define.js";
@@ -10,6 +11,7 @@ import { count } from "./format.js";
 import { grow } from "./live_answer.js";
 import { makeStanding } from "./standing.js";
 
+/** @import { Cards, Change as CardChange } from "./answer_cards.js" */
 /** @import { Footer, Typed } from "./footer.js" */
 /** @import { Live, LiveChange } from "./live_answer.js" */
 /** @import { Message } from "./message.js" */
@@ -27,6 +29,7 @@ import { makeStanding } from "./standing.js";
  * @property {Standing | null} standing
  * @property {Live | null} live
  * @property {Progress | null} progress
+ * @property {Cards} cards of the answers to the last message, or of those that grow side by side
  */
 
 /** @typedef {[evaluated: number, total: number]} Progress */
@@ -45,13 +48,22 @@ import { makeStanding } from "./standing.js";
  * @property {Standing | null} [standing]
  * @property {LiveChange | null} [live] null: none is coming any more
  * @property {Progress | null} [progress]
+ * @property {CardChange} [cards]
  */
 
 /** @param {Partial<State>} snapshot @returns {State} */
 export function start(
-  { messages = [], settings = [], footer = EMPTY, standing = null, live = null, progress = null },
+  {
+    messages = [],
+    settings = [],
+    footer = EMPTY,
+    standing = null,
+    live = null,
+    progress = null,
+    cards = startCards({}),
+  },
 ) {
-  return { messages, settings, footer, standing, live, progress };
+  return { messages, settings, footer, standing, live, progress, cards };
 }
 
 /**
@@ -77,6 +89,9 @@ export function apply(state, { after = null, messages, changed = [], ...change }
   if (live !== undefined) state.live = live && grow(state.live, live);
   if (live && !state.live) return null;
   if (progress !== undefined) state.progress = progress;
+  const cards = change.cards ? applyToCards(state.cards, change.cards) : state.cards;
+  if (!cards) return null;
+  state.cards = cards;
   return state;
 }
 
@@ -105,8 +120,8 @@ function draw(body, { model, state }) {
     read();
   }
   const refreshing =
-    "change:is_busy change:detail change:alternatives change:entropy change:pending";
-  const reading = "change:in_cell change:remedies change:notice change:pace";
+    "change:is_busy change:in_cell change:detail change:alternatives change:entropy change:pending";
+  const reading = "change:remedies change:notice change:pace";
   function fail() {
     composer.giveBack();
     footer.refresh();
@@ -120,7 +135,7 @@ function draw(body, { model, state }) {
       if (change?.typed) return footer.hear(change.typed);
       if (!change || change.messages) footer.recount();
       if (!change || change.messages) log.arrange();
-      else if (change.live !== undefined) log.drawEnd();
+      else if (change.live !== undefined || change.cards) log.drawEnd();
       read();
     },
     destroy() {
