@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -75,12 +76,27 @@ __all__ = [
 ]
 
 
+_NAMED = ("Chat", "CheckpointTree", "Model", "SessionManager")  # what has names to complete
+
+
 def __getattr__(name: str) -> Any:
     # Every run of pytest imports the package for its plugin, and most have no use for llama.cpp.
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = globals()[name] = getattr(importlib.import_module(_PLACES[name], __name__), name)
+    if name in _NAMED:
+        _offer_names()
     return value
+
+
+def _offer_names() -> None:
+    """Let Tab complete names inside of strings, where IPython runs."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    if shell is not None:
+        from .completing import complete_names_in
+
+        complete_names_in(shell)
 
 
 def __dir__() -> list[str]:

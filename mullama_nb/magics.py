@@ -17,6 +17,7 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 from IPython.core.magic_arguments import argument as untyped_argument
 from IPython.core.magic_arguments import magic_arguments as untyped_arguments
 
+from .completing import complete_names_in
 from .engine.files.locate import known_models
 from .engine.model import Model
 from .errors import MullamaError, shown
@@ -424,3 +425,4 @@ def load(shell: Any) -> None:
         for key in (name, f"%{name}"):
             shell.set_hook("complete_command", magics.complete, str_key=key)
     shell.set_hook("complete_command", magics.complete, str_key="%%ask")
+    complete_names_in(shell)

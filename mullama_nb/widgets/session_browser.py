@@ -17,10 +17,12 @@ from ..state.session_info import SessionInfo
 from ..tables import html_table
 from .base import ActingWidget
 from .esm import front_end
+from .variables import offer_as_variable
 
 __all__ = ["SessionBrowser"]
 
 _OF_WEIGHTS = ("fingerprint", "architecture")
+_NO_MODEL = "There is no model to load it with: pass a chat, or a SessionManager"
 
 
 class SessionBrowser(ActingWidget):
@@ -28,24 +30,28 @@ class SessionBrowser(ActingWidget):
 
     Parameters
     ----------
-    sessions : SessionManager, str or path
+    sessions : SessionManager, str or path, optional
         A manager, or only a folder: its sessions are loaded with the chat's model and context
-        parameters; without a chat they can be viewed and deleted.
+        parameters. Without a chat, a chat is loaded with the model that it was saved with, and
+        other sessions can be viewed and deleted. None: the user's data folder.
     chat : Chat, optional
         The chat that Save saves, with its whole tree.
 
     Attributes
     ----------
     loaded : Chat, Context or None
-        The result of the last Load: a chat for a chat, a context for a session.
+        The result of the last Load: a chat for a chat, a context for a session. In a notebook it is
+        a variable, too, named after the session; the browser says how.
     """
 
     _esm, _css = front_end("session_browser")
 
     def __init__(
-        self, sessions: SessionManager | str | os.PathLike[str], chat: Chat | None = None
+        self,
+        sessions: SessionManager | str | os.PathLike[str] | None = None,
+        chat: Chat | None = None,
     ) -> None:
-        if not isinstance(sessions, SessionManager | str | os.PathLike):
+        if not isinstance(sessions, SessionManager | str | os.PathLike | None):
             raise ParameterError(
                 f"SessionBrowser shows a SessionManager or a folder, not a "
                 f"{type(sessions).__name__}"
@@ -124,7 +130,7 @@ class SessionBrowser(ActingWidget):
     def _why_not(self, info: SessionInfo) -> str:
         """Why a session cannot be loaded here; empty when nothing is known against it."""
         if self._manager is None:
-            return "There is no model to load it with: pass a chat, or a SessionManager"
+            return "" if _is_chat(info) else _NO_MODEL
         if not info.is_verified:  # llama.cpp wrote it and does not say what with
             return ""
         model, params = self._manager.model, self._manager.params
@@ -136,6 +142,11 @@ class SessionBrowser(ActingWidget):
         if info.n_tokens > n_ctx and not _is_chat(info):
             reasons.append(f"the tokens: {info.n_tokens:,} saved, room for {n_ctx:,} here")
         return f"It differs in {'; '.join(reasons)}" if reasons else ""
+
+    @property
+    def _folder(self) -> os.PathLike[str]:
+        manager = self._manager
+        return self._sessions.folder if manager is None else manager.session_dir  # type: ignore[union-attr]
 
     # -- do ----------------------------------------------------------------------------------
 
@@ -163,16 +174,18 @@ class SessionBrowser(ActingWidget):
     def do_load(self, name: str) -> None:
         """Load a session or chat by name into the attribute ``loaded``."""
         manager = self._manager
-        if manager is None:
-            raise ParameterError(
-                "there is no model to load it with: SessionBrowser(folder, chat), or pass a "
-                "SessionManager"
-            )
-        if _is_chat(manager.info(name)):
-            self.loaded = Chat.open(name, manager.model, manager.session_dir)
+        if _is_chat(self._sessions.info(name)):
+            model = None if manager is None else manager.model  # None: the one it was saved with
+            self.loaded = Chat.open(name, model, self._folder)
+        elif manager is None:
+            raise ParameterError(_NO_MODEL)
         else:
             self.loaded = manager.load(name)
-        self._news = f"Loaded {name}; it is the attribute .loaded of this browser"
+        variable = offer_as_variable(name, self.loaded)
+        place = "it is the attribute .loaded of this browser"
+        if variable is not None:
+            place = f"it is the variable {variable}, and .loaded of this browser"
+        self._news = f"Loaded {name}; {place}"
 
     def do_delete(self, name: str) -> None:
         """Delete a session or chat by name."""

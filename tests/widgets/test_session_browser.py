@@ -168,3 +168,20 @@ def test_other_things_are_refused(manager: SessionManager) -> None:
         SessionBrowser(3)  # type: ignore[arg-type]
     with pytest.raises(ParameterError, match="chat must be"):
         SessionBrowser(manager, "chat")  # type: ignore[arg-type]
+
+
+def test_alone_it_finds_folder_and_model_and_gives_a_name(
+    model: Model, chat: Chat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    chat.save("my tides")
+    variables: dict[str, Any] = {"my_tides": "mine"}
+    monkeypatch.setattr("mullama_nb.widgets.variables._variables", lambda: variables)
+    browser = SessionBrowser()
+    assert reasons(browser) == {"my tides": ""}
+    browser.handle("load", {"name": "my tides"})
+    assert isinstance(browser.loaded, Chat)
+    assert browser.loaded.messages == chat.messages
+    assert browser.loaded.model.fingerprint == model.fingerprint
+    assert variables == {"my_tides": "mine", "my_tides_2": browser.loaded}
+    assert "it is the variable my_tides_2" in browser.take_snapshot()["said"]
