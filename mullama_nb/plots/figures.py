@@ -14,7 +14,7 @@ from ..errors import ParameterError
 from ..history.tree import CheckpointTree
 from ..history.turn import Turn
 from ..size import size
-from .growth import measure_growth
+from .growth import labelled, measure_growth
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,6 +23,7 @@ __all__ = ["kv_growth", "kv_sizes", "token_probabilities"]
 
 _SIZES = (512, 1024, 2048, 4096, 8192)
 _TYPES = ("f16", "q8_0", "q4_0")
+_AXIS, _LETTER = 420, 6.5  # points: an axis's width at least, and a letter's
 _MEASURED = (64, 256)  # tokens: few, because each is evaluated
 
 
@@ -36,12 +37,10 @@ def kv_growth(tree: CheckpointTree) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        Each bar is a checkpoint. Its coloured part is the rows that it keeps; together with the
-        grey part below, it is the size of a full snapshot.
+        Each bar is a checkpoint, named S, Q1, A1 and so on. Its coloured part is the rows that it
+        keeps; together with the grey part below, it is the size of a full snapshot.
     """
-    from matplotlib.ticker import MaxNLocator  # here, because it takes half a second
-
-    from .theme import AMBER, BLUE, GREY, ClearFigure
+    from .theme import AMBER, BLUE, GREY, ClearFigure  # here, because it takes half a second
 
     growth = measure_growth(tree)
     figure = ClearFigure()
@@ -86,8 +85,11 @@ def kv_growth(tree: CheckpointTree) -> Figure:
             color=GREY,
         )
         axes.set_ylim(top=full * 1.12)
-    axes.set_xlim(0.4, max(len(growth.steps), 1) + 0.6)
-    axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+    n_places = max(len(growth.steps), 1) + 0.2
+    axes.set_xlim(0.4, n_places + 0.4)
+    names = [step.name for step in growth.steps]
+    shown = labelled(names, _AXIS / n_places, _LETTER)
+    axes.set_xticks([i + 1 for i in shown], [names[i] for i in shown])
     figure.add_legend(axes)
     return figure
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..history.drawing import label
 from ..history.tree import Checkpoint, CheckpointTree
 
-__all__ = ["Growth", "Step", "measure_growth"]
+__all__ = ["Growth", "Step", "labelled", "measure_growth"]
+
+_LETTERS = {"system": "S", "developer": "D", "user": "Q", "assistant": "A", "tool": "T"}
+_STRIDES = (1, 2, 5)
 
 
 @dataclass(frozen=True)
@@ -24,12 +30,16 @@ class Step:
         model's memory cannot be cut and the checkpoint is itself a full snapshot.
     is_shared : bool
         Whether several branches share it.
+    name : str
+        S for a system message, Q1 for the first question, A1 for the first answer; the same for all
+        checkpoints of a message. Its number on the path where it is no message.
     """
 
     checkpoint: Checkpoint
     n_bytes: int
     before: int
     is_shared: bool
+    name: str
 
     @property
     def label(self) -> str:
@@ -86,9 +96,63 @@ def measure_growth(tree: CheckpointTree) -> Growth:
         shared.append(is_shared)
     steps: list[Step] = []
     so_far = 0
-    for checkpoint, is_shared in zip(path, reversed(shared), strict=True):
+    for checkpoint, is_shared, name in zip(path, reversed(shared), _names(path), strict=True):
         n_bytes = checkpoint.n_bytes
         before = 0 if tree.keeps_snapshots else so_far
-        steps.append(Step(checkpoint, n_bytes, before, is_shared))
+        steps.append(Step(checkpoint, n_bytes, before, is_shared, name))
         so_far += n_bytes
     return Growth(tuple(steps), path[-1].stop if path else 0, tree.context.n_ctx)
+
+
+def labelled(names: Sequence[str], room: float, letter: float) -> list[int]:
+    """Return which bars have their names written below them, so that no two overlap.
+
+    All have, or else every question, every second or fifth or tenth and so on.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of the bars, in order; those of a message in several checkpoints are the same.
+    room, letter : float
+        Width of a bar, and of a letter.
+
+    Notes
+    -----
+    The same rule is in front_end/kv_bars.js.
+    """
+    first = [i for i, name in enumerate(names) if i == 0 or name != names[i - 1]]
+    questions = [i for i in first if names[i].startswith("Q")] or first
+    if _fit(first, names, room, letter):
+        return first
+    power = 1
+    while True:
+        for stride in _STRIDES:
+            chosen = questions[:: stride * power]
+            if len(chosen) < 2 or _fit(chosen, names, room, letter):
+                return chosen
+        power *= 10
+
+
+def _fit(chosen: Sequence[int], names: Sequence[str], room: float, letter: float) -> bool:
+    """Whether names in the middle of their bars leave a letter of space between them."""
+    return all(
+        (b - a) * room >= letter * ((len(names[a]) + len(names[b])) / 2 + 1)
+        for a, b in itertools.pairwise(chosen)
+    )
+
+
+def _names(path: Sequence[Checkpoint]) -> list[str]:
+    counts: Counter[str] = Counter()
+    names: list[str] = []
+    for i, checkpoint in enumerate(path):
+        notes = checkpoint.metadata
+        letter = _LETTERS.get(notes.role or "", "")
+        if not letter:
+            names.append(str(i + 1))
+        elif notes.continues and names:
+            names.append(names[-1])
+        else:
+            counts[letter] += 1
+            only = letter in "SD" and counts[letter] == 1
+            names.append(letter if only else f"{letter}{counts[letter]}")
+    return names

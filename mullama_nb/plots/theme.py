@@ -10,6 +10,7 @@ from matplotlib.font_manager import FontProperties, fontManager, get_font
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ..size import size
+from .palette import AMBER, BLUE, GREEN, GREY, PURPLE, SERIES
 
 __all__ = [
     "AMBER",
@@ -24,12 +25,7 @@ __all__ = [
     "readable",
 ]
 
-# Each has a contrast of at least 3 with white and with JupyterLab's #111111, and they can be told
-# apart without seeing red and green; after Okabe and Ito.
-BLUE, AMBER, GREEN, PURPLE = "#0a7bc2", "#c97800", "#00906a", "#8468c4"
-SERIES = (BLUE, AMBER, GREEN, "#c2649b", "#7f7f7f")
 MARKERS = "osD^v"
-GREY = "#7a7a7a"
 
 
 class ClearFigure(Figure):

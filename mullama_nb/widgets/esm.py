@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..plots.palette import palette_css
+
 __all__ = ["front_end", "join_modules"]
 
 _FOLDER = Path(__file__).parent / "front_end"
@@ -30,12 +32,13 @@ def front_end(name: str, *parts: str) -> tuple[str, str]:
     Parameters
     ----------
     name : str
-        The name of its files. ``common.css`` precedes the style sheet of each widget.
+        The name of its files. The palette and ``common.css`` precede each widget's style sheet.
     *parts : str
         Names of further style sheets, of parts that several widgets have.
     """
     sheets = (_FOLDER / f"{each}.css" for each in ("common", *parts, name))
-    return join_modules(_FOLDER, name), "\n".join(sheet.read_text("utf-8") for sheet in sheets)
+    style = "\n".join([palette_css(), *(sheet.read_text("utf-8") for sheet in sheets)])
+    return join_modules(_FOLDER, name), style
 
 
 def join_modules(folder: Path, name: str) -> str:

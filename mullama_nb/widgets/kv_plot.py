@@ -10,8 +10,10 @@ from typing import Any
 from ..history.chat import Chat
 from ..history.events import Event, Progress, Recalled, Spilled, Tagged, TokenAdded
 from ..history.tree import CheckpointTree
-from ..plots.growth import Growth, measure_growth
+from ..plots.growth import Growth, labelled, measure_growth
+from ..plots.palette import AMBER, BLUE, GREY
 from ..size import size
+from .actions import stops_first
 from .base import TreeWidget
 from .esm import front_end
 
@@ -20,14 +22,17 @@ __all__ = ["KVPlot"]
 _MOST_STEPS = 64
 # The same as in front_end/kv_bars.js, which draws it as wide as there is room.
 _WIDTH, _LEFT, _WIDEST = 720, 64, 48
-_GAUGE, _TOP, _BOTTOM = 8, 28, 148
+_GAUGE, _TOP, _BOTTOM, _HEIGHT = 8, 28, 148, 168
+_LETTER = 7
 
 
 class KVPlot(TreeWidget):
     """KV bytes along the active path, one bar per checkpoint, and the context's cells in use.
 
-    A bar's coloured part is the rows that the checkpoint keeps: strong on this branch only, pale
-    where branches share them. Together with the grey part below, it is a full snapshot's size.
+    Bars are named S for a system message, Q1 and A1 for the first question and its answer; a click
+    goes there. A bar's coloured part is the rows that the checkpoint keeps: blue on this branch
+    only, amber where branches share them. Together with the grey part below, it is a full
+    snapshot's size.
 
     Parameters
     ----------
@@ -48,7 +53,8 @@ class KVPlot(TreeWidget):
             "omitted": len(growth.steps) - len(shown),
             "steps": [
                 [
-                    step.checkpoint.metadata.role or "",
+                    step.checkpoint.id,
+                    step.name,
                     step.label,
                     len(step.checkpoint.tokens),
                     step.n_bytes,
@@ -77,6 +83,12 @@ class KVPlot(TreeWidget):
         elif n := sum(isinstance(event, TokenAdded) for event in events):
             yield {"live": n}
 
+    @stops_first
+    def do_checkout(self, checkpoint: str) -> None:
+        """Move the head to a checkpoint."""
+        target = self.tree if self.chat is None else self.chat
+        target.checkout(checkpoint)
+
     def draw_html(self) -> str:
         """Return the plot as SVG, with its sums in words."""
         growth = measure_growth(self.tree)
@@ -93,7 +105,6 @@ class KVPlot(TreeWidget):
         return bundle, metadata
 
 
-_BRAND = "var(--jp-brand-color1, #1976d2)"
 _MUTED = "var(--jp-ui-font-color2, #757575)"
 _LINE = "var(--jp-border-color2, #d0d0d0)"
 
@@ -123,15 +134,15 @@ def _ticks(top: float) -> list[float]:
 def _draw(growth: Growth) -> str:
     steps = growth.steps[-_MOST_STEPS:]
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{_BOTTOM + 8}" '
-        f'viewBox="0 0 {_WIDTH} {_BOTTOM + 8}" role="img" aria-label="{_in_short(growth)}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{_HEIGHT}" '
+        f'viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{_in_short(growth)}" '
         'font-family="var(--jp-ui-font-family, system-ui, sans-serif)" font-size="11">',
         _box(0, 0, _WIDTH, _GAUGE, f'rx="2" fill="{_LINE}"'),
     ]
     own, shared, grey = (
-        f'fill="{_BRAND}"',
-        f'fill="{_BRAND}" fill-opacity="0.45"',
-        f'fill="{_MUTED}" fill-opacity="0.25"',
+        f'fill="{BLUE}"',
+        f'fill="{AMBER}"',
+        f'fill="{GREY}" fill-opacity="0.3"',
     )
     cell = _WIDTH / growth.n_ctx
     for step in growth.steps:
@@ -151,9 +162,16 @@ def _draw(growth: Growth) -> str:
     width = min(_WIDEST, (_WIDTH - _LEFT) / max(len(steps), 1))
     for i, step in enumerate(steps):
         x, tall, low = _LEFT + i * width + 1, step.n_bytes * scale, step.before * scale
-        role = step.checkpoint.metadata.role or ""
-        title = f"{role} {step.label}, {len(step.checkpoint.tokens)} tokens, {step.n_bytes:,} bytes"
+        n_tokens = len(step.checkpoint.tokens)
+        title = f"{step.name} {step.label}, {n_tokens} tokens, {step.n_bytes:,} bytes"
         parts.append(_box(x, _BOTTOM - low, width - 2, low, grey))
         style = shared if step.is_shared else own
         parts.append(_box(x, _BOTTOM - low - tall, width - 2, tall, style, title.strip()))
+    names = [step.name for step in steps]
+    for i in labelled(names, width, _LETTER):
+        x = _LEFT + (i + 0.5) * width
+        parts.append(
+            f'<text x="{x:.5g}" y="{_BOTTOM + 14}" text-anchor="middle" fill="{_MUTED}">'
+            f"{names[i]}</text>"
+        )
     return "".join(parts) + "</svg>"

@@ -21,7 +21,12 @@ def test_bars_follow_the_active_path(notebook: Opener) -> None:
     expect(bars.nth(2)).to_be_focused()
     expect(area.locator(".said")).to_contain_text("And a wave?")
 
-    opened.evaluate("chat.undo() and None")
+    opened.page.keyboard.press("Enter")  # which goes there
+    opened.wait_until("chat.head.metadata['role'] == 'user'")
+    expect(bars).to_have_count(3)
+    expect(area.locator("svg text.name")).to_have_text(["Q1", "A1", "Q2"])
+    area.get_by_role("option", name="A1").click()
+    opened.wait_until("len(chat.turns) == 2")
     for index in (1, 2):
         expect(opened.area(index).get_by_role("option")).to_have_count(2)
     opened.evaluate("chat.ask('And fog?', max_tokens=2) and None")

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from javascript import FRONT_END, JavaScript
 from tiny_models import CHATML
 
 from mullama_nb import Chat, CheckpointTree, Context, ContextParams
 from mullama_nb.errors import ParameterError
 from mullama_nb.history.events import Committed, Moved, Progress, Tagged, TokenAdded
+from mullama_nb.plots import kv_growth
+from mullama_nb.plots.growth import labelled, measure_growth
+from mullama_nb.plots.palette import AMBER, BLUE, GREY
 from mullama_nb.widgets.kv_plot import KVPlot
 
 RECT = "{http://www.w3.org/2000/svg}rect"
@@ -29,9 +36,10 @@ def chat(tiny: Callable[..., Any]) -> Chat:
 def test_the_numbers_are_the_trees(chat: Chat) -> None:
     snapshot = KVPlot(chat).take_snapshot()
     path, sums = chat.tree.path(), chat.tree.kv_bytes()
-    assert [step[3] for step in snapshot["steps"]] == [c.n_bytes for c in path]
-    assert [step[4] for step in snapshot["steps"]] == [0, path[0].n_bytes]
-    assert [step[5] for step in snapshot["steps"]] == [1, 0]
+    assert [step[:2] for step in snapshot["steps"]] == [[path[0].id, "Q1"], [path[1].id, "A1"]]
+    assert [step[4] for step in snapshot["steps"]] == [c.n_bytes for c in path]
+    assert [step[5] for step in snapshot["steps"]] == [0, path[0].n_bytes]
+    assert [step[6] for step in snapshot["steps"]] == [1, 0]
     assert snapshot["tokens"] == chat.context.token_count()
     assert snapshot["shared_tokens"] == path[0].stop
     assert snapshot["cells"] == 512
@@ -60,7 +68,7 @@ def test_a_long_path_costs_no_more_than_its_end(tiny: Callable[..., Any]) -> Non
     (change,) = KVPlot(tree).changes([Committed(tree.head.id, "")])
     assert len(change["all"]["steps"]) == 64
     assert change["all"]["omitted"] == 6
-    assert len(json.dumps(change)) < 4000
+    assert len(json.dumps(change)) < 7000
 
 
 def test_the_picture_holds_one_bar_a_checkpoint(chat: Chat) -> None:
@@ -72,6 +80,53 @@ def test_the_picture_holds_one_bar_a_checkpoint(chat: Chat) -> None:
     assert len(titles) == len(sizes)
     assert all(str(t).endswith(size) for t, size in zip(titles, sizes, strict=True))
     assert KVPlot(chat).to_html() == bundle["text/html"]
+
+
+def test_a_bar_leads_to_its_checkpoint(chat: Chat) -> None:
+    widget = KVPlot(chat)
+    question = chat.tree.path()[0]
+    widget.handle("checkout", {"checkpoint": question.id})
+    assert chat.head is question
+    KVPlot(chat.tree).handle("checkout", {"checkpoint": chat.tree.root.id})
+    assert chat.head is chat.tree.root
+
+
+def test_messages_are_named_in_their_order(tiny: Callable[..., Any]) -> None:
+    chat = Chat(tiny("llama", chat_template=CHATML), n_ctx=512, n_threads=1, system="Be brief.")
+    for text in ("a", "b"):
+        answer = chat.ask(text, max_tokens=6, temperature=2.0)
+    chat.fork(answer, token=2, max_tokens=2)
+    names = [step.name for step in measure_growth(chat.tree).steps]
+    assert list(dict.fromkeys(names)) == ["S", "Q1", "A1", "Q2", "A2"]
+    assert names.count("A2") >= 2  # an answer in several checkpoints
+    svg = KVPlot(chat).to_html()
+    assert [svg.count(f">{name}</text>") for name in ("S", "Q1", "A1", "Q2", "A2")] == [1] * 5
+    axes = kv_growth(chat.tree).axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["S", "Q1", "A1", "Q2", "A2"]
+    assert all(colour in svg for colour in (BLUE, AMBER, GREY))
+
+
+@given(
+    n=st.one_of(st.integers(0, 12), st.sampled_from([64, 1000, 20_000])),
+    room=st.floats(0.05, 60),
+    letter=st.sampled_from([6.5, 7]),
+    has_system=st.booleans(),
+)
+@example(n=1000, room=0.42, letter=6.5, has_system=True)
+def test_names_below_bars_never_overlap(
+    javascript: JavaScript, n: int, room: float, letter: float, has_system: bool
+) -> None:
+    names = ["S"] * has_system + [f"{kind}{i}" for i in range(1, n + 1) for kind in "QA"]
+    shown = labelled(names, room, letter)
+    ends = [((i + 0.5) * room, len(names[i]) * letter / 2) for i in shown]
+    for (a, half), (b, other) in itertools.pairwise(ends):
+        assert a + half < b - other
+    assert bool(shown) is bool(names)
+    if n < 2_000:
+        script = FRONT_END / "kv_bars.js"
+        assert javascript.call(script, "labelled", names, room, letter) == shown
+    if len(shown) < len(names):
+        assert all(names[i].startswith("Q") for i in shown)
 
 
 def test_what_was_said_is_text(tiny: Callable[..., Any]) -> None:

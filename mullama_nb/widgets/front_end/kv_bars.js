@@ -7,13 +7,14 @@ import { plural, size } from "./format.js";
 /**
  * A checkpoint of the active path as the kernel sends it.
  *
- * @typedef {[role: string, label: string, tokens: number, bytes: number, before: number,
- *   isShared: number]} SentStep
+ * @typedef {[id: string, name: string, label: string, tokens: number, bytes: number,
+ *   before: number, isShared: number]} SentStep
  */
 
 /**
  * @typedef {object} Step
- * @property {string} role
+ * @property {string} id
+ * @property {string} name S, Q1, A1: the same for all checkpoints of a message
  * @property {string} label the beginning of what it says
  * @property {number} tokens
  * @property {number} bytes that it keeps
@@ -38,7 +39,8 @@ import { plural, size } from "./format.js";
 
 // The same as in kv_plot.py, which draws the picture for readers without a kernel.
 export const GAUGE = 8;
-export const HEIGHT = 152;
+export const HEIGHT = 168;
+const LETTER = 7;
 const TOP = 28, BOTTOM = 148, LEFT = 64, WIDEST = 48;
 
 /**
@@ -69,6 +71,32 @@ export function ticks(top) {
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = power * ([1, 2, 2.5, 5, 10].find((factor) => factor * power >= rough) ?? 10);
   return Array.from({ length: Math.floor(top / step) + 1 }, (_, i) => i * step);
+}
+
+/**
+ * Which bars have their names written below them, so that no two overlap; the same rule as in
+ * `mullama_nb.plots.growth`.
+ *
+ * @param {string[]} names
+ * @param {number} room width of a bar
+ * @param {number} letter width of a letter
+ */
+export function labelled(names, room, letter) {
+  const first = names.map((_, i) => i).filter((i) => !i || names[i] !== names[i - 1]);
+  const asked = first.filter((i) => names[i].startsWith("Q"));
+  const questions = asked.length ? asked : first;
+  const fit = (/** @type {number[]} */ chosen) =>
+    chosen.slice(1).every((b, i) => {
+      const a = chosen[i];
+      return (b - a) * room >= letter * ((names[a].length + names[b].length) / 2 + 1);
+    });
+  if (fit(first)) return first;
+  for (let power = 1;; power *= 10) {
+    for (const stride of [1, 2, 5]) {
+      const chosen = questions.filter((_, i) => i % (stride * power) === 0);
+      if (chosen.length < 2 || fit(chosen)) return chosen;
+    }
+  }
 }
 
 /**
@@ -104,8 +132,9 @@ export function drawGauge({ steps, tokens, shared_tokens, cells, live }, room) {
  * @param {State} state
  * @param {number} room pixels
  * @param {(index: number) => void} choose
+ * @param {(index: number) => void} go
  */
-export function drawBars({ steps, kept, live, per_token }, room, choose) {
+export function drawBars({ steps, kept, live, per_token }, room, choose, go) {
   const growing = live * per_token;
   const base = per_token ? kept : 0;
   const ends = steps.map((step) => step.bytes + step.before);
@@ -120,8 +149,14 @@ export function drawBars({ steps, kept, live, per_token }, room, choose) {
     const bar = drawBar(step, x(i), width - gap, scale);
     bar.addEventListener("pointerenter", () => choose(i));
     bar.addEventListener("focus", () => choose(i));
+    bar.addEventListener("click", () => go(i));
     drawn.push(bar);
   });
+  const names = steps.map(({ name }) => name);
+  for (const i of labelled(names, width, LETTER)) {
+    const middle = { x: LEFT + (i + 0.5) * width, y: BOTTOM + 14, "text-anchor": "middle" };
+    drawn.push(shape("text", { class: "name", ...middle, "aria-hidden": "true" }, names[i]));
+  }
   if (growing) {
     const left = x(steps.length), low = base * scale, tall = growing * scale;
     drawn.push(
@@ -154,9 +189,9 @@ function drawAxis(top, scale, room) {
  * @param {number} width
  * @param {number} scale
  */
-function drawBar({ role, label, tokens, bytes, before, isShared }, x, width, scale) {
+function drawBar({ name: called, label, tokens, bytes, before, isShared }, x, width, scale) {
   const low = before * scale, tall = bytes * scale;
-  const name = `${role} ${label}: ${plural(tokens, "token")}, keeps ${size(bytes)}`;
+  const name = `${called} ${label}: ${plural(tokens, "token")}, keeps ${size(bytes)}`;
   return shape(
     "g",
     { role: "option", "aria-label": name },

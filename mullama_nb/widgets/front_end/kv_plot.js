@@ -4,6 +4,7 @@
 import { define } from "./define.js";
 import { element, shape } from "./dom.js";
 import { count, plural, size } from "./format.js";
+import { send } from "./kernel.js";
 import { drawBars, drawGauge, GAUGE, HEIGHT } from "./kv_bars.js";
 
 /** @import { Model, TreeTraits } from "./kernel.js" */
@@ -36,8 +37,8 @@ const NOTHING = {
 };
 
 /** @param {SentStep} sent @returns {Step} */
-function readStep([role, label, tokens, bytes, before, isShared]) {
-  return { role, label, tokens, bytes, before, isShared: isShared !== 0 };
+function readStep([id, name, label, tokens, bytes, before, isShared]) {
+  return { id, name, label, tokens, bytes, before, isShared: isShared !== 0 };
 }
 
 /** @param {Partial<Snapshot>} snapshot @returns {State} */
@@ -59,7 +60,7 @@ export function apply(state, change) {
  * @param {HTMLElement} body
  * @param {{ model: Model<TreeTraits>, state: () => State }} scope
  */
-function draw(body, { state }) {
+function draw(body, { model, state }) {
   /** @type {number | null} */
   let chosen = null; // counted from the path's beginning; null: the head
   const sums = element("div", { class: "sums" });
@@ -67,6 +68,10 @@ function draw(body, { state }) {
   const label = "KV bytes of each checkpoint on the active path";
   const svg = shape("svg", { height: HEIGHT, role: "listbox", "aria-label": label });
   const keys = makeKeys();
+  const go = (/** @type {number} */ index) => {
+    const step = state().steps[index];
+    if (step) send(model, "checkout", { checkpoint: step.id });
+  };
   const plot = element("div", { class: "mullama-kv" }, sums, svg, said, keys.node);
   body.append(plot);
   svg.addEventListener("keydown", move);
@@ -97,6 +102,11 @@ function draw(body, { state }) {
   /** @param {KeyboardEvent} event */
   function move(event) {
     const last = state().steps.length - 1;
+    if (event.key === "Enter" || event.key === " ") {
+      event.preventDefault();
+      event.stopPropagation();
+      return go(at());
+    }
     /** @type {Record<string, number>} */
     const places = { ArrowRight: at() + 1, ArrowLeft: at() - 1, Home: 0, End: last };
     const to = places[event.key];
@@ -116,7 +126,7 @@ function draw(body, { state }) {
     svg.replaceChildren(...drawGauge(now, room));
     svg.setAttribute("width", String(room));
     svg.setAttribute("height", String(isEmpty ? GAUGE : HEIGHT));
-    if (!isEmpty) svg.append(...drawBars(now, room, choose));
+    if (!isEmpty) svg.append(...drawBars(now, room, choose, go));
     choose(chosen === null ? null : at(), had);
   }
   const observer = new ResizeObserver(paint);
@@ -135,6 +145,7 @@ function makeKeys() {
     key("own", "kept, on this branch only"),
     key("shared", "kept, shared by branches"),
     key("before", "a full snapshot would hold again"),
+    element("span", {}, "S system · Q questions · A answers"),
     last,
   );
   return {
@@ -168,7 +179,7 @@ function drawSums({ kept, snapshots, all_kept, tokens, cells, live, per_token })
  * @param {State} state
  * @param {number} index
  */
-function describe({ steps, omitted }, index) {
+function describe({ steps }, index) {
   const step = steps[index];
   if (!step) return ["Nothing has been said yet."];
   const words = [
@@ -178,7 +189,7 @@ function describe({ steps, omitted }, index) {
     step.isShared ? "shared" : "",
   ];
   return [
-    element("span", {}, `${index + omitted + 1} ${step.role}`.trim()),
+    element("strong", {}, step.name),
     element("span", { class: "label" }, step.label),
     ...words.filter(Boolean).map((word) => element("span", {}, word)),
   ];
