@@ -16,7 +16,7 @@ from ..errors import MullamaError, ParameterError, RefError
 from ..history.chat import Chat
 from ..history.events import Event, Subscription
 from ..history.tree import CheckpointTree
-from .actions import call_action, ends_generation, keeps_error
+from .actions import call_action, ends_generation, keeps_error, stops_first
 from .pages import HeldWeakly, Showing
 from .publishing import publish_soon, run_in_turn
 
@@ -325,6 +325,15 @@ class ChatWidget(TreeWidget):
                 f"{type(self).__name__} shows a Chat, not a {type(chat).__name__}. Pass the chat."
             )
         super().__init__(chat, **traits)
+
+    @stops_first
+    def do_undo(self) -> None:
+        """Move the head to before the last message."""
+        self.chat.undo()
+
+    def do_redo(self) -> None:
+        """Take the last undo back."""
+        self.chat.redo()
 
     @contextmanager
     def answering(self) -> Iterator[None]:

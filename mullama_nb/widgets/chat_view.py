@@ -9,6 +9,7 @@ import anywidget
 
 from ..errors import ParameterError
 from ..history.chat import Chat
+from .actions import stops_first
 from .base import ActingWidget
 from .chat_panel import ChatPanel
 from .esm import front_end
@@ -65,6 +66,19 @@ class ChatView(ActingWidget):
     def children(self) -> tuple[ActingWidget, ...]:
         """The parts."""
         return self.panel, self.steps, self.timeline
+
+    @stops_first
+    def do_undo(self) -> None:
+        """Move the head to before the last message."""
+        self.chat.undo()
+
+    def do_redo(self) -> None:
+        """Take the last undo back."""
+        self.chat.redo()
+
+    def stop_generation(self) -> None:
+        """Stop the answer that the chat is generating."""
+        self.chat.stop()
 
     def draw_html(self) -> str:
         """Return the messages, and the tree as SVG."""

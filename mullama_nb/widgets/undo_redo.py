@@ -44,15 +44,6 @@ class UndoRedo(ChatWidget):
             self._told = steps
             yield steps
 
-    @stops_first
-    def do_undo(self) -> None:
-        """Move the head to before the last message."""
-        self.chat.undo()
-
-    def do_redo(self) -> None:
-        """Take the last undo back."""
-        self.chat.redo()
-
     def do_regenerate(self) -> None:
         """Generate another answer."""
         with self.answering():

@@ -5,6 +5,7 @@ import { Painter } from "./cell_canvas.js";
 import { goTo } from "./cell_keys.js";
 import { AXIS, fittingLevel, LEFT, placeAt, scaleAt, sheetSize, xOf, yOf } from "./cell_place.js";
 import { element } from "./dom.js";
+import { activeElement } from "./focus.js";
 import { send } from "./kernel.js";
 
 /** @import { Spot } from "./cell_strip.js" */
@@ -133,7 +134,7 @@ export class Sheet {
     }
     painter.context.setTransform(ratio, 0, 0, ratio, 0, 0);
     const { scale, hovered } = this;
-    const cursor = this.node.contains(document.activeElement) ? this.here : null;
+    const cursor = this.node.contains(activeElement(this.node)) ? this.here : null;
     const sight = { scale, left: node.scrollLeft, top: node.scrollTop, width, height };
     painter.paint(this.scope.state(), { ...sight, cursor, hovered });
     this.painted++;

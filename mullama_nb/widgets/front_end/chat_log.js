@@ -3,6 +3,7 @@
 
 import { makeCards } from "./answer_cards.js";
 import { element } from "./dom.js";
+import { activeElement } from "./focus.js";
 import { drawMessage, NAMES } from "./message.js";
 import { makeInstruct } from "./instruct.js";
 
@@ -18,12 +19,10 @@ export class ChatLog {
   /**
    * @param {PanelModel} model
    * @param {() => State} state
-   * @param {() => HTMLElement} refuge what gets the focus where its message has gone
    */
-  constructor(model, state, refuge) {
+  constructor(model, state) {
     this.model = model;
     this.state = state;
-    this.refuge = refuge;
     const name = { role: "log", "aria-live": "polite", "aria-label": "Messages", tabindex: 0 };
     this.node = element("div", { class: "mullama-log", ...name });
     this.empty = element("p", { class: "mullama-empty" }, "Say something to begin.");
@@ -63,7 +62,7 @@ export class ChatLog {
     if (focus && !log.contains(activeElement(log))) {
       const buttons = enabledButtons(this.rows[focus.index]);
       const same = buttons.find((each) => each.getAttribute("aria-label") === focus.name);
-      (same ?? buttons[0] ?? this.refuge()).focus({ preventScroll: true });
+      (same ?? buttons[0] ?? log).focus({ preventScroll: true });
     }
   }
 
@@ -209,12 +208,6 @@ function followEnd(log) {
 /** @param {string} role */
 function isQuestion(role) {
   return role !== "system" && role !== "assistant";
-}
-
-/** @param {Node} node */
-function activeElement(node) {
-  const root = /** @type {Document | ShadowRoot} */ (node.getRootNode());
-  return root.activeElement ?? null;
 }
 
 /**

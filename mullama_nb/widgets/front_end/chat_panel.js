@@ -8,6 +8,8 @@ import { define } from "./define.js";
 import { element } from "./dom.js";
 import { EMPTY, makeFooter } from "./footer.js";
 import { count } from "./format.js";
+import { onChange } from "./kernel.js";
+import { STEP_KEYS } from "./keys.js";
 import { grow } from "./live_answer.js";
 import { makeStanding } from "./standing.js";
 
@@ -101,7 +103,7 @@ export function apply(state, { after = null, messages, changed = [], ...change }
  */
 function draw(body, { model, state }) {
   const progress = makeProgress();
-  const log = new ChatLog(model, state, () => composer.box);
+  const log = new ChatLog(model, state);
   const footer = makeFooter(model, state);
   const hears = { onSend: () => log.goToEnd(), onType: footer.type };
   const composer = makeComposer(model, state, progress.node, hears);
@@ -119,16 +121,15 @@ function draw(body, { model, state }) {
     log.refresh();
     read();
   }
-  const refreshing =
-    "change:is_busy change:in_cell change:detail change:alternatives change:entropy change:pending";
-  const reading = "change:remedies change:notice change:pace";
   function fail() {
     composer.giveBack();
     footer.refresh();
   }
-  model.on(refreshing, refresh);
-  model.on(reading, read);
-  model.on("change:error", fail);
+  const ends = [
+    onChange(model, ["is_busy", "in_cell", "detail", "alternatives", "entropy", "pending"], refresh),
+    onChange(model, ["remedies", "notice", "pace"], read),
+    onChange(model, ["error"], fail),
+  ];
   return {
     /** @param {Change | null} change */
     update(change) {
@@ -141,9 +142,7 @@ function draw(body, { model, state }) {
     destroy() {
       log.destroy();
       footer.destroy();
-      model.off(refreshing, refresh);
-      model.off(reading, read);
-      model.off("change:error", fail);
+      ends.forEach((end) => end());
     },
   };
 }
@@ -174,4 +173,4 @@ function makeProgress() {
   };
 }
 
-export default define({ start, apply, draw, showsError: false });
+export default define({ start, apply, draw, showsError: false, keys: STEP_KEYS });

@@ -3,6 +3,9 @@
 
 import { putBack } from "./binary.js";
 import { element } from "./dom.js";
+import { keepFocus } from "./focus.js";
+import { keepKeys } from "./keys.js";
+import { send } from "./kernel.js";
 import { holdPresses } from "./presses.js";
 import { tellOfViews } from "./views.js";
 
@@ -26,6 +29,7 @@ import { tellOfViews } from "./views.js";
  * @property {(body: HTMLElement, scope: Scope<State, T>) => View<Change>} draw
  * @property {boolean} [showsError] whether the error of the last action stands above the view; false
  *   where the view has a place for it
+ * @property {Record<string, string>} [keys] that ask for an action, anywhere but in a box to write in
  */
 
 /**
@@ -51,7 +55,7 @@ import { tellOfViews } from "./views.js";
  * @template {Traits} T
  * @param {Parts<Snapshot, State, Change, T>} parts
  */
-export function define({ start, apply, draw, showsError = true }) {
+export function define({ start, apply, draw, showsError = true, keys = {} }) {
   return () => {
     /** @type {State} */
     let state;
@@ -96,7 +100,7 @@ export function define({ start, apply, draw, showsError = true }) {
       },
       /** @param {{ model: Model<T>, el: HTMLElement, host: Host }} scope */
       render({ model, el, host }) {
-        const { body, end } = frame(model, el, showsError);
+        const { body, end } = frame(model, el, showsError, keys);
         const view = draw(body, { model, state: () => state, host });
         views.add(view);
         view.update(null);
@@ -115,21 +119,28 @@ export function define({ start, apply, draw, showsError = true }) {
 /**
  * Where a view draws, below the error of the last action.
  *
- * @param {Pick<Model, "get" | "on" | "off">} model
+ * @param {Pick<Model, "get" | "send" | "on" | "off">} model
  * @param {HTMLElement} el
  * @param {boolean} showsError
+ * @param {Record<string, string>} keys
  */
-function frame(model, el, showsError) {
+function frame(model, el, showsError, keys) {
   const banner = element("div", { class: "mullama-error", role: "alert", hidden: true });
   const body = element("div", { class: "mullama-body" });
   el.classList.add("mullama");
   el.replaceChildren(...(showsError ? [banner] : []), body);
   holdPresses(el);
+  keepKeys(el, keys, (action) => send(model, action));
+  const leave = keepFocus(el);
   const warn = () => {
     banner.textContent = model.get("error");
     banner.hidden = !banner.textContent;
   };
   warn();
   model.on("change:error", warn);
-  return { body, end: () => model.off("change:error", warn) };
+  const end = () => {
+    leave();
+    model.off("change:error", warn);
+  };
+  return { body, end };
 }

@@ -4,7 +4,7 @@
 import { apply as applyToCards, makeCards, start as startCards } from "./answer_cards.js";
 import { define } from "./define.js";
 import { element, onEnter } from "./dom.js";
-import { send, stop } from "./kernel.js";
+import { onChange, send, stop } from "./kernel.js";
 
 /** @import { Cards, Change } from "./answer_cards.js" */
 /** @import { ChatTraits, Model } from "./kernel.js" */
@@ -55,8 +55,7 @@ function draw(body, { model, state }) {
     halt.disabled = !(isBusy || model.get("in_cell") || live.length > answers.length);
     cards.update(state());
   }
-  model.on("change:is_busy change:in_cell", update);
-  return { update, destroy: () => model.off("change:is_busy change:in_cell", update) };
+  return { update, destroy: onChange(model, ["is_busy", "in_cell"], update) };
 }
 
 export default define({ start, apply, draw });

@@ -10,14 +10,21 @@
  */
 
 /**
+ * A change of one trait, or a message; several names in one text are known to some front ends only.
+ *
+ * @template {Traits} T
+ * @typedef {`change:${string & keyof T}` | "msg:custom"} Happening
+ */
+
+/**
  * The model of a widget, as anywidget hands it over; `widget_manager` is undocumented.
  *
  * @template {Traits} [T=Traits]
  * @typedef {object} Model
  * @property {<Name extends keyof T>(name: Name) => T[Name]} get
  * @property {(message: object) => void} send
- * @property {(names: string, listener: (message: any) => void) => void} on
- * @property {(names: string, listener: (message: any) => void) => void} off
+ * @property {(name: Happening<T>, listener: (message: any) => void) => void} on
+ * @property {(name: Happening<T>, listener: (message: any) => void) => void} off
  * @property {{ kernel?: { interrupt?: () => Promise<void> } }} [widget_manager]
  */
 
@@ -30,6 +37,21 @@
  */
 
 /** @typedef {{ render: (place: { el: HTMLElement }) => Promise<void> }} Shown */
+
+/**
+ * Listen to changes of some traits, until what is returned is called.
+ *
+ * @template {Traits} T
+ * @param {Pick<Model<T>, "on" | "off">} model
+ * @param {(string & keyof T)[]} names
+ * @param {() => void} listener
+ */
+export function onChange(model, names, listener) {
+  for (const name of names) model.on(`change:${name}`, listener);
+  return () => {
+    for (const name of names) model.off(`change:${name}`, listener);
+  };
+}
 
 /**
  * Ask for an action: `do_<action>` of the widget gets the arguments, by name.

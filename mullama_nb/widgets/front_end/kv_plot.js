@@ -3,6 +3,7 @@
 
 import { define } from "./define.js";
 import { element, shape } from "./dom.js";
+import { activeElement } from "./focus.js";
 import { count, plural, size } from "./format.js";
 import { send } from "./kernel.js";
 import { drawBars, drawGauge, GAUGE, HEIGHT } from "./kv_bars.js";
@@ -121,7 +122,7 @@ function draw(body, { model, state }) {
     if (room <= 0) return;
     sums.replaceChildren(...drawSums(now));
     keys.update(now);
-    const had = svg.contains(document.activeElement);
+    const had = svg.contains(activeElement(svg));
     const isEmpty = !now.steps.length && !now.live;
     svg.replaceChildren(...drawGauge(now, room));
     svg.setAttribute("width", String(room));

@@ -2,6 +2,7 @@
 // The picture of a tree of likely tokens: rows of text, and links as wide as they are likely.
 
 import { element, shape } from "./dom.js";
+import { activeElement } from "./focus.js";
 import { percent } from "./format.js";
 
 /**
@@ -154,7 +155,7 @@ export class LikelyTree {
 
   /** @param {Tree} tree */
   show({ tokens, columns }) {
-    const hadFocus = this.sheet.contains(activeIn(this.sheet));
+    const hadFocus = this.sheet.contains(activeElement(this.sheet));
     this.tokens = readTokens(tokens);
     this.columns = columns;
     this.current = 0;
@@ -267,12 +268,6 @@ export class LikelyTree {
     event.preventDefault();
     event.stopPropagation();
   }
-}
-
-/** @param {HTMLElement} node */
-function activeIn(node) {
-  return /** @type {Document | ShadowRoot} */ (node.getRootNode())
-    .activeElement ?? null;
 }
 
 /** @param {Token} token */

@@ -3,6 +3,7 @@
 
 import { define } from "./define.js";
 import { Graph } from "./graph.js";
+import { STEP_KEYS } from "./keys.js";
 import { makeBar } from "./timeline_bar.js";
 import { makeCard } from "./timeline_card.js";
 import { onKey } from "./timeline_keys.js";
@@ -76,4 +77,4 @@ function draw(body, { model, state }) {
   };
 }
 
-export default define({ start, apply, draw });
+export default define({ start, apply, draw, keys: STEP_KEYS });

@@ -2,6 +2,7 @@
 // The list of rows: only those near the screen have elements.
 
 import { element } from "./dom.js";
+import { activeElement } from "./focus.js";
 import { LIVE } from "./graph.js";
 import { ROW } from "./timeline_parts.js";
 import { widthFor } from "./timeline_picture.js";
@@ -77,7 +78,7 @@ export class Rows {
       const old = shown.get(place.id);
       const node = old?.key === key ? old.node : drawRow(timeline, facts);
       if (old && node !== old.node) {
-        if (old.node.contains(document.activeElement)) {
+        if (old.node.contains(activeElement(old.node))) {
           queueMicrotask(() => node.focus({ preventScroll: true }));
         }
         old.node.replaceWith(node);

@@ -2,6 +2,7 @@
 // The sheet below the list: the menu of a checkpoint, questions, a comparison.
 
 import { element } from "./dom.js";
+import { activeElement } from "./focus.js";
 import { plural } from "./format.js";
 import { send } from "./kernel.js";
 
@@ -165,7 +166,7 @@ function onKey(event, sheet, close) {
   event.stopPropagation();
   if (event.key === "Escape") return close();
   const buttons = [...sheet.querySelectorAll("button")];
-  const at = buttons.findIndex((button) => button === document.activeElement);
+  const at = buttons.findIndex((button) => button === activeElement(sheet));
   const isBack = event.key === "ArrowUp" || event.key === "ArrowLeft";
   const isOn = event.key === "ArrowDown" || event.key === "ArrowRight";
   if (at < 0 || !(isBack || isOn)) return;

@@ -4,6 +4,7 @@
 import { define } from "./define.js";
 import { button, element } from "./dom.js";
 import { send } from "./kernel.js";
+import { STEP_KEYS } from "./keys.js";
 
 /** @import { ChatTraits, Model } from "./kernel.js" */
 
@@ -34,7 +35,8 @@ function draw(body, { model, state }) {
   const right = button("›", "Next version", () => send(model, "sibling", { step: 1 }));
   const place = element("span", { class: "mullama-place", "aria-live": "polite" });
   const attributes = { class: "mullama-steps", role: "toolbar", "aria-label": "Undo and redo" };
-  body.append(element("div", attributes, undo, redo, again, left, place, right));
+  const others = element("span", { class: "mullama-other-answers" }, again, left, place, right);
+  body.append(element("div", attributes, undo, redo, others));
   return {
     update() {
       const steps = state();
@@ -54,4 +56,5 @@ export default define({
   start: (/** @type {Partial<Steps>} */ snapshot) => ({ ...NONE, ...snapshot }),
   apply: (/** @type {Steps} */ _, /** @type {Steps} */ change) => change,
   draw,
+  keys: STEP_KEYS,
 });
