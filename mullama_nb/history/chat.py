@@ -38,7 +38,7 @@ from .asking import (
 from .compare import Difference
 from .conversation import Conversation
 from .conversation import Said as Spent
-from .display import chat_bundle
+from .display import chat_bundle, new_view
 from .events import SettingsChanged
 from .exploring import Exploring, settings_for
 from .export import export
@@ -1077,6 +1077,9 @@ class Chat(Live):
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         on = [in_words(adapter.note()) for adapter in self.adapters]
         return chat_bundle(self, [turn.message for turn in self.turns], on)
+
+    def _display_(self) -> object:
+        return new_view(self)  # in marimo, which asks for this before the other
 
     # -- for the above -----------------------------------------------------------------------
 

@@ -10,7 +10,14 @@ from typing import Any
 
 from .shown import ShownMessage
 
-__all__ = ["answers_bundle", "chat_bundle", "chat_html", "message_html", "messages_html"]
+__all__ = [
+    "answers_bundle",
+    "chat_bundle",
+    "chat_html",
+    "message_html",
+    "messages_html",
+    "new_view",
+]
 
 _VIEW = "mullama_nb.widgets.chat_view"
 _CARDS = "mullama_nb.widgets.explorer"
@@ -60,6 +67,16 @@ def _view(module: str, shown: object) -> dict[str, Any]:
         return {}
     bundle: dict[str, Any] = renderer.view_bundle(shown)
     return bundle
+
+
+def new_view(chat: object) -> object:
+    """Return a widget that shows a chat.
+
+    Parameters
+    ----------
+    chat : Chat
+    """
+    return importlib.import_module(_VIEW).ChatView(chat)
 
 
 def chat_html(messages: Iterable[Mapping[str, Any]]) -> str:

@@ -93,7 +93,7 @@ class Showing:
     def display(self) -> None:
         """Hold the widget until pages release it."""
         widget = self.widget()
-        if widget is not None and widget.comm is not None:
+        if widget is not None and widget.comm is not None and not _is_held_by_comm(widget.comm):
             self.is_left = self.is_asked = False
             _held[widget.model_id] = widget
             follow_pages()
@@ -152,6 +152,11 @@ def _references() -> Iterator[object]:
 
 
 count_as_history(_references)
+
+
+def _is_held_by_comm(comm: object) -> bool:
+    """Whether it is marimo's, which holds its widget until the cell that made that runs again."""
+    return type(comm).__module__.startswith("marimo.")
 
 
 def follow_pages() -> None:

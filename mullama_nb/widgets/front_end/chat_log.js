@@ -151,7 +151,7 @@ export class ChatLog {
     }
     const hadFocus = node.contains(activeElement(this.node));
     node.remove();
-    if (hadFocus) this.refuge().focus({ preventScroll: true });
+    if (hadFocus) this.node.focus({ preventScroll: true });
   }
 
   /** Have a row stand no longer for an answer that comes. @param {MessageRow} row */

@@ -126,7 +126,11 @@ function draw(body, { model, state }) {
     footer.refresh();
   }
   const ends = [
-    onChange(model, ["is_busy", "in_cell", "detail", "alternatives", "entropy", "pending"], refresh),
+    onChange(
+      model,
+      ["is_busy", "in_cell", "detail", "alternatives", "entropy", "pending"],
+      refresh,
+    ),
     onChange(model, ["remedies", "notice", "pace"], read),
     onChange(model, ["error"], fail),
   ];
