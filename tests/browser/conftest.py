@@ -78,11 +78,12 @@ def notebook(page: Page, lab: LabServer, request: pytest.FixtureRequest) -> Iter
     """Write a notebook of these cells, and open it."""
     opened: list[Notebook] = []
 
-    def write(*cells: str, kernel: str = "python3") -> Notebook:
+    def write(*cells: str, kernel: str = "python3", app: str = "lab/tree") -> Notebook:
         if kernel == "ipykernel-7.3" and not IPYKERNEL_7_3.is_dir():
             _cannot("there is no second ipykernel; `make test` installs it")
         name = "".join(c if c.isalnum() else "-" for c in request.node.name)
-        made = Notebook.write(page, lab, cells, name=f"{name}-{len(opened)}.ipynb", kernel=kernel)
+        file = f"{name}-{len(opened)}.ipynb"
+        made = Notebook.write(page, lab, cells, name=file, kernel=kernel, app=app)
         opened.append(made)
         return made
 

@@ -1,4 +1,4 @@
-"""A JupyterLab server of our own and a chromium that shows it: for tests, screenshots, figures.
+"""A Jupyter server of our own and a chromium that shows it: for tests, screenshots, figures.
 
 Nothing is read from or written to the user's Jupyter folders, and no request leaves the machine.
 """
@@ -101,9 +101,9 @@ class LabServer:
         )
         self._wait_until_it_answers()
 
-    def url(self, name: str) -> str:
-        """Where a notebook of the root opens in a fresh workspace."""
-        return f"http://127.0.0.1:{self.port}/lab/tree/{name}?token={self.token}&reset"
+    def url(self, name: str, app: str = "lab/tree") -> str:
+        """Where a notebook of the root opens: in JupyterLab, or in another app of the server."""
+        return f"http://127.0.0.1:{self.port}/{app}/{name}?token={self.token}&reset"
 
     def close(self) -> None:
         """End the server and its kernels."""
@@ -128,6 +128,7 @@ class LabServer:
             "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
             "--LabApp.extension_manager=readonly",
             "--LabApp.expose_app_in_browser=True",
+            "--JupyterNotebookApp.expose_app_in_browser=True",
         ]
 
     def _environment(self) -> dict[str, str]:
@@ -207,10 +208,11 @@ def open_browser(
 class Notebook:
     """A notebook in a page: run its cells, read its outputs, ask its kernel."""
 
-    def __init__(self, page: Page, server: LabServer, name: str) -> None:
+    def __init__(self, page: Page, server: LabServer, name: str, app: str = "lab/tree") -> None:
         self.page = page
         self.name = name
         self._server = server
+        self._app = app
 
     @classmethod
     def write(
@@ -221,6 +223,7 @@ class Notebook:
         *,
         name: str = "test.ipynb",
         kernel: str = "python3",
+        app: str = "lab/tree",
     ) -> Notebook:
         """Make a notebook of these cells in the server's root, and open it."""
         notebook = nbformat.v4.new_notebook(
@@ -228,13 +231,13 @@ class Notebook:
             metadata={"kernelspec": {"name": kernel, "display_name": kernel}},
         )
         nbformat.write(notebook, server.root / name)
-        opened = cls(page, server, name)
+        opened = cls(page, server, name, app)
         opened.open()
         return opened
 
     def open(self, *, with_kernel: bool = True) -> None:
         """Go to the notebook and wait until it, and its kernel, are ready."""
-        self.page.goto(self._server.url(self.name))
+        self.page.goto(self._server.url(self.name, self._app))
         self.page.wait_for_function(
             """name => {
               const panel = window.jupyterapp?.shell?.currentWidget;

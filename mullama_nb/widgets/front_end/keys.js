@@ -4,6 +4,7 @@
 /** Keys that undo and redo, wherever in a widget they are pressed. */
 export const STEP_KEYS = { u: "undo", r: "redo" };
 
+const SUPPRESS = "data-lm-suppress-shortcuts"; // as Lumino has it
 const NOT_TEXT = ["button", "checkbox", "radio", "range", "submit"].map((kind) => `[type=${kind}]`);
 const TEXT = `textarea, select, [contenteditable], input:not(${NOT_TEXT})`;
 
@@ -15,11 +16,15 @@ const TEXT = `textarea, select, [contenteditable], input:not(${NOT_TEXT})`;
  * @param {(action: string) => void} ask
  */
 export function keepKeys(el, keys, ask) {
-  el.setAttribute("data-lm-suppress-shortcuts", ""); // JupyterLab looks before the widget does
+  el.setAttribute(SUPPRESS, "");
+  // Notebook 7 looks for it before the widget hears of a key, and first at what has the focus: its
+  // commands are for `.jp-Notebook :focus`, which that is.
+  el.addEventListener("focusin", ({ target }) => {
+    /** @type {Element} */ (target).setAttribute(SUPPRESS, "");
+  });
   /** @param {KeyboardEvent} event */
   const keep = (event) => {
-    const isPart = el.parentElement?.closest("[data-lm-suppress-shortcuts]");
-    if (isPart) return; // what it is a part of may know the key
+    if (el.parentElement?.closest(".mullama")) return; // what it is a part of may know the key
     event.stopPropagation();
     passOn(event, el);
   };

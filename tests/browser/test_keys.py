@@ -1,0 +1,72 @@
+"""Keys in every widget: the notebook around it sees nothing of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from browser.lab import Notebook, Opener
+from browser.test_widgets import CHAT
+
+from mullama_nb import widgets
+
+KINDS = {
+    **dict.fromkeys(widgets.__all__, "(chat)"),
+    "SessionBrowser": "('sessions', chat)",
+}
+SHOWN = f"""
+from mullama_nb.widgets import *
+chat.ask("Go on.", max_tokens=4, echo=False)
+display({", ".join(name + arguments for name, arguments in KINDS.items())})
+"""
+KEYS = [
+    *"abcdefghijklmnopqstuvwxyzABCDFJKLMSVXYZ0123456789/-+",
+    *("Escape", "Delete", "Backspace", "Enter", "Home", "End", "PageDown", "Tab"),
+    *("ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight", "Shift+ArrowDown", "Shift+ArrowUp"),
+    *("Shift+Enter", "Control+Enter", "Alt+Enter", "Control+a", "Control+Shift+ArrowDown"),
+    *("Space", "Shift+Space"),
+]
+CELLS = """() => {
+  const { content, context } = window.jupyterapp.shell.currentWidget;
+  const cells = content.widgets.map(({ model }) => [model.type, model.sharedModel.source]);
+  const { id, status } = context.sessionContext.session.kernel;
+  const dialogs = document.querySelectorAll('.jp-Dialog, .jp-modal-dialog').length;
+  return { cells, mode: content.mode, kernel: id, dialogs };
+}"""
+
+
+# JupyterLab hears a key after the widget, Notebook 7 before it.
+@pytest.fixture(params=["lab/tree", "notebooks"])
+def opened(notebook: Opener, request: pytest.FixtureRequest) -> Notebook:
+    made = notebook(CHAT, SHOWN, "# another cell", app=request.param)
+    made.run(0, 1)
+    return made
+
+
+def state(opened: Notebook) -> dict[str, Any]:
+    found: dict[str, Any] = opened.page.evaluate(CELLS)
+    return found
+
+
+def test_a_notebook_hears_no_key_of_a_widget(opened: Notebook) -> None:
+    page, area = opened.page, opened.area(1)
+    inside = ":not(.mullama .mullama)"
+    roots = area.locator(f".mullama{inside}")
+    roots.nth(len(KINDS) - 1).wait_for()
+    assert roots.count() == len(KINDS)
+    page.evaluate("() => { window.jupyterapp.shell.currentWidget.content.activeCellIndex = 1; }")
+    for n in range(len(KINDS)):
+        root = roots.nth(n)
+        root.focus()
+        before = state(opened)
+        for key in KEYS:
+            page.keyboard.press(key)
+            if key == "Tab" or root.evaluate("el => el.matches(':not(:focus-within)')"):
+                root.focus()
+        assert state(opened) == before, n
+
+    # The same keys are the notebook's beside the widgets.
+    area.evaluate("el => el.append(document.createElement('button'))")
+    area.locator("> button").focus()
+    page.keyboard.press("m")
+    assert state(opened)["cells"][1][0] == "markdown"
