@@ -7,22 +7,20 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..errors import MullamaError, MullamaWarning, ParameterError
-from ..history.chat import Chat
-from ..history.events import Event
-from ..history.events import Progress as Evaluated
+from .wording import Voice, reworded
 
-__all__ = ["evaluating_shown", "loading_shown", "note", "speaking_plainly", "stderr", "typed"]
+if TYPE_CHECKING:
+    from ..history.chat import Chat
+    from ..history.events import Event
+
+__all__ = ["evaluating_shown", "loading_shown", "note", "speaking_plainly", "typed"]
 
 _PATIENCE = 1.0  # seconds without a sign of life
-
-stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def note(text: str) -> None:
@@ -63,13 +61,17 @@ class _CannotRun(click.ClickException):
 
 
 @contextmanager
-def speaking_plainly(exit_code: Literal[1, 2] = 1) -> Iterator[None]:
+def speaking_plainly(exit_code: Literal[1, 2] = 1, voice: Voice = "command") -> Iterator[None]:
     """Print the package's errors and warnings in one line, without a traceback.
+
+    Their advice names what there is at the terminal in place of Python's calls.
 
     Parameters
     ----------
     exit_code : {1, 2}
         With which an error ends the command; 2 where 1 says that something differs.
+    voice : {"command", "shell"}
+        Whether there are a command's options, or the slash commands of a conversation, too.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("always", MullamaWarning)
@@ -79,7 +81,7 @@ def speaking_plainly(exit_code: Literal[1, 2] = 1) -> Iterator[None]:
             message: Warning | str, category: type[Warning], *place: object, **_: object
         ) -> None:
             if issubclass(category, MullamaWarning):
-                note(f"warning: {message}")
+                note(f"warning: {reworded(str(message), voice)}")
             else:
                 show(message, category, *place)  # type: ignore[arg-type]
 
@@ -88,7 +90,7 @@ def speaking_plainly(exit_code: Literal[1, 2] = 1) -> Iterator[None]:
             yield
         except MullamaError as error:
             kind = click.ClickException if exit_code == 1 else _CannotRun
-            raise kind(str(error)) from error
+            raise kind(reworded(str(error), voice)) from error
 
 
 @contextmanager
@@ -101,6 +103,8 @@ def loading_shown(what: str) -> Iterator[Callable[[float], object]]:
 @contextmanager
 def evaluating_shown(chat: Chat) -> Iterator[None]:
     """Show a progress bar for long prompts, after a second and on a terminal only."""
+    from ..history.events import Progress as Evaluated
+
     with _bar("evaluating") as update:
 
         def tell(event: Event) -> None:
@@ -116,7 +120,11 @@ def evaluating_shown(chat: Chat) -> Iterator[None]:
 
 @contextmanager
 def _bar(what: str) -> Iterator[Callable[[float, float], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
     began = time.monotonic()
+    stderr = Console(stderr=True, highlight=False, soft_wrap=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     progress = Progress(*columns, console=stderr, transient=True)
     task = progress.add_task(what, total=1.0)

@@ -13,11 +13,8 @@ from typing import Any
 import click
 
 from .. import machine
-from ..engine.compatibility import environment
 from ..engine.files.locate import known_models
 from ..engine.params import ContextParams
-from ..engine.threads.contention import explained, waiting
-from ..sessions.reading import default_folder
 from ..size import size
 from .console import speaking_plainly
 
@@ -49,6 +46,10 @@ def doctor(*, as_json: bool) -> None:
 
 
 def _found() -> dict[str, Any]:
+    from ..engine.compatibility import environment
+    from ..engine.threads.contention import explained, waiting
+    from ..sessions.reading import default_folder
+
     folder = default_folder()
     cpus, memory = machine.here.cpus, machine.here.memory
     one, many = ContextParams().threads

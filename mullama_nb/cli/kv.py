@@ -6,15 +6,13 @@ import json
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.table import Table
 
-from ..engine.kv import kv_bytes_per_token, predict_session_bytes
 from ..engine.params import ContextParams
 from ..errors import ParameterError
 from ..size import size
 from .console import note, speaking_plainly
 from .models import complete_model, load_model
+from .paths import NewFile
 
 __all__ = ["kv"]
 
@@ -25,9 +23,14 @@ _TYPES = ("f16", "q8_0", "q4_0")
 @click.command()
 @click.argument("model", shell_complete=complete_model)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
-@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="File for a figure.")
+@click.option("--plot", type=NewFile(), help="File for a figure.")
 def kv(model: str, *, as_json: bool, plot: Path | None) -> None:
     """Print the bytes per token, and the size of sessions, for each cache type."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..engine.kv import kv_bytes_per_token, predict_session_bytes
+
     with speaking_plainly():
         loaded = load_model(model)
         sizes = [n for n in _SIZES if n <= loaded.n_ctx_train] or [loaded.n_ctx_train]

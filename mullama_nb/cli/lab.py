@@ -18,8 +18,9 @@ _FIRST = "01-quickstart.ipynb"
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default="lessons")
+@click.option("--port", type=click.IntRange(1, 65_535), help="JupyterLab's port.")
 @click.option("--no-open", is_flag=True, help="Only copy the lessons.")
-def lab(folder: Path, *, no_open: bool) -> None:
+def lab(folder: Path, *, port: int | None, no_open: bool) -> None:
     """Copy the lessons to FOLDER and open JupyterLab there.
 
     Existing files are not overwritten.
@@ -35,6 +36,8 @@ def lab(folder: Path, *, no_open: bool) -> None:
     if importlib.util.find_spec("jupyterlab") is None:
         raise click.ClickException("JupyterLab is missing: pip install 'mullama-nb[lab]'")
     command = [sys.executable, "-m", "jupyter", "lab", str(folder / _FIRST)]
+    if port is not None:
+        command.append(f"--port={port}")
     sys.exit(subprocess.run(command, check=False).returncode)
 
 

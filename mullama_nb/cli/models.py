@@ -5,18 +5,20 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 from click.shell_completion import CompletionItem
 
-from ..engine.adapters.values import Adapter, ControlVector, LoRA
 from ..engine.files.locate import known_models
-from ..engine.model import Model
 from ..engine.params import KV_CACHE_TYPES
 from ..errors import MullamaError
 from .console import loading_shown
 from .sampling import sampling_options
+
+if TYPE_CHECKING:
+    from ..engine.adapters.values import Adapter
+    from ..engine.model import Model
 
 __all__ = ["adapter_options", "chat_options", "complete_model", "limit_options", "load_model"]
 
@@ -92,23 +94,28 @@ def adapter_options(command: F) -> F:
         given = [*options.pop("lora"), *options.pop("control_vector")]
         return command(*values, adapters=given, **options)
 
-    for name, kind in (("--control-vector", ControlVector), ("--lora", LoRA)):
+    for name, kind in (("--control-vector", "ControlVector"), ("--lora", "LoRA")):
         take = click.option(
             name,
             multiple=True,
             metavar="FILE[:SCALE]",
             callback=functools.partial(_adapters, kind),
-            help=f"A {'LoRA' if kind is LoRA else 'control vector'} in GGUF; again for another.",
+            help=f"A {'LoRA' if kind == 'LoRA' else 'control vector'} in GGUF; again for another.",
         )(take)
     return cast(F, take)
 
 
 def _adapters(
-    kind: Callable[[str, float], Adapter],
+    kind: str,
     _context: click.Context,
     _parameter: click.Parameter,
     given: tuple[str, ...],
 ) -> list[Adapter]:
+    if not given:
+        return []
+    from ..engine.adapters import values  # numpy
+
+    made: Callable[[str, float], Adapter] = getattr(values, kind)
     found = []
     for each in given:
         path, _, scale = each.rpartition(":")
@@ -117,7 +124,7 @@ def _adapters(
         except ValueError:  # a name with a colon
             path, factor = each, 1.0
         try:
-            found.append(kind(path or each, factor))
+            found.append(made(path or each, factor))
         except MullamaError as error:
             raise click.BadParameter(str(error)) from None
     return found
@@ -141,5 +148,7 @@ def _variables(
 
 def load_model(name: str, *, verbose: bool = False) -> Model:
     """Load a model, with a progress bar if that takes long."""
+    from ..engine.model import Model
+
     with loading_shown(f"loading {name}") as progress:
         return Model.load(name, verbose=verbose, progress=progress)

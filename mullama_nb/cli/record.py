@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..engine.adapters.values import Adapter
-from ..history.chat import Chat
-from ..testing.recording import record as write_recording
 from .console import evaluating_shown, note, speaking_plainly
 from .models import adapter_options, chat_options, complete_model, limit_options, load_model
-from .run import open_chat
+from .paths import NewFile
+
+if TYPE_CHECKING:
+    from ..engine.adapters.values import Adapter
 
 __all__ = ["record"]
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("file", type=NewFile())
 @click.argument("questions", nargs=-1)
 @click.option("--model", shell_complete=complete_model, help="The model to ask.")
 @click.option("--chat", "name", help="A saved chat of this name, instead of QUESTIONS.")
@@ -55,9 +55,15 @@ def record(
             raise click.UsageError("give --model and QUESTIONS, or --chat")
         if folder is not None:
             raise click.UsageError("--folder says where --chat is saved; leave it out")
+    if not all(question.strip() for question in questions):
+        raise click.UsageError("one of QUESTIONS is empty")
     given = [*questions, system, max_tokens, reasoning_budget, *options.values()]
     if name is not None and any(value is not None for value in given):
         raise click.UsageError("--chat brings its own questions and options; leave others out")
+    from ..history.chat import Chat
+    from ..testing.recording import record as write_recording
+    from .answering import open_chat
+
     with speaking_plainly():
         if name is not None:
             loaded = None if model is None else load_model(model)

@@ -6,22 +6,19 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
-from rich.console import Console
 
-from ..engine.adapters.values import Adapter
 from ..engine.params import KV_CACHE_TYPES
-from ..tasks.executors import executor_for
-from ..testing.adapters import adapters_beside
-from ..testing.comparison import LEVELS, Rule
-from ..testing.reading import read
-from ..testing.replaying import find_model, replayed
-from ..testing.replaying_all import ReplayResults, replay_all
-from ..testing.report import Report
+from ..testing.rule import LEVELS, Rule
 from .console import speaking_plainly
 from .models import adapter_options, complete_model, load_model
+
+if TYPE_CHECKING:
+    from ..engine.adapters.values import Adapter
+    from ..testing.replaying_all import ReplayResults
+    from ..testing.report import Report
 
 __all__ = ["replay"]
 
@@ -69,6 +66,11 @@ def replay(
 
     Exits with 0 if all hold, with 1 if one does not, and with 2 if one cannot be replayed.
     """
+    from rich.console import Console
+
+    from ..tasks.executors import executor_for
+    from ..testing.replaying_all import ReplayResults, replay_all
+
     changes: dict[str, Any] = {} if kv is None else {"kv_cache_type": kv}
     report: Report | ReplayResults
     with speaking_plainly(_CANNOT_REPLAY):
@@ -95,6 +97,10 @@ def _one(
     changes: Mapping[str, Any],
     adapters: Sequence[Adapter],
 ) -> Report:
+    from ..testing.adapters import adapters_beside
+    from ..testing.reading import read
+    from ..testing.replaying import find_model, replayed
+
     recording = read(file)
     loaded = find_model(recording) if model is None else load_model(model)
     at_hand = [*adapters_beside(file, recording.entries), *adapters]

@@ -10,29 +10,14 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from ..engine.files.locate import known_by_file
-from ..engine.model import Model
-from ..engine.options import ContextOptions
-from ..engine.params import ContextParams
-from ..engine.stored import params_from_file
-from ..errors import (
-    MullamaError,
-    ParameterError,
-    SessionFormatError,
-    SessionNotFoundError,
-    shown,
-)
-from ..history.chat import Chat
-from ..history.transcripts.file import read_transcripts
+from ..errors import MullamaError, ParameterError, SessionNotFoundError, shown
 from ..sessions.listing import StoredSession
-from ..sessions.manager import SessionManager
 from ..sessions.store import SessionStore
 from ..size import size
-from ..state.session_info import inspect_session
 from .console import note, speaking_plainly
-from .interactive import Conversation
 from .listing import as_dict, print_sessions
-from .models import complete_model, limit_options, load_model
+from .models import complete_model, limit_options
+from .paths import NewFile
 
 __all__ = ["session"]
 
@@ -125,8 +110,11 @@ def save(store: SessionStore, name: str, *, source: str | None) -> None:
 @click.pass_obj
 def load(store: SessionStore, /, name: str, *, model: str | None, **limits: int | None) -> None:
     """Continue a session interactively."""
+    from .interactive import Conversation
+    from .opening import opened
+
     with speaking_plainly():
-        Conversation(_opened(store, name, model), limits).hold()
+        Conversation(opened(store, name, model), limits).hold()
 
 
 @session.command()
@@ -166,7 +154,7 @@ def restore(store: SessionStore, name: str, *, version: int | None, take_over: b
 
 @session.command()
 @_name
-@click.argument("path", type=click.Path(path_type=Path), required=False)
+@click.argument("path", type=NewFile(), required=False)
 @click.option(
     "--window-only",
     is_flag=True,
@@ -178,9 +166,11 @@ def export(
     store: SessionStore, name: str, path: Path | None, *, model: str | None, window_only: bool
 ) -> None:
     """Write a session to a single file, which llama.cpp can load, too."""
+    from .opening import opened
+
     with speaking_plainly():
         path = Path(f"{name}.session") if path is None else path
-        info = _opened(store, name, model).context.save_session(path, window_only=window_only)
+        info = opened(store, name, model).context.save_session(path, window_only=window_only)
         note(f"{info.n_tokens:,} tokens written to {path.name}, {size(info.n_bytes)}")
 
 
@@ -191,10 +181,14 @@ def export(
 @click.pass_obj
 def add(store: SessionStore, path: Path, name: str | None, *, model: str | None) -> None:
     """Add a session file to the store."""
+    from ..sessions.manager import SessionManager
+    from ..state.session_info import inspect_session
+    from .opening import loaded_model, parameters
+
     with speaking_plainly():
         info = inspect_session(path)
-        loaded = _loaded(info.model, model)
-        params = _params(info.settings, info.n_ctx or max(info.n_tokens, 512))
+        loaded = loaded_model(info.model, model)
+        params = parameters(info.settings, info.n_ctx or max(info.n_tokens, 512))
         entry = SessionManager(loaded, store.folder, params).add(path, name)
         note(f"added {entry.name}, {entry.n_tokens:,} tokens")
 
@@ -219,10 +213,14 @@ def import_(
 
     Every branch becomes a branch; all messages are evaluated.
     """
+    from ..history.chat import Chat
+    from ..history.transcripts.file import read_transcripts
+    from .opening import loaded_model
+
     with speaking_plainly():
         made_with = None if model is not None else read_transcripts(path)[0].model
-        options: ContextOptions = {} if n_ctx is None else {"n_ctx": n_ctx}
-        chat = Chat.from_transcript(_loaded(made_with, model), path, index=index, **options)
+        loaded = loaded_model(made_with, model)
+        chat = Chat.from_transcript(loaded, path, index=index, n_ctx=n_ctx)
         chat.save(name, store.folder)
         n = len(chat.tree)
         note(f"imported {name}, {n} checkpoint{'s' * (n != 1)}")
@@ -284,42 +282,3 @@ def _live(store: SessionStore) -> StoredSession:
         names = ", ".join(entry.name for entry in live)
         raise ParameterError(f"more than one chat is live: name one of {names} with --of")
     return live[0]
-
-
-def _opened(store: SessionStore, name: str, model: str | None) -> Chat:
-    info = store.info(name)
-    loaded = _loaded(info.model, model)
-    if info.kind == "chat":
-        return Chat.open(name, model=loaded, folder=store.folder)
-    manager = SessionManager(loaded, store.folder, _params(info.settings, info.n_ctx))
-    return Chat(manager.load(name))
-
-
-def _params(settings: Mapping[str, Any], n_ctx: int | None) -> ContextParams:
-    """Return the parameters of a context that fits a session."""
-    if not settings:
-        return ContextParams(n_ctx=n_ctx)
-    rope = settings.get("rope")
-    if not isinstance(rope, Mapping):
-        raise SessionFormatError(f"the session's rope settings are {shown(rope)}, not a mapping")
-    return params_from_file(
-        {
-            "n_ctx": n_ctx,
-            "kv_cache_type": (settings.get("type_k"), settings.get("type_v")),
-            "flash_attention": settings.get("flash_attention"),
-            "rope_scaling": rope.get("scaling"),
-            "rope_freq_base": rope.get("freq_base"),
-            "rope_freq_scale": rope.get("freq_scale"),
-            "yarn_orig_ctx": rope.get("yarn_orig_ctx"),
-        }
-    )
-
-
-def _loaded(saved_as: str | None, given: str | None) -> Model:
-    """Load the named model, or the local one whose file has the name in the session."""
-    if given is not None:
-        return load_model(given)
-    name = known_by_file(saved_as or "")
-    if name is not None:
-        return load_model(name)
-    raise ParameterError(f"the session's model, {saved_as!r}, is not known here: give --model")

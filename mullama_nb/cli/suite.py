@@ -6,24 +6,20 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
-from rich.console import Console
 
 from ..engine.params import KV_CACHE_TYPES
 from ..errors import MullamaError
-from ..tasks.executors import executor_for
-from ..testing.suites.comparison import SuiteComparison
-from ..testing.suites.document import SUFFIXES
-from ..testing.suites.file import read_suite
-from ..testing.suites.junit import write_junit
-from ..testing.suites.result import SuiteResult
-from ..testing.suites.selecting import selected
-from ..testing.suites.suite import Suite
 from .console import note, speaking_plainly
 from .models import complete_model
+from .paths import NewFile
+
+if TYPE_CHECKING:
+    from ..testing.suites.comparison import SuiteComparison
+    from ..testing.suites.result import SuiteResult
 
 __all__ = ["suite"]
 
@@ -32,7 +28,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 _DIFFERS, _STOPPED = 1, 130
 _CANNOT_RUN: Final = 2
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
-_NEW_FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.group()
@@ -47,6 +42,9 @@ def _complete_ids(
     context: click.Context, _parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Return the ids of the suite's cells that begin with the typed text."""
+    from ..testing.suites.document import SUFFIXES
+    from ..testing.suites.suite import Suite
+
     # An option that waits for its value keeps click from taking FILE for what it is.
     words = map(str, (context.params.get("file"), *context.args))
     try:
@@ -60,7 +58,7 @@ def _outputs(command: F) -> F:
     """Add the options that say where results go, besides the terminal."""
     for option in (
         click.option("--json", "as_json", is_flag=True, help="Print a JSON object."),
-        click.option("--html", type=_NEW_FILE, help="File for a page with all answers."),
+        click.option("--html", type=NewFile(), help="File for a page with all answers."),
     ):
         command = option(command)
     return command
@@ -92,10 +90,10 @@ def _outputs(command: F) -> F:
 )
 @click.option(
     "--results",
-    type=_NEW_FILE,
+    type=NewFile(),
     help="File of JSON lines: results are added as they come, and a stopped run goes on.",
 )
-@click.option("--junit", type=_NEW_FILE, help="File for a JUnit report.")
+@click.option("--junit", type=NewFile(), help="File for a JUnit report.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes on this machine.")
 @click.option("--dask", metavar="ADDRESS", help="A Dask scheduler, such as tcp://host:8786.")
 @_outputs
@@ -113,6 +111,12 @@ def run(
     as_json: bool,
 ) -> None:
     """Run the suite in FILE: NAME.suite.yaml, NAME.suite.yml or NAME.suite.jsonl."""
+    from ..tasks.executors import executor_for
+    from ..testing.suites.file import read_suite
+    from ..testing.suites.junit import write_junit
+    from ..testing.suites.selecting import selected
+    from ..testing.suites.suite import Suite
+
     with speaking_plainly(_CANNOT_RUN):
         made = read_suite(Suite, file, models, types)
         ids = selected(made.cell_ids, patterns) if patterns else None
@@ -131,6 +135,8 @@ def run(
 @_outputs
 def show(results: tuple[Path, ...], *, html: Path | None, as_json: bool) -> None:
     """Show what is in RESULTS; several files are parts of one suite, such as shards of CI."""
+    from ..testing.suites.result import SuiteResult
+
     with speaking_plainly(_CANNOT_RUN):
         result = SuiteResult.read(*results)
     _tell(result, html, as_json=as_json)
@@ -145,6 +151,8 @@ def compare(old: Path, new: Path, *, html: Path | None, as_json: bool) -> None:
 
     It passes if nothing fails in NEW that passed in OLD.
     """
+    from ..testing.suites.result import SuiteResult
+
     with speaking_plainly(_CANNOT_RUN):
         comparison = SuiteResult.read(old).compare(SuiteResult.read(new))
     _tell(comparison, html, as_json=as_json)
@@ -158,6 +166,8 @@ def _tell(told: SuiteResult | SuiteComparison, html: Path | None, *, as_json: bo
     if as_json:
         click.echo(json.dumps(told.to_dict(), ensure_ascii=False))
     else:
+        from rich.console import Console
+
         Console(highlight=False).print(told, soft_wrap=True)
     sys.exit(0 if told.passed else _DIFFERS)
 

@@ -5,52 +5,19 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from math import exp, inf
+from dataclasses import replace
+from math import inf
 
-from ..engine.compatibility import differences
+from ..engine.differences import differences
 from ..errors import ParameterError
+from .parting import first_difference, gap
 from .reading import read
 from .recording import Recording
 from .report import CheckpointReport, Quality, Report
+from .rule import MARGIN, TOLERANCE, Rule
 from .walk import Entry, Step
 
-__all__ = ["LEVELS", "MARGIN", "TOLERANCE", "Rule", "compare"]
-
-LEVELS = ("exact", "near-ties", "probabilities")
-MARGIN = 0.2
-TOLERANCE = 1.0
-
-
-@dataclass(frozen=True)
-class Rule:
-    """The permitted differences; see :func:`mullama_nb.testing.replay`.
-
-    Raises
-    ------
-    ParameterError
-        When a value is out of range.
-    """
-
-    level: str = "probabilities"
-    margin: float = MARGIN
-    tolerance: float = TOLERANCE
-
-    def __post_init__(self) -> None:
-        if self.level not in LEVELS:
-            raise ParameterError(f"level={self.level!r} must be one of {', '.join(LEVELS)}")
-        if not 0 <= self.margin <= 1:
-            raise ParameterError(f"margin={self.margin!r} is a probability: 0 to 1")
-        if not self.tolerance >= 0:
-            raise ParameterError(f"tolerance={self.tolerance!r} must be 0 or more")
-
-    def allows(self, gap: float | None, largest: float, *, is_same: bool) -> bool:
-        """Return whether a checkpoint's differences are permitted."""
-        if self.level == "exact":
-            return is_same
-        if self.level == "near-ties":
-            return gap is None or gap <= self.margin
-        return largest <= self.tolerance
+__all__ = ["compare", "forced", "made_report", "names_of"]
 
 
 def compare(
@@ -163,14 +130,6 @@ def _rest(entry: Entry, other: Entry, first: int) -> tuple[str, str]:
     return entry.text[begin:], other.text[begin:]
 
 
-def first_difference(a: Sequence[int], b: Sequence[int]) -> int | None:
-    """Return the index of the first token that differs, which may be the end of one."""
-    if tuple(a) == tuple(b):
-        return None
-    pairs = zip(a, b, strict=False)
-    return next((i for i, (x, y) in enumerate(pairs) if x != y), min(len(a), len(b)))
-
-
 def forced(
     entry: Entry,
     steps: Sequence[Step],
@@ -240,36 +199,6 @@ def _gap(entry: Entry, index: int, other: int, here: Step) -> float:
     drawn = entry.expected[index], recorded.logprob
     is_likeliest = entry.notes.get("sampling", {}).get("temperature") == 0
     return gap(drawn, other, recorded.top, here.top, is_likeliest=is_likeliest)
-
-
-def gap(
-    drawn: tuple[int, float],
-    other: int,
-    recorded: Sequence[tuple[int, float]],
-    here: Sequence[tuple[int, float]],
-    *,
-    is_likeliest: bool,
-) -> float:
-    """Return how far apart two tokens were; of a draw, how far any probability has moved.
-
-    Parameters
-    ----------
-    drawn : tuple of (int, float)
-        The recorded token, with its log-probability.
-    other : int
-        The token here.
-    recorded, here : sequence of (int, float)
-        The likeliest tokens on both sides, with their log-probabilities; empty where not known.
-    is_likeliest : bool
-        Whether the likeliest token was taken each time.
-    """
-    known = dict(recorded)
-    if is_likeliest:
-        own = known.get(*drawn)
-        return abs(exp(own) - exp(known[other])) if other in known else exp(own)
-    now = dict(here)
-    moved = [abs(exp(value) - exp(now.get(token, -1e9))) for token, value in recorded]
-    return max(moved, default=1.0)
 
 
 def made_report(

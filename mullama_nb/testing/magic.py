@@ -20,11 +20,11 @@ from IPython.utils.capture import capture_output
 from ..errors import RegressionError
 from ..history.chat import Chat
 from ..history.tree import CheckpointTree
-from .comparison import LEVELS
 from .moved_answer import strips
 from .recording import record
 from .regression import regress
 from .report import Report
+from .rule import LEVELS
 
 __all__ = ["RegressMagics"]
 

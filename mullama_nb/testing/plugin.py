@@ -89,9 +89,9 @@ class RecordingItem(pytest.Item):
     def runtest(self) -> None:
         """Fail with the report if the recording does not hold."""
         from .adapters import adapters_beside
-        from .comparison import Rule
         from .replaying import replayed
         from .rerunning import record_again
+        from .rule import Rule
 
         option = self.config.option
         changes: dict[str, Any] = {}

@@ -13,12 +13,14 @@ from ..engine.model import Model
 from ..history.chat import Chat
 from ..history.tree import CheckpointTree
 from .adapters import adapters_beside
-from .comparison import MARGIN, TOLERANCE, Rule, first_difference, names_of
+from .comparison import names_of
 from .moved_answer import MovedAnswer
+from .parting import first_difference
 from .reading import read
 from .recording import Recording, entry_of
 from .replaying import replayed
 from .report import Report
+from .rule import MARGIN, TOLERANCE, Rule
 from .walk import Entry
 
 __all__ = ["regress"]

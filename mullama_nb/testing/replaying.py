@@ -16,10 +16,11 @@ from ..engine.options import lists_context
 from ..engine.stored import check_room
 from ..errors import ModelNotFoundError, ParameterError
 from .adapters import adapters_beside, with_adapters
-from .comparison import MARGIN, TOLERANCE, Rule, forced, made_report, names_of
+from .comparison import forced, made_report, names_of
 from .reading import read
 from .recording import Recording, context_params
 from .report import Report
+from .rule import MARGIN, TOLERANCE, Rule
 from .walk import fitting_params, longest_path, vocabulary_digest, walk
 from .wording import rendered
 

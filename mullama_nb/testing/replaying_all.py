@@ -21,11 +21,11 @@ from ..tasks import worker
 from ..tasks.recipe import ModelRecipe
 from ..tasks.running import run_all
 from .adapters import adapters_beside
-from .comparison import MARGIN, TOLERANCE, Rule
 from .reading import read
 from .recording import Recording, context_params
 from .replaying import find_name, replayed
 from .report import Report
+from .rule import MARGIN, TOLERANCE, Rule
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -6,8 +6,9 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from ..engine.compatibility import differences, settings
+from ..engine.compatibility import settings
 from ..engine.context import Context
+from ..engine.differences import differences
 from ..errors import ParameterError, SessionError
 from ..history.chat import Chat
 from ..sessions.manager import SessionManager

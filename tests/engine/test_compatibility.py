@@ -22,7 +22,8 @@ from state.forge import put_together, take_apart
 
 from mullama_nb import Context, ContextParams, Model, SessionManager
 from mullama_nb.engine import native
-from mullama_nb.engine.compatibility import differences, refusals, settings
+from mullama_nb.engine.compatibility import refusals, settings
+from mullama_nb.engine.differences import differences
 from mullama_nb.engine.rotation import rotation
 from mullama_nb.errors import ContextError, InexactWarning, SessionMismatchError
 from mullama_nb.testing.walk import Entry, fitting_params

@@ -14,12 +14,12 @@ from blake3 import blake3
 
 from ...errors import ModelError, ModelFormatError, ModelNotFoundError, shown
 from .gguf_parser import CONVERT, FETCH_AGAIN, GGUFFile, parse
+from .names import split_names
 
-__all__ = ["check_vocabulary", "fingerprint", "read_gguf", "split_names"]
+__all__ = ["check_vocabulary", "fingerprint", "read_gguf"]
 
 _SAMPLE_BYTES = 4096
 _NO_VOCABULARY = ("no_vocab", "none")
-_SPLIT_NAME = re.compile(r"(.*)-\d{5}-of-(\d{5})\.gguf", re.DOTALL)
 
 _LOOKALIKES = {  # by their first bytes
     rb"\Z": f"it is empty. {FETCH_AGAIN}",
@@ -105,21 +105,6 @@ def fingerprint(path: str | os.PathLike[str]) -> str:
     parts = [path.with_name(name) for name in split_names(path.name)]
     files = [(os.path.realpath(part), part.stat()) for part in parts if part.is_file()]
     return _fingerprint(path, tuple((real, s.st_size, s.st_mtime_ns) for real, s in files))
-
-
-def split_names(name: str) -> list[str]:
-    """Return the names of all files of a file's model, in order.
-
-    Parameters
-    ----------
-    name : str
-        Such as ``"model-00001-of-00003.gguf"``; any other name is alone.
-    """
-    match = _SPLIT_NAME.fullmatch(name)
-    if match is None:
-        return [name]
-    stem, count = match.groups()
-    return [f"{stem}-{number:05}-of-{count}.gguf" for number in range(1, int(count) + 1)]
 
 
 @lru_cache(maxsize=64)

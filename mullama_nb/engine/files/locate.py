@@ -17,7 +17,7 @@ from difflib import SequenceMatcher
 from pathlib import Path
 
 from ...errors import ModelError, ModelFormatError, ModelNotFoundError
-from .gguf_file import split_names
+from .names import split_names
 
 __all__ = ["is_path", "known_by_file", "known_models", "locate_model"]
 

@@ -10,9 +10,10 @@ from math import exp
 from typing import Any
 
 from ...cached import cached
-from ...engine.compatibility import differences
+from ...engine.differences import differences
 from ...errors import shown
-from ..comparison import MARGIN, first_difference, gap
+from ..parting import first_difference, gap
+from ..rule import MARGIN
 from .cell import SuiteAnswer, SuiteCell
 from .matrix import Matrix
 

@@ -26,7 +26,7 @@ from waiting import wait_until
 from mullama_nb import CheckpointTree, Context, ControlVector, LoRA, Model, inspect_session
 from mullama_nb.engine.adapters.loaded import NONE, AdapterRuns, LoadedAdapters
 from mullama_nb.engine.adapters.values import Adapter
-from mullama_nb.engine.compatibility import differences
+from mullama_nb.engine.differences import differences
 from mullama_nb.engine.llama_context import make_llama_context
 from mullama_nb.errors import (
     AdapterError,

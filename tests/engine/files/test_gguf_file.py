@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mullama_nb.engine.files.gguf_file import check_vocabulary, fingerprint, read_gguf, split_names
+from mullama_nb.engine.files.gguf_file import check_vocabulary, fingerprint, read_gguf
 from mullama_nb.engine.files.gguf_parser import ArraySummary
+from mullama_nb.engine.files.names import split_names
 from mullama_nb.errors import ModelError, ModelFormatError, ModelNotFoundError
 
 TOKENS = [f"token {i}" for i in range(2000)]

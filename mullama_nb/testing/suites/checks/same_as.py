@@ -13,11 +13,11 @@ from ....engine.adapters.values import key_of
 from ....errors import ParameterError, shown
 from ....history.notes import ADAPTERS
 from ...adapters import adapters_beside
-from ...comparison import LEVELS, MARGIN, TOLERANCE, Rule
 from ...reading import read
 from ...recording import Recording
 from ...replaying import check_vocabulary, replayed
 from ...report import CheckpointReport, Report
+from ...rule import LEVELS, MARGIN, TOLERANCE, Rule
 from ...walk import Entry
 from .check import Check, Finding
 from .followed import Way, followed

@@ -6,7 +6,7 @@ import html
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ....engine.compatibility import differences
+from ....engine.differences import differences
 from ..cell import CheckResult, SuiteAnswer, SuiteCell
 from ..comparing import MovedAnswer, asked_the_same, matched, parting
 from ..table import share_in_words, verdict

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ....engine.compatibility import differences
+from ....engine.differences import differences
 from ....state.atomic import write_atomically
 from .. import comparison_text
 from ..cell import SuiteCell
