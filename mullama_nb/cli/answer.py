@@ -22,10 +22,13 @@ class AnswerPrinter:
     ----------
     chat : Chat
         Whose head is the question when the first token comes, or what there is of the answer.
+    is_whole : bool
+        Whether to print what there is of the answer, too.
     """
 
-    def __init__(self, chat: Chat) -> None:
+    def __init__(self, chat: Chat, *, is_whole: bool = False) -> None:
         self._chat = chat
+        self._is_whole = is_whole
         self._reader: Reader | None = None
         self._n_pieces = self._n_characters = 0  # what was printed: whole pieces, and of the next
         self._part: Part = "text"
@@ -36,7 +39,7 @@ class AnswerPrinter:
         if self._reader is None:
             self._reader = answer_reader(self._chat, self._chat.head)
             self._part = self._reader.part
-            self._print(silently=True)
+            self._print(silently=not self._is_whole)
         self._reader.feed(token.text)
         self._print()
 

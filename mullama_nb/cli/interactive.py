@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -11,25 +10,25 @@ from pathlib import Path
 from typing import Any
 
 import click
-from platformdirs import user_state_path
-from prompt_toolkit import PromptSession
-from prompt_toolkit.completion import Completer, Completion
-from prompt_toolkit.document import Document
-from prompt_toolkit.history import FileHistory
 
 from ..checks import close_names
-from ..errors import MullamaError, ParameterError
+from ..errors import HistoryError, MullamaError, ParameterError
 from ..history.chat import Chat
+from ..history.turn import Turn
 from ..sessions.store import SessionStore
 from ..size import size
-from ..state.atomic import make_private_folder
 from .answer import AnswerPrinter
-from .console import evaluating_shown, note, typed
+from .console import evaluating_shown, note, speaking_plainly, typed
 from .listing import print_sessions
+from .tokens import print_alternatives, print_tokens
+from .wording import reworded
 
 __all__ = ["Conversation"]
 
 Command = Callable[..., None]
+
+_FREE_TEXT = ("edit", "explore")  # what follows is a message, in which quotes are quotes
+_MOST_SHOWN = 70  # characters of a message in one line
 
 
 class Conversation:
@@ -61,6 +60,10 @@ class Conversation:
     def hold(self, first: str | None = None) -> None:
         """Converse until /quit or the end of the input."""
         read = self._reader()
+        with speaking_plainly(voice="shell"):
+            self._hold(read, first)
+
+    def _hold(self, read: Callable[[], str], first: str | None) -> None:
         if sys.stdin.isatty():
             note(f"{self.chat.model.name}. /help lists the commands, Ctrl-D ends.")
         line = first
@@ -71,22 +74,23 @@ class Conversation:
                 break
             except KeyboardInterrupt:
                 continue
-            with contextlib.suppress(
-                KeyboardInterrupt
-            ):  # it ends what was asked for, not the program
+            with contextlib.suppress(KeyboardInterrupt):  # it ends what was asked for
                 self._take(line.strip())
             line = None
 
     def _reader(self) -> Callable[[], str]:
         if not sys.stdin.isatty():
             return _next_line
-        folder = user_state_path("mullama_nb")
-        make_private_folder(folder)
-        os.close(os.open(folder / "history", os.O_CREAT | os.O_WRONLY, 0o600))
-        session: PromptSession[str] = PromptSession(
-            history=FileHistory(str(folder / "history")), completer=_Completer(self)
-        )
-        return lambda: session.prompt("> ")
+        from .line_editor import line_editor  # a terminal's alone
+
+        return line_editor(self._completed)
+
+    def _completed(self, text: str) -> tuple[str, Iterable[str]]:
+        """Return the part to complete, a command or a ref after /checkout, and what there is."""
+        name, blank, rest = text[1:].partition(" ")
+        if not text.startswith("/") or (blank and name != "checkout"):
+            return "", ()
+        return (rest, [*self.chat.tree.tags, "HEAD", "ROOT"]) if blank else (name, COMMANDS)
 
     def _take(self, line: str) -> None:
         try:
@@ -96,7 +100,7 @@ class Conversation:
                 self._answer(lambda **options: self.chat.ask(line, **options))
                 self._checkpoint()
         except MullamaError as error:
-            note(f"error: {error}")
+            note(f"error: {reworded(str(error), 'shell')}")
 
     def _obey(self, line: str) -> None:
         name, _, rest = line[1:].partition(" ")
@@ -106,7 +110,7 @@ class Conversation:
             return
         command, usage, _ = COMMANDS[name]
         try:
-            words = [rest.strip()] if name == "edit" else shlex.split(rest)
+            words = _message(rest, usage) if name in _FREE_TEXT else shlex.split(rest)
         except ValueError as error:
             note(f"error: {error}")
             return
@@ -116,9 +120,9 @@ class Conversation:
             return
         command(self, *words)
 
-    def _answer(self, ask: Callable[..., Any]) -> None:
+    def _answer(self, ask: Callable[..., Any], *, is_whole: bool = False) -> None:
         """Stream an answer; Ctrl-C stops it and not the program."""
-        printer = AnswerPrinter(self.chat)
+        printer = AnswerPrinter(self.chat, is_whole=is_whole)
         try:
             with evaluating_shown(self.chat):
                 ask(**self._limits, echo=False, on_token=printer)
@@ -159,6 +163,41 @@ class Conversation:
         """Replace the last question."""
         self._answer(lambda **options: self.chat.edit(text, **options))
 
+    def explore(self, *words: str) -> None:
+        """Give N answers to the last question or another."""
+        n, text = _number_and_text(words)
+        limits: dict[str, Any] = dict(self._limits)
+        try:
+            with evaluating_shown(self.chat):
+                answers = self.chat.explore(text, n, **limits)
+        except KeyboardInterrupt:
+            note("stopped; /tree shows the answers that came")
+            return
+        for answer in answers:
+            click.echo(f"{answer.checkpoint.short_id}  {_in_one_line(answer.text)}")
+        note("/checkout ID goes on with one of them")
+
+    def tokens(self, i: str | None = None) -> None:
+        """Show the answer's tokens, or the likeliest at I."""
+        if i is None:
+            print_tokens(self._last_answer())
+        else:
+            print_alternatives(self._last_answer(), _index(i))
+
+    def fork(self, i: str, text: str | None = None) -> None:
+        """Go on from token I of the answer with another."""
+        turn, token = self._last_answer(), _index(i)
+        self._answer(
+            lambda **options: self.chat.fork(turn, token=token, choose=text, **options),
+            is_whole=True,
+        )
+
+    def _last_answer(self) -> Turn:
+        turns = self.chat.turns
+        if not turns or turns[-1].role != "assistant":
+            raise HistoryError("there is no answer here, and so no tokens of one; ask() something")
+        return turns[-1]
+
     def tag(self, name: str) -> None:
         """Tag the current checkpoint."""
         checkpoint = self.chat.tag(name)
@@ -189,6 +228,17 @@ class Conversation:
         """List the saved sessions."""
         print_sessions(SessionStore().entries())
 
+    def trim(self, keep: str | None = None) -> None:
+        """Go on with the last KEEP questions only."""
+        n = self.chat.trim(None if keep is None else _number(keep, "questions"))
+        note(f"{n:,} tokens became free; /tree has the whole conversation")
+
+    def n_ctx(self, cells: str) -> None:
+        """Go on in a context with another number of cells."""
+        before, self.chat = self.chat, self.chat.with_n_ctx(_number(cells, "cells"))
+        before.context.close()
+        self.kv()
+
     def kv(self) -> None:
         """Show the memory in use."""
         counted = self.chat.tree.kv_bytes()
@@ -202,7 +252,7 @@ class Conversation:
     def help(self) -> None:
         """List the commands."""
         for name, (_, usage, what) in COMMANDS.items():
-            click.echo(f"/{name} {usage}".ljust(24) + what)
+            click.echo(f"/{name} {usage}".ljust(30) + what)
 
     def quit(self) -> None:
         """End; so does Ctrl-D."""
@@ -213,8 +263,7 @@ class Conversation:
         if not turns:
             note("at the beginning")
             return
-        text = " ".join(turns[-1].text.split())
-        note(f"{turns[-1].role}: {text if len(text) < 70 else text[:69] + '…'}")
+        note(f"{turns[-1].role}: {_in_one_line(turns[-1].text)}")
         if turns[-1].role not in ("system", "assistant"):
             note("this stands last: /regenerate answers it, /edit puts another in its place")
 
@@ -225,6 +274,9 @@ _USAGE = {
     "regenerate": "",
     "resume": "",
     "edit": "<text>",
+    "explore": "[n] [question]",
+    "tokens": "[i]",
+    "fork": "<i> [text]",
     "tag": "<name>",
     "checkout": "<ref>",
     "tree": "",
@@ -232,35 +284,16 @@ _USAGE = {
     "open": "<name>",
     "sessions": "",
     "kv": "",
+    "trim": "[keep]",
+    "n-ctx": "<cells>",
     "help": "",
     "quit": "",
 }
 COMMANDS: dict[str, tuple[Command, str, str]] = {
-    name: (getattr(Conversation, name), usage, (getattr(Conversation, name).__doc__ or "").strip())
+    name: (method, usage, (method.__doc__ or "").strip())
     for name, usage in _USAGE.items()
+    for method in (getattr(Conversation, name.replace("-", "_")),)
 }
-
-
-class _Completer(Completer):
-    """Completes commands, and refs after /checkout."""
-
-    def __init__(self, conversation: Conversation) -> None:
-        self._conversation = conversation
-
-    def get_completions(self, document: Document, _complete_event: object) -> Iterable[Completion]:
-        """Yield completions of the typed text."""
-        text = document.text_before_cursor
-        if not text.startswith("/"):
-            return
-        name, blank, rest = text[1:].partition(" ")
-        words: Iterable[str] = COMMANDS
-        if blank:
-            tree = self._conversation.chat.tree
-            words = [*tree.tags, "HEAD", "ROOT"] if name == "checkout" else ()
-        typed = rest if blank else name
-        for word in words:
-            if word.startswith(typed):
-                yield Completion(word, start_position=-len(typed))
 
 
 def _next_line() -> str:
@@ -270,7 +303,31 @@ def _next_line() -> str:
     return line
 
 
-def _number(text: str) -> int:
+def _message(text: str, usage: str) -> list[str]:
+    """Divide what follows a command into as many words as it takes, the last with all the rest."""
+    return text.split(maxsplit=len(usage.split()) - 1) if len(usage.split()) > 1 else [text.strip()]
+
+
+def _number_and_text(words: tuple[str, ...]) -> tuple[int | None, str | None]:
+    """Return a number of answers and a question, each of which may be left out."""
+    first, *rest = words or ("",)
+    if first.isdecimal():
+        return _number(first, "answers"), " ".join(rest) or None
+    return None, " ".join(words) or None
+
+
+def _number(text: str, of: str = "steps") -> int:
     if not text.isdecimal() or int(text) == 0:
-        raise ParameterError(f"{text!r} is not a number of steps; give 1 or more")
+        raise ParameterError(f"{text!r} is not a number of {of}; give 1 or more")
     return int(text)
+
+
+def _index(text: str) -> int:
+    if not text.removeprefix("-").isdecimal():
+        raise ParameterError(f"{text!r} is not the number of a token, which /tokens shows")
+    return int(text)
+
+
+def _in_one_line(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _MOST_SHOWN else text[: _MOST_SHOWN - 1] + "…"

@@ -25,7 +25,7 @@ _TYPES = ("f16", "q8_0", "q4_0")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 @click.option("--plot", type=NewFile(), help="File for a figure.")
 def kv(model: str, *, as_json: bool, plot: Path | None) -> None:
-    """Print the bytes per token, and the size of sessions, for each cache type."""
+    """Print the sizes of a token and of sessions, for each KV cache type."""
     from rich.console import Console
     from rich.table import Table
 

@@ -6,14 +6,14 @@ import json
 import sys
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
-from rich.table import Table
 
-from ..sessions.listing import StoredSession
 from ..size import size
+
+if TYPE_CHECKING:
+    from ..sessions.listing import StoredSession
 
 __all__ = ["age", "as_dict", "print_sessions"]
 
@@ -59,6 +59,9 @@ def print_sessions(
     if not entries:
         click.echo("no sessions are saved", err=True)
         return
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False)
     table.add_column("name", no_wrap=True, overflow="fold")
     if versions:

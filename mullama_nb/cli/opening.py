@@ -19,6 +19,7 @@ __all__ = ["loaded_model", "opened", "parameters"]
 
 
 def opened(store: SessionStore, name: str, model: str | None) -> Chat:
+    """Return the chat on a saved session, whether that was one or a context's."""
     info = store.info(name)
     loaded = loaded_model(info.model, model)
     if info.kind == "chat":

@@ -45,7 +45,7 @@ def record(
     adapters: Sequence[Adapter],
     **options: Any,
 ) -> None:
-    """Ask QUESTIONS in turn, or take a saved chat, and record the conversation in FILE.
+    """Record a conversation in FILE: QUESTIONS in turn, or a saved chat.
 
     By convention FILE is called NAME.mullama.json: "mullama-nb replay" and "pytest --mullama"
     replay it. Answers go to stdout.

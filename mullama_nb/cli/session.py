@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 from click.shell_completion import CompletionItem
 
 from ..errors import MullamaError, ParameterError, SessionNotFoundError, shown
-from ..sessions.listing import StoredSession
-from ..sessions.store import SessionStore
 from ..size import size
 from .console import note, speaking_plainly
 from .listing import as_dict, print_sessions
 from .models import complete_model, limit_options
 from .paths import NewFile
 
+if TYPE_CHECKING:
+    from ..sessions.listing import StoredSession
+    from ..sessions.store import SessionStore
+
 __all__ = ["session"]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 @click.group()
@@ -28,23 +33,38 @@ __all__ = ["session"]
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder of the sessions; the user's data folder by default.",
 )
-@click.pass_context
-def session(context: click.Context, *, folder: Path | None) -> None:
+def session(*, folder: Path | None) -> None:
     """Manage saved sessions and chats.
 
     Chats that are saved after every turn, in a notebook or a terminal, are listed as of their last
     turn, and marked as live while their process runs.
     """
-    context.obj = SessionStore(folder)
+    del folder  # a command opens the store, if it is not asked for its help alone
+
+
+def _pass_store(command: F) -> F:
+    """Hand the store in the group's folder to a command."""
+
+    @functools.wraps(command)
+    def take(*values: Any, **options: Any) -> Any:
+        group = click.get_current_context().parent
+        return command(_store(group), *values, **options)
+
+    return cast(F, take)
+
+
+def _store(group: click.Context | None) -> SessionStore:
+    from ..sessions.store import SessionStore
+
+    return SessionStore(None if group is None else group.params.get("folder"))
 
 
 def _complete_name(
     context: click.Context, _parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     try:
-        group = context.parent
-        store = SessionStore(group.params.get("folder") if group else None)
-        return [CompletionItem(name) for name in store.names() if name.startswith(incomplete)]
+        names = _store(context.parent).names()
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
     except MullamaError:
         return []
 
@@ -65,7 +85,7 @@ _take_over = click.option(
 @session.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
 @click.option("--all", "earlier", is_flag=True, help="Also earlier versions, which gc removes.")
-@click.pass_obj
+@_pass_store
 def list_(store: SessionStore, *, as_json: bool, earlier: bool) -> None:
     """List the sessions."""
     with speaking_plainly():
@@ -79,7 +99,7 @@ def list_(store: SessionStore, *, as_json: bool, earlier: bool) -> None:
 @session.command()
 @_name
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
-@click.pass_obj
+@_pass_store
 def show(store: SessionStore, name: str, *, as_json: bool) -> None:
     """Show the details of a session."""
     with speaking_plainly():
@@ -95,7 +115,7 @@ def show(store: SessionStore, name: str, *, as_json: bool) -> None:
 @session.command()
 @_name
 @click.option("--of", "source", shell_complete=_complete_name, help="The chat to copy.")
-@click.pass_obj
+@_pass_store
 def save(store: SessionStore, name: str, *, source: str | None) -> None:
     """Copy the present state of a live chat to NAME."""
     with speaking_plainly():
@@ -107,7 +127,7 @@ def save(store: SessionStore, name: str, *, source: str | None) -> None:
 @_name
 @_model
 @limit_options
-@click.pass_obj
+@_pass_store
 def load(store: SessionStore, /, name: str, *, model: str | None, **limits: int | None) -> None:
     """Continue a session interactively."""
     from .interactive import Conversation
@@ -120,9 +140,9 @@ def load(store: SessionStore, /, name: str, *, model: str | None, **limits: int 
 @session.command()
 @click.argument("names", nargs=-1, required=True, shell_complete=_complete_name)
 @_take_over
-@click.pass_obj
+@_pass_store
 def delete(store: SessionStore, names: tuple[str, ...], *, take_over: bool) -> None:
-    """Delete sessions with their earlier versions, and the data that only they needed."""
+    """Delete sessions with their versions and data of their own."""
     with speaking_plainly():
         for name in names:
             store.delete(name, take_over=take_over)
@@ -133,7 +153,7 @@ def delete(store: SessionStore, names: tuple[str, ...], *, take_over: bool) -> N
 @_name
 @click.argument("new_name")
 @_take_over
-@click.pass_obj
+@_pass_store
 def rename(store: SessionStore, name: str, new_name: str, *, take_over: bool) -> None:
     """Rename a session."""
     with speaking_plainly():
@@ -144,9 +164,9 @@ def rename(store: SessionStore, name: str, new_name: str, *, take_over: bool) ->
 @_name
 @click.option("--version", type=click.IntRange(min=1), help="As in list --all; default: latest.")
 @_take_over
-@click.pass_obj
+@_pass_store
 def restore(store: SessionStore, name: str, *, version: int | None, take_over: bool) -> None:
-    """Restore an earlier version; the present one becomes an earlier version."""
+    """Restore an earlier version, and keep the present one as another."""
     with speaking_plainly():
         store.restore(name, version, take_over=take_over)
         note(f"{name} is version {store.info(name).version} again")
@@ -161,11 +181,11 @@ def restore(store: SessionStore, name: str, *, version: int | None, take_over: b
     help="Leave out rows outside a sliding window: for a llama-server without --swa-full.",
 )
 @_model
-@click.pass_obj
+@_pass_store
 def export(
     store: SessionStore, name: str, path: Path | None, *, model: str | None, window_only: bool
 ) -> None:
-    """Write a session to a single file, which llama.cpp can load, too."""
+    """Write a session to one file, which llama.cpp loads, too."""
     from .opening import opened
 
     with speaking_plainly():
@@ -178,7 +198,7 @@ def export(
 @click.argument("path", type=click.Path(path_type=Path, dir_okay=False))
 @click.argument("name", required=False)
 @_model
-@click.pass_obj
+@_pass_store
 def add(store: SessionStore, path: Path, name: str | None, *, model: str | None) -> None:
     """Add a session file to the store."""
     from ..sessions.manager import SessionManager
@@ -199,7 +219,7 @@ def add(store: SessionStore, path: Path, name: str | None, *, model: str | None)
 @_model
 @click.option("--index", type=click.IntRange(min=0), help="Which conversation, if there are more.")
 @click.option("--n-ctx", type=click.IntRange(min=1), help="Cells of the context.")
-@click.pass_obj
+@_pass_store
 def import_(
     store: SessionStore,
     path: Path,
@@ -209,7 +229,9 @@ def import_(
     index: int | None,
     n_ctx: int | None,
 ) -> None:
-    """Make a chat from a file of messages: a chat exported as JSON, OpenAI's or ShareGPT's.
+    """Make a chat from a file of messages.
+
+    It is a chat exported as JSON, or in the form of OpenAI or ShareGPT.
 
     Every branch becomes a branch; all messages are evaluated.
     """
@@ -229,9 +251,11 @@ def import_(
 @session.command()
 @_url
 @_names
-@click.pass_obj
+@_pass_store
 def push(store: SessionStore, url: str, names: tuple[str, ...]) -> None:
-    """Push sessions to a store elsewhere: s3://bucket/class, or a folder.
+    """Push sessions to a store elsewhere.
+
+    URL is a folder, or a bucket such as s3://bucket/class.
 
     Without NAMES all are pushed. Only what is missing there travels.
     """
@@ -243,9 +267,11 @@ def push(store: SessionStore, url: str, names: tuple[str, ...]) -> None:
 @_url
 @_names
 @click.option("--replace", is_flag=True, help="Keep what was changed here as an earlier version.")
-@click.pass_obj
+@_pass_store
 def pull(store: SessionStore, url: str, names: tuple[str, ...], *, replace: bool) -> None:
-    """Pull sessions from a store elsewhere: s3://bucket/class, or a folder.
+    """Pull sessions from a store elsewhere.
+
+    URL is a folder, or a bucket such as s3://bucket/class.
 
     Without NAMES all that are there are pulled. Only what is missing here travels.
     """
@@ -254,9 +280,9 @@ def pull(store: SessionStore, url: str, names: tuple[str, ...], *, replace: bool
 
 
 @session.command()
-@click.pass_obj
+@_pass_store
 def verify(store: SessionStore) -> None:
-    """Read all stored data, and report the damage and the sessions it affects."""
+    """Read all stored data and report damage."""
     with speaking_plainly():
         damages = store.verify()
     for damage in damages:
@@ -267,7 +293,7 @@ def verify(store: SessionStore) -> None:
 
 
 @session.command()
-@click.pass_obj
+@_pass_store
 def gc(store: SessionStore) -> None:
     """Remove earlier versions, and data that no session needs."""
     with speaking_plainly():

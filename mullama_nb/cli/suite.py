@@ -32,7 +32,7 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 @click.group()
 def suite() -> None:
-    """Run suites: cases x models x settings, and compare what came of them.
+    """Run suites, cases x models x settings, and compare results.
 
     Each command exits with 0 if all passed, with 1 if not, and with 2 if it cannot be run.
     """
@@ -110,7 +110,10 @@ def run(
     html: Path | None,
     as_json: bool,
 ) -> None:
-    """Run the suite in FILE: NAME.suite.yaml, NAME.suite.yml or NAME.suite.jsonl."""
+    """Run the suite in FILE.
+
+    It is called NAME.suite.yaml, NAME.suite.yml or NAME.suite.jsonl.
+    """
     from ..tasks.executors import executor_for
     from ..testing.suites.file import read_suite
     from ..testing.suites.junit import write_junit
@@ -134,7 +137,10 @@ def run(
 @click.argument("results", nargs=-1, required=True, type=_FILE)
 @_outputs
 def show(results: tuple[Path, ...], *, html: Path | None, as_json: bool) -> None:
-    """Show what is in RESULTS; several files are parts of one suite, such as shards of CI."""
+    """Show what is in RESULTS.
+
+    Several files are parts of one suite, such as shards of CI.
+    """
     from ..testing.suites.result import SuiteResult
 
     with speaking_plainly(_CANNOT_RUN):

@@ -235,7 +235,7 @@ class ActivePath:
         if n_tokens > free:
             raise ContextFullError(
                 f"{n_tokens:,} tokens do not fit: {self.n_tokens:,} of {self.n_ctx:,} cells are "
-                f"taken, {n_tokens - free:,} are missing. Nothing was evaluated. Use a larger "
+                f"taken, {n_tokens - free:,} too many. Nothing was evaluated. Use a larger "
                 "n_ctx, rewind, or shorten the text",
                 needed=n_tokens,
                 free=free,

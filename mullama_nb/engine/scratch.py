@@ -56,7 +56,7 @@ class Scratch:
         if n_tokens > self.n_free:
             raise ContextFullError(
                 f"{n_tokens:,} tokens cannot be evaluated here: {self.n_free:,} cells are free "
-                f"behind {self.n_tokens:,} tokens, {n_tokens - self.n_free:,} are missing. Nothing "
+                f"behind {self.n_tokens:,} tokens, {n_tokens - self.n_free:,} too many. Nothing "
                 "was changed. Look less far ahead, or use a larger n_ctx",
                 needed=n_tokens,
                 free=self.n_free,

@@ -490,7 +490,7 @@ class Conversation:
         if n_tokens > free:
             raise ContextFullError(
                 f"this message needs {n_tokens:,} tokens and {free:,} of {n_ctx:,} are free: "
-                f"{n_tokens - free:,} are missing. Nothing was evaluated. trim() drops the oldest "
+                f"{n_tokens - free:,} too many. Nothing was evaluated. trim() drops the oldest "
                 "turns; or make the chat with a larger n_ctx, or a smaller kv_cache_type such as "
                 '"q8_0" in the same memory',
                 needed=n_tokens,

@@ -1,4 +1,4 @@
-"""Running the command line as a process, as a person or a script would."""
+"""Running the command line as a person or a script would, mostly without a process of its own."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 from cli_process import Run
+from click.testing import CliRunner
+
+from mullama_nb.cli import main
 
 
 @pytest.fixture
@@ -19,8 +22,33 @@ def home(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def run(tmp_path: Path, home: dict[str, str]) -> Run:
-    """Run ``mullama-nb`` with arguments in an empty folder, and wait for it."""
+def run(tmp_path: Path, home: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run ``mullama-nb`` with arguments in an empty folder, in this process.
+
+    A start takes a second, in which nothing is tested that ``run_alone`` does not test.
+    """
+    monkeypatch.chdir(tmp_path)
+
+    def start(
+        *arguments: str, stdin: str = "", encoding: str = "utf-8"
+    ) -> subprocess.CompletedProcess[str]:
+        done = CliRunner().invoke(
+            main,
+            arguments,
+            input=stdin.encode(encoding),
+            env=dict.fromkeys(os.environ) | home,  # which a test may have changed
+            prog_name="mullama-nb",
+        )
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return subprocess.CompletedProcess(arguments, done.exit_code, done.stdout, done.stderr)
+
+    return start
+
+
+@pytest.fixture
+def run_alone(tmp_path: Path, home: dict[str, str]) -> Run:
+    """Run ``mullama-nb`` in a process of its own, with that one's streams, and wait for it."""
 
     def start(
         *arguments: str, stdin: str = "", encoding: str = "utf-8"

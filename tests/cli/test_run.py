@@ -19,8 +19,8 @@ EXPERT = "You are an expert Python developer."
 
 
 @pytest.mark.slow
-def test_the_answer_alone_goes_to_stdout(run: Run) -> None:
-    done = run("run", "smollm2", "Why do cats purr?", "--max-tokens", "8", "--threads", "1")
+def test_the_answer_alone_goes_to_stdout(run_alone: Run) -> None:
+    done = run_alone("run", "smollm2", "Why do cats purr?", "--max-tokens", "8", "--threads", "1")
     said = Chat("smollm2", n_threads=1, n_threads_batch=1).ask("Why do cats purr?", max_tokens=8)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{said.text}\n", "")
 
@@ -34,9 +34,11 @@ def test_a_prompt_comes_from_stdin(run: Run) -> None:
 
 
 @pytest.mark.slow
-def test_stdin_in_another_encoding_is_refused_in_words(run: Run) -> None:
+def test_stdin_in_another_encoding_is_refused_in_words(run_alone: Run) -> None:
     for options in ([], ["--interactive"]):
-        done = run("run", "smollm2", "--max-tokens", "4", *options, stdin="é\n", encoding="latin-1")
+        done = run_alone(
+            "run", "smollm2", "--max-tokens", "4", *options, stdin="é\n", encoding="latin-1"
+        )
         assert "what is on stdin is not utf-8 text" in done.stderr
         assert "iconv" in done.stderr
         assert "Traceback" not in done.stderr
@@ -175,16 +177,16 @@ def test_doctor_names_what_there_is(run: Run) -> None:
 
 
 @pytest.mark.slow
-def test_doctor_says_how_much_of_the_machine_is_ours(run: Run, home: dict[str, str]) -> None:
+def test_doctor_says_how_much_of_the_machine_is_ours(run_alone: Run, home: dict[str, str]) -> None:
     for name in [name for name in home if name.startswith(("OMP_", "GOMP_"))]:
         del home[name]
     home |= {"CPU_LIMIT": "1.5", "MEM_LIMIT": "2G"}
-    found = json.loads(run("doctor", "--json").stdout)
+    found = json.loads(run_alone("doctor", "--json").stdout)
     assert found["cpus"]["usable"] == 1
     assert found["threads"] == {"token": 1, "prompt": 1}
     assert 0 < found["memory"]["free"] < found["memory"]["total"] == 2 << 30
     assert found["waiting"] == {"now": "alone", "because": "one thread waits for nobody"}
-    said = run("doctor").stdout
+    said = run_alone("doctor").stdout
     assert re.search(
         r"^cpus        1 of \d+ with the time of 1\.5, by CPU_LIMIT$", said, re.MULTILINE
     )
@@ -192,7 +194,7 @@ def test_doctor_says_how_much_of_the_machine_is_ours(run: Run, home: dict[str, s
     assert re.search(memory, said, re.MULTILINE)
     assert "ignored" not in said
     home |= {"CPU_LIMIT": "many", "OMP_WAIT_POLICY": "passive"}
-    said = run("doctor").stdout
+    said = run_alone("doctor").stdout
     assert "ignored     CPU_LIMIT='many' is not a number of CPUs and was ignored\n" in said
     if sys.platform == "linux" and found["cpus"]["affinity"] > 1:
         assert "waiting     as set: OMP_WAIT_POLICY=passive is left alone\n" in said

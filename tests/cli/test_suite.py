@@ -197,26 +197,13 @@ def test_a_stopped_run_says_how_it_goes_on(
     assert 1 <= len(SuiteResult.read(results).cells) < 202
 
 
-def test_models_files_and_cells_are_completed(
-    file: Path, tmp_path: Path, home: dict[str, str]
-) -> None:
+def test_models_files_and_cells_are_completed(run: Run, file: Path, home: dict[str, str]) -> None:
     def completed(*words: str) -> list[str]:
-        environment = home | {
-            "_MULLAMA_NB_COMPLETE": "bash_complete",
-            "COMP_WORDS": " ".join(["mullama-nb", *words]),
-            "COMP_CWORD": str(len(words)),
-        }
-        code = "from mullama_nb.cli import main; main(prog_name='mullama-nb')"
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return [line.partition(",")[2] for line in done.stdout.splitlines()]
+        home["COMP_WORDS"] = " ".join(["mullama-nb", *words])
+        home["COMP_CWORD"] = str(len(words))
+        return [line.partition(",")[2] for line in run().stdout.splitlines()]
 
+    home["_MULLAMA_NB_COMPLETE"] = "bash_complete"
     assert completed("suite", "r") == ["run"]
     ids = ["any[tiny0,default]", "none[tiny0,default]"]
     assert completed("suite", "run", file.name, "--select", "") == ids

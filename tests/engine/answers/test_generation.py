@@ -75,7 +75,7 @@ def test_too_long_a_prompt_is_refused_before_anything_is_evaluated(tiny: ModelMa
     context = context_of(tiny(), words(490))
     tokens, logits = context.tokens, context.logits
     seen: list[tuple[int, int]] = []
-    message = r"23 tokens do not fit: 490 of 512 cells are taken, 1 are missing"
+    message = r"23 tokens do not fit: 490 of 512 cells are taken, 1 too many"
     for generate in (context.generate, context.evaluate):
         with pytest.raises(ContextFullError, match=message) as caught:
             generate(words(23), progress=lambda *pair: seen.append(pair))
