@@ -12,18 +12,21 @@ from ..history.chat import Chat
 from ..history.turn import Turn
 from .answer import AnswerPrinter
 from .console import evaluating_shown
-from .models import load_model
+from .models import load_model, own_template
 
 __all__ = ["continue_text", "give_answer", "open_chat"]
 
 
 def open_chat(model: str, system: str | None, *, verbose: bool, **options: Any) -> Chat:
-    """Make a chat from the options of the command line."""
+    """Make a chat from the options of the command line; of plain text, on a base model."""
     threads = options.pop("threads", None)
     named = {name: value for name, value in options.items() if value is not None}
     if threads is not None:
         named |= {"n_threads": threads, "n_threads_batch": threads}
-    return Chat(load_model(model, verbose=verbose), system, **named)
+    loaded = load_model(model, verbose=verbose)
+    if "chat_template" not in named:
+        named["chat_template"] = own_template(loaded)
+    return Chat(loaded, system, **named)
 
 
 def give_answer(chat: Chat, prompt: str, limits: Mapping[str, Any], *, as_json: bool) -> bool:

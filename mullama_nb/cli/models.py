@@ -13,14 +13,21 @@ from click.shell_completion import CompletionItem
 from ..engine.files.locate import known_models
 from ..engine.params import KV_CACHE_TYPES
 from ..errors import MullamaError
-from .console import loading_shown
+from .console import loading_shown, note
 from .sampling import sampling_options
 
 if TYPE_CHECKING:
     from ..engine.adapters.values import Adapter
     from ..engine.model import Model
 
-__all__ = ["adapter_options", "chat_options", "complete_model", "limit_options", "load_model"]
+__all__ = [
+    "adapter_options",
+    "chat_options",
+    "complete_model",
+    "limit_options",
+    "load_model",
+    "own_template",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -152,3 +159,11 @@ def load_model(name: str, *, verbose: bool = False) -> Model:
 
     with loading_shown(f"loading {name}") as progress:
         return Model.load(name, verbose=verbose, progress=progress)
+
+
+def own_template(model: Model) -> str | None:
+    """Return None, for the template in a model's file, or the name of the one for base models."""
+    if model.chat_templates:
+        return None
+    note(f"{model.name} has no chat template: it goes on with what is said, as plain text")
+    return "plain"

@@ -13,7 +13,7 @@ from ..errors import ParameterError, SessionFormatError, shown
 from ..history.chat import Chat
 from ..sessions.manager import SessionManager
 from ..sessions.store import SessionStore
-from .models import load_model
+from .models import load_model, own_template
 
 __all__ = ["loaded_model", "opened", "parameters"]
 
@@ -25,7 +25,8 @@ def opened(store: SessionStore, name: str, model: str | None) -> Chat:
     if info.kind == "chat":
         return Chat.open(name, model=loaded, folder=store.folder)
     manager = SessionManager(loaded, store.folder, parameters(info.settings, info.n_ctx))
-    return Chat(manager.load(name))
+    context = manager.load(name)
+    return Chat(context, chat_template=own_template(loaded))
 
 
 def parameters(settings: Mapping[str, Any], n_ctx: int | None) -> ContextParams:

@@ -16,7 +16,36 @@ __all__ = ["Voice", "reworded"]
 
 Voice: TypeAlias = Literal["command", "shell"]
 
-# Patterns, and what stands for them: first by voice, then for both.
+# Patterns, and what stands for them: for both voices, and then by voice.
+_EVERYWHERE: tuple[tuple[str, str], ...] = (
+    (r"as branches: chat\.save\(.*?, .*?\)", "as branches: /save NAME merge, where it is open"),
+    (r"with chat\.save\(.*?, .*?\)", "with /save NAME merge"),
+    (r"(a smaller kv_cache_type) such as \"(\w+)\"", r"\1 such as \2"),
+    (r"Use rope_scaling='yarn', or fewer", "Use fewer"),
+    (r": pass flash_attention=True, or f16 for V", ": use f16"),
+    (r"Begin anew with Chat\.from_messages\(.*?\)", "Begin anew with --n-ctx"),
+    (r"ask\(\) something", "ask something"),
+    (r"\b(token|keep)=(?=\S)", r"\1 "),
+    (r"\bchoose=(?=\S)", ""),
+    (r"Use generate\(\) with text, give", "Give"),
+    (r"with chat_template=", "with chat_template"),
+    (
+        r"give (?:its|the) file(?:, such)? as adapters=\[.*\]",
+        "give its file: --lora FILE or --control-vector FILE",
+    ),
+    (r"; give force=True(?: to move it)?", "; give another name"),
+    (r"with adapters=", "with the adapters "),
+    (r": open it with that model, Chat\.open\(.*\)", ": give its file: --model FILE"),
+    (r": load it with SessionManager\.load\(\)", ": mullama-nb session load opens it"),
+    (r"load it with on_mismatch=\"replay\"", "Python's SessionManager.load does so"),
+    (r"evaluate it again here: on_mismatch=\"replay\"", "evaluate its text again"),
+    (r"keep it with save_session\(\)", "keep it in a file: --save-session FILE"),
+    (r"([Ee]nd) that (?:one|chat)'s autosave first: chat\.autosave\(None\)", r"\1 that chat first"),
+    (r"ask something first, then edit\(\) the system .* again", "begin again without --system"),
+    (r"\brestore\(\)", "mullama-nb session restore"),
+    (r": SessionManager\(model, folder\)", ": give it as --folder"),
+    (r", SessionManager\.add\(path, .*?\)", " with mullama-nb session add"),
+)
 _BY_VOICE: dict[Voice, tuple[tuple[str, str], ...]] = {
     "shell": (
         (
@@ -51,39 +80,11 @@ _BY_VOICE: dict[Voice, tuple[tuple[str, str], ...]] = {
             r"(?:Chat\.open|SessionManager\.load)\((.*?)\) goes on",
             r"mullama-nb session load \1 goes on",
         ),
+        (r"end that one's autosave, or give take_over=True", "end that one, or give --take-over"),
         (r"replace=True", "--replace"),
         (r"merge=True", "in a conversation, /save NAME merge"),
     ),
 }
-_EVERYWHERE: tuple[tuple[str, str], ...] = (
-    (r"as branches: chat\.save\(.*?, .*?\)", "as branches: /save NAME merge, where it is open"),
-    (r"with chat\.save\(.*?, .*?\)", "with /save NAME merge"),
-    (r"(a smaller kv_cache_type) such as \"(\w+)\"", r"\1 such as \2"),
-    (r"Use rope_scaling='yarn', or fewer", "Use fewer"),
-    (r": pass flash_attention=True, or f16 for V", ": use f16"),
-    (r"Begin anew with Chat\.from_messages\(.*?\)", "Begin anew with --n-ctx"),
-    (r"ask\(\) something", "ask something"),
-    (r"\b(token|keep)=(?=\S)", r"\1 "),
-    (r"\bchoose=(?=\S)", ""),
-    (r"Use generate\(\) with text, give", "Give"),
-    (r"with chat_template=", "with chat_template"),
-    (
-        r"give (?:its|the) file(?:, such)? as adapters=\[.*\]",
-        "give its file: --lora FILE or --control-vector FILE",
-    ),
-    (r"; give force=True(?: to move it)?", "; give another name"),
-    (r"with adapters=", "with the adapters "),
-    (r": open it with that model, Chat\.open\(.*\)", ": give its file: --model FILE"),
-    (r": load it with SessionManager\.load\(\)", ": mullama-nb session load opens it"),
-    (r"load it with on_mismatch=\"replay\"", "Python's SessionManager.load does so"),
-    (r"evaluate it again here: on_mismatch=\"replay\"", "evaluate its text again"),
-    (r"keep it with save_session\(\)", "keep it in a file: --save-session FILE"),
-    (r"([Ee]nd) that (?:one|chat)'s autosave first: chat\.autosave\(None\)", r"\1 that chat first"),
-    (r"end that one's autosave, or give take_over=True", "end that one, or give --take-over"),
-    (r"\brestore\(\)", "mullama-nb session restore"),
-    (r": SessionManager\(model, folder\)", ": give it as --folder"),
-    (r", SessionManager\.add\(path, .*?\)", " with mullama-nb session add"),
-)
 
 
 def reworded(message: str, voice: Voice) -> str:
@@ -95,7 +96,7 @@ def reworded(message: str, voice: Voice) -> str:
     voice : {"command", "shell"}
         Whether slash commands can be typed now.
     """
-    for pattern, words in (*_BY_VOICE[voice], *_EVERYWHERE):
+    for pattern, words in (*_EVERYWHERE, *_BY_VOICE[voice]):
         message = re.sub(pattern, words, message)
     running = click.get_current_context(silent=True)
     for option in running.command.params if running is not None else ():

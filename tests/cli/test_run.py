@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 from cli_process import Run
+from tiny_models import make_model
 
-from mullama_nb import Chat, inspect_session
+from mullama_nb import Chat, Context, ContextParams, Model, inspect_session
 
 EXPERT = "You are an expert Python developer."
 
@@ -55,6 +56,22 @@ def test_the_chat_template_has_options(run: Run, tmp_path: Path) -> None:
     assert (wrong.returncode, "'word' is not of the form NAME=VALUE" in wrong.stderr) == (2, True)
     missing = run("run", "smollm2", "Hi", "--chat-template", "none.jinja")
     assert "there is no file of that name" in missing.stderr
+
+
+def test_a_base_model_goes_on_with_plain_text(run: Run, tmp_path: Path) -> None:
+    path = make_model(tmp_path / "base.gguf", "llama")
+    options = ("--n-ctx", "256", "--threads", "1", "--max-tokens", "6", "--temperature", "0")
+    done = run("run", "./base.gguf", "Once upon a", *options)
+    context = Context(Model.load(path), ContextParams(n_ctx=256, n_threads=1, n_threads_batch=1))
+    context.evaluate("Once upon a")
+    assert done.stdout == f"{context.generate(None, 6, temperature=0)}\n"
+    assert done.stderr == (
+        "base has no chat template: it goes on with what is said, as plain text\n"
+    )
+    said = run("run", "./base.gguf", "--interactive", *options, stdin="Once\nAnd\n/tree\n/undo\n")
+    assert said.returncode == 0, said.stderr
+    assert "user Once" in said.stdout
+    assert "error" not in said.stderr
 
 
 def test_no_prompt_is_a_usage_error(run: Run) -> None:

@@ -38,7 +38,7 @@ OF_PYTHON = {
     "engine/prompt.py": ("this text begins with all",),
     "engine/sampling/adaptive.py": ("sampler_state=",),
     "engine/stored.py": (),
-    "history/asking.py": ("chat_template_kwargs changes", "the system message is what"),
+    "history/asking.py": ("chat_template_kwargs changes",),
     "history/chat.py": ("7=",),
     "history/exploring.py": ("vary=",),
     "history/lock.py": ("a question is asked step by step",),
