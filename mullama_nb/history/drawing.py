@@ -1,104 +1,53 @@
-"""How a tree is drawn: one layout, as text and as SVG, for everything that shows trees.
-
-One row per checkpoint, one lane per branch. The first child continues its parent's lane; the others
-come before it, each one lane further in, so that lines never cross. Moves of the head change no row
-and no lane.
-"""
+"""How a tree is drawn, as text and as SVG, for everything that shows trees."""
 
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any
 
+from ..signs import signs
+from .layout import Drawable, Row, lay_out, path_rows, row_of, segments, shared_tokens
 from .message import content_text, message_of, message_text, whole_message
 from .node import Node
 
-__all__ = ["Row", "draw_svg", "draw_text", "label", "lay_out", "row_states", "words"]
+__all__ = ["draw_svg", "draw_text", "label", "row_states", "speaker", "words"]
 
 _LABEL_CHARACTERS = 56
 _MOST_ROWS = 200
 _BEHIND_HEAD = 50
 _WIDTH, _ROOM_FOR_TEXT = 720, 480
 _ROW, _LANE, _LEFT, _RADIUS = 24, 16, 14, 5
+# What XML cannot hold, and a terminal would obey.
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+_SPEAKERS = {
+    "user": "You",
+    "assistant": "Model",
+    "system": "System",
+    "developer": "Developer",
+    "tool": "Tool",
+}
 
 
-N = TypeVar("N", bound=Node)
-N_co = TypeVar("N_co", bound=Node, covariant=True)
+def speaker(role: object) -> str:
+    """Return what a role is called in pictures: people talk with a model."""
+    return _plain(_SPEAKERS.get(str(role), str(role))) if role else ""
 
 
-class Drawable(Protocol[N_co]):
-    """The data that a drawing needs, of a graph or a tree."""
-
-    @property
-    def root(self) -> N_co:
-        """The origin of all branches."""
-
-    @property
-    def head(self) -> N_co:
-        """The current node."""
-
-    def __len__(self) -> int: ...
-
-
-@dataclass(frozen=True)
-class Row(Generic[N]):
-    """One checkpoint and its position.
-
-    Attributes
-    ----------
-    checkpoint : Checkpoint
-    lane : int
-        0 for the first branch.
-    parent_row : int or None
-        None for the root.
-    lines : tuple of int
-        Lanes whose lines pass this row.
-    branches_off : bool
-        Whether the checkpoint starts its own lane.
-    """
-
-    checkpoint: N
-    lane: int
-    parent_row: int | None
-    lines: tuple[int, ...]
-    branches_off: bool
-
-
-def lay_out(tree: Drawable[N]) -> list[Row[N]]:
-    """Return the row and lane of every checkpoint, including the root.
-
-    Returns
-    -------
-    list of Row
-        From top to bottom; parents before their children.
-    """
-    rows: list[Row[N]] = []
-    # Each entry: checkpoint, lane, row of the parent, lanes with a line, whether it branches off.
-    stack: list[tuple[N, int, int | None, tuple[int, ...], bool]] = [
-        (tree.root, 0, None, (), False)
-    ]
-    while stack:
-        checkpoint, lane, parent_row, lines, branches_off = stack.pop()
-        index = len(rows)
-        rows.append(Row(checkpoint, lane, parent_row, lines, branches_off))
-        children = checkpoint.children
-        if children:
-            stack.append((children[0], lane, index, lines, False))
-            stack += [
-                (child, lane + 1, index, (*lines, lane), True) for child in reversed(children[1:])
-            ]
-    return rows
+def _plain(text: str) -> str:
+    """The text with signs for control characters."""
+    return _CONTROLS.sub(lambda found: signs(found[0]), text)
 
 
 def words(checkpoint: Node) -> str:
-    """Return a checkpoint's message, or the text of its tokens if that is only a part of an answer.
+    """Return the message up to a checkpoint, without the template around it.
 
-    A piece that was cut off a question stands for all of it, without the template around it.
+    A piece that was cut off a question stands for all of it. Without a message it is the text of
+    the tokens.
     """
     notes = checkpoint.metadata
-    if not notes.is_message or (notes.continues and notes.message is None and notes.is_answer):
+    if not notes.is_message:
         return checkpoint.text
     end = whole_message(checkpoint)
     if end.metadata.message is None and not notes.is_answer and (notes.cut or notes.continues):
@@ -110,32 +59,41 @@ def words(checkpoint: Node) -> str:
 
 def label(checkpoint: Node, n_characters: int = _LABEL_CHARACTERS) -> str:
     """Return the beginning of a checkpoint's text, in one line."""
-    if checkpoint.is_root:
-        return "empty"
-    line, notes = " ".join(words(checkpoint).split()), checkpoint.metadata
-    if notes.is_message and notes.continues and not notes.is_answer:
-        line = f"… {line}" if line != "…" else line  # the rest of a question
+    line = "root" if checkpoint.is_root else _plain(" ".join(words(checkpoint).split()))
     return line if len(line) <= n_characters else line[: n_characters - 1].rstrip() + "…"
 
 
 def row_states(checkpoint: Node) -> list[str]:
-    """Return what is unusual about a checkpoint's rows, in words."""
-    is_elsewhere = bool(checkpoint.metadata.decoded_elsewhere)
+    """Return what is unusual about the rows of a message's checkpoints, in words."""
+    parts = segments(checkpoint)
+    is_elsewhere = any(part.metadata.decoded_elsewhere for part in parts)
     states = ["decoded elsewhere"] if is_elsewhere else []
-    # Rows that were left where they were decoded are not lost.
-    if checkpoint.tokens and checkpoint.place not in ("memory", "lost" if is_elsewhere else ""):
-        states.append(checkpoint.place)
-    if not checkpoint.rows_exact:
+    for part in parts:
+        # Rows that were left where they were decoded are not lost.
+        usual = ("memory", "lost" if part.metadata.decoded_elsewhere else "")
+        if part.tokens and part.place not in usual:
+            states.append(part.place)
+    if not all(part.rows_exact for part in parts):
         states.append("evaluated again")
-    return states
+    return [*dict.fromkeys(states)]
 
 
-def _marks(tree: Drawable[Node], checkpoint: Node) -> list[str]:
-    marks = [f"[{name}]" for name in checkpoint.tags]
+def _tags(tree: Drawable[Node]) -> dict[str, list[str]]:
+    """The tags of each row, by its checkpoint's id."""
+    found: dict[str, list[str]] = {}
+    for name in sorted(tree.tags):
+        found.setdefault(row_of(tree.tags[name]).id, []).append(name)
+    return found
+
+
+def _marks(tree: Drawable[Node], checkpoint: Node, tags: Sequence[str]) -> list[str]:
+    marks = [f"[{_plain(name)}]" for name in tags]
+    if n := shared_tokens(checkpoint):
+        marks.append(f"(forked at token {n})")
     if checkpoint.is_unfinished:
         marks.append("(unfinished)")
     marks += [f"({state})" for state in row_states(checkpoint)]
-    if checkpoint is tree.head:
+    if checkpoint is row_of(tree.head):
         marks.append("← HEAD")
     return marks
 
@@ -147,14 +105,15 @@ def _window(tree: Drawable[Node], rows: Sequence[Row[Any]]) -> range:
     """
     if len(rows) <= _MOST_ROWS:
         return range(len(rows))
-    head = next(i for i, row in enumerate(rows) if row.checkpoint is tree.head)
+    at_head = row_of(tree.head)
+    head = next(i for i, row in enumerate(rows) if row.checkpoint is at_head)
     stop = _MOST_ROWS if head < _MOST_ROWS else min(len(rows), head + 1 + _BEHIND_HEAD)
     return range(stop - _MOST_ROWS, stop)
 
 
 def draw_text(tree: Drawable[Node]) -> str:
     """Return the tree as text, at most 200 rows, including the head."""
-    active = set(tree.head.lineage())
+    active, tags = set(path_rows(tree.head)), _tags(tree)
     rows = lay_out(tree)
     window = _window(tree, rows)
     out = [_left_out(window.start, "before")] if window.start else []
@@ -164,11 +123,10 @@ def draw_text(tree: Drawable[Node]) -> str:
         if row.branches_off:
             graph = graph[:-2] + "├─"
         dot = "●" if checkpoint in active else "○"
-        words = ["root"]
+        said = [label(checkpoint), *_marks(tree, checkpoint, tags.get(checkpoint.id, ()))]
         if not checkpoint.is_root:
-            words = [checkpoint.short_id, checkpoint.metadata.role or "", label(checkpoint)]
-        words += _marks(tree, checkpoint)
-        out.append(f"{graph}{dot} {' '.join(filter(None, words))}")
+            said = [checkpoint.short_id, speaker(checkpoint.metadata.role), *said]
+        out.append(f"{graph}{dot} {' '.join(filter(None, said))}")
     if window.stop < len(rows):
         out.append(_left_out(len(rows) - window.stop))
     return "\n".join(out)
@@ -185,7 +143,7 @@ def draw_svg(tree: Drawable[Node]) -> str:
     """
     rows = lay_out(tree)
     window = _window(tree, rows)
-    active = set(tree.head.lineage())
+    active, tags = set(path_rows(tree.head)), _tags(tree)
     text_x = _LEFT + (1 + max(rows[i].lane for i in window)) * _LANE + 4
     width = max(_WIDTH, text_x + _ROOM_FOR_TEXT)
     before, after = window.start, len(rows) - window.stop
@@ -200,8 +158,9 @@ def draw_svg(tree: Drawable[Node]) -> str:
     edges = sorted(_edges(rows, window), key=lambda i: rows[i].checkpoint in active)
     parts += [_edge(rows, i, first, window.stop, rows[i].checkpoint in active) for i in edges]
     for i in window:
-        place = (i - first, text_x, width - 8)
-        parts.append(_node(tree, rows[i], place, rows[i].checkpoint in active))
+        checkpoint, place = rows[i].checkpoint, (i - first, text_x, width - 8)
+        marks = _marks(tree, checkpoint, tags.get(checkpoint.id, ()))
+        parts.append(_node(tree, rows[i], place, checkpoint in active, marks))
     for n, at, where in ((before, 0, "before"), (after, window.stop - first, "")):
         if n:
             said = _left_out(n, where)
@@ -211,7 +170,7 @@ def draw_svg(tree: Drawable[Node]) -> str:
 
 _BRAND = "var(--jp-brand-color1, #1976d2)"
 _MUTED = "var(--jp-ui-font-color2, #757575)"
-_FAINT = "var(--jp-border-color1, #bdbdbd)"
+_FAINT = "#7f7f7f"  # no theme's line: those of JupyterLab have a contrast below 2
 _INK = "var(--jp-ui-font-color1, #212121)"
 _PAPER = "var(--jp-layout-color1, #ffffff)"
 
@@ -249,17 +208,23 @@ def _edge(rows: Sequence[Row[Any]], index: int, first: int, stop: int, active: b
     return f'<path d="M{x0} {y0:g}{bend}" fill="none" stroke="{colour}" stroke-width="{width}"/>'
 
 
-def _node(tree: Drawable[Node], row: Row[Any], place: tuple[int, int, int], active: bool) -> str:
+def _node(
+    tree: Drawable[Node],
+    row: Row[Any],
+    place: tuple[int, int, int],
+    active: bool,
+    marks: Sequence[str],
+) -> str:
     index, text_x, right = place
     checkpoint, y = row.checkpoint, _y(index)
-    head = checkpoint is tree.head
+    head = checkpoint is row_of(tree.head)
     stroke = _BRAND if active else _FAINT
     fill = _BRAND if head else _PAPER
     ink = _INK if active else _MUTED
-    role = str(checkpoint.metadata.role or "")
-    marks = _marks(tree, checkpoint)
+    role = speaker(checkpoint.metadata.role)
     shown = label(checkpoint, _LABEL_CHARACTERS - sum(map(len, marks)) // 2)
-    figures = f"{len(checkpoint.tokens)} tokens" if checkpoint.tokens else ""
+    n = sum(len(part.tokens) for part in segments(checkpoint))
+    figures = f"{n} token{'s' * (n != 1)}" if n else ""
     return (
         f'<circle cx="{_x(row.lane)}" cy="{y:g}" r="{_RADIUS}" fill="{fill}" stroke="{stroke}" '
         f'stroke-width="2"/><text x="{text_x}" y="{y + 4:g}" fill="{ink}">'

@@ -73,8 +73,12 @@ def _message_rows(
             before = name
         return before
 
-    for checkpoint in tree:
-        if not graph.followers(checkpoint):
+    stack = [tree.root]  # in the order of the conversation, so that the oldest sibling comes first
+    while stack:
+        checkpoint = stack.pop()
+        following = graph.followers(checkpoint)
+        stack += reversed(following)
+        if not following:
             add(checkpoint)
     for tag, checkpoint in sorted(tree.tags.items()):
         if (name := add(checkpoint)) is not None:

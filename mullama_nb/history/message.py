@@ -17,6 +17,7 @@ from ..checks import check_integer
 from ..errors import ParameterError
 from .node import Node
 from .notes import Message, Noted, Notes
+from .segments import rests, version_ends
 
 __all__ = [
     "Line",
@@ -344,13 +345,9 @@ def message_versions(end: N) -> list[N]:
     role, before = end.metadata.role, first.previous
     beside = (first,) if before is None else before.followers
     begins = [node for node in beside if node is first or node.metadata.role == role]
-    found, stack = [], begins[::-1]
-    while stack:
-        at = stack.pop()
-        following = [child for child in at.children if child.metadata.continues]
-        if at is end or not following:
-            found.append(at)
-        stack += following[::-1]
+    found = list[N]()
+    for begin in begins:
+        found += version_ends(begin, lambda at: at is end or not rests(at))
     return found
 
 

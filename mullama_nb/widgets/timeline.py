@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from ..history.chat import Chat
-from ..history.drawing import draw_svg, label, row_states, words
+from ..history.drawing import draw_svg, label, row_states, speaker, words
 from ..history.events import (
     Committed,
     Event,
@@ -18,11 +18,14 @@ from ..history.events import (
     Tagged,
     TokenAdded,
 )
+from ..history.layout import segments, shared_tokens
 from ..history.message import message_of
+from ..history.segments import continues_message
 from ..history.shown import ShownMessage
 from ..history.tree import Checkpoint, CheckpointTree
 from .actions import stops_first
 from .base import TreeWidget
+from .comparison import comparison
 from .esm import front_end
 
 __all__ = ["Timeline"]
@@ -33,7 +36,7 @@ _MOST_CHARACTERS = 20_000  # of a text that is shown or copied
 
 
 class Timeline(TreeWidget):
-    """One row per checkpoint, one lane per branch, the active path in the brand colour.
+    """One row per message, one lane per branch, the active path in the brand colour.
 
     Parameters
     ----------
@@ -118,8 +121,8 @@ class Timeline(TreeWidget):
         self.queue_change({"card": self._card(self.tree[checkpoint])})
 
     def do_compare(self, checkpoint: str) -> None:
-        """Send where a checkpoint and the head diverge."""
-        self.queue_change({"comparison": self._comparison(self.tree[checkpoint])})
+        """Send where a checkpoint and the head diverge, and what each says from there."""
+        self.queue_change({"comparison": comparison(self.tree, self.tree[checkpoint])})
 
     @property
     def _target(self) -> Chat | CheckpointTree:
@@ -135,34 +138,21 @@ class Timeline(TreeWidget):
 
     def _card(self, checkpoint: Checkpoint) -> dict[str, Any]:
         """What a row has no room for."""
-        unfinished = ["unfinished"] if checkpoint.is_unfinished else []
+        states = ["unfinished"] if checkpoint.is_unfinished else []
+        if n := shared_tokens(checkpoint):
+            states.append(f"forked at token {n}")
         text = "" if checkpoint.is_root else words(checkpoint)
+        parts = segments(checkpoint)
         return {
             "id": checkpoint.id,
-            "name": checkpoint.short_id,
-            "role": checkpoint.metadata.role or "",
+            "name": "" if checkpoint.is_root else checkpoint.short_id,
+            "role": "root" if checkpoint.is_root else speaker(checkpoint.metadata.role),
             "text": text[:_MOST_CHARACTERS],
             "is_cut": len(text) > _MOST_CHARACTERS,
-            "tokens": len(checkpoint.tokens),
+            "tokens": sum(len(part.tokens) for part in parts),
             "path": checkpoint.stop,
-            "bytes": checkpoint.n_bytes,
-            "states": [*unfinished, *row_states(checkpoint)],
-        }
-
-    def _comparison(self, checkpoint: Checkpoint) -> dict[str, Any]:
-        """Where a checkpoint and the head part, and what each says from there."""
-        head = self.tree.head
-        difference = self.tree.diff(checkpoint, head)
-        return {
-            "id": checkpoint.id,
-            "common": difference.position,
-            "sides": [
-                [name, text[:_MOST_CHARACTERS], probability]
-                for name, text, probability in (
-                    (checkpoint.short_id, difference.a_text, difference.a_probability),
-                    ("head", difference.b_text, difference.b_probability),
-                )
-            ],
+            "bytes": sum(part.n_bytes for part in parts),
+            "states": [*states, *row_states(checkpoint)],
         }
 
     def _row(self, checkpoint: Checkpoint) -> list[Any]:
@@ -174,11 +164,15 @@ class Timeline(TreeWidget):
         return [
             checkpoint.id,
             checkpoint.parent.id if checkpoint.parent else "",
-            checkpoint.metadata.role or "",
+            speaker(checkpoint.metadata.role),
             text,
             len(checkpoint.tokens),
             checkpoint.n_bytes,
-            checkpoint.is_unfinished + 2 * spilled + flags,
+            checkpoint.is_unfinished
+            + 2 * spilled
+            + flags
+            + 16 * continues_message(checkpoint)
+            + 32 * checkpoint.metadata.is_answer,
         ]
 
 

@@ -7,8 +7,15 @@ import { apply } from "../../mullama_nb/widgets/front_end/timeline.js";
 /** @import { Change, Snapshot } from "../../mullama_nb/widgets/front_end/graph.js" */
 
 /** @param {Graph} graph */
-function laidOut({ order }) {
-  return order.map(({ id, lane, lines }) => [id, lane, lines.map((line) => line.lane)]);
+function laidOut(graph) {
+  return graph.order.map(({ id, lane, lines }) => [
+    id,
+    lane,
+    lines.map((line) => line.lane),
+    graph.active.has(id),
+    graph.tokensOf(graph.parts(id)),
+    graph.sharedTokens(id),
+  ]);
 }
 
 /**

@@ -15,12 +15,15 @@ from tiny_models import CHATML
 from waiting import wait_until
 
 from mullama_nb import Chat, Checkpoint, CheckpointTree, Context, ContextParams
-from mullama_nb.history.drawing import lay_out
 from mullama_nb.history.events import Event, Tagged
+from mullama_nb.history.layout import lay_out, path_rows, segments, shared_tokens
 from mullama_nb.widgets import Timeline
 
 PROBE = Path(__file__).with_name("probe.js")
-STEPS = ("commit", "commit", "commit", "say", "checkout", "checkout", "prune", "split", "tag")
+STEPS = (
+    *("commit", "commit", "commit", "say", "answer", "answer", "resume", "resume"),
+    *("checkout", "checkout", "prune", "split", "split", "tag"),
+)
 STEP = st.tuples(st.sampled_from(STEPS), st.integers(0, 9), st.booleans())
 
 
@@ -37,8 +40,15 @@ class Heard:
         self.drawn = [self.lanes()]
 
     def lanes(self) -> list[Any]:
-        rows = lay_out(self.tree)
-        return [[row.checkpoint.id, row.lane, [*row.lines]] for row in rows]
+        active = path_rows(self.tree.head)
+        return [
+            [
+                *(row.checkpoint.id, row.lane, [*row.lines], row.checkpoint in active),
+                sum(len(part.tokens) for part in segments(row.checkpoint)),
+                shared_tokens(row.checkpoint),
+            ]
+            for row in lay_out(self.tree)
+        ]
 
     def look(self) -> None:
         """Send what happened since."""
@@ -63,6 +73,12 @@ def change_tree(tree: CheckpointTree, step: str, which: int) -> None:
     elif step == "say":
         tree.context.evaluate("some words")
         tree.commit()
+    elif step == "answer":
+        tree.context.evaluate("an answer")
+        tree.commit(role="assistant", finish_reason="stopped")
+    elif step == "resume" and tree.head.metadata.is_answer:
+        tree.context.evaluate(" that goes on")
+        tree.commit(role="assistant", continues=True)
     elif step == "checkout":
         tree.checkout(chosen)
     elif step == "prune" and not chosen.is_root:

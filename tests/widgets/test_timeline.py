@@ -16,6 +16,7 @@ from javascript import JavaScript
 from tiny_models import CHATML
 
 from mullama_nb import Chat
+from mullama_nb.history.drawing import words
 from mullama_nb.history.events import (
     Committed,
     Event,
@@ -26,6 +27,7 @@ from mullama_nb.history.events import (
     Tagged,
     TokenAdded,
 )
+from mullama_nb.signs import signs
 from mullama_nb.widgets.timeline import Timeline
 
 PROBE = Path(__file__).with_name("probe.js")
@@ -185,7 +187,7 @@ def test_rows_with_thoughts_and_calls_are_marked(tiny: Callable[..., Any]) -> No
         answer = {"role": "assistant", "content": "A", **fields}
         chat.replay([{"role": "user", "content": "Q"}, answer])
     flags = {row[0]: row[-1] for row in Timeline(chat).take_snapshot()["rows"]}
-    assert [flags[turn.id] for turn in chat.turns[1::2]] == [0, 4, 8, 12]
+    assert [flags[turn.id] & 12 for turn in chat.turns[1::2]] == [0, 4, 8, 12]
 
 
 def test_pruning_sends_what_is_gone_alone(chat: Chat) -> None:
@@ -232,10 +234,39 @@ def test_a_checkpoint_is_compared_with_the_head(chat: Chat) -> None:
     first, second = chat.head.siblings
     assert chat.head is second
     widget.handle("compare", {"checkpoint": first.id})
-    comparison = sent[0]["comparison"]
+    shown = sent[0]["comparison"]
     difference = chat.tree.diff(first, second)
-    assert comparison["common"] == difference.position
-    assert [side[1] for side in comparison["sides"]] == [difference.a_text, difference.b_text]
+    assert shown["common"] == difference.position
+    names, tokens, chances, said = zip(*shown["sides"], strict=True)
+    assert names == (first.short_id, "head")
+    detokenize = chat.model.detokenize
+    assert difference.a_token is not None
+    assert difference.b_token is not None
+    assert tokens == tuple(
+        signs(detokenize([token])) for token in (difference.a_token, difference.b_token)
+    )
+    assert chances == (difference.a_probability, difference.b_probability)
+    for [(who, shared, own)], checkpoint in zip(said, (first, second), strict=True):
+        assert (who, shared + own) == ("Model", words(checkpoint))
+
+
+def test_a_comparison_says_who_says_what_without_the_template(chat: Chat) -> None:
+    """On either side of a fork there are whole messages; a path that ends first says so."""
+    widget, sent = Timeline(chat), []
+    widget.queue_change = sent.append  # type: ignore[method-assign]
+    first, answered = chat.turns
+    chat.ask("c", max_tokens=2)
+    widget.handle("compare", {"checkpoint": answered.id})
+    chat.checkout(first.checkpoint)
+    chat.tree.checkout("ROOT")
+    chat.ask("something else", max_tokens=2)
+    widget.handle("compare", {"checkpoint": answered.id})
+    (ended, on), (one, other) = (each["comparison"]["sides"] for each in sent)
+    assert (ended[1], ended[3]) == (None, [])
+    assert [who for who, _, _ in on[3]] == ["You", "Model"]
+    assert [[who for who, *_ in side[3]] for side in (one, other)] == [["You", "Model"]] * 2
+    assert (one[3][0][2], other[3][0][2]) == ("a", "something else")
+    assert "<|im_" not in json.dumps(sent)
 
 
 def test_actions_move_the_head_tag_and_prune(chat: Chat) -> None:

@@ -2,12 +2,14 @@
 // The state of the timeline: its checkpoints, the active path, and what is folded.
 
 import { layOut, placeChild } from "./lanes.js";
+import { Segments } from "./segments.js";
 
 /** @import { Place } from "./lanes.js" */
 
 /**
  * A checkpoint as the kernel sends it; the parent of the root is empty. Flags: 1 for an answer that
- * is unfinished, 2 for rows that are not in memory, 4 for a thought, 8 for calls of tools.
+ * is unfinished, 2 for rows that are not in memory, 4 for a thought, 8 for calls of tools, 16 for
+ * one that goes on with the message of its parent, 32 for the model's.
  *
  * @typedef {[id: string, parent: string, role: string, text: string, tokens: number, bytes: number,
  *   flags: number]} SentRow
@@ -17,14 +19,16 @@ import { layOut, placeChild } from "./lanes.js";
  * @typedef {object} Row
  * @property {string} id
  * @property {string} parent
- * @property {string} role
- * @property {string} text the beginning of it
+ * @property {string} role what it is called in pictures
+ * @property {string} text the beginning of its message
  * @property {number} tokens
  * @property {number} bytes
  * @property {boolean} isUnfinished
  * @property {boolean} isSpilled
  * @property {boolean} hasThought
  * @property {boolean} hasCalls
+ * @property {boolean} continues whether it goes on with the message of its parent
+ * @property {boolean} isAnswer
  */
 
 /**
@@ -47,6 +51,7 @@ import { layOut, placeChild } from "./lanes.js";
 
 export const LIVE = "live"; // the row of an answer that grows
 const LIVE_CHARACTERS = 80;
+const CONTINUES = 16, ANSWER = 32; // flags
 
 /** Whether a row is that of an answer that grows; checkpoints have other names. @param {string} id */
 export function isLive(id) {
@@ -59,18 +64,17 @@ function readRow([id, parent, role, text, tokens, bytes, flags]) {
   const isSpilled = (flags & 2) !== 0;
   const hasThought = (flags & 4) !== 0;
   const hasCalls = (flags & 8) !== 0;
-  const states = { isUnfinished, isSpilled, hasThought, hasCalls };
+  const continues = (flags & CONTINUES) !== 0;
+  const isAnswer = (flags & ANSWER) !== 0;
+  const states = { isUnfinished, isSpilled, hasThought, hasCalls, continues, isAnswer };
   return { id, parent, role, text, tokens, bytes, ...states };
 }
 
 /** The tree as rows from top to bottom. */
-export class Graph {
+export class Graph extends Segments {
   /** @param {Partial<Snapshot>} snapshot */
   constructor({ rows = [], head = "", tags = {} }) {
-    /** @type {Map<string, Row>} */
-    this.rows = new Map();
-    /** @type {Map<string, string[]>} */
-    this.below = new Map(); // children in their order
+    super();
     /** @type {Set<string>} */
     this.folded = new Set();
     /** @type {Record<string, string>} */
@@ -81,9 +85,9 @@ export class Graph {
     this.explored = new Map(); // answers that grow side by side, by their question
     this.head = head;
     /** @type {Set<string>} */
-    this.active = new Set(); // the path to the head
+    this.active = new Set(); // the rows on the way to the head
     /** @type {Map<string, string>} */
-    this.next = new Map(); // each checkpoint's child on that path
+    this.next = new Map(); // each row's child on that way
     /** @type {Place[]} */
     this.order = []; // what is to be seen
     /** @type {Map<string, number>} */
@@ -107,36 +111,35 @@ export class Graph {
     return isNew;
   }
 
-  /** @param {string} id */
-  children(id) {
-    return this.below.get(id) ?? [];
+  /** The row of the head. */
+  get headRow() {
+    return this.rows.has(this.head) ? this.rowOf(this.head) : "";
   }
 
-  /** Whether there is anything that a checkpoint could hide. @param {string} id */
+  /** Whether there is anything that a row could hide. @param {string} id */
   canFold(id) {
-    return this.children(id).length > 0 && (id === this.head || !this.active.has(id));
+    return this.rowsBelow(id).length > 0 && (id === this.headRow || !this.active.has(id));
   }
 
   arrange() {
     const [root] = this.children("");
-    const seen = (/** @type {string} */ id) => (this.folded.has(id) ? [] : this.children(id));
+    for (const id of this.folded) if (!this.hasRow(id)) this.folded.delete(id);
+    const seen = (/** @type {string} */ id) => (this.folded.has(id) ? [] : this.rowsBelow(id));
     this.order = root === undefined ? [] : layOut(root, seen);
     this.place = new Map(this.order.map(({ id }, i) => [id, i]));
   }
 
   /**
-   * Put a row into its place without looking at the others.
+   * Put a row into its place; an only child needs no look at the others.
    *
    * @param {Row} row
    */
   insert(row) {
     if (!this.adopt(row)) return;
     const at = this.place.get(row.parent);
-    if (at === undefined || this.folded.has(row.parent)) return; // it is not to be seen
-    const [first] = this.children(row.parent);
-    const isFirst = first === row.id;
-    const place = placeChild(this.order[at], row.id, isFirst);
-    this.splice(isFirst ? at + 1 : /** @type {number} */ (this.place.get(first)), 0, place);
+    if (row.continues || this.children(row.parent).length > 1) this.arrange();
+    else if (at === undefined || this.folded.has(row.parent)) return; // it is not to be seen
+    else this.splice(at + 1, 0, placeChild(this.order[at], row.id, true));
   }
 
   /**
@@ -163,21 +166,29 @@ export class Graph {
   /** @param {string} head */
   move(head) {
     this.head = head;
+    this.trace();
+    this.reveal(head);
+  }
+
+  /** Find the way to the head, or to what grows behind it. */
+  trace() {
     this.active = new Set();
     this.next = new Map();
-    for (let row = this.rows.get(head); row; row = this.rows.get(row.parent)) {
-      this.active.add(row.id);
-      this.next.set(row.parent, row.id);
+    let row = this.live ? LIVE : this.headRow;
+    while (row) {
+      this.active.add(row);
+      const before = this.parentRow(row);
+      if (before) this.next.set(before, row);
+      row = before;
     }
-    this.reveal(head);
   }
 
   /** Unfold what hides a checkpoint. @param {string} id */
   reveal(id) {
-    if (this.place.has(id) || !this.rows.has(id)) return;
-    for (let row = this.rows.get(id); row; row = this.rows.get(row.parent)) {
-      this.folded.delete(row.parent);
-    }
+    if (!this.rows.has(id)) return;
+    const row = this.rowOf(id);
+    if (this.place.has(row)) return;
+    for (let at = row; at; at = this.parentRow(at)) this.folded.delete(this.parentRow(at));
     this.arrange();
   }
 
@@ -195,28 +206,22 @@ export class Graph {
   focusPath(on) {
     this.folded.clear();
     for (const id of on ? this.active : []) {
-      for (const child of this.children(id)) {
-        if (!this.active.has(child) && this.children(child).length) this.folded.add(child);
+      for (const child of this.rowsBelow(id)) {
+        if (!this.active.has(child) && this.rowsBelow(child).length) this.folded.add(child);
       }
     }
     this.arrange();
   }
 
-  /** A checkpoint with all that follows it. @param {string} id */
-  subtree(id) {
-    const found = [id];
-    for (let i = 0; i < found.length; i++) found.push(...this.children(found[i]));
-    return found;
-  }
-
   /** @param {[text: string, tokens: number]} grown */
   grow([text, tokens]) {
-    if (!this.rows.has(this.head)) return;
+    const head = this.rows.get(this.head);
+    if (!head) return;
     if (!this.live) {
-      this.live = readRow([LIVE, this.head, "", "", 0, 0, 0]);
+      const flags = head.isAnswer ? CONTINUES | ANSWER : ANSWER; // an answer answers somebody else
+      this.live = readRow([LIVE, this.head, "", "", 0, 0, flags]);
       this.insert(this.live);
-      this.next.set(this.head, LIVE);
-      this.active.add(LIVE);
+      this.trace();
     }
     this.live.text = (this.live.text + text).slice(-LIVE_CHARACTERS);
     this.live.tokens += tokens;
@@ -229,7 +234,7 @@ export class Graph {
     const id = `${LIVE} ${question} ${branch}`;
     let row = answers.find((each) => each.id === id);
     if (!row) {
-      row = readRow([id, question, "", "", 0, 0, 0]);
+      row = readRow([id, question, "", "", 0, 0, ANSWER]);
       this.explored.set(question, [...answers, row]);
       this.insert(row);
     }
@@ -249,12 +254,13 @@ export class Graph {
   /** What grew is a checkpoint now, or was dropped. */
   settle() {
     if (!this.live) return;
+    const { parent, continues } = this.live;
     const at = this.place.get(LIVE);
-    this.active.delete(LIVE);
-    this.next.delete(this.live.parent);
     this.drop(LIVE);
     this.live = null;
-    if (at !== undefined) this.splice(at, 1);
+    if (continues || this.children(parent).length) this.arrange();
+    else if (at !== undefined) this.splice(at, 1);
+    this.trace();
   }
 
   /** @param {Change} change */
@@ -275,6 +281,7 @@ export class Graph {
       else delete this.tags[tag];
     }
     if (head) this.move(head);
+    else if (gone || rows.length) this.trace();
     if (live) this.grow(live);
     for (const grown of explored) this.growExplored(grown);
   }

@@ -1,10 +1,10 @@
 // @ts-check
-// The rule of lanes, the same as in `mullama_nb.history.drawing`: one row for each checkpoint, one
-// lane for each branch. The first child goes on in its parent's lane; the others come before it,
-// each a lane further in, so that a lane's line is never crossed.
+// The rule of lanes, the same as in `mullama_nb.history.layout`: one row for each message, one lane
+// for each branch. Siblings lie below each other, the oldest first; the youngest goes on in its
+// parent's lane, and those before it lie a lane further in, so that a lane's line is never crossed.
 
 /**
- * A lane whose line goes past a row, on its way down from a checkpoint to its first child.
+ * A lane whose line goes past a row, on its way down from a checkpoint to its younger children.
  *
  * @typedef {{ lane: number, from: string }} Line
  */
@@ -20,11 +20,11 @@
  *
  * @param {Place} parent
  * @param {string} id
- * @param {boolean} isFirst
+ * @param {boolean} isLast
  * @returns {Place}
  */
-export function placeChild(parent, id, isFirst) {
-  if (isFirst) return { id, lane: parent.lane, lines: parent.lines };
+export function placeChild(parent, id, isLast) {
+  if (isLast) return { id, lane: parent.lane, lines: parent.lines };
   const line = { lane: parent.lane, from: parent.id };
   return { id, lane: parent.lane + 1, lines: [...parent.lines, line] };
 }
@@ -42,9 +42,9 @@ export function layOut(root, childrenOf) {
   const stack = [{ id: root, lane: 0, lines: [] }];
   for (let place = stack.pop(); place; place = stack.pop()) {
     rows.push(place);
-    const [first, ...others] = childrenOf(place.id);
-    if (first !== undefined) stack.push(placeChild(place, first, true));
-    for (const other of others.reverse()) stack.push(placeChild(place, other, false));
+    const children = childrenOf(place.id);
+    const last = children.length - 1;
+    for (let i = last; i >= 0; i--) stack.push(placeChild(place, children[i], i === last));
   }
   return rows;
 }

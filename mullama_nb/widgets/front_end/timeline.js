@@ -7,6 +7,7 @@ import { STEP_KEYS } from "./keys.js";
 import { makeBar } from "./timeline_bar.js";
 import { makeCard } from "./timeline_card.js";
 import { onKey } from "./timeline_keys.js";
+import { Menu } from "./timeline_menu.js";
 import { Rows } from "./timeline_rows.js";
 import { Sheet } from "./timeline_sheet.js";
 
@@ -48,13 +49,14 @@ export function apply(graph, change) {
  * @param {{ model: Model<TreeTraits>, state: () => Graph }} scope
  */
 function draw(body, { model, state }) {
-  const timeline = /** @type {Timeline} */ ({ body, model, state, focused: null });
+  const timeline = /** @type {Timeline} */ ({ body, model, state, focused: null, hits: null });
   const bar = makeBar(timeline);
   const rows = timeline.rows = new Rows(timeline);
   const card = timeline.card = makeCard(timeline);
+  const menu = timeline.menu = new Menu(timeline);
   const sheet = timeline.sheet = new Sheet(timeline);
   rows.node.addEventListener("keydown", (event) => onKey(timeline, event));
-  body.append(bar.node, rows.node, card.node, sheet.node);
+  body.append(bar.node, rows.node, bar.legend, card.node, menu.node, sheet.node);
   return {
     /** @param {Change | null} change */
     update(change) {
@@ -65,13 +67,17 @@ function draw(body, { model, state }) {
       if (change?.comparison) return sheet.showComparison(change.comparison);
       if (change?.head) timeline.focused = null;
       bar.update();
-      if (change?.gone) sheet.closeIfGone();
+      if (change?.gone) {
+        sheet.closeIfGone();
+        menu.closeIfGone();
+      }
       rows.paint();
       if (!change) rows.goToEnd();
       else if (change.head || change.live || change.explored) rows.follow();
     },
     destroy() {
       card.destroy();
+      menu.close();
       rows.destroy();
     },
   };

@@ -1,6 +1,7 @@
 // @ts-check
 // The card of one checkpoint, with what its row has no room for.
 
+import { float, placeBeside, sink } from "./afloat.js";
 import { element } from "./dom.js";
 import { plural, size } from "./format.js";
 import { send } from "./kernel.js";
@@ -12,7 +13,7 @@ import { tagsOf } from "./timeline_parts.js";
  * @typedef {object} CardContent
  * @property {string} id
  * @property {string} name the short id
- * @property {string} role
+ * @property {string} role what it is called in pictures
  * @property {string} text all of it, or as much as is ever shown
  * @property {boolean} is_cut
  * @property {number} tokens
@@ -27,41 +28,48 @@ const CHARACTERS = 1200;
 /** @param {Timeline} timeline */
 export function makeCard(timeline) {
   const { body, model, state } = timeline;
-  const card = element("div", { class: "mullama-card", role: "tooltip", hidden: true });
+  const attributes = { class: "mullama-card", role: "tooltip", popover: "manual", hidden: true };
+  const card = element("div", attributes);
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
   /** @type {string | null} */
   let wanted = null;
 
-  /** Have the card of a checkpoint come if the pointer rests. @param {string} id */
-  function askFor(id) {
+  /** Have the card of a checkpoint come. @param {string} id */
+  function ask(id) {
     clearTimeout(timer);
-    timer = setTimeout(() => {
-      wanted = id;
-      send(model, "look", { checkpoint: id });
-    }, REST);
+    wanted = id;
+    send(model, "look", { checkpoint: id });
+  }
+
+  /** Have it come if the pointer rests. @param {string} id */
+  function askSoon(id) {
+    clearTimeout(timer);
+    timer = setTimeout(() => ask(id), REST);
+  }
+
+  /** Have it come, or go if it is there. @param {string} id */
+  function toggle(id) {
+    if (wanted === id) hide();
+    else ask(id);
   }
 
   function hide() {
     clearTimeout(timer);
     wanted = null;
-    card.hidden = true;
+    sink(card);
   }
 
   /** @param {CardContent} content */
   function show(content) {
     const row = timeline.rows.nodeOf(content.id);
-    if (content.id !== wanted || !row || timeline.sheet.isOpen) return;
+    if (content.id !== wanted || !row || timeline.sheet.isOpen || timeline.menu.isOpen) return;
     card.replaceChildren(...drawContent(content, tagsOf(state(), content.id)));
-    card.hidden = false;
-    const area = body.getBoundingClientRect(), near = row.getBoundingClientRect();
-    const room = globalThis.innerHeight - near.bottom;
-    const below = near.bottom - area.top + 2;
-    const above = Math.max(0, near.top - area.top - card.offsetHeight - 2);
-    card.style.top = `${room > card.offsetHeight + 8 ? below : above}px`;
+    float(card);
+    placeBeside(card, body.getBoundingClientRect(), row.getBoundingClientRect());
   }
 
-  return { node: card, askFor, hide, show, destroy: () => clearTimeout(timer) };
+  return { node: card, askSoon, toggle, hide, show, destroy: hide };
 }
 
 /**
@@ -81,7 +89,7 @@ function drawContent({ name, role, text, tokens, path, bytes, states }, tags) {
       "div",
       { class: "mullama-card-head" },
       element("strong", {}, role || "checkpoint"),
-      element("code", {}, name),
+      name ? element("code", {}, name) : null,
       tags.map((tag) => element("span", { class: "mark" }, tag)),
     ),
     element("div", { class: "mullama-card-text" }, beginning || "Nothing has been said."),

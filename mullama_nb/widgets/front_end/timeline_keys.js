@@ -2,6 +2,7 @@
 // The keys of the timeline's rows.
 
 import { send } from "./kernel.js";
+import { itemsOf } from "./timeline_menu.js";
 import { fold } from "./timeline_parts.js";
 
 /** @import { Timeline } from "./timeline_parts.js" */
@@ -16,7 +17,7 @@ export function onKey(timeline, event) {
   const target = /** @type {Element} */ (event.target);
   if (target.closest("button") || event.ctrlKey || event.metaKey || event.altKey) return;
   const { focused, state } = timeline;
-  const id = focused !== null && state().place.has(focused) ? focused : state().head;
+  const id = focused !== null && state().place.has(focused) ? focused : state().headRow;
   const isMenu = event.key === "F10" && event.shiftKey;
   const act = moves(timeline, id)[event.key] ?? actions(timeline, id)[isMenu ? "m" : event.key];
   if (!act) return;
@@ -54,15 +55,15 @@ function moves(timeline, id) {
  * @returns {Record<string, () => unknown>}
  */
 function actions(timeline, id) {
-  const { card, model, sheet } = timeline;
-  const checkout = () => send(model, "checkout", { checkpoint: id });
+  const { card, menu, model } = timeline;
+  const items = itemsOf(timeline, id).map(({ key, act, off }) => [key, off ? () => {} : act]);
   return {
-    Enter: checkout,
-    " ": checkout,
+    ...Object.fromEntries(items),
+    " ": () => card.toggle(id),
     u: () => send(model, "undo"),
     r: () => send(model, "redo"),
-    m: () => sheet.openMenu(id),
-    ContextMenu: () => sheet.openMenu(id),
+    m: () => menu.open(id),
+    ContextMenu: () => menu.open(id),
     Escape: () => card.hide(),
   };
 }
@@ -75,7 +76,7 @@ function actions(timeline, id) {
  */
 function goOut(timeline, id) {
   const graph = timeline.state();
-  const parent = graph.rows.get(id)?.parent;
+  const parent = graph.parentRow(id);
   if (!graph.folded.has(id) && graph.canFold(id)) fold(timeline, id, true);
   else if (parent) timeline.rows.show(parent, true);
 }
@@ -88,7 +89,7 @@ function goOut(timeline, id) {
  */
 function goIn(timeline, id) {
   const graph = timeline.state();
-  const [first] = graph.children(id);
+  const [first] = graph.rowsBelow(id);
   if (graph.folded.has(id)) fold(timeline, id, false);
   else if (first) timeline.rows.show(first, true);
 }

@@ -4,6 +4,7 @@
 /** @import { Model, TreeTraits } from "./kernel.js" */
 /** @import { Graph } from "./graph.js" */
 /** @import { makeCard } from "./timeline_card.js" */
+/** @import { Menu } from "./timeline_menu.js" */
 /** @import { Rows } from "./timeline_rows.js" */
 /** @import { Sheet } from "./timeline_sheet.js" */
 
@@ -15,8 +16,10 @@ export const ROW = 24; // pixels, as in timeline.css
  * @property {Model<TreeTraits>} model
  * @property {() => Graph} state
  * @property {string | null} focused the row that keys go to; null: that of the head
+ * @property {Set<string> | null} hits the rows that a search has found; null: none goes on
  * @property {Rows} rows
  * @property {ReturnType<typeof makeCard>} card
+ * @property {Menu} menu
  * @property {Sheet} sheet
  */
 
@@ -27,7 +30,8 @@ export const ROW = 24; // pixels, as in timeline.css
  * @param {string} id
  */
 export function tagsOf(graph, id) {
-  return Object.keys(graph.tags).filter((tag) => graph.tags[tag] === id);
+  const isHere = (/** @type {string} */ at) => graph.rows.has(at) && graph.rowOf(at) === id;
+  return Object.keys(graph.tags).filter((tag) => isHere(graph.tags[tag]));
 }
 
 /**

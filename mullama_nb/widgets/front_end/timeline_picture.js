@@ -1,7 +1,7 @@
 // @ts-check
 // The piece of the graph in a row: its checkpoint, and the lines through it.
 
-import { shape } from "./dom.js";
+import { element, shape } from "./dom.js";
 import { isLive } from "./graph.js";
 import { ROW } from "./timeline_parts.js";
 
@@ -31,7 +31,44 @@ export function drawPicture(facts) {
     isHead ? "head" : isActive ? "active" : "",
     row.isUnfinished || isLive(row.id) ? "unfinished" : "",
   ];
-  const dot = { cx: x(lane), cy: ROW / 2, r: RADIUS, class: kinds.filter(Boolean).join(" ") };
-  svg.append(shape("circle", dot));
+  svg.append(drawDot(x(lane), kinds.filter(Boolean).join(" "), facts.isSpilled));
   return svg;
+}
+
+/**
+ * A message: dashed if it is unfinished, a square if its rows are not in memory.
+ *
+ * @param {number} x
+ * @param {string} kinds
+ * @param {boolean} isSpilled
+ */
+function drawDot(x, kinds, isSpilled) {
+  if (!isSpilled) {
+    return shape("circle", { cx: x, cy: ROW / 2, r: RADIUS, class: `dot ${kinds}`.trim() });
+  }
+  const corner = { x: x - RADIUS + 0.5, y: ROW / 2 - RADIUS + 0.5, rx: 1 };
+  const side = 2 * RADIUS - 1;
+  return shape("rect", { ...corner, width: side, height: side, class: `dot ${kinds}`.trim() });
+}
+
+/** A sign for a message that was forked inside. @param {string} words */
+export function drawFork(words) {
+  const svg = shape("svg", { class: "fork", width: 12, height: 14, viewBox: "0 0 12 14" });
+  svg.append(shape("title", {}, words));
+  svg.append(shape("path", { d: "M3 13V1M3 9Q9 9 9 5V1" }));
+  return svg;
+}
+
+/** What the signs mean, of those that a tree has. @param {{ unfinished: boolean, spilled: boolean, forked: boolean }} has */
+export function drawLegend({ unfinished, spilled, forked }) {
+  const dot = (/** @type {string} */ kinds, /** @type {boolean} */ isSpilled) => {
+    const svg = shape("svg", { width: 14, height: ROW, "aria-hidden": "true" });
+    svg.append(drawDot(7, kinds, isSpilled));
+    return svg;
+  };
+  return [
+    unfinished ? element("span", {}, dot("unfinished", false), "unfinished") : null,
+    spilled ? element("span", {}, dot("", true), "spilled: its rows are not in memory") : null,
+    forked ? element("span", {}, drawFork(""), "forked inside a message") : null,
+  ].filter((each) => each !== null);
 }

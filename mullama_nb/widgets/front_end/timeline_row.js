@@ -6,7 +6,7 @@ import { plural, size } from "./format.js";
 import { isLive } from "./graph.js";
 import { send } from "./kernel.js";
 import { fold } from "./timeline_parts.js";
-import { drawPicture } from "./timeline_picture.js";
+import { drawFork, drawPicture } from "./timeline_picture.js";
 
 /** @import { Graph, Row } from "./graph.js" */
 /** @import { Place } from "./lanes.js" */
@@ -26,7 +26,12 @@ import { drawPicture } from "./timeline_picture.js";
  * @property {boolean} isPassed whether that way goes on behind it
  * @property {boolean} isHead
  * @property {number} nChildren
- * @property {number} nHidden checkpoints that are folded away behind it
+ * @property {number} nHidden messages that are folded away behind it
+ * @property {number} tokens of its message
+ * @property {number} bytes of its own
+ * @property {number} nShared tokens that it shares with an older version of the message
+ * @property {boolean} isSpilled
+ * @property {boolean} isDim whether a search goes on that does not find it
  */
 
 /**
@@ -34,12 +39,15 @@ import { drawPicture } from "./timeline_picture.js";
  * @param {Place} place
  * @param {number} width
  * @param {string[]} tags
+ * @param {Set<string> | null} hits of a search
  * @returns {RowFacts}
  */
-export function gatherFacts(graph, { id, lane, lines }, width, tags) {
+export function gatherFacts(graph, { id, lane, lines }, width, tags, hits) {
   const row = /** @type {Row} */ (graph.rows.get(id));
   const at = graph.place.get(id) ?? 0;
-  const parentAt = graph.place.get(row.parent);
+  const parentAt = graph.place.get(graph.parentRow(id));
+  const parts = graph.parts(id);
+  const own = parts.slice(0, parts.indexOf(graph.ownBegin(id)) + 1);
   return {
     row,
     lane,
@@ -52,9 +60,14 @@ export function gatherFacts(graph, { id, lane, lines }, width, tags) {
     tags,
     isActive: graph.active.has(id),
     isPassed: graph.next.has(id),
-    isHead: id === graph.head,
-    nChildren: graph.children(id).length,
-    nHidden: graph.folded.has(id) ? graph.subtree(id).length - 1 : 0,
+    isHead: id === graph.headRow,
+    nChildren: graph.rowsBelow(id).length,
+    nHidden: graph.folded.has(id) ? graph.countBelow(id) : 0,
+    tokens: graph.tokensOf(parts),
+    bytes: own.reduce((n, part) => n + (graph.rows.get(part)?.bytes ?? 0), 0),
+    nShared: graph.sharedTokens(id),
+    isSpilled: parts.some((part) => graph.rows.get(part)?.isSpilled),
+    isDim: hits !== null && !hits.has(id),
   };
 }
 
@@ -66,11 +79,17 @@ export function drawRow(timeline, facts) {
   return isLive(facts.row.id) ? drawLive(facts) : drawCheckpoint(timeline, facts);
 }
 
+/** @param {RowFacts} facts */
+function classesOf({ isActive, isHead, isDim }) {
+  const classes = { active: isActive, head: isHead, dim: isDim };
+  return Object.entries(classes).filter(([, is]) => is).map(([name]) => name);
+}
+
 /** The row of an answer that grows; there is nothing to do with it yet. @param {RowFacts} facts */
 function drawLive(facts) {
   const { row, lane } = facts;
   const attributes = {
-    class: `mullama-row growing${facts.isActive ? " active" : ""}`,
+    class: ["mullama-row growing", ...classesOf(facts)].join(" "),
     role: "treeitem",
     "aria-level": lane + 1,
     "data-id": row.id,
@@ -79,9 +98,9 @@ function drawLive(facts) {
     "div",
     attributes,
     drawPicture(facts),
-    element("span", { class: "role" }, "…"),
+    element("span", { class: "role" }, "Model"),
     element("span", { class: "text tail" }, element("bdi", {}, row.text)),
-    element("span", { class: "figure" }, row.tokens),
+    element("span", { class: "figure" }, facts.tokens),
     element("span", { class: "figure bytes" }),
     element("span", { class: "more" }),
   );
@@ -92,15 +111,17 @@ function drawLive(facts) {
  * @param {RowFacts} facts
  */
 function drawCheckpoint(timeline, facts) {
-  const { row, tags, isHead, nHidden } = facts;
+  const { row, tags, isHead, nHidden, nShared } = facts;
+  const isHit = timeline.hits !== null && !facts.isDim;
   const { id } = row;
   const kinds = [row.hasThought ? "thought" : "", row.hasCalls ? "call" : ""].filter(Boolean);
-  const states = [row.isUnfinished ? "unfinished" : "", row.isSpilled ? "spilled" : ""];
+  const states = [row.isUnfinished ? "unfinished" : "", facts.isSpilled ? "spilled" : ""];
   const shown = states.filter(Boolean);
-  const about = [row.role, row.text, plural(row.tokens, "token"), ...tags, ...kinds, ...shown];
-  const classes = ["mullama-row", facts.isActive ? "active" : "", isHead ? "head" : ""];
+  const forked = nShared ? `forked at token ${nShared}` : "";
+  const length = plural(facts.tokens, "token");
+  const about = [row.role, row.text, length, forked, ...tags, ...kinds, ...shown];
   const attributes = {
-    class: classes.filter(Boolean).join(" "),
+    class: ["mullama-row", ...classesOf(facts), isHit ? "hit" : ""].join(" ").trim(),
     role: "treeitem",
     "data-id": id,
     "aria-level": facts.lane + 1,
@@ -115,13 +136,14 @@ function drawCheckpoint(timeline, facts) {
     attributes,
     drawPicture(facts),
     element("span", { class: "role" }, row.role),
+    nShared ? drawFork(forked) : null,
     element("span", { class: "text" }, row.text),
     nHidden ? drawUnfold(timeline, id, nHidden) : null,
     tags.map((tag) => element("span", { class: "mark" }, tag)),
     kinds.map((kind) => element("span", { class: "mark kind" }, kind)),
     shown.map((state) => element("span", { class: "mark state" }, state)),
-    element("span", { class: "figure" }, row.tokens || ""),
-    element("span", { class: "figure bytes" }, row.tokens ? size(row.bytes) : ""),
+    element("span", { class: "figure" }, facts.tokens || ""),
+    element("span", { class: "figure bytes" }, facts.tokens ? size(facts.bytes) : ""),
     drawMore(timeline, id),
   );
 }
@@ -132,20 +154,20 @@ function drawCheckpoint(timeline, facts) {
  */
 function listeners(timeline, id) {
   return {
-    oncontextmenu: (/** @type {Event} */ event) => {
+    oncontextmenu: (/** @type {MouseEvent} */ event) => {
       event.preventDefault();
-      timeline.sheet.openMenu(id);
+      event.stopPropagation(); // else JupyterLab opens its own
+      timeline.menu.open(id, event);
     },
     onclick: () => {
       timeline.focused = id;
       send(timeline.model, "checkout", { checkpoint: id });
     },
-    onmouseenter: () => timeline.card.askFor(id),
-    onmouseleave: () => timeline.card.hide(),
-    onfocus: () => {
-      timeline.focused = id;
-      timeline.card.askFor(id);
+    onmouseenter: (/** @type {MouseEvent} */ { currentTarget }) => {
+      if (isCut(/** @type {HTMLElement} */ (currentTarget))) timeline.card.askSoon(id);
     },
+    onmouseleave: () => timeline.card.hide(),
+    onfocus: () => timeline.focused = id,
     onblur: () => timeline.card.hide(),
   };
 }
@@ -164,14 +186,22 @@ function drawUnfold(timeline, id, n) {
 }
 
 /**
+ * The way to the menu; a press on it never reaches the row.
+ *
  * @param {Timeline} timeline
  * @param {string} id
  */
 function drawMore(timeline, id) {
-  const onclick = (/** @type {Event} */ event) => {
+  const onclick = (/** @type {MouseEvent} */ event) => {
     event.stopPropagation();
-    timeline.sheet.openMenu(id);
+    timeline.menu.open(id, event);
   };
   const names = { "aria-label": "Menu", "aria-haspopup": "menu" };
   return element("button", { class: "more", tabindex: -1, ...names, onclick }, "⋯");
+}
+
+/** Whether there is no room for all of a row's text. @param {HTMLElement} node */
+function isCut(node) {
+  const text = /** @type {HTMLElement} */ (node.querySelector(".text"));
+  return text.scrollWidth > text.clientWidth || (text.textContent ?? "").endsWith("…");
 }

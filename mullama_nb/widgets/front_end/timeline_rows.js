@@ -71,9 +71,9 @@ export class Rows {
     const width = widthFor(Math.max(0, ...places.map(({ lane }) => lane)));
     const tags = tagsById(graph);
     const focused = timeline.focused ?? "";
-    const stop = graph.place.has(focused) ? focused : graph.head;
+    const stop = graph.place.has(focused) ? focused : graph.headRow;
     places.forEach((place, i) => {
-      const facts = gatherFacts(graph, place, width, tags.get(place.id) ?? []);
+      const facts = gatherFacts(graph, place, width, tags.get(place.id) ?? [], timeline.hits);
       const key = JSON.stringify(facts);
       const old = shown.get(place.id);
       const node = old?.key === key ? old.node : drawRow(timeline, facts);
@@ -108,8 +108,8 @@ export class Rows {
   show(id, focus = false) {
     const { node, timeline } = this;
     const graph = timeline.state();
-    timeline.focused = id;
     graph.reveal(id);
+    id = timeline.focused = graph.rowOf(id);
     const top = (graph.place.get(id) ?? 0) * ROW;
     const isSeen = top >= node.scrollTop && top + ROW <= node.scrollTop + node.clientHeight;
     if (!isSeen) node.scrollTop = top - node.clientHeight / 2;
@@ -120,7 +120,7 @@ export class Rows {
   /** How far the list has to be scrolled for what is new: what grows, or the head. */
   scrollForEnd() {
     const graph = this.timeline.state();
-    const at = graph.place.get(graph.live ? LIVE : graph.head) ?? -1;
+    const at = graph.place.get(graph.live ? LIVE : graph.headRow) ?? -1;
     return (at + 1) * ROW - this.node.clientHeight;
   }
 
@@ -150,6 +150,10 @@ export class Rows {
 function tagsById(graph) {
   /** @type {Map<string, string[]>} */
   const tags = new Map();
-  for (const [tag, id] of Object.entries(graph.tags)) tags.set(id, [...(tags.get(id) ?? []), tag]);
+  for (const [tag, id] of Object.entries(graph.tags)) {
+    if (!graph.rows.has(id)) continue;
+    const row = graph.rowOf(id);
+    tags.set(row, [...(tags.get(row) ?? []), tag]);
+  }
   return tags;
 }

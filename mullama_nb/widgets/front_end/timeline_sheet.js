@@ -1,5 +1,5 @@
 // @ts-check
-// The sheet below the list: the menu of a checkpoint, questions, a comparison.
+// The sheet below the list: questions about a message, a comparison.
 
 import { element } from "./dom.js";
 import { activeElement } from "./focus.js";
@@ -18,7 +18,12 @@ import { send } from "./kernel.js";
  * @property {Side[]} sides
  */
 
-/** @typedef {[name: string, text: string, probability: number | null]} Side */
+/**
+ * One of the two: the first token of its own, if it goes on, and what is said from there on.
+ *
+ * @typedef {[name: string, token: string | null, probability: number | null, said: Said[]]} Side
+ * @typedef {[who: string, shared: string, own: string]} Said
+ */
 
 export class Sheet {
   /** @param {Timeline} timeline */
@@ -55,41 +60,19 @@ export class Sheet {
   }
 
   close() {
+    if (!this.isOpen) return;
     const { node, opener, timeline } = this;
+    const root = /** @type {Document | ShadowRoot} */ (node.getRootNode());
+    const hadFocus = node.contains(root.activeElement);
     node.hidden = true;
     node.replaceChildren();
-    if (opener && timeline.state().place.has(opener)) timeline.rows.show(opener, true);
+    if (hadFocus && opener && timeline.state().rows.has(opener)) timeline.rows.show(opener, true);
   }
 
-  /** @param {string} id */
-  openMenu(id) {
-    const { model, state } = this.timeline;
-    const item = (/** @type {string} */ words, /** @type {() => unknown} */ act) => {
-      const onclick = () => {
-        this.close();
-        act();
-      };
-      return element("button", { role: "menuitem", onclick }, words);
-    };
-    const ask = (/** @type {string} */ action) => send(model, action, { checkpoint: id });
-    const copy = () => {
-      this.copying = id;
-      ask("look");
-    };
-    const isHead = id === state().head;
-    const isRoot = !state().rows.get(id)?.parent;
-    this.open(
-      id,
-      "menu",
-      "What to do with this checkpoint",
-      item("Go here", () => ask("checkout")),
-      item("Fork here", () => ask("fork")),
-      item("Tag…", () => this.askTag(id)),
-      isHead ? null : item("Compare with head", () => ask("compare")),
-      item("Copy text", copy),
-      isRoot ? null : item("Prune…", () => this.askPrune(id)),
-      item("Close", () => {}),
-    );
+  /** Copy the text of a message. @param {string} id */
+  askForText(id) {
+    this.copying = id;
+    send(this.timeline.model, "look", { checkpoint: id });
   }
 
   /** @param {string} id */
@@ -116,16 +99,17 @@ export class Sheet {
   /** @param {string} id */
   askPrune(id) {
     const { model, state } = this.timeline;
+    const begin = state().ownBegin(id);
     const onclick = () => {
       this.close();
-      send(model, "prune", { checkpoint: id, force: true });
+      send(model, "prune", { checkpoint: begin, force: true });
     };
     const cancel = element("button", { onclick: this.close }, "Cancel");
     this.open(
       id,
       "alertdialog",
       "Prune",
-      element("span", {}, pruningQuestion(state(), id)),
+      element("span", {}, pruningQuestion(state(), begin)),
       element("button", { class: "mullama-danger", onclick }, "Prune"),
       cancel,
     );
@@ -193,16 +177,31 @@ function pruningQuestion(graph, id) {
 }
 
 /** @param {Side} side */
-function drawSide([name, text, probability]) {
-  const least = 0.001;
-  const shown = probability !== null && probability < least
-    ? "below 0.1"
-    : (100 * (probability ?? 0)).toFixed(1);
+function drawSide([name, token, probability, said]) {
+  const first = token === null ? "ends here" : element("code", {}, token);
+  const chance = probability === null ? "" : percent(probability);
   return element(
     "div",
     { class: "mullama-side" },
-    element("strong", {}, name),
-    probability === null ? null : element("span", { class: "figure" }, `first token ${shown} %`),
-    element("div", { class: "mullama-card-text" }, text || "(ends here)"),
+    element("div", { class: "mullama-side-head" }, element("strong", {}, name), first, chance),
+    said.map(([who, shared, own]) =>
+      element(
+        "div",
+        { class: "mullama-said" },
+        who ? element("span", { class: "who" }, who) : null,
+        element(
+          "div",
+          { class: "mullama-card-text", tabindex: 0 },
+          element("span", { class: "shared" }, shared),
+          own,
+        ),
+      )
+    ),
   );
+}
+
+/** @param {number} probability */
+function percent(probability) {
+  const least = 0.001;
+  return probability < least ? "below 0.1 %" : `${(100 * probability).toFixed(1)} %`;
 }
