@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from browser.lab import Notebook, Opener
 from browser.test_widgets import CHAT, HEAD
+from browser.themes import THEMES, least_stroke, use_theme
 from playwright.sync_api import Locator, expect
 
 BRANCHES = """
@@ -71,28 +72,46 @@ def test_a_branch_folds_to_one_row(timeline: Notebook) -> None:
     expect(rows(timeline)).to_have_count(before)
 
 
-def test_the_menu_tags_by_button_and_by_key(timeline: Notebook) -> None:
-    area, above = timeline.area(1), timeline.evaluate("chat.head.parent.id")
+def test_the_menu_is_at_the_pointer_and_says_what_it_is_about(timeline: Notebook) -> None:
+    area, above, leaf = timeline.area(1), *timeline.evaluate("(chat.head.parent.id, chat.head.id)")
+    menu = area.locator(".mullama-menu")
     row(timeline, above).hover()
     row(timeline, above).get_by_role("button", name="Menu").click()
-    menu = area.get_by_role("menu")
+    expect(menu).to_contain_text("YouAnd a wave?")
     expect(menu.get_by_role("menuitem").first).to_be_focused()
     timeline.page.keyboard.press("ArrowDown")
     expect(menu.get_by_role("menuitem", name="Fork here")).to_be_focused()
     timeline.page.keyboard.press("Escape")
     expect(menu).to_be_hidden()
     expect(row(timeline, above)).to_be_focused()
+    assert timeline.evaluate("chat.head.id") == leaf  # a click on the dots goes nowhere
 
-    timeline.page.keyboard.press("m")
-    area.get_by_role("menuitem", name="Tag…").click()
-    area.get_by_role("textbox", name="Name of the checkpoint").fill("asked")
-    timeline.page.keyboard.press("Enter")
-    expect(row(timeline, above, 2)).to_contain_text("asked")
-    assert timeline.evaluate("chat.tree.tags['asked'].id") == above
+    row(timeline, above).click(button="right", position={"x": 140, "y": 12})
+    box, place = row(timeline, above).bounding_box(), menu.bounding_box()
+    assert box is not None
+    assert place is not None
+    assert abs(place["x"] - box["x"] - 140) < 2
+    assert timeline.page.locator(".lm-Menu, .jp-ContextMenu").count() == 0
+    timeline.page.mouse.click(5, 5)
+    expect(menu).to_be_hidden()
 
     head(timeline).focus()
-    timeline.page.keyboard.press("m")  # that of the head lacks an item, and says no more
-    expect(menu).to_have_text("Go hereFork hereTag…Copy textPrune…Close")
+    timeline.page.keyboard.press("m")
+    compare = menu.get_by_role("menuitem", name="Compare with head")
+    expect(compare).to_have_attribute("aria-disabled", "true")
+    expect(compare).to_have_attribute("title", "The head is here.")
+    timeline.page.keyboard.press("c")  # nor by its key
+    expect(menu).to_be_visible()
+    expect(area.get_by_role("dialog")).to_have_count(0)
+
+    timeline.page.keyboard.press("t")  # the keys are the same in the menu and without
+    area.get_by_role("textbox", name="Name of the checkpoint").fill("asked")
+    timeline.page.keyboard.press("Enter")
+    expect(row(timeline, leaf, 2)).to_contain_text("asked")
+    assert timeline.evaluate("chat.tree.tags['asked'].id") == leaf
+    row(timeline, above).focus()
+    timeline.page.keyboard.press("t")
+    expect(area.get_by_role("textbox", name="Name of the checkpoint")).to_be_focused()
 
 
 def test_pruning_says_what_would_be_lost(timeline: Notebook) -> None:
@@ -107,8 +126,7 @@ def test_pruning_says_what_would_be_lost(timeline: Notebook) -> None:
     asked.get_by_role("button", name="Cancel").click()
     assert timeline.evaluate(f"{question!r} in chat.tree")
 
-    timeline.page.keyboard.press("m")
-    area.get_by_role("menuitem", name="Prune…").click()
+    timeline.page.keyboard.press("Delete")
     area.get_by_role("alertdialog").get_by_role("button", name="Prune").click()
     expect(row(timeline, question)).to_have_count(0)
     expect(row(timeline, question, 2)).to_have_count(0)
@@ -118,22 +136,38 @@ def test_pruning_says_what_would_be_lost(timeline: Notebook) -> None:
 def test_a_checkpoint_is_compared_with_the_head(timeline: Notebook) -> None:
     storm = timeline.evaluate("chat.tree['HEAD~2'].children[1].id")
     row(timeline, storm).focus()
-    timeline.page.keyboard.press("m")
-    timeline.area(1).get_by_role("menuitem", name="Compare with head").click()
+    timeline.page.keyboard.press("c")
     shown = timeline.area(1).get_by_role("dialog")
     expect(shown).to_contain_text("storm?")
     expect(shown).to_contain_text("wave?")
+    expect(shown.locator(".who").first).to_have_text("You")
+    heads = shown.locator(".mullama-side-head")
+    for at, token in enumerate(("storm", "wave")):
+        expect(heads.nth(at).locator("code")).to_contain_text(token[0])
+        expect(heads.nth(at)).to_contain_text("%")
+    expect(shown).not_to_contain_text("<|im_")
     assert timeline.area(1).locator(".mullama-sheet b, .mullama-sheet script").count() == 0
 
 
-def test_the_card_shows_all_of_a_text(timeline: Notebook) -> None:
+def test_the_card_is_beside_the_list_where_a_text_is_cut(timeline: Notebook) -> None:
     timeline.evaluate("chat.ask('word ' * 60, max_tokens=1) and None")
     asked, size = timeline.evaluate("(chat.head.parent.id, len(chat.head.parent.tokens))")
+    card = timeline.area(1).locator(".mullama-card")
     row(timeline, asked).hover()
-    card = timeline.area(1).get_by_role("tooltip")
     expect(card).to_contain_text("word " * 59)
     expect(card).to_contain_text(f"{size} tokens")
+    area, place = timeline.area(1).locator(".mullama-body").bounding_box(), card.bounding_box()
+    assert area is not None
+    assert place is not None
+    assert place["y"] >= area["y"] + area["height"] or place["y"] + place["height"] <= area["y"]
+    assert place["x"] >= 0
     timeline.page.mouse.move(0, 0)
+    expect(card).to_be_hidden()
+
+    head(timeline).focus()  # all of its text is there
+    timeline.page.keyboard.press("Space")
+    expect(card).to_be_visible()
+    timeline.page.keyboard.press("Space")
     expect(card).to_be_hidden()
 
 
@@ -155,11 +189,39 @@ def test_a_row_grows_while_tokens_come_and_others_stay(timeline: Notebook) -> No
     expect(rows(timeline)).to_have_count(before + 2)
 
 
-def test_search_finds_words_and_tags(timeline: Notebook) -> None:
-    box = timeline.area(1).get_by_role("searchbox")
-    box.fill("and a")
-    expect(timeline.area(1).locator(".mullama-hits")).to_have_text("1/2")
-    box.fill("waves")
-    expect(timeline.area(1).locator(".mullama-hits")).to_have_text("1/1")
-    box.fill("nowhere")
-    expect(timeline.area(1).locator(".mullama-hits")).to_have_text("none")
+def test_search_marks_what_it_finds_and_dims_the_rest(timeline: Notebook) -> None:
+    area = timeline.area(1)
+    box, hits, dim = area.get_by_role("searchbox"), area.locator(".hit"), area.locator(".dim")
+    n = rows(timeline).count()
+    for words, found, said in (("and a", 2, "1/2"), ("waves", 1, "1/1"), ("nowhere", 0, "none")):
+        box.fill(words)
+        expect(area.locator(".mullama-hits")).to_have_text(said)
+        expect(hits).to_have_count(found)
+        expect(dim).to_have_count(n - found)
+    box.fill("")
+    expect(area.locator(".hit, .dim")).to_have_count(0)
+
+
+def test_signs_are_explained_and_lines_are_seen_in_both_themes(timeline: Notebook) -> None:
+    legend, area = timeline.area(1).locator(".mullama-legend"), timeline.area(1)
+    expect(legend).to_contain_text("unfinished")
+    expect(legend).not_to_contain_text("spilled")
+    place = timeline.evaluate("chat.tree['HEAD~2'].children[1].id")
+    timeline.evaluate(f"chat.tree.spill({place!r}) and None")
+    expect(legend).to_contain_text("spilled")
+    expect(row(timeline, place).locator("rect.dot")).to_be_visible()
+
+    expect(legend).not_to_contain_text("forked")
+    answer = timeline.evaluate("chat.head.id")
+    before = rows(timeline).count()
+    timeline.evaluate("chat.fork(chat.turns[-1], token=1, choose=7, max_tokens=2) and None")
+    expect(rows(timeline)).to_have_count(before + 1)  # a row for each answer, none for a segment
+    expect(head(timeline).locator(".fork title")).to_have_text("forked at token 1")
+    expect(row(timeline, answer).locator(".fork")).to_have_count(0)
+    expect(legend).to_contain_text("forked")
+    expect(rows(timeline).first).to_contain_text("root")
+    assert timeline.evaluate("chat.tree.prune(chat.head) and None") is None
+    for theme in THEMES:
+        use_theme(timeline.page, theme)
+        for kind in ("path", ".dot"):
+            assert least_stroke(area, f".mullama-rows {kind}:not(.active):not(.head)") >= 3, theme

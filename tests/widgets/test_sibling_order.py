@@ -56,6 +56,11 @@ def place_of(checkpoint: Checkpoint) -> str:
     return parent_of(segments(checkpoint)[0])
 
 
+def age(checkpoint: Checkpoint, made: dict[str, int]) -> int:
+    """When it came to be: a beginning that was cut off is as old as what it was cut off."""
+    return min(made[each.id] for each in (checkpoint, *checkpoint.descendants()))
+
+
 def before(checkpoint: Checkpoint) -> str:
     """The same in the conversation: the template may have put a message elsewhere."""
     previous = segments(checkpoint)[0].previous
@@ -122,5 +127,5 @@ def test_the_oldest_sibling_comes_first_everywhere(
         siblings: dict[str, list[int]] = {}
         for name in names:
             place = by.get(where, before)(chat.tree[name])
-            siblings.setdefault(place, []).append(made[name])
+            siblings.setdefault(place, []).append(age(chat.tree[name], made))
         assert all(times == sorted(times) for times in siblings.values()), where

@@ -254,7 +254,8 @@ def test_a_comparison_says_who_says_what_without_the_template(chat: Chat) -> Non
     """On either side of a fork there are whole messages; a path that ends first says so."""
     widget, sent = Timeline(chat), []
     widget.queue_change = sent.append  # type: ignore[method-assign]
-    first, answered = chat.turns
+    first, _ = chat.turns
+    answered = chat.edit("An answer.", chat.turns[-1])
     chat.ask("c", max_tokens=2)
     widget.handle("compare", {"checkpoint": answered.id})
     chat.checkout(first.checkpoint)
