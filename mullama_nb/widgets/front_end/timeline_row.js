@@ -31,7 +31,8 @@ import { drawFork, drawPicture } from "./timeline_picture.js";
  * @property {number} bytes of its own
  * @property {number} nShared tokens that it shares with an older version of the message
  * @property {boolean} isSpilled
- * @property {boolean} isDim whether a search goes on that does not find it
+ * @property {boolean} isHit whether a search has found it
+ * @property {boolean} isDim whether it has not
  */
 
 /**
@@ -67,6 +68,7 @@ export function gatherFacts(graph, { id, lane, lines }, width, tags, hits) {
     bytes: own.reduce((n, part) => n + (graph.rows.get(part)?.bytes ?? 0), 0),
     nShared: graph.sharedTokens(id),
     isSpilled: parts.some((part) => graph.rows.get(part)?.isSpilled),
+    isHit: hits !== null && hits.has(id),
     isDim: hits !== null && !hits.has(id),
   };
 }
@@ -80,8 +82,8 @@ export function drawRow(timeline, facts) {
 }
 
 /** @param {RowFacts} facts */
-function classesOf({ isActive, isHead, isDim }) {
-  const classes = { active: isActive, head: isHead, dim: isDim };
+function classesOf({ isActive, isHead, isHit, isDim }) {
+  const classes = { active: isActive, head: isHead, hit: isHit, dim: isDim };
   return Object.entries(classes).filter(([, is]) => is).map(([name]) => name);
 }
 
@@ -112,7 +114,6 @@ function drawLive(facts) {
  */
 function drawCheckpoint(timeline, facts) {
   const { row, tags, isHead, nHidden, nShared } = facts;
-  const isHit = timeline.hits !== null && !facts.isDim;
   const { id } = row;
   const kinds = [row.hasThought ? "thought" : "", row.hasCalls ? "call" : ""].filter(Boolean);
   const states = [row.isUnfinished ? "unfinished" : "", facts.isSpilled ? "spilled" : ""];
@@ -121,7 +122,7 @@ function drawCheckpoint(timeline, facts) {
   const length = plural(facts.tokens, "token");
   const about = [row.role, row.text, length, forked, ...tags, ...kinds, ...shown];
   const attributes = {
-    class: ["mullama-row", ...classesOf(facts), isHit ? "hit" : ""].join(" ").trim(),
+    class: ["mullama-row", ...classesOf(facts)].join(" "),
     role: "treeitem",
     "data-id": id,
     "aria-level": facts.lane + 1,
