@@ -34,7 +34,8 @@ def comparison(tree: CheckpointTree, checkpoint: Checkpoint) -> dict[str, Any]:
     """
     head = tree.head
     difference = tree.diff(checkpoint, head)
-    said = _said(checkpoint, difference.common), _said(head, difference.common)
+    common = tree[difference.common.id]
+    said = _said(checkpoint, common), _said(head, common)
     if said[0] and said[1]:
         (who, text), (other, text_of_other) = said[0][0], said[1][0]
         alike = itertools.takewhile(
