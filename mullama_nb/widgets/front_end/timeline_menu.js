@@ -134,7 +134,6 @@ export class Menu {
 
   /** @param {KeyboardEvent} event */
   onKey(event) {
-    event.stopPropagation();
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const items = this.enabled();
     const at = items.findIndex((item) => item === event.target);
@@ -152,6 +151,7 @@ export class Menu {
     const item = known.find(({ key, off }) => key !== "Enter" && key === event.key && !off);
     if (!moves[event.key] && !item) return;
     event.preventDefault();
+    event.stopPropagation();
     if (moves[event.key]) return moves[event.key]();
     this.close(true);
     item?.act();
