@@ -89,8 +89,8 @@ function makeTools(index, act) {
   };
   const keep = button("Keep", "Go on from this answer", () => act("keep"));
   const drop = button("Drop others", "Keep this answer and remove the others", ask);
-  const note = element("span", { class: "mullama-note" });
-  const node = element("div", { class: "mullama-answer-tools" }, keep, drop, note);
+  const note = element("span", { class: "mullama-figures" });
+  const node = element("div", { class: "mullama-answer-tools" }, note, keep, drop);
   const question = element("p");
   const cancel = element("button", { type: "button", onclick: close }, "Cancel");
   const sure = { type: "button", class: "mullama-danger", onclick: dropThem };

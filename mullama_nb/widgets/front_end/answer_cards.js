@@ -69,7 +69,7 @@ export function makeCards(model) {
   const order = element("select", { "aria-label": "Order of the answers", onchange }, names);
   const title = "Mark the words that the first answer does not have";
   const compare = element("button", { type: "button", title, onclick: toggle }, "Differences");
-  const how = element("span", { class: "mullama-note" });
+  const how = element("span", { class: "mullama-figures" });
   const bar = element("div", { class: "mullama-cards-bar", hidden: true }, how, order, compare);
   const grid = element("div", { class: "mullama-answers", role: "list", "aria-label": "Answers" });
   const node = element("div", { class: "mullama-cards", "aria-live": "off" }, bar, grid);

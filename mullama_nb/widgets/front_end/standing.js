@@ -85,5 +85,5 @@ export function makeStanding(model, state, replace) {
 /** @param {Standing} standing */
 export function describe({ answers }) {
   if (!answers) return "The last message has no answer yet.";
-  return `The last message has ${plural(answers, "answer")}, not shown here.`;
+  return `The last message has ${plural(answers, "answer")}, shown above.`;
 }
