@@ -40,7 +40,7 @@ help: ## List these commands
 	@echo "PYTHON=python3.12 picks the interpreter (3.10 or later), LAB_ARGS=... goes to JupyterLab,"
 	@echo "CMAKE_ARGS=... to the build of llama.cpp: CMAKE_ARGS=-DGGML_CUDA=on for an NVIDIA GPU."
 
-lab: $(VENV)/lab.done ## Open the quickstart and the timeline in JupyterLab
+lab: $(VENV)/lab.done ## Open the quickstart in JupyterLab
 	$(BIN)/jupyter lab $(LAB_ARGS) notebooks/lessons.jupyterlab-workspace
 
 # Browsers and kernels mostly wait: with two processes, two cores were idle half of the time.

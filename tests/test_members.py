@@ -76,9 +76,13 @@ def test_each_has_a_docstring_and_an_example(kind: type) -> None:
         assert has_example or name in FOR_TREES, f"{kind.__name__}.{name} has no example"
 
 
-@pytest.mark.parametrize(
-    "page", ["contexts.md", "looking-inside.md", "sharing.md", "teaching.md", "trees.md"]
-)
+RUN = """
+adapters chats contexts gpu hubs looking-inside regression-tests sessions sharing start teaching
+trees
+"""
+
+
+@pytest.mark.parametrize("page", [f"{name}.md" for name in RUN.split()])
 @pytest.mark.usefixtures("smollm2_path")
 def test_examples_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

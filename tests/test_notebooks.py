@@ -5,6 +5,7 @@ That it runs from top to bottom and says what it said is held by nbval, in ``mak
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,16 @@ def test_a_lesson_is_saved_as_it_ran_and_is_exported(path: Path) -> None:
     assert failed == meant
     html, _ = HTMLExporter().from_notebook_node(notebook)
     assert "Traceback" not in html
+
+
+def test_the_quickstart_opens_alone_and_shows_panel_tree_and_cells_first() -> None:
+    path = NOTEBOOKS[0].with_name("lessons.jupyterlab-workspace")
+    layout = json.loads(path.read_text(encoding="utf-8"))["data"]["layout-restorer:data"]
+    assert layout["main"]["dock"]["widgets"] == ["notebook:01-quickstart.ipynb"]
+    cells = nbformat.read(path.with_name("01-quickstart.ipynb"), as_version=4).cells
+    shown = [cell for cell in cells if cell.cell_type == "code"][:3]
+    starts = ("Chat(", "Timeline(", "CellMap(")
+    assert [said(c).startswith(s) for c, s in zip(shown, starts, strict=True)] == [True] * 3
 
 
 def kind(cell: Any) -> str | None:

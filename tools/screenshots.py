@@ -1,15 +1,20 @@
 """Picture the widgets in a real JupyterLab, and the page of a suite, into build/screenshots.
 
-``python tools/screenshots.py suites`` makes those of the page alone.
+Those that README and site show go to docs/pictures, too. ``python tools/screenshots.py pages``
+makes these alone, and ``suites`` those of the page of a suite.
 """
 
 from __future__ import annotations
 
 import importlib
+import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from tour import make_tour
 
 from mullama_nb.testing import Case, Suite, contains, likelier
 
@@ -18,6 +23,16 @@ sys.path.insert(0, str(ROOT / "tests"))
 lab: Any = importlib.import_module("browser.lab")
 
 _TARGET = ROOT / "build" / "screenshots"
+_PAGES = ROOT / "docs" / "pictures"
+_SHOWN_BY_PAGES = {  # those of docs/pictures, by the pictures that they are
+    "chat-light": "chat",
+    "chat-dark": "chat-dark",
+    "cells-30-light": "cells",
+    "choice-steps-light": "choice",
+    "lens-light": "lens",
+    "likely-light": "likely",
+    "suite-compared-light": "suite",
+}
 _IMPORTS = f"""
 import sys
 sys.path.insert(0, {str(ROOT / "tests")!r})
@@ -207,6 +222,7 @@ def main() -> None:
     if chromium is None:
         raise SystemExit("There is no chromium to make screenshots with: see tools/chromium.py")
     _TARGET.mkdir(parents=True, exist_ok=True)
+    for_pages = sys.argv[1:] == ["pages"]
     _picture_suites(chromium)
     if sys.argv[1:] == ["suites"]:
         return
@@ -214,9 +230,31 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             server = lab.LabServer(Path(folder) / "lab", theme=f"JupyterLab {theme}")
             try:
-                _picture(server, chromium, theme.lower())
+                if theme == "Light":
+                    _film(server, chromium)
+                _picture(server, chromium, theme.lower(), for_pages)
             finally:
                 server.close()
+
+
+def _keep(path: Path) -> None:
+    """Say that a picture is made, and give it to the pages that show it."""
+    print(path.relative_to(ROOT), flush=True)
+    if path.stem in _SHOWN_BY_PAGES:
+        shutil.copyfile(path, _PAGES / f"{_SHOWN_BY_PAGES[path.stem]}.png")
+
+
+def _film(server: Any, chromium: Path) -> None:
+    with lab.open_browser(chromium) as browser:
+        opened = []
+
+        def open_notebook(cells: Sequence[str]) -> Any:
+            notebook = lab.Notebook.write(browser.new_page(), server, cells, name="tour.ipynb")
+            opened.append(notebook)
+            return notebook
+
+        make_tour(open_notebook, _PAGES / "tour.gif")
+        opened[0].shut_down()
 
 
 def _suite(*changes: dict[str, Any]) -> Suite:
@@ -250,22 +288,27 @@ def _picture_suites(chromium: Path) -> None:
                 (telling if telling.count() else page.locator(".field > a")).first.click()
                 target = _TARGET / f"{name}-{theme}.png"
                 page.screenshot(path=target, full_page=True)
-                print(target.relative_to(ROOT), flush=True)
+                _keep(target)
 
 
-def _picture(server: Any, chromium: Path, theme: str) -> None:
+def _picture(server: Any, chromium: Path, theme: str, for_pages: bool) -> None:
+    shown = {
+        name: source
+        for name, source in _SHOWN.items()
+        if not for_pages or f"{name}-{theme}" in _SHOWN_BY_PAGES
+    }
     with lab.open_browser(chromium) as browser:
-        cells = [_IMPORTS, _TALK, *_SHOWN.values()]
+        cells = [_IMPORTS, _TALK, *shown.values()]
         notebook = lab.Notebook.write(browser.new_page(), server, cells)
         notebook.run(0, 1)
-        for index, name in enumerate(_SHOWN, start=2):
+        for index, name in enumerate(shown, start=2):
             notebook.run(index, timeout=300)
             area = notebook.area(index)
             area.locator(".mullama").first.wait_for()
             notebook.page.wait_for_timeout(500)  # widgets hear of what a cell did a bit later
             path = _TARGET / f"{name}-{theme}.png"
             area.screenshot(path=path)
-            print(path.relative_to(ROOT), flush=True)
+            _keep(path)
             folded = area.locator("details")
             if folded.count():
                 folded.evaluate_all("all => all.forEach((each) => { each.open = true; })")
