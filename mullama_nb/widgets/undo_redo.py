@@ -7,8 +7,12 @@ from typing import Any
 
 from ..history.asking import question_at
 from ..history.chat import Chat
+from ..history.drawing import label
 from ..history.events import Event, Progress, TokenAdded
-from ..history.message import chain, message_versions
+from ..history.message import chain, message_versions, messages_back
+from ..history.moving import step_ahead
+from ..history.paths import Redo
+from ..history.tree import Checkpoint
 from .actions import stops_first
 from .base import ChatWidget
 from .esm import front_end
@@ -32,7 +36,7 @@ class UndoRedo(ChatWidget):
         super().__init__(chat)
 
     def take_snapshot(self) -> dict[str, Any]:
-        """Return the number of steps in each direction."""
+        """Return the number of steps in each direction, and what the next ones are about."""
         return self._steps()
 
     def changes(self, events: Sequence[Event]) -> Iterable[dict[str, Any]]:
@@ -71,8 +75,26 @@ class UndoRedo(ChatWidget):
         return {
             "undo": self.chat.undo_steps,
             "redo": self.chat.redo_steps,
+            "undoes": _undone_next(head),
+            "redoes": _redone_next(self.tree._graph.redo),
             "sibling": siblings.index(head) + 1,
             "siblings": len(siblings),
             "answered": question_at(head) is not None
             or any(c.metadata.is_answer for c in chain(head)),
         }
+
+
+def _undone_next(head: Checkpoint) -> str:
+    """Return the beginning of the question that an undo takes back; empty if there is none."""
+    said = messages_back(head)
+    return next((label(parts[-1]) for parts in said if parts[0].metadata.begins_turn), "")
+
+
+def _redone_next(way: Redo[Checkpoint] | None) -> str:
+    """Return the beginning of the question that a redo brings back; empty if there is none."""
+    while way is not None:
+        begins, rest = step_ahead(way)
+        if begins:
+            return label(way.checkpoint)
+        way = rest
+    return ""

@@ -39,6 +39,20 @@ def test_undo_and_redo_move_the_head(chat: Chat) -> None:
     assert chat.head is head
 
 
+def test_undo_and_redo_say_what_they_are_about(chat: Chat) -> None:
+    """By the question that goes or comes, as often as there are steps."""
+    widget = UndoRedo(chat)
+    asked = ["What is a tide?", "Why?\nSay it   in one line.", "long " * 40]
+    for question in asked:
+        chat.ask(question, max_tokens=2)
+    shown = ["What is a tide?", "Why? Say it in one line.", f"{'long ' * 40}"[:54] + "…"]
+    for n in range(len(asked), -1, -1):
+        steps = widget.take_snapshot()
+        assert steps["undoes"] == (shown[n - 1] if n else "")
+        assert steps["redoes"] == (shown[n] if n < len(asked) else "")
+        widget.handle("undo", {})
+
+
 def test_siblings_are_counted_and_reached(chat: Chat) -> None:
     widget = UndoRedo(chat)
     first = chat.ask("a", max_tokens=3, temperature=2.0, seed=1).checkpoint

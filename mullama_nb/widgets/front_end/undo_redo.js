@@ -15,13 +15,15 @@ import { STEP_KEYS } from "./keys.js";
  * @typedef {object} Steps
  * @property {number} undo
  * @property {number} redo
+ * @property {string} undoes the beginning of the question that goes next; empty if none does
+ * @property {string} redoes the same of what comes back
  * @property {number} sibling counted from 1
  * @property {number} siblings
  * @property {boolean} answered whether there is an answer to give again
  */
 
 /** @type {Steps} */
-const NONE = { undo: 0, redo: 0, sibling: 1, siblings: 1, answered: false };
+const NONE = { undo: 0, redo: 0, undoes: "", redoes: "", sibling: 1, siblings: 1, answered: false };
 
 /**
  * @param {HTMLElement} body
@@ -42,6 +44,8 @@ function draw(body, { model, state }) {
       const steps = state();
       undo.textContent = `Undo ${steps.undo || ""}`.trim();
       redo.textContent = `Redo ${steps.redo || ""}`.trim();
+      undo.title = steps.undoes ? `Undo “${steps.undoes}”` : "Undo";
+      redo.title = steps.redoes ? `Redo “${steps.redoes}”` : "Redo";
       undo.disabled = !steps.undo;
       redo.disabled = !steps.redo;
       again.disabled = !steps.answered;
