@@ -67,6 +67,8 @@ class ChatPanel(KeepsAnswers):
         The alternatives to the token inspected last, and how it was chosen if that was asked for.
     entropy : dict
         The entropy at each token of the message inspected last, if that was asked for.
+    failures : int
+        Number of actions that failed: the same error may come again.
     remedies : list
         Actions that help where the last one failed; see ``footer.Remedy``.
     notice : str
@@ -86,6 +88,7 @@ class ChatPanel(KeepsAnswers):
 
     # Written by the publishing thread alone.
     remedies = traitlets.List[Remedy]().tag(sync=True)
+    failures = traitlets.Int(0).tag(sync=True)
     notice = traitlets.Unicode("").tag(sync=True)
     pace = traitlets.Float(0.0).tag(sync=True)
 
@@ -99,6 +102,7 @@ class ChatPanel(KeepsAnswers):
         self._settings: list[str] = []
         self._footer: dict[str, Any] = {}
         self._pace = Pace()
+        self._n_failures = 0
         self._advice: tuple[list[Remedy], str] | None = None  # until it is published
         self.cards = AnswerCards(chat, answers_to(chat, chat.head))  # of a question at the head
         super().__init__(chat)
@@ -176,8 +180,10 @@ class ChatPanel(KeepsAnswers):
             self._advice = [], ""
         try:
             super().handle(action, arguments)
-        except ContextFullError as error:
-            self._advice = remedies(self.chat, error), ""
+        except BaseException as error:
+            if isinstance(error, ContextFullError):
+                self._advice = remedies(self.chat, error), ""
+            self._n_failures += 1
             raise
 
     def publish(self) -> None:
@@ -186,6 +192,7 @@ class ChatPanel(KeepsAnswers):
         if advice is not None:
             self.remedies, self.notice = advice
         super().publish()
+        self.failures = self._n_failures
 
     def _follow(self, events: Sequence[Event]) -> None:
         for event in events:

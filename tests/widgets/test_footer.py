@@ -178,6 +178,9 @@ def test_an_error_about_room_has_what_helps(chat: Chat, panel: ChatPanel) -> Non
     chat.ask("Ho", max_tokens=4)
     fail(panel, "ask", text="word " * 90)
     assert [each["action"] for each in panel.remedies] == ["trim", "enlarge"]
+    assert panel.failures == 2
+    fail(panel, "ask", text="word " * 90)
+    assert panel.failures == 3  # the error is the same, and views hear of it
     assert fail(panel, "dismiss") == ""
     assert panel.remedies == []
 

@@ -121,7 +121,7 @@ function draw(body, { model, state }) {
     log.refresh();
     read();
   }
-  function fail() {
+  function giveBack() {
     composer.giveBack();
     footer.refresh();
   }
@@ -132,7 +132,8 @@ function draw(body, { model, state }) {
       refresh,
     ),
     onChange(model, ["remedies", "notice", "pace"], read),
-    onChange(model, ["error"], fail),
+    onChange(model, ["error"], giveBack),
+    onChange(model, ["failures"], composer.fail),
   ];
   return {
     /** @param {Change | null} change */

@@ -77,7 +77,8 @@ export function makeComposer(model, state, progress, { onSend, onType }) {
       guarded = performance.now() + GUARD;
     }
     stops = runs;
-    button.textContent = stops ? "Stop" : "Send";
+    const label = stops ? "Stop" : "Send";
+    if (button.textContent !== label) button.textContent = label;
     button.title = stops ? "Stop the answer; what is there stays" : "Send (Enter)";
     button.classList.toggle("mullama-stops", stops);
     button.disabled = !stops && !box.value.trim();
@@ -88,6 +89,10 @@ export function makeComposer(model, state, progress, { onSend, onType }) {
     fit();
   }
   /** What was not said, because of an error, goes back into the box. */
+  function fail() {
+    notices.reopen();
+    giveBack();
+  }
   function giveBack() {
     if (model.get("error") && sent) {
       const said = state().messages.findLast(({ role }) => role === "user")?.text;
@@ -99,5 +104,5 @@ export function makeComposer(model, state, progress, { onSend, onType }) {
   }
   const field = element("div", { class: "mullama-write" }, box, button);
   const node = element("div", { class: "mullama-composer" }, progress, notices.node, field);
-  return { node, box, fit, refresh, giveBack };
+  return { node, box, refresh, giveBack, fail };
 }

@@ -29,7 +29,7 @@ import { makeTokenView } from "./token_view.js";
  *   choice?: Found }} Alternatives
  * @typedef {{ id?: string, values?: (number | null)[] }} Entropy
  * @typedef {ChatTraits & { pending: string, detail: Detail, alternatives: Alternatives,
- *   entropy: Entropy, remedies: Remedy[], notice: string, pace: number }} PanelTraits
+ *   entropy: Entropy, remedies: Remedy[], failures: number, notice: string, pace: number }} PanelTraits
  * @typedef {Model<PanelTraits>} PanelModel
  */
 

@@ -83,5 +83,9 @@ export function makeNotices(model, state, leave) {
     alert.replaceChildren(...open.filter(({ kind }) => kind === "error").map(draw));
     status.replaceChildren(...open.filter(({ kind }) => kind !== "error").map(draw));
   }
-  return { node, update };
+  /** What was closed has happened once more. */
+  function reopen() {
+    closed = "";
+  }
+  return { node, update, reopen };
 }

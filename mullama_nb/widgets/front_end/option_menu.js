@@ -85,9 +85,10 @@ function makeMenu(model, menu) {
   const rows = menu.fields.map((each) => makeField(each, set, () => sheet.hidePopover()));
   const fault = element("div", { class: "mullama-fault", hidden: true });
   const names = { role: "dialog", "aria-label": menu.label, popover: "auto" };
+  const own = { "data-lm-suppress-shortcuts": "true" }; // JupyterLab's Escape would leave the field
   const sheet = element(
     "div",
-    { class: "mullama-sheet", ...names },
+    { class: "mullama-sheet", ...names, ...own },
     rows.map(({ node }) => node),
     fault,
   );
