@@ -1,4 +1,4 @@
-"""Keys in every widget: the notebook around it sees nothing of them."""
+"""Keys and focus in every widget: the notebook around it sees nothing of them."""
 
 from __future__ import annotations
 
@@ -32,6 +32,28 @@ CELLS = """() => {
   const { id, status } = context.sessionContext.session.kernel;
   const dialogs = document.querySelectorAll('.jp-Dialog, .jp-modal-dialog').length;
   return { cells, mode: content.mode, kernel: id, dialogs };
+}"""
+
+
+# Takes away what has the focus, in one of several ways; whether the widget still has it then.
+TAKE_AWAY = """async ([root, n]) => {
+  const stops = [...root.querySelectorAll('button:enabled, [tabindex="0"]')]
+    .filter((each) => each.checkVisibility());
+  if (!stops.length) return null;
+  const stop = stops[n % stops.length];
+  stop.focus();
+  if (document.activeElement !== stop) return null;
+  const ways = [
+    () => stop.remove(),
+    () => { stop.hidden = true; stop.disabled = true; },
+    () => stop.parentElement.remove(),
+    () => stop.parentElement.prepend(stop),
+  ];
+  if (stop.parentElement.classList.contains('mullama-body')) ways.splice(2, 1);
+  ways[n % ways.length]();
+  await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+  const now = document.activeElement;
+  return root.contains(now) && now.checkVisibility() && !now.matches(':disabled');
 }"""
 
 
@@ -70,3 +92,18 @@ def test_a_notebook_hears_no_key_of_a_widget(opened: Notebook) -> None:
     area.locator("> button").focus()
     page.keyboard.press("m")
     assert state(opened)["cells"][1][0] == "markdown"
+
+
+def test_the_focus_stays_in_a_widget_when_its_element_goes(notebook: Opener) -> None:
+    opened = notebook(CHAT, SHOWN)
+    opened.run()
+    roots = opened.area(1).locator(".mullama:not(.mullama .mullama)")
+    roots.nth(len(KINDS) - 1).wait_for()
+    n_tried = 0
+    for n in range(len(KINDS)):
+        for k in range(8):
+            root = roots.nth(n).element_handle()
+            stays = opened.page.evaluate(TAKE_AWAY, [root, 5 * k + n])
+            n_tried += stays is not None
+            assert stays is not False, (n, k)
+    assert n_tried > 30

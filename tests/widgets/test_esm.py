@@ -35,7 +35,10 @@ def test_a_widgets_script_needs_nothing_else(
 ) -> None:
     script = str(getattr(widgets, name)._esm)
     assert not re.search(r"^\s*import\b|\bimport\(", script, re.MULTILINE)
-    assert {*re.findall(r"https?://[^\"]*", script)} <= {"http://www.w3.org/2000/svg"}
+    assert {*re.findall(r"\w+://[^\"'`]*", script)} <= {"http://www.w3.org/2000/svg"}
+    assert not re.search(r"\bfetch\(|XMLHttpRequest|WebSocket|importScripts|sendBeacon", script)
+    style = str(getattr(widgets, name)._css)
+    assert not re.search(r"@import|://|url\((?!['\"]?data:)", style)
     joined = tmp_path / "joined.mjs"
     joined.write_text(script, encoding="utf-8")
     assert javascript.call(SHOW, "hooks", joined.as_uri()) == ["initialize", "render"]
