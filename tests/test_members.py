@@ -17,14 +17,14 @@ ROOT = Path(__file__).parents[1]
 TREE = """
 adapters cells checkout children commit diff find flush fork fork_at head is_held is_held_by_cell
 keeps_snapshots kv_bytes leaves log memory on_change path prune redo redo_path segment siblings
-spill tag tags tokens turn uncommitted undo undo_steps untag visit
+spill tag tags to_svg tokens turn uncommitted undo undo_steps untag visit
 """
 CHAT = """
 aask adapters aexplore alternatives answer_format ask astream at autosave chat_template
 chat_template_kwargs checkout compare count_tokens edit explore export fork from_messages
 from_transcript head keep_reasoning kv_bytes likely limits load_session messages model open
 open_or_create redo redo_steps regenerate replay resume sampling save save_session score steps stop
-system tag tools trim turns undo undo_steps with_n_ctx
+system tag to_html tools trim turns undo undo_steps with_n_ctx
 """
 CONTEXT = """
 adapters aevaluate agenerate aload_session asave_session astream capture claim clear close

@@ -42,6 +42,7 @@ from .display import chat_bundle, new_view
 from .events import SettingsChanged
 from .exploring import Exploring, settings_for
 from .export import export
+from .files import write_text
 from .given import as_messages, checked_messages
 from .likely import Likely
 from .looking_ahead import follow, look_ahead
@@ -61,6 +62,7 @@ from .options import (
     lists_stream,
     pick,
 )
+from .page import as_page
 from .paths import Totals, check_steps
 from .persistence import Saves
 from .recover import load_session, recover_messages
@@ -1068,6 +1070,22 @@ class Chat(Live):
         its thoughts and calls, are plain text there. :meth:`save` keeps them.
         """
         export(self.tree, self._conversation, Path(path).expanduser())
+
+    def to_html(self, path: str | os.PathLike[str], *, presenting: bool = False) -> None:
+        """Write the chat with all branches as one page that needs no kernel and no network.
+
+        A click on a row of the tree shows the messages up to there.
+
+        Parameters
+        ----------
+        path : str or path
+            Its ending must be ``.html``.
+        presenting : bool
+            Whether it is for a room: large type, and no sizes.
+        """
+        with self.tree.turn():
+            text = as_page(self.tree, self._conversation, presenting=presenting)
+        write_text(path, ".html", text)
 
     def __repr__(self) -> str:
         n = len(self.turns)

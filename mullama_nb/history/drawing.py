@@ -12,7 +12,16 @@ from .layout import Drawable, Row, lay_out, path_rows, row_of, segments, shared_
 from .message import content_text, message_of, message_text, whole_message
 from .node import Node
 
-__all__ = ["draw_svg", "draw_text", "label", "row_states", "speaker", "words"]
+__all__ = [
+    "draw_html",
+    "draw_svg",
+    "draw_text",
+    "label",
+    "lines_before",
+    "row_states",
+    "speaker",
+    "words",
+]
 
 _LABEL_CHARACTERS = 56
 _MOST_ROWS = 200
@@ -119,9 +128,7 @@ def draw_text(tree: Drawable[Node]) -> str:
     out = [_left_out(window.start, "before")] if window.start else []
     for row in rows[window.start : window.stop]:
         checkpoint = row.checkpoint
-        graph = "".join("│ " if lane in row.lines else "  " for lane in range(row.lane))
-        if row.branches_off:
-            graph = graph[:-2] + "├─"
+        graph = lines_before(row)
         dot = "●" if checkpoint in active else "○"
         said = [label(checkpoint), *_marks(tree, checkpoint, tags.get(checkpoint.id, ()))]
         if not checkpoint.is_root:
@@ -130,6 +137,20 @@ def draw_text(tree: Drawable[Node]) -> str:
     if window.stop < len(rows):
         out.append(_left_out(len(rows) - window.stop))
     return "\n".join(out)
+
+
+def lines_before(row: Row[Any]) -> str:
+    """Return the lines in front of a row of text."""
+    graph = "".join("│ " if lane in row.lines else "  " for lane in range(row.lane))
+    return graph[:-2] + "├─" if row.branches_off else graph
+
+
+def draw_html(tree: Drawable[Node]) -> str:
+    """Return the tree as preformatted text, which every page shows, however little it is trusted.
+
+    JupyterLab drops SVG from notebooks that it does not trust and keeps the texts in it, run on.
+    """
+    return f'<pre style="{_AS_TEXT}">{html.escape(draw_text(tree))}</pre>'
 
 
 def _left_out(n: int, where: str = "") -> str:
@@ -165,8 +186,12 @@ def draw_svg(tree: Drawable[Node]) -> str:
         if n:
             said = _left_out(n, where)
             parts.append(f'<text x="{text_x}" y="{_y(at) + 4:g}" fill="{_MUTED}">{said}</text>')
-    return "".join(parts) + "</svg>"
+    return _NOT_XML.sub("�", "".join(parts) + "</svg>")
 
+
+# What a model may say and XML cannot hold: a file with it would not open.
+_NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_AS_TEXT = "margin:0;white-space:pre;overflow-x:auto;line-height:1.5"
 
 _BRAND = "var(--jp-brand-color1, #1976d2)"
 _MUTED = "var(--jp-ui-font-color2, #757575)"

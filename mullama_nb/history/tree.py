@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -14,8 +15,9 @@ from ..errors import ContextError, HistoryError
 from ..state.segment import Segment
 from .cell_map.live import CellMap, cell_map
 from .compare import Difference, compare
-from .drawing import draw_svg, draw_text
+from .drawing import draw_html, draw_svg, draw_text
 from .events import Event, Subscription
+from .files import write_text
 from .forking import fork, fork_at
 from .node import Node
 from .paths import check_steps
@@ -406,11 +408,21 @@ class CheckpointTree(Live):
                 self._workspace.go(checkpoint.parent, adapters=on)
             return self._workspace.remove(checkpoint)
 
+    def to_svg(self, path: str | os.PathLike[str]) -> None:
+        """Write the tree as a picture, at most 200 rows, including the head.
+
+        Parameters
+        ----------
+        path : str or path
+            Its ending must be ``.svg``.
+        """
+        write_text(path, ".svg", draw_svg(self))
+
     def _ipython_key_completions_(self) -> list[str]:
         return [*self.tags, "HEAD", "ROOT", *(checkpoint.short_id for checkpoint in self)]
 
     def _repr_html_(self) -> str:
-        return f'<div style="overflow-x:auto">{draw_svg(self)}</div>'
+        return draw_html(self)
 
     def __str__(self) -> str:
         return draw_text(self)
