@@ -44,7 +44,7 @@ export function makeStanding(model, state, replace) {
   onEnter(field, () => several.click());
   field.addEventListener("input", name);
   const other = button(
-    "Write another",
+    "Write another in its place",
     "Write another message in place of the last one",
     replace,
   );
