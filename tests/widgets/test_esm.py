@@ -176,3 +176,26 @@ def test_every_script_is_in_a_widget() -> None:
     used = "".join(str(getattr(widgets, name)._esm) for name in widgets.__all__)
     scripts = [each for each in SCRIPTS if each.is_relative_to(FRONT_END)]
     assert [each.name for each in scripts if f"const ${each.stem} = " not in used] == []
+
+
+# -- styles ---------------------------------------------------------------------------------------
+
+
+def styled(text: str) -> Iterator[str]:
+    """The classes that begin a selector: what they say holds wherever such an element stands."""
+    text = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
+    for selectors in re.findall(r"([^{}]+)\{", text):
+        for selector in selectors.split(","):
+            first = re.match(r"\s*(?:\.mullama\s+)?\w*\.(mullama-[\w-]+)(?!:has|[\w-])", selector)
+            if first:
+                yield first[1]
+
+
+def test_a_class_has_one_meaning() -> None:
+    """A view has the style sheets of all its parts, so a name that two of them use is mixed up."""
+    sheets: dict[str, set[str]] = {}
+    for sheet in FRONT_END.glob("*.css"):
+        for name in styled(sheet.read_text(encoding="utf-8")):
+            sheets.setdefault(name, set()).add(sheet.name)
+    assert {"mullama-menu", "mullama-option-menu"} <= {*sheets}
+    assert {name: sorted(found) for name, found in sheets.items() if len(found) > 1} == {}

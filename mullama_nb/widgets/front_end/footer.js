@@ -67,7 +67,7 @@ export function makeFooter(model, state) {
   const bar = makeBar();
   const menus = makeMenus(model);
   const pace = element("span", { class: "mullama-pace", title: "Speed of the latest answer" });
-  const settings = element("span", { class: "mullama-settings" });
+  const settings = element("span", { class: "mullama-switched-on" });
   const node = element("div", { class: "mullama-footer" }, bar.node, menus.node, pace, settings);
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
@@ -121,7 +121,7 @@ function makeBar() {
   const track = element("div", { class: "mullama-track" }, used, typed);
   const words = element("span", { "aria-hidden": "true" });
   const role = { role: "meter", "aria-label": "Context", "aria-valuemin": 0, "aria-valuemax": 100 };
-  const node = element("div", { class: "mullama-cells", ...role }, track, words);
+  const node = element("div", { class: "mullama-cells-used", ...role }, track, words);
   return {
     node,
     /** @param {ReturnType<typeof barOf>} shown */

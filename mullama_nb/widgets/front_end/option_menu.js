@@ -64,7 +64,7 @@ export function makeMenus(model) {
   const menus = MENUS.map((menu) => makeMenu(model, menu));
   const nodes = menus.map(({ node }) => node);
   return {
-    node: element("div", { class: "mullama-menus" }, nodes),
+    node: element("div", { class: "mullama-option-menus" }, nodes),
     /** @param {Footer} footer */
     update(footer) {
       menus.forEach((menu) => menu.update(footer));
@@ -88,7 +88,7 @@ function makeMenu(model, menu) {
   const own = { "data-lm-suppress-shortcuts": "true" }; // JupyterLab's Escape would leave the field
   const sheet = element(
     "div",
-    { class: "mullama-sheet", ...names, ...own },
+    { class: "mullama-option-sheet", ...names, ...own },
     rows.map(({ node }) => node),
     fault,
   );
@@ -110,7 +110,7 @@ function makeMenu(model, menu) {
     }
   });
   return {
-    node: element("div", { class: "mullama-menu" }, button, sheet),
+    node: element("div", { class: "mullama-option-menu" }, button, sheet),
     /** @param {Footer} footer */
     update({ options, defaults, thinks }) {
       button.textContent = wordsOf(menu, options, defaults);

@@ -187,7 +187,7 @@ function drawSide([name, token, probability, said]) {
     said.map(([who, shared, own]) =>
       element(
         "div",
-        { class: "mullama-said" },
+        { class: "mullama-compared" },
         who ? element("span", { class: "who" }, who) : null,
         element(
           "div",
