@@ -59,7 +59,11 @@ export function drawFork(words) {
   return svg;
 }
 
-/** What the signs mean, of those that a tree has. @param {{ unfinished: boolean, spilled: boolean, forked: boolean }} has */
+/**
+ * What the signs mean, of those that a tree has.
+ *
+ * @param {{ unfinished: boolean, spilled: boolean, forked: boolean }} has
+ */
 export function drawLegend({ unfinished, spilled, forked }) {
   const dot = (/** @type {string} */ kinds, /** @type {boolean} */ isSpilled) => {
     const svg = shape("svg", { width: 14, height: ROW, "aria-hidden": "true" });
