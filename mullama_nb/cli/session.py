@@ -15,7 +15,7 @@ from ..errors import MullamaError, ParameterError, SessionNotFoundError, shown
 from ..size import size
 from .console import note, speaking_plainly
 from .listing import as_dict, print_sessions
-from .models import complete_model, limit_options
+from .models import complete_model, limit_options, own_template
 from .paths import NewFile
 
 if TYPE_CHECKING:
@@ -242,7 +242,9 @@ def import_(
     with speaking_plainly():
         made_with = None if model is not None else read_transcripts(path)[0].model
         loaded = loaded_model(made_with, model)
-        chat = Chat.from_transcript(loaded, path, index=index, n_ctx=n_ctx)
+        chat = Chat.from_transcript(
+            loaded, path, index=index, n_ctx=n_ctx, chat_template=own_template(loaded)
+        )
         chat.save(name, store.folder)
         n = len(chat.tree)
         note(f"imported {name}, {n} checkpoint{'s' * (n != 1)}")

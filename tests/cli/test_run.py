@@ -70,7 +70,7 @@ def test_a_base_model_goes_on_with_plain_text(run: Run, tmp_path: Path) -> None:
     )
     said = run("run", "./base.gguf", "--interactive", *options, stdin="Once\nAnd\n/tree\n/undo\n")
     assert said.returncode == 0, said.stderr
-    assert "user Once" in said.stdout
+    assert "You Once" in said.stdout
     assert "error" not in said.stderr
 
 

@@ -18,7 +18,7 @@ NOT_THERE = {"logit_bias", "grammar", "json_schema"}
 def test_each_parameter_has_an_option() -> None:
     fields = {field.name for field in dataclasses.fields(SamplingParams)}
     for name in ("run", "record"):
-        command = main.commands[name]
+        command = main.get_command(click.Context(main), name)
         assert isinstance(command, click.Command)
         assert fields - {option.name for option in command.params} == NOT_THERE
 

@@ -94,8 +94,8 @@ def test_a_session_is_loaded_and_talked_to(run: Run, folder: Path) -> None:
         stdin="Name a colour.\n/tree\n",
     )
     assert done.returncode == 0, done.stderr
-    assert "system Be brief." in done.stdout
-    assert "user Name a colour." in done.stdout
+    assert "System Be brief." in done.stdout
+    assert "You Name a colour." in done.stdout
 
 
 def test_damage_is_found_and_its_sessions_named(run: Run, folder: Path) -> None:
@@ -151,7 +151,7 @@ def test_a_live_chat_is_listed_and_kept(run: Run, home: dict[str, str], tmp_path
     ]
     done = run("session", "load", "my-chat", stdin="/tree\n")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("user") == 2
+    assert done.stdout.count(" You ") == 2
     assert "no chat is live" in run("session", "save", "third").stderr
 
 
@@ -166,7 +166,7 @@ def test_a_chat_of_a_notebook_goes_on_in_the_terminal(
         stdin="/undo\n/redo\n/regenerate\n/tree\n",
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("assistant") == 2
+    assert done.stdout.count(" Model ") == 2
 
 
 def test_a_conversation_of_another_program_is_imported(run: Run, tmp_path: Path) -> None:
@@ -184,6 +184,10 @@ def test_a_conversation_of_another_program_is_imported(run: Run, tmp_path: Path)
     assert "imported rivers, 2 checkpoints" in done.stderr
     chat = Chat.open("rivers", tmp_path / "tiny.gguf", tmp_path / "store")
     assert [message["content"] for message in chat.messages] == ["Name a river.", "The Tay."]
+    make_model(tmp_path / "base.gguf", "llama")
+    plain = ("--model", "./base.gguf", "--n-ctx", "256", "--index", "0")
+    told = run(*store, "import", "many.jsonl", "plain", *plain)
+    assert (told.returncode, "as plain text" in told.stderr) == (0, True)
     (tmp_path / "no.json").write_text("[]", "utf-8")
     refused = run(*store, "import", "no.json", "no", *options)
     assert refused.returncode == 1
