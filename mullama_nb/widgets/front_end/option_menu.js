@@ -83,7 +83,7 @@ function makeMenu(model, menu) {
     send(model, "set", { name, value });
   };
   const rows = menu.fields.map((each) => makeField(each, set, () => sheet.hidePopover()));
-  const fault = element("div", { class: "mullama-fault", hidden: true });
+  const fault = element("div", { class: "mullama-option-fault", hidden: true });
   const names = { role: "dialog", "aria-label": menu.label, popover: "auto" };
   const own = { "data-lm-suppress-shortcuts": "true" }; // JupyterLab's Escape would leave the field
   const sheet = element(
