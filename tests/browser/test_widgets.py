@@ -85,7 +85,7 @@ def test_a_hostile_answer_stays_text(notebook: Opener) -> None:
         "[chat.tree._workspace.notify(TokenAdded(1, piece, -1.0, branch)) for branch in (None, 0)"
         " for piece in chat.turns[-1].text.partition('t>')] and None"
     )
-    expect(opened.area(1).locator("[aria-busy=true]")).to_contain_text(hostile)
+    expect(opened.area(1).locator("article[aria-busy=true]")).to_contain_text(hostile)
     expect(opened.area(3).get_by_role("listitem")).to_contain_text(hostile)
     opened.evaluate("chat.tag('<script>window.hurt = 1</script>') and None")
     expect(opened.area(2).locator("[role=tree]")).to_contain_text("window.hurt")
