@@ -54,7 +54,7 @@ def test_the_question_that_is_stood_on_is_answered(said: Notebook) -> None:
     rows = said.area(1).locator("article")
     expect(offers(said)).to_be_hidden()
     said.evaluate("chat.checkout(chat.turns[3]) and None")
-    expect(offers(said)).to_contain_text("The last message has 1 answer, not shown here.")
+    expect(offers(said)).to_contain_text("The last message has 1 answer, shown above.")
     for theme in THEMES:
         use_theme(said.page, theme)
         assert least_contrast(offers(said))[0] > 4.5
