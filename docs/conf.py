@@ -13,7 +13,6 @@ project_copyright = "the mullama_nb authors"
 html_title = "mullama_nb"
 
 extensions = [
-    "extensions.lessons",
     "extensions.mathml",
     "extensions.public_names",
     "myst_nb",
