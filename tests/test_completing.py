@@ -40,6 +40,7 @@ def one_shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InteractiveS
         patch.setenv("IPYTHONDIR", str(folder / "ipython"))
         patch.setenv("XDG_DATA_HOME", str(folder / "data"))
         patch.chdir(folder)
+        patch.setitem(sys.modules, "__main__", sys.modules["__main__"])  # whose place it takes
         shell = InteractiveShell.instance(colors="nocolor")
         shell.user_ns["path"] = make_model(folder / "tiny.gguf", "llama", chat_template=CHATML)
         shell.run_cell(BEGIN).raise_error()

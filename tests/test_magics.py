@@ -190,7 +190,8 @@ def test_a_session_of_another_model_is_loaded_with_its_own(
     chat = begin(shell)
     run(shell, f"%%ask {N}\nhello", "a")
     run(shell, "%session save lesson")
-    shell.user_ns["path"] = make_model(tmp_path / "other.gguf", "llama", seed=9)
+    other = make_model(tmp_path / "other.gguf", "llama", chat_template=CHATML, seed=9)
+    shell.user_ns["path"] = other
     assert run(shell, "%model {path} n_ctx=64 n_threads=1").model.fingerprint != (
         chat.model.fingerprint
     )
@@ -301,7 +302,7 @@ def test_a_kernel_runs_the_magics(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     outputs = [cell["outputs"] for cell in notebook.cells]
     assert outputs[0][-1]["data"]["text/plain"] == "256"
     assert outputs[1][-1]["data"]["text/plain"] == "Turn(assistant, 3 tokens, length)"
-    assert "<svg" in outputs[3][0]["data"]["text/html"]
+    assert "root" in outputs[3][0]["data"]["text/html"]
     assert outputs[4][0]["data"]["text/plain"] == "(2, 3)"
     assert [output["output_type"] for output in outputs[5]] == ["stream"]
     assert outputs[5][0]["text"].startswith("UsageError")

@@ -54,6 +54,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InteractiveShell
     folder = tmp_path_factory.mktemp("shell")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("IPYTHONDIR", str(folder / "ipython"))
+        patch.setitem(sys.modules, "__main__", sys.modules["__main__"])  # whose place it takes
         shell = InteractiveShell.instance(colors="nocolor")
         shell.user_ns["path"] = make_model(folder / "tiny.gguf", "llama", chat_template=CHATML)
         shell.run_cell(BEGIN).raise_error()

@@ -7,6 +7,7 @@ import atexit
 import dataclasses
 import inspect
 import re
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,7 @@ def shell(
     chat: Chat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[InteractiveShell]:
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])  # whose place it takes
     shell = InteractiveShell()
     shell.user_ns |= {"Chat": Chat, "chat": chat}
     yield shell

@@ -258,7 +258,9 @@ CONSISTENT: dict[str, Callable[[Body, Model], object]] = {
     "words in a mouth": lambda b, m: said_otherwise(entry_saying(b, "put"), m, "put", "pot"),
     "one message": lambda b, _: entry_saying(b, "hello")["notes"]["message"].update(content="x"),
     "a seed": lambda b, _: [e["notes"]["sampling"].update(seed=7) for e in answered(b)],
-    "the system message": lambda b, _: b.update(system="Be long."),
+    "the system message": lambda b, _: entry_saying(b, "brief")["notes"]["message"].update(
+        content="Be long."
+    ),
     "the tools": lambda b, _: b["tools"][0]["function"].update(name="listen"),
     "a chat without tools": lambda b, _: b.update(tools=None),
 }
@@ -312,6 +314,7 @@ def test_an_edited_file_is_led_anew(tmp_path: Path, model: Model) -> None:
     record(chat, path)
     body = load(path)
     body["system"] = "Be long."
+    entry_saying(body, "Be brief.")["notes"]["message"]["content"] = "Be long."
     entry_saying(body, "hello")["notes"]["message"]["content"] = "help"
     del body["entries"][-2:]
     path.write_text(json.dumps(body, indent=4), "utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -48,6 +49,7 @@ def panel(chat: Chat) -> Iterator[ChatPanel]:
 @pytest.fixture
 def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[InteractiveShell]:
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])  # whose place it takes
     made = InteractiveShell()
     monkeypatch.setattr("IPython.get_ipython", lambda: made)
     yield made

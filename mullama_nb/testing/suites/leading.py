@@ -173,14 +173,14 @@ def _chat(
     sampling: SamplingParams,
     shared: Callable[[], SharedRows],
 ) -> tuple[Chat, SharedRows]:
-    setting = task.setting
+    template = template_of(task.setting, context.model)
     chat = Chat(
         context,
         system,
-        chat_template=setting.chat_template,
-        chat_template_kwargs=setting.chat_template_kwargs,
+        chat_template=template.chat_template,
+        chat_template_kwargs=template.chat_template_kwargs,
     )
-    chat._conversation.template = template_of(setting, context.model)
+    chat._conversation.template = template
     chat.sampling = sampling
     rows = shared()
     chat._workspace.rows.shared = rows

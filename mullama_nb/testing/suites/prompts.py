@@ -72,6 +72,8 @@ def prompt_of(case: Case, setting: Setting, model: Model) -> Prompt:
                 "or give a template with chat_template="
             )
         return Prompt(None, ({"role": "user", "content": case.said},), is_plain=True)
+    if not has_template:
+        model.find_chat_template()  # which says what to give
     messages = tuple(case.said)  # type: ignore[arg-type]
     first = messages[0]
     if first.get("role") == "system" and isinstance(first.get("content"), str):
@@ -81,7 +83,8 @@ def prompt_of(case: Case, setting: Setting, model: Model) -> Prompt:
 
 def template_of(setting: Setting, model: Model) -> TemplateOptions:
     """Return how a setting has messages rendered, on the same day each time."""
-    made = TemplateOptions.of(model, None, setting.chat_template, setting.chat_template_kwargs)
+    name = setting.chat_template if setting.chat_template or model.chat_templates else "plain"
+    made = TemplateOptions.of(model, None, name, setting.chat_template_kwargs)
     return made if made.date is None else replace(made, date=DATE)
 
 

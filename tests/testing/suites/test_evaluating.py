@@ -128,7 +128,7 @@ def test_functions_lead_their_chats_and_share_what_there_is(
     assert decoded.n_tokens == result.tokens_evaluated < 0.8 * result.tokens_alone
     led, asked, *_ = result.cells
     assert (led.question, asked.question) == ("And why?", DOCUMENT + "Why?")
-    assert led.tree.count("assistant") == 2
+    assert led.tree.count("Model") == 2
     assert [len(cell.answers) for cell in result.cells] == [1, 1, 1, 1]
     for id_ in suite.cell_ids:
         one = suite.run(select=[id_])
@@ -163,7 +163,7 @@ def test_a_model_without_a_template_completes_texts(tiny: ModelMaker) -> None:
     )
     result = suite.run()
     plain = result["text[" + suite.model_labels[0] + ",default]"]
-    chat = Chat(model, **SMALL)
+    chat = Chat(model, chat_template="plain", **SMALL)
     chat.context.evaluate("Once upon a time")
     said = chat.context.generate(None, 5, temperature=0)
     assert plain.answers[0].tokens == tuple(token.id for token in said.tokens)

@@ -34,8 +34,8 @@ def said(text: str) -> Subject:
 
 
 def plain(model: Model, tokens: list[int], **options: Any) -> Subject:
-    """Tokens without a chat template."""
-    chat = Chat(model, **(OPTIONS | options))
+    """Tokens that no chat template wrote."""
+    chat = Chat(model, chat_template="plain", **(OPTIONS | options))
     chat.context.evaluate(tokens)
     return Subject(chat, chat.tree.commit())
 
