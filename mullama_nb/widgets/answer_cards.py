@@ -228,6 +228,11 @@ class KeepsAnswers(ChatWidget):
 
     cards: AnswerCards
 
+    def turn_to(self, chat: Chat) -> None:
+        """Show another chat with the same tree, whose turns are others."""
+        self.cards = AnswerCards(chat, answers_to(chat, chat.head))
+        super().turn_to(chat)
+
     def do_explore(self, text: str, n: int) -> None:
         """Generate several answers; without a text, to the question at the head."""
         with self.answering():
