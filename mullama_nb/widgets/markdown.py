@@ -78,6 +78,8 @@ class Draft:
         blocks = _parser.parse(self._last)
         begins = [i for i, token in enumerate(blocks) if token.level == 0 and token.nesting >= 0]
         split = begins[-1] if begins else 0
+        if split and self._may_join(blocks[split]):
+            split = begins[-2]
         settled = _rendered(blocks[:split])
         tail = settled + _rendered(blocks[split:])
         before = self.html[self._n_settled :]
@@ -90,6 +92,11 @@ class Draft:
             line, _ = blocks[split].map or (0, 0)
             self._last = _NEWLINE.split(self._last, maxsplit=line)[-1] if line else self._last
         return _utf16_length(self.html[:same]), self.html[same:]
+
+    def _may_join(self, block: Token) -> bool:
+        """Whether more of its only line may make a block a part of the one right above."""
+        lines, (first, _) = _NEWLINE.split(self._last), block.map or (0, 0)
+        return first > 0 and first == len(lines) - 1 and bool(lines[first - 1].strip())
 
 
 def _rendered(blocks: Sequence[Token]) -> str:

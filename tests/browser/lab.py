@@ -54,7 +54,7 @@ _SETTINGS = {
 }
 
 _SECONDS_OF_SILENCE = 15
-_SEND_OR_STOP = re.compile(r"^(Send|Stop)$")
+_SEND_OR_STOP = re.compile(r"^(Send$|Stop)")
 _CHROMIUM_OPTIONS = (
     "--no-sandbox",
     "--disable-gpu",

@@ -64,7 +64,7 @@ def test_answers_that_grow_are_in_every_view(notebook: Opener) -> None:
         """() => [...document.querySelectorAll('.mullama-answer:first-child .mullama-text')]
           .map(node => node.innerText)"""
     )
-    assert len(texts[0]) > 30
+    assert len(texts[0]) > 10
     assert texts[0] == texts[1]
     # The panel has cards of its own for them; none is the answer that it waits for.
     assert opened.area(2).locator("article[aria-busy=true]").count() == 0

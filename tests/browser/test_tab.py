@@ -36,5 +36,5 @@ def test_shift_tab_shows_options(notebook: Opener) -> None:
     opened.page.keyboard.press("Control+End")
     opened.page.keyboard.press("Shift+Tab")
     shown = opened.page.locator(".jp-Tooltip")
-    expect(shown).to_contain_text("max_tokens: 'int | None' = None")
+    expect(shown).to_contain_text("max_tokens: 'int | None' = <unchanged>")
     expect(shown).to_contain_text("temperature: 'float' = <unchanged>")

@@ -201,6 +201,8 @@ _PIECES = st.sampled_from(
 
 @given(pieces=st.lists(_PIECES, max_size=30))
 @example(pieces=["\\[", "\n", "+ y", "\n\n", "x", "\\]"])
+@example(pieces=["def f(): 'a\n", "$", "$", "$", "$", "$"])
+@example(pieces=["a\n", "#", "b"])
 @example(pieces=["$$", "\n", "- z", "\n", "$$", "x", "\n", "+ y"])
 def test_what_streams_is_always_what_the_whole_text_gives(pieces: list[str]) -> None:
     draft, there, so_far = Draft(), b"", ""
