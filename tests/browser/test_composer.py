@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from browser.lab import Opener
-from browser.themes import check_reading
+from browser.themes import THEMES, check_reading, least_contrast, use_theme
 from playwright.sync_api import Locator, expect
 
 CHAT = """
@@ -117,7 +117,11 @@ def test_menus_set_and_follow_the_chat_s_own_options(notebook: Opener) -> None:
     expect(area.get_by_role("button", name="Sampling (2 set)")).to_be_visible()
     expect(area.get_by_text("mirostat: 2")).to_be_visible()
     check_reading(opened.page, area.locator(".mullama-footer"))
-    check_reading(opened.page, menu("Sampling"))
+    for theme in THEMES:
+        use_theme(opened.page, theme)  # which closes what is open
+        contrast, text = least_contrast(menu("Sampling"))
+        assert contrast >= 4.5, (theme, text)
+        opened.page.keyboard.press("Escape")
 
 
 def test_the_composer_stays_below_a_log_that_scrolls(notebook: Opener) -> None:
