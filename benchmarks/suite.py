@@ -46,7 +46,7 @@ def _suites(
 ) -> tuple[Suite, list[Suite]]:
     """A suite, and each of its cases as one."""
     model = Model.load(path)
-    system = "".join(map(model.vocabulary.text, prompt_tokens(model, n_prompt)))
+    system = model.detokenize(prompt_tokens(model, n_prompt))
     settings = [{"system": system, "n_ctx": n_prompt + 384, "temperature": 0, **setting}]
     cases = [
         Case(
