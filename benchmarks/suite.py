@@ -114,7 +114,7 @@ def _workers(path: Path, effort: Effort) -> Table:
 
 
 def _tasks(effort: Effort) -> Table:
-    table = Table("A task beside its work", "two workers on this machine, tasks that do nothing")
+    table = Table("A task beside its work", "Two workers on this machine, tasks that do nothing")
     for name, make in overhead.EXECUTORS.items():
         with make() as executor:
             found = overhead.measure(executor, effort)
