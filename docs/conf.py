@@ -15,6 +15,7 @@ html_title = "mullama_nb"
 extensions = [
     "extensions.mathml",
     "extensions.public_names",
+    "extensions.signatures",
     "myst_nb",
     "numpydoc",
     "sphinx.ext.autodoc",

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import re
+import runpy
 import subprocess
 import sys
+from inspect import isclass
 from pathlib import Path
 
 import pytest
@@ -68,6 +71,24 @@ def test_the_reference_lists_every_public_name_once() -> None:
     public = [getattr(importlib.import_module(m), n) for m in PUBLIC for n in names_of(m)]
     assert {id(each) for each in objects} == {id(each) for each in public}
     assert len({id(each) for each in objects}) == len(objects)
+
+
+def test_the_reference_can_read_every_signature() -> None:
+    readable = runpy.run_path(str(ROOT / "docs" / "extensions" / "signatures.py"))["readable"]
+    written = {}
+    for module in PUBLIC:
+        for name in names_of(module):
+            value = getattr(importlib.import_module(module), name)
+            for owner, each in (
+                [(name, value), *vars(value).items()] if isclass(value) else [(name, value)]
+            ):
+                if callable(each) and not owner.startswith("_"):
+                    written[f"{name}.{owner}"] = str(inspect.signature(each))
+    assert any("<" in signature for signature in written.values())
+    for place, signature in written.items():
+        shown = readable(signature)
+        assert "<" not in shown, place
+        ast.parse(f"def name{shown}: ...")
 
 
 def split(place: str) -> tuple[str, str, str]:
