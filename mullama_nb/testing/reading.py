@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from ..errors import MullamaError, ParameterError, RecordingError, SessionFormat
 from ..state.reading import open_regular
 from .places import misplaced
 from .recording import VERSION, Recording
-from .said import in_order_said
+from .said import in_order_said, system_said, with_system
 from .sealing import broken
 from .untrusted import (
     Unsound,
@@ -98,9 +98,11 @@ def _read(path: str | os.PathLike[str], *, may_be_edited: bool) -> Recording:
     try:
         body = _opened(path)
         recording = _checked(body)
-        if not may_be_edited:
-            _check_seals(body)
-            _check_places(recording.entries)
+        if may_be_edited:
+            return _with_one_system(recording, {*broken(body)})
+        _check_seals(body)
+        _check_places(recording.entries)
+        _check_system(recording)
         return recording
     except Unsound as error:
         remedy = error.remedy if isinstance(error, _Edited) else "record it anew"
@@ -139,6 +141,31 @@ def _check_places(entries: Sequence[Entry]) -> None:
         has_tokens[entry.id] = has_tokens[entry.parent] or bool(entry.tokens)
         is_last = entry.id not in parents and not entry.steps and has_tokens[entry.id]
         need(bool(entry.after) == is_last, f"what comes after checkpoint {entry.id[:7]}")
+
+
+def _check_system(recording: Recording) -> None:
+    """Check that the head names no other system message than the one that was said."""
+    said = system_said(recording.entries)
+    if said is not None and said[0] != recording.system:
+        _refuse_system(recording, *said)
+
+
+def _with_one_system(recording: Recording, edited: Container[str]) -> Recording:
+    """The recording with its system message as it was edited: in its head, or where it is said."""
+    said = system_said(recording.entries)
+    if said is None or said[0] == recording.system:
+        return recording
+    text, entry = said
+    if f"checkpoint {entry.id[:7]}" in edited:
+        return replace(recording, system=text)
+    if recording.system is None:  # what was said behind it cannot go without it
+        _refuse_system(recording, text, entry)
+    return replace(recording, entries=with_system(recording.entries, text, recording.system))
+
+
+def _refuse_system(recording: Recording, text: str, entry: Entry) -> NoReturn:
+    named = "none" if recording.system is None else shown(repr(recording.system))
+    refuse(f"its system message is {named}, and checkpoint {entry.id[:7]} says {shown(repr(text))}")
 
 
 def _checked(body: Any) -> Recording:

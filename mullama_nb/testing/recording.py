@@ -21,6 +21,7 @@ from ..history.chat import Chat
 from ..history.tree import Checkpoint, CheckpointTree
 from ..state.atomic import write_atomically
 from .adapters import with_adapters
+from .said import system_said
 from .sealing import seal
 from .walk import Entry, fitting_params, vocabulary_digest, walk
 from .wording import rendered
@@ -51,6 +52,7 @@ class Recording:
     settings, environment : mapping
         What rows depend on, and what only their last bits depend on.
     system : str or None
+        The one that was said; where a branch says none, the chat's, which it is told.
     tools : list of mapping or None
         Of the chat, if it was one.
     tags : mapping
@@ -127,6 +129,8 @@ def measured(source: Chat | CheckpointTree) -> Recording:
     system, template = None, TemplateOptions()
     if isinstance(source, Chat):
         system, template = source.system, source._conversation.template
+    if (told := system_said(entries)) is not None:
+        system, _ = told  # what the chat was made with has been pruned, or is the same
     fitting = fitting_params(entries, model, params)
     with Context(model, fitting) as beside:
         beside.known_adapters.offer(tree.context.known_adapters.at_hand)

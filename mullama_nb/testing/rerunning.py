@@ -43,7 +43,8 @@ def record_again(
 ) -> Recording:
     """Lead the recorded conversation again and replace the recording by the result.
 
-    Edits in the file take effect: messages, sampling, the system message.
+    Edits in the file take effect: messages, sampling, the system message, be it in the
+    head or where it is said.
 
     Messages are repeated and answers are generated again, each with its recorded sampling and stop
     strings. An answer that ended by itself may become twice as long plus 32 tokens, up to its

@@ -252,15 +252,21 @@ def entry_saying(body: Body, text: str) -> Body:
     return next(entry for entry in body["entries"] if text in entry["text"])
 
 
+def told_otherwise(body: Body, *, where: str = "everywhere") -> None:
+    """Edit the system message in the head, in the notes of what says it, or in both."""
+    if where != "said":
+        body["system"] = "Be long."
+    if where != "head":
+        entry_saying(body, "brief")["notes"]["message"]["content"] = "Be long."
+
+
 CONSISTENT: dict[str, Callable[[Body, Model], object]] = {
     "a question": lambda b, m: said_otherwise(entry_saying(b, "hello"), m, "hello", "help"),
     "the last text": lambda b, m: said_otherwise(entry_saying(b, "plain"), m, "plain", "plant"),
     "words in a mouth": lambda b, m: said_otherwise(entry_saying(b, "put"), m, "put", "pot"),
     "one message": lambda b, _: entry_saying(b, "hello")["notes"]["message"].update(content="x"),
     "a seed": lambda b, _: [e["notes"]["sampling"].update(seed=7) for e in answered(b)],
-    "the system message": lambda b, _: entry_saying(b, "brief")["notes"]["message"].update(
-        content="Be long."
-    ),
+    "the system message": lambda b, _: told_otherwise(b),
     "the tools": lambda b, _: b["tools"][0]["function"].update(name="listen"),
     "a chat without tools": lambda b, _: b.update(tools=None),
 }
@@ -276,6 +282,23 @@ def test_a_consistent_edit_with_new_checksums(
     rewrite(path, body)
     assert read(path).entries
     assert not replay(path, model, "exact").passed
+
+
+@pytest.mark.parametrize("where", ["head", "said"])
+def test_a_file_that_tells_two_system_messages_is_refused(
+    sound: Path, tmp_path: Path, where: str
+) -> None:
+    body = load(sound)
+    told_otherwise(body, where=where)
+    path = tmp_path / "forged.mullama.json"
+    rewrite(path, body)
+    with pytest.raises(RecordingError) as caught:
+        read(path)
+    head, said = ("Be long.", "Be brief.") if where == "head" else ("Be brief.", "Be long.")
+    assert str(caught.value) == (
+        f"forged.mullama.json: its system message is {head!r}, and checkpoint "
+        f"{entry_saying(body, 'brief')['id'][:7]} says {said!r}; record it anew"
+    )
 
 
 def test_the_error_says_where_and_what_to_do(sound: Path, tmp_path: Path) -> None:
@@ -306,15 +329,15 @@ def test_the_error_says_where_and_what_to_do(sound: Path, tmp_path: Path) -> Non
         read(path)
 
 
-def test_an_edited_file_is_led_anew(tmp_path: Path, model: Model) -> None:
+@pytest.mark.parametrize("where", ["head", "said", "everywhere"])
+def test_an_edited_file_is_led_anew(tmp_path: Path, model: Model, where: str) -> None:
     path = tmp_path / "edited.mullama.json"
     chat = Chat(model, "Be brief.", seed=1, n_ctx=256, n_threads=1)
     chat.ask("hello", max_tokens=4)
     chat.ask("and?", max_tokens=4)
     record(chat, path)
     body = load(path)
-    body["system"] = "Be long."
-    entry_saying(body, "Be brief.")["notes"]["message"]["content"] = "Be long."
+    told_otherwise(body, where=where)
     entry_saying(body, "hello")["notes"]["message"]["content"] = "help"
     del body["entries"][-2:]
     path.write_text(json.dumps(body, indent=4), "utf-8")
