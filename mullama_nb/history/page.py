@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from ..size import size
 from .conversation import Conversation
 from .display import message_html
-from .drawing import label, lines_before, speaker
-from .layout import lay_out, segments
+from .drawing import draw_fork, label, lines_before, speaker
+from .layout import lay_out, segments, shared_tokens
 from .shown import ShownMessage
 from .tree import Checkpoint, CheckpointTree
 
@@ -34,6 +34,7 @@ nav a:hover { text-decoration: underline; }
 nav a:focus-visible { outline: 2px solid var(--brand); }
 nav a[aria-current] { background: var(--you); color: var(--brand); font-weight: 600; }
 nav span { color: var(--muted); font-weight: 400; }
+nav svg { height: 1em; vertical-align: -.1em; color: var(--muted); }
 article { margin: 0 0 1em; overflow-wrap: break-word; }
 article.user { background: var(--you); border-radius: 8px; padding: .5em .8em; }
 article[hidden] { display: none; }
@@ -124,6 +125,8 @@ def _rows(tree: CheckpointTree, ends: dict[str, str], *, presenting: bool) -> It
         is_head = tree.head in parts
         dot = f"{lines_before(row)}{'●' if is_head else '○'} "
         words = "root" if checkpoint.is_root else _words(checkpoint)
+        n_shared = shared_tokens(checkpoint)
+        fork = draw_fork(n_shared) if n_shared else ""
         current = ' aria-current="true"' if is_head else ""
         figures = ""
         if not (presenting or checkpoint.is_root):
@@ -132,7 +135,7 @@ def _rows(tree: CheckpointTree, ends: dict[str, str], *, presenting: bool) -> It
         yield (
             f'<a href="#{checkpoint.id or "root"}" data-name="{checkpoint.id or "root"}" '
             f'data-message="{_id(ends.get(checkpoint.id))}"{current}>'
-            f"{dot}{html.escape(words)}{figures}</a>"
+            f"{dot}{fork}{html.escape(words)}{figures}</a>"
         )
 
 

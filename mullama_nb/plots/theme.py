@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, fontManager, get_font
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from ..palette import AMBER, BLUE, GREEN, GREY, PURPLE, SERIES
 from ..size import size
-from .palette import AMBER, BLUE, GREEN, GREY, PURPLE, SERIES
 
 __all__ = [
     "AMBER",

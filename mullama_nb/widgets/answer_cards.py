@@ -20,6 +20,7 @@ from .base import ChatWidget
 from .differing import mark_html
 from .live_answer import LiveAnswer, begin_answer
 from .markdown import render_markdown
+from .pictures import formulas_or_tex
 
 __all__ = ["AnswerCards", "KeepsAnswers", "answers_to"]
 
@@ -162,13 +163,14 @@ class AnswerCards:
     def draw_html(self) -> str:
         """Return the answers, one below the other; what the first does not say is marked."""
         shown = [ShownMessage.of(turn.message) for turn in self.found]
-        first = render_markdown(shown[0].text) if shown else ""
-        parts = []
+        if not shown:
+            return "<p>Nothing has been explored yet.</p>"
+        first, parts = render_markdown(shown[0].text), []
         for n, (each, card) in enumerate(zip(shown, self._answers(), strict=True), 1):
             about = html.escape(_joined(card["settings"], card["note"]))
             said = message_html(each, lambda text: mark_html(render_markdown(text), first))
             parts.append(f"<p><strong>Answer {n}</strong> {about}</p>{said}")
-        return "<hr>".join(parts)
+        return formulas_or_tex("<hr>".join(parts))
 
     def _begin(self, n: int, question: str | None) -> None:
         """Have ``n`` answers that stream, or did."""

@@ -20,6 +20,7 @@ from .actions import stops_first
 from .base import TreeWidget
 from .cell_drawing import draw_cells
 from .esm import front_end
+from .pictures import picture_or_words
 from .publishing import publish_soon, run_in_turn
 
 __all__ = ["CellMap"]
@@ -160,8 +161,9 @@ class CellMap(TreeWidget):
         }
 
     def draw_html(self) -> str:
-        """Return the strips as SVG."""
-        return f'<div style="overflow-x:auto">{self._draw()}</div>'
+        """Return the strips as SVG, and their sums as a table."""
+        cells = cell_map(self._target)
+        return picture_or_words(draw_cells(cells), cells._repr_html_())
 
     def _repr_mimebundle_(self, **options: Any) -> tuple[dict[Any, Any], dict[Any, Any]]:
         bundle, metadata = super()._repr_mimebundle_(**options)

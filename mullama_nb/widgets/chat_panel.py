@@ -41,6 +41,7 @@ from .footer import Pace, Remedy, footer_of, in_force, options_in_words, remedie
 from .funnel import funnel_message
 from .live_answer import LiveAnswer, begin_answer, count_thought, head_after
 from .markdown import render_markdown
+from .pictures import formulas_or_tex
 from .standing import standing_on, with_text
 from .token_list import token_list
 
@@ -305,7 +306,8 @@ class ChatPanel(KeepsAnswers):
 
     def draw_html(self) -> str:
         """Return the messages, one below the other."""
-        return messages_html([turn.message for turn in self.chat.turns], render_markdown)
+        messages = [turn.message for turn in self.chat.turns]
+        return formulas_or_tex(messages_html(messages, render_markdown))
 
     def _messages(self) -> list[dict[str, Any]]:
         turns, known = self.chat.turns, self._content

@@ -15,6 +15,7 @@ from ..signs import signs
 from .esm import front_end
 from .funnel import draw_funnel, funnel_message, told
 from .looking import LookingWidget
+from .pictures import picture_or_words
 from .token_list import token_list
 
 __all__ = ["Choice"]
@@ -116,12 +117,13 @@ class Choice(LookingWidget):
         self.look(token)
 
     def draw_html(self) -> str:
-        """Return the funnel as SVG, below what it comes to."""
+        """Return the funnel as SVG, and as a table, below what it comes to."""
         if self.found is None:
             return f"<p>{html.escape(self.failure or 'There is no answer to look into yet.')}</p>"
         text, words = told(self.found)
         said = f"<p><strong><code>{html.escape(text)}</code></strong> {html.escape(words)}</p>"
-        return f"{said}{draw_funnel(self.found)}{_next_in_words(self.found)}"
+        drawn = picture_or_words(draw_funnel(self.found), self.found._repr_html_())
+        return f"{said}{drawn}{_next_in_words(self.found)}"
 
     def _repr_mimebundle_(self, **options: Any) -> tuple[dict[Any, Any], dict[Any, Any]]:
         bundle, metadata = super()._repr_mimebundle_(**options)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..plots.palette import palette_css
+from ..palette import palette_css
 
 __all__ = ["front_end", "join_modules"]
 

@@ -159,6 +159,7 @@ def _mathml(tex: str, display: Literal["inline", "block"]) -> str:
         for element in formula.iter():  # whose texts have entities, beside what was typed
             element.text = html.unescape(element.text or "")
             element.tail = html.unescape(element.tail or "")
+        formula.set("alttext", tex)
         return tostring(formula, encoding="unicode")
     except Exception:  # a model writes anything, and the library raises many kinds
         return f"<code>{html.escape(tex)}</code>"

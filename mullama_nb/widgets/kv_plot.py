@@ -10,12 +10,14 @@ from typing import Any
 from ..history.chat import Chat
 from ..history.events import Event, Progress, Recalled, Spilled, Tagged, TokenAdded
 from ..history.tree import CheckpointTree
+from ..palette import AMBER, BLUE, GREY
 from ..plots.growth import Growth, labelled, measure_growth
-from ..plots.palette import AMBER, BLUE, GREY
 from ..size import size
+from ..tables import LEFT, RIGHT, html_table
 from .actions import stops_first
 from .base import TreeWidget
 from .esm import front_end
+from .pictures import picture_or_words
 
 __all__ = ["KVPlot"]
 
@@ -90,11 +92,11 @@ class KVPlot(TreeWidget):
         target.checkout(checkpoint)
 
     def draw_html(self) -> str:
-        """Return the plot as SVG, with its sums in words."""
+        """Return the plot as SVG, and as a table, with its sums in words."""
         growth = measure_growth(self.tree)
         everything = self.tree.kv_bytes()
         return (
-            f"<p>{_in_short(growth)}</p>{_draw(growth)}"
+            f"<p>{_in_short(growth)}</p>{picture_or_words(_draw(growth), _table(growth))}"
             f"<p>Whole tree: {size(everything.total)} kept, "
             f"{size(everything.snapshots)} as full snapshots</p>"
         )
@@ -114,6 +116,18 @@ def _in_short(growth: Growth) -> str:
         f"{size(growth.kept)} kept, {size(growth.snapshots)} as full snapshots; "
         f"{growth.n_tokens:,} of {growth.n_ctx:,} tokens"
     )
+
+
+def _table(growth: Growth) -> str:
+    rows = [
+        (
+            *(step.name, step.label, f"{len(step.checkpoint.tokens):,}", size(step.n_bytes)),
+            *(size(step.snapshot), "yes" if step.is_shared else ""),
+        )
+        for step in growth.steps[-_MOST_STEPS:]
+    ]
+    heads = ("", "", "tokens", "kept", "as a full snapshot", "shared")
+    return html_table(rows, heads, styles=("", LEFT, RIGHT, RIGHT, RIGHT, LEFT))
 
 
 def _box(x: float, y: float, width: float, height: float, style: str, title: str = "") -> str:

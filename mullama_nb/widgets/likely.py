@@ -16,8 +16,9 @@ from ..history.turn import Turn
 from ..signs import signs
 from .actions import stops_first
 from .esm import front_end
-from .likely_tree import Layout, draw, lay_out
+from .likely_tree import Layout, draw, in_words, lay_out
 from .looking import LookingWidget
+from .pictures import picture_or_words
 
 __all__ = ["Likely"]
 
@@ -128,13 +129,14 @@ class Likely(LookingWidget):
             self.look_again()
 
     def draw_html(self) -> str:
-        """Return the tree as SVG, below the end of the text in front of it."""
+        """Return the tree as SVG, and as a table, below the end of the text in front of it."""
         if self.found is None:
             said = self.failure or "Nothing has been said yet."
             return f"<p>{html.escape(said)}</p>"
         if not self._layout.grown:
             return f"<p>No token has a probability of {100 * self._reach.min_p:g} % or more.</p>"
-        return f"<p><code>{html.escape(self._before)}</code></p>{draw(self._layout)}"
+        drawn = picture_or_words(draw(self._layout), in_words(self._layout))
+        return f"<p><code>{html.escape(self._before)}</code></p>{drawn}"
 
     def _repr_mimebundle_(self, **options: Any) -> tuple[dict[Any, Any], dict[Any, Any]]:
         bundle, metadata = super()._repr_mimebundle_(**options)

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 from ..history.likely import Continuation
 from ..signs import signs
+from ..tables import RIGHT, html_table
 from .format import percent
 
-__all__ = ["Grown", "Layout", "draw", "lay_out"]
+__all__ = ["Grown", "Layout", "draw", "in_words", "lay_out"]
 
 _MOST = 100  # tokens that are shown
 _MOST_CHARACTERS = 24  # of a token's text
@@ -132,6 +133,8 @@ def _width(text: str) -> int:
 _BRAND = "var(--jp-brand-color1, #1976d2)"
 _INK = "var(--jp-ui-font-color1, #212121)"
 _MUTED = "var(--jp-ui-font-color2, #616161)"
+_INDENT = "  "
+_TYPED = "text-align:left;white-space:pre;font-family:monospace"
 
 
 def draw(layout: Layout) -> str:
@@ -188,3 +191,23 @@ def _label(each: Grown, left: float, width: float, y: float, *, is_end: bool) ->
         f'<text x="{left + width - 4:.5g}" y="{y - 7}" text-anchor="end" {muted}>'
         f"{here}</text></g>{end}"
     )
+
+
+def in_words(layout: Layout) -> str:
+    """Return the tree as an HTML table, a continuation indented below what it goes on from.
+
+    Parameters
+    ----------
+    layout : Layout
+    """
+    rows = [
+        (
+            _INDENT * (len(each.path) - 1) + each.text,
+            percent(each.continuation.probability),
+            percent(each.continuation.joint),
+        )
+        for each in layout.grown
+    ]
+    if layout.n_omitted:
+        rows.append((f"… {layout.n_omitted:,} less likely", "", ""))
+    return html_table(rows, ("token", "here", "from the start"), styles=(_TYPED, RIGHT, RIGHT))

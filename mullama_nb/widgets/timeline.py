@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from ..history.chat import Chat
-from ..history.drawing import draw_svg, label, row_states, speaker, words
+from ..history.drawing import draw_html, draw_svg, label, row_states, speaker, words
 from ..history.events import (
     Committed,
     Event,
@@ -27,6 +27,7 @@ from .actions import stops_first
 from .base import TreeWidget
 from .comparison import comparison
 from .esm import front_end
+from .pictures import picture_or_words
 
 __all__ = ["Timeline"]
 
@@ -129,8 +130,8 @@ class Timeline(TreeWidget):
         return self.tree if self.chat is None else self.chat
 
     def draw_html(self) -> str:
-        """Return the tree as SVG."""
-        return draw_svg(self.tree)
+        """Return the tree as SVG, and as text."""
+        return picture_or_words(draw_svg(self.tree), draw_html(self.tree))
 
     def _repr_mimebundle_(self, **options: Any) -> tuple[dict[Any, Any], dict[Any, Any]]:
         bundle, metadata = super()._repr_mimebundle_(**options)

@@ -24,8 +24,9 @@ def test_reloading_the_page_keeps_the_view(notebook: Opener) -> None:
 
 def test_somebody_elses_notebook_shows_what_was_saved(notebook: Opener, lab: LabServer) -> None:
     """JupyterLab trusts it as little as any, and no kernel has its widgets."""
-    opened = notebook(CHAT, "Timeline(chat)", "ChatPanel(chat)")
+    opened = notebook(CHAT, "Timeline(chat)", "ChatPanel(chat)", "KVPlot(chat)")
     opened.run()
+    tree = opened.evaluate("str(chat.tree)").splitlines()
     opened.save()
     opened.shut_down()
     path = Path(lab.root) / opened.name
@@ -37,6 +38,11 @@ def test_somebody_elses_notebook_shows_what_was_saved(notebook: Opener, lab: Lab
     for index in (1, 2):
         expect(opened.area(index)).to_contain_text("What is a tide?")
         expect(opened.area(index)).to_contain_text("<script>window.hurt = 1</script></svg>")
+    # Pictures are dropped: a tree is lines, a plot a table.
+    shown = opened.area(1).locator(".jp-OutputArea-output").inner_text()
+    assert [line for line in shown.splitlines() if line] == tree
+    expect(opened.area(3).get_by_role("cell", name="Q1", exact=True)).to_be_visible()
+    assert "Q1A1" not in opened.area(3).inner_text()
     assert opened.page.evaluate("() => window.hurt ?? null") is None
 
 
@@ -50,6 +56,7 @@ def test_html_without_a_kernel_shows_tree_and_messages(notebook: Opener, lab: La
     opened.page.set_content(html.replace("https://", "http://127.0.0.1:9/"))
     areas = opened.page.locator(".jp-OutputArea")
     expect(areas.locator("svg[role=img]")).to_contain_text("What is a tide?")
+    expect(areas.first.locator("pre")).to_be_hidden()  # where there is a picture
     for index in (1, 2):  # the hostile answer is text here, too
         expect(areas.nth(index)).to_contain_text("<script>window.hurt = 1</script></svg>")
     assert opened.page.evaluate("() => window.hurt ?? null") is None

@@ -14,6 +14,7 @@ from mullama_nb import Chat
 from mullama_nb.errors import ParameterError
 from mullama_nb.history.layout import lay_out
 
+SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = "<script>window.hurt = 1</script></style>&\"'"
 
 
@@ -72,3 +73,27 @@ def test_a_tree_is_a_picture_in_a_file_and_text_in_a_cell(branched: Chat, tmp_pa
     shown = re.fullmatch("<pre [^>]*>([^<>]*)</pre>", branched.tree._repr_html_())
     assert shown is not None
     assert html.unescape(shown[1]) == str(branched.tree)
+
+
+def test_a_message_forked_inside_has_the_sign_of_the_live_timeline(
+    new_chat: ChatMaker, tmp_path: Path
+) -> None:
+    chat = new_chat(seed=1)
+    turn = chat.ask("Why?", max_tokens=6)
+    chat.tree.to_svg(tmp_path / "before.svg")
+    chat.fork(turn, token=2, max_tokens=3)
+    chat.ask("And?", max_tokens=3)
+    chat.tree.to_svg(tmp_path / "tree.svg")
+    chat.to_html(tmp_path / "chat.html")
+    assert "forked" not in (tmp_path / "before.svg").read_text("utf-8")
+    svg = ET.parse(tmp_path / "tree.svg").getroot()
+    forked = re.findall(r"\((forked at token \d+)\)", str(chat.tree))
+    assert "forked at token 2" in forked
+    signs = {float(sign.attrib["y"]): sign for sign in svg.findall(f"{SVG}svg")}
+    assert [sign[0].text for sign in signs.values()] == forked
+    rows = [text for text in svg.findall(f"{SVG}text") if "(forked at" in "".join(text.itertext())]
+    for text, (y, sign) in zip(rows, signs.items(), strict=True):  # before the words of its row
+        assert y + 7 == float(text.attrib["y"]) - 4
+        assert float(sign.attrib["x"]) + 12 <= float(text.attrib["x"])
+    page = (tmp_path / "chat.html").read_text("utf-8")
+    assert re.findall(r"<title>(forked .*?)</title>", page) == forked

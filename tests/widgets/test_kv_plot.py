@@ -17,9 +17,9 @@ from tiny_models import CHATML
 from mullama_nb import Chat, CheckpointTree, Context, ContextParams
 from mullama_nb.errors import ParameterError
 from mullama_nb.history.events import Committed, Moved, Progress, Tagged, TokenAdded
+from mullama_nb.palette import AMBER, BLUE, GREY
 from mullama_nb.plots import kv_growth
 from mullama_nb.plots.growth import labelled, measure_growth
-from mullama_nb.plots.palette import AMBER, BLUE, GREY
 from mullama_nb.widgets.kv_plot import KVPlot
 
 RECT = "{http://www.w3.org/2000/svg}rect"

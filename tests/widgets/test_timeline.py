@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 from conftest import ModelMaker
 from history.executing import Pickling
 from hypothesis import given
 from hypothesis import strategies as st
-from javascript import JavaScript
+from javascript import FRONT_END, JavaScript
 from tiny_models import CHATML
 
 from mullama_nb import Chat
@@ -27,10 +29,13 @@ from mullama_nb.history.events import (
     Tagged,
     TokenAdded,
 )
+from mullama_nb.palette import BLUE, GREY
 from mullama_nb.signs import signs
 from mullama_nb.widgets.timeline import Timeline
 
 PROBE = Path(__file__).with_name("probe.js")
+SHOW = PROBE.with_name("show.js")
+SVG = "{http://www.w3.org/2000/svg}"
 
 
 @pytest.fixture
@@ -286,3 +291,20 @@ def test_actions_move_the_head_tag_and_prune(chat: Chat) -> None:
 def test_the_bundle_holds_the_drawing(chat: Chat) -> None:
     bundle, _ = Timeline(chat)._repr_mimebundle_()
     assert bundle["image/svg+xml"] in bundle["text/html"]
+
+
+def test_the_drawing_has_the_lines_and_the_sign_of_the_live_one(
+    chat: Chat, javascript: JavaScript
+) -> None:
+    chat.fork(chat.turns[-1], token=1, max_tokens=2)
+    drawn = ET.fromstring(Timeline(chat)._repr_mimebundle_()[0]["image/svg+xml"])
+    lines = [*drawn.findall(f"{SVG}path"), *drawn.findall(f"{SVG}circle")]
+    assert {line.attrib["stroke"] for line in lines} == {BLUE, GREY}
+    style = str(Timeline._css)
+    assert f"--m-blue:{BLUE};" in style
+    assert f"--m-grey:{GREY};" in style
+    looks = dict(re.findall(r"\.mullama-row (path\S*) \{[^}]*stroke: var\(--m-(\w+)\)", style))
+    assert looks == {"path": "grey", "path.active": "blue"}
+    url = (FRONT_END / "timeline_picture.js").as_uri()
+    sign = javascript.call(SHOW, "constant", url, "FORK")
+    assert [path.attrib["d"] for path in drawn.iter(f"{SVG}path")].count(sign) == 1

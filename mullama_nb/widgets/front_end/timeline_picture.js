@@ -9,6 +9,9 @@ import { ROW } from "./timeline_parts.js";
 
 const LANE = 14, LEFT = 12, RADIUS = 4.5;
 
+/** The sign for a message that was forked inside; the same as in `mullama_nb.history.drawing`. */
+export const FORK = "M3 13V1M3 9Q9 9 9 5V1";
+
 /** How wide the pictures are that show lanes up to this one. @param {number} lane */
 export function widthFor(lane) {
   return LEFT * 2 + LANE * lane;
@@ -55,7 +58,7 @@ function drawDot(x, kinds, isSpilled) {
 export function drawFork(words) {
   const svg = shape("svg", { class: "fork", width: 12, height: 14, viewBox: "0 0 12 14" });
   svg.append(shape("title", {}, words));
-  svg.append(shape("path", { d: "M3 13V1M3 9Q9 9 9 5V1" }));
+  svg.append(shape("path", { d: FORK }));
   return svg;
 }
 
