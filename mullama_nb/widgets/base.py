@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+from uuid import uuid4
 
 import anywidget
 import traitlets
@@ -49,6 +50,9 @@ class ActingWidget(HeldWeakly, anywidget.AnyWidget):
     error = traitlets.Unicode("").tag(sync=True)
     snapshot = traitlets.Dict().tag(sync=True)
 
+    # By which a page sees whether the kernel that it is connected to has the widget.
+    _comm_id = traitlets.Unicode().tag(sync=True)
+
     def __init__(self, acts_on: object, **traits: Any) -> None:
         self._acts_on = acts_on
         self._number = 0
@@ -59,7 +63,8 @@ class ActingWidget(HeldWeakly, anywidget.AnyWidget):
         self._needs_snapshot = False
         self._reference = weakref.ref(self)
         self.showing = Showing(self._reference)
-        super().__init__(**traits)
+        channel = uuid4().hex
+        super().__init__(model_id=channel, _comm_id=channel, **traits)
         self.on_msg(ActingWidget._receive)
 
     def take_snapshot(self) -> dict[str, Any]:

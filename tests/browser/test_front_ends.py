@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from browser.lab import Opener
+from browser.lab import Notebook, Opener
 from browser.marimo_server import MarimoServer
 from playwright.sync_api import Locator, Page, expect
 from tiny_models import CHATML, make_model
@@ -23,28 +24,36 @@ chat.ask("Go on.", max_tokens=6, echo=False)
 APPS = {"jupyterlab": "lab/tree", "notebook": "notebooks"}
 
 
+@dataclass(frozen=True)
+class FrontEnd:
+    """The view of a chat, the last line of a cell; the notebook where it is JupyterLab's."""
+
+    view: Locator
+    notebook: Notebook | None = None
+
+
 @pytest.fixture(params=[*APPS, "marimo"])
-def view(
+def front_end(
     request: pytest.FixtureRequest, page: Page, notebook: Opener, tmp_path: Path
-) -> Iterator[Locator]:
-    """The view of a chat, which is the last line of a cell."""
+) -> Iterator[FrontEnd]:
     shown = page.locator(".mullama:has(> .mullama-view)")
     if request.param == "marimo":
         make_model(tmp_path / "tiny.gguf", "llama", chat_template=CHATML)
         server = MarimoServer(tmp_path, [CHAT, "chat"], "chat")
         try:
             page.goto(server.url)
-            yield shown
+            yield FrontEnd(shown)
             page.goto("about:blank")
         finally:
             server.close()
     else:
         opened = notebook(CHAT, "chat", app=APPS[request.param])
         opened.run()
-        yield shown
+        yield FrontEnd(shown, opened)
 
 
-def test_a_chat_is_shown_asked_stopped_undone_and_forked(view: Locator, page: Page) -> None:
+def test_a_chat_is_shown_asked_stopped_undone_and_forked(front_end: FrontEnd, page: Page) -> None:
+    view = front_end.view
     articles = view.locator("article")
     rows = view.get_by_role("tree").get_by_role("treeitem")
     cells = page.locator(".jp-Cell, .marimo-cell")
@@ -112,3 +121,40 @@ def test_a_chat_is_shown_asked_stopped_undone_and_forked(view: Locator, page: Pa
     expect(growing).to_have_count(0)
     expect(articles.last).to_contain_text("2/2")
     expect(view.get_by_role("alert").locator("visible=true")).to_have_count(0)
+
+    if front_end.notebook is not None:
+        check_it_is_seen_that_nobody_hears(view, front_end.notebook)
+
+
+def check_it_is_seen_that_nobody_hears(view: Locator, notebook: Notebook) -> None:
+    """A view says that its kernel has ended, and the cell run again makes one that works."""
+    undo = view.get_by_role("button", name="Undo", exact=True)
+    box = view.get_by_label("Message", exact=True)
+    alert = view.get_by_role("alert").locator("visible=true")
+    expect(undo).to_be_enabled()
+    notebook.evaluate("__import__('time').sleep(0.3)")
+    expect(undo).to_be_enabled()
+    context = "window.jupyterapp.shell.currentWidget.context.sessionContext"
+    notebook.page.evaluate(f"() => {context}.session.kernel.reconnect()")
+    notebook.wait_for_kernel()
+    expect(undo).to_be_enabled()
+    expect(alert).to_have_count(0)
+
+    notebook.page.evaluate(f"() => {context}.restartKernel()")
+    expect(alert).to_have_text("The kernel was restarted: run the cell again.")
+    controls = view.locator(":is(button, input, select, textarea)")
+    assert controls.count() > 10
+    expect(view.locator(":is(button, input, select, textarea):enabled")).to_have_count(0)
+    view.get_by_role("log").focus()
+    notebook.page.keyboard.press("u")
+    expect(view.locator("article").last).to_contain_text("2/2")
+
+    notebook.wait_for_kernel()
+    notebook.run()
+    expect(undo).to_be_enabled()
+    expect(alert).to_have_count(0)
+    undo.click()
+    expect(view.locator("article")).to_have_count(2)
+    notebook.shut_down()
+    expect(alert).to_have_text("The kernel was shut down: run the cell again.")
+    expect(box).to_be_disabled()

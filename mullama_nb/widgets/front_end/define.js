@@ -6,6 +6,7 @@ import { element } from "./dom.js";
 import { keepFocus } from "./focus.js";
 import { keepKeys } from "./keys.js";
 import { send } from "./kernel.js";
+import { showEnded, watchLife, whileHeard } from "./life.js";
 import { holdPresses } from "./presses.js";
 import { tellOfViews } from "./views.js";
 
@@ -100,8 +101,9 @@ export function define({ start, apply, draw, showsError = true, keys = {} }) {
       },
       /** @param {{ model: Model<T>, el: HTMLElement, host: Host }} scope */
       render({ model, el, host }) {
-        const { body, end } = frame(model, el, showsError, keys);
-        const view = draw(body, { model, state: () => state, host });
+        const heard = whileHeard(model);
+        const { body, end } = frame(heard, el, showsError, keys);
+        const view = draw(body, { model: heard, state: () => state, host });
         views.add(view);
         view.update(null);
         if (views.size === 1) told.tell();
@@ -119,7 +121,7 @@ export function define({ start, apply, draw, showsError = true, keys = {} }) {
 /**
  * Where a view draws, below the error of the last action.
  *
- * @param {Pick<Model, "get" | "send" | "on" | "off">} model
+ * @param {Pick<Model, "get" | "send" | "on" | "off" | "widget_manager">} model
  * @param {HTMLElement} el
  * @param {boolean} showsError
  * @param {Record<string, string>} keys
@@ -138,7 +140,13 @@ function frame(model, el, showsError, keys) {
   };
   warn();
   model.on("change:error", warn);
+  let restore = () => {};
+  const unwatch = watchLife(model, (why) => {
+    restore = showEnded(el, body, why);
+  });
   const end = () => {
+    unwatch();
+    restore();
     leave();
     model.off("change:error", warn);
   };

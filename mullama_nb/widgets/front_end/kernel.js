@@ -1,10 +1,12 @@
 // @ts-check
 // What a view says to the kernel.
 
+import { whyUnheard } from "./life.js";
+
 /**
  * What every widget tells its views; those on a tree and on a chat tell more.
  *
- * @typedef {{ error: string, snapshot: any }} Traits
+ * @typedef {{ error: string, snapshot: any, _comm_id: string }} Traits
  * @typedef {Traits & { in_cell: boolean }} TreeTraits
  * @typedef {TreeTraits & { is_busy: boolean }} ChatTraits
  */
@@ -25,8 +27,22 @@
  * @property {(message: object) => void} send
  * @property {(name: Happening<T>, listener: (message: any) => void) => void} on
  * @property {(name: Happening<T>, listener: (message: any) => void) => void} off
- * @property {{ kernel?: { interrupt?: () => Promise<void> } }} [widget_manager]
+ * @property {{ kernel?: Kernel | null }} [widget_manager]
  */
+
+/**
+ * A page's connection to a kernel, as JupyterLab has it; of other pages some of it.
+ *
+ * @typedef {object} Kernel
+ * @property {() => Promise<void>} [interrupt]
+ * @property {(id: string) => boolean} [hasComm]
+ * @property {boolean} [handleComms]
+ * @property {boolean} [isDisposed]
+ * @property {Signal} [statusChanged]
+ * @property {Signal} [disposed]
+ */
+
+/** @typedef {Record<"connect" | "disconnect", (slot: () => void) => unknown>} Signal */
 
 /**
  * The other widgets of the page, as anywidget hands them over since 0.11. What is shown so goes when
@@ -74,6 +90,6 @@ export function stop(model) {
   model.send({ kind: "stop" });
   const kernel = model.widget_manager?.kernel;
   setTimeout(() => {
-    if (model.get("in_cell")) kernel?.interrupt?.()?.catch?.(() => {});
+    if (model.get("in_cell") && !whyUnheard(model)) kernel?.interrupt?.()?.catch?.(() => {});
   }, 400);
 }
