@@ -32,6 +32,7 @@ _SHOWN_BY_PAGES = {  # those of docs/pictures, by the pictures that they are
     "lens-light": "lens",
     "likely-light": "likely",
     "suite-compared-light": "suite",
+    "tree-light": "tree",
 }
 _IMPORTS = f"""
 import sys
@@ -174,6 +175,22 @@ filled = Chat(model, n_ctx=64, seed=1)
 filled.ask("Tell me everything about rivers.", echo=False)
 CellMap(filled)
 """
+_TREE = """
+from pathlib import Path
+from IPython.display import HTML
+teacher = "You are a friendly teacher. Answer in one sentence."
+lesson = Chat(model, teacher, n_ctx=2048, temperature=0.4, seed=7)
+lesson.ask("Why is the sky blue?", max_tokens=48, echo=False)
+lesson.tree.tag("intro")
+lesson.ask("And at sunset?", max_tokens=40, echo=False)
+lesson.checkout("intro")
+lesson.regenerate(max_tokens=48, echo=False)
+lesson.explore("Give me a title for a lesson about it.", 3, max_tokens=24)[0].keep()
+lesson.tree.tag("lesson")
+lesson.ask("Now a first sentence, please.", max_tokens=24, echo=False)
+lesson.tree.to_svg("tree.svg")
+HTML(f'<div class="mullama">{Path("tree.svg").read_text()}</div>')
+"""
 _SPILLED = """
 river.tree.spill(river.head.siblings[0])
 CellMap(river)
@@ -185,6 +202,7 @@ _SHOWN = {
     "timeline-1000": "forest = made(1000)\nTimeline(forest)",
     "timeline-error": _ERROR,
     "chat": "talk",
+    "tree": _TREE,
     "kv-plot": "KVPlot(talk)",
     "cells-empty": "CellMap(Chat(model, n_ctx=64))",
     "cells-1": _CELL,
