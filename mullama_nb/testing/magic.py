@@ -7,6 +7,7 @@ its own first output.
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -84,10 +85,12 @@ class RegressMagics(Magics):
             raise UsageError(f"{line!r} cannot be read: {error}") from None
         path = Path(f"{arguments.name}.mullama.json")
         before = self._place()
+        last: list[object] = [None]
         with capture_output():
+            sys.displayhook = last.append  # which has what a cell inside of a cell ends in
             result = self.shell.run_cell(cell)
         result.raise_error()
-        found = result.result
+        found = last[-1] if result.result is None else result.result
         source = found if isinstance(found, (Chat, CheckpointTree)) else self._led_since(before)
         tree = source.tree if isinstance(source, Chat) else source
         if arguments.update or not path.exists():

@@ -132,7 +132,8 @@ class LabServer:
         ]
 
     def _environment(self) -> dict[str, str]:
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("JUPYTER", "IPYTHON"))}
+        theirs = ("JUPYTER", "IPYTHON", "XDG")
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(theirs)}
         folders = {
             "HOME": "",
             "JUPYTER_CONFIG_DIR": "config",

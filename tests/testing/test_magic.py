@@ -80,6 +80,20 @@ def test_the_last_line_may_give_the_conversation(
     assert (tmp_path / "recordings" / "other.mullama.json").exists()
 
 
+@pytest.mark.parametrize("last", ["led", "led.tree"])
+def test_the_last_line_may_give_another_conversation_than_the_notebook_s(
+    shell: InteractiveShell, capsys: pytest.CaptureFixture[str], last: str
+) -> None:
+    shell.run_cell(ASK.format(system="x")).raise_error()
+    cell = f"%%regress hello\n{ASK.format(system='y').replace('chat', 'led')}\n{last}"
+    capsys.readouterr()
+    for _ in range(2):
+        shell.run_cell(cell).raise_error()
+    assert capsys.readouterr().out == "hello: 3 checkpoints, as recorded\n" * 2
+    with pytest.raises(RegressionError):
+        shell.run_cell(cell.replace("'y'", "'z'")).raise_error()
+
+
 def test_errors_of_the_cell_and_of_the_line(shell: InteractiveShell, tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         shell.run_cell("%%regress hello\n1 / 0").raise_error()
