@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import re
+
 import pytest
 from browser.lab import Notebook, Opener
 from browser.test_stop import CHAT as SLOW
@@ -204,6 +207,77 @@ def test_another_token_is_another_way(notebook: Opener) -> None:
     after = opened.evaluate("chat.turns[-1].tokens")
     assert after[:3] == (*before[:2], chosen[wanted])
     expect(area.locator("article").last).to_contain_text("2/2")
+
+
+# In each frame: the rows, what the growing one says, and what lies below a row's buttons.
+WATCH = """area => {
+  window.frames_seen = [];
+  const look = () => {
+    const rows = [...area.querySelectorAll('article')];
+    const below = rows.flatMap((row) => {
+      const tools = row.querySelector('.mullama-tools');
+      if (!tools.checkVisibility()) return [];
+      const { top } = tools.getBoundingClientRect();
+      const walker = document.createTreeWalker(row, NodeFilter.SHOW_TEXT);
+      const found = [];
+      const range = document.createRange();
+      while (walker.nextNode()) {
+        if (tools.contains(walker.currentNode)) continue;
+        range.selectNodeContents(walker.currentNode);
+        if (range.getBoundingClientRect().bottom > top + 1) found.push(walker.currentNode.data);
+      }
+      return found;
+    });
+    const growing = rows.filter((row) => row.ariaBusy === 'true')
+      .map((row) => row.querySelector('.mullama-text').innerText);
+    window.frames_seen.push([rows.length, growing, below]);
+    if (!window.has_seen_enough) requestAnimationFrame(look);
+  };
+  look();
+}"""
+
+
+def test_an_answer_from_another_token_on_grows_in_its_row(notebook: Opener) -> None:
+    goes_on = IN_THREAD.replace('chat.ask, args=("Tell me everything.",)', "chat.resume")
+    opened = notebook(SLOW, PANELS, goes_on)
+    opened.run(0)
+    opened.evaluate(f"chat.replay({SAID})")
+    opened.evaluate("chat.ask('Go on.', max_tokens=30, echo=False) and None")
+    opened.run(1)
+    area = opened.area(1)
+    expect(area.locator("article")).to_have_count(4)
+    area.get_by_label("Show how likely each token was").last.click()
+    token = area.get_by_role("group", name="Tokens").get_by_role("button").nth(20)
+    token.click()
+    other = area.locator("[aria-label=Alternatives] button:not([aria-current=true])").first
+    area.evaluate(WATCH)
+    other.click()
+    growing = area.locator("article[aria-busy=true] .mullama-text")
+    growing.wait_for()
+    opened.page.wait_for_function(
+        "node => node.innerText.length > 200", arg=growing.element_handle()
+    )
+    opened.stop(1)
+    opened.wait_until("not panel.is_busy")
+    expect(area.locator("article").last).to_contain_text("2/2")
+    seen = opened.page.evaluate("() => { window.has_seen_enough = true; return frames_seen; }")
+    assert {n for n, _, _ in seen} == {4}
+    assert [below for _, _, below in seen if below] == []
+    texts = [growing[0] for _, growing, _ in seen if growing]
+    assert len({*texts}) > 3
+    kept = opened.evaluate("chat.model.detokenize(list(chat.turns[-1].tokens[:20]))")
+    letters = [re.sub("[^A-Za-z]", "", text) for text in texts]
+    for before, now in itertools.pairwise([re.sub("[^A-Za-z]", "", kept), *letters]):
+        assert now.startswith(before)
+
+    # What goes on from a cell is seen, too, though its tokens have been looked into.
+    area.get_by_label("Show how likely each token was").last.click()
+    expect(area.get_by_role("group", name="Tokens")).to_be_visible()
+    opened.run(2)
+    growing.wait_for()
+    expect(area.get_by_role("group", name="Tokens")).to_be_hidden()
+    opened.stop(1)
+    opened.wait_until("not asking.is_alive()")
 
 
 def test_what_could_not_be_said_is_given_back(notebook: Opener) -> None:

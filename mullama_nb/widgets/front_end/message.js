@@ -76,7 +76,7 @@ export function drawMessage(model, isAnswered) {
   }
   function refresh() {
     const detail = model.get("detail");
-    if (!isOpen()) tokens = null;
+    if (!isOpen() || isLive) tokens = null; // what grows is other tokens
     else if (tokens?.of !== detail) {
       tokens = { ...makeTokens(model, message.id ?? "", detail.tokens ?? []), of: detail };
     }
