@@ -178,17 +178,18 @@ function makeField({ name, label, none, presets }, send, close) {
 }
 
 /**
- * Put a sheet above its button, or below where there is no room, within the window.
+ * Put a sheet above its button, or below where there is no room, within the window; from there it
+ * may grow.
  *
  * @param {HTMLElement} sheet
  * @param {HTMLElement} button
  */
 function place(sheet, button) {
   const at = button.getBoundingClientRect();
-  const { offsetWidth: width, offsetHeight: height } = sheet;
-  const { innerWidth } = globalThis;
-  const left = Math.max(4, Math.min(at.left, innerWidth - width - 4));
-  const top = at.top - height - 4;
-  sheet.style.left = `${left}px`;
-  sheet.style.top = `${top < 4 ? at.bottom + 4 : top}px`;
+  const { offsetWidth: width, offsetHeight: height, style } = sheet;
+  const { innerWidth, innerHeight } = globalThis;
+  const isAbove = at.top - height >= 8;
+  style.left = `${Math.max(4, Math.min(at.left, innerWidth - width - 4))}px`;
+  style.top = isAbove ? "auto" : `${at.bottom + 4}px`;
+  style.bottom = isAbove ? `${innerHeight - at.top + 4}px` : "auto";
 }

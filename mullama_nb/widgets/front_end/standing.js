@@ -33,7 +33,7 @@ export function makeStanding(model, state, replace) {
       send(model, "answer", { n: 1 });
     },
   );
-  const several = button("", "", () => {
+  const several = button("Answer ×", "", () => {
     if (!several.disabled) send(model, "answer", { n: number() });
   });
   const limits = { type: "number", min: 2, max: MOST, value: SEVERAL };
@@ -57,7 +57,13 @@ export function makeStanding(model, state, replace) {
     "div",
     { ...group, hidden: true },
     words,
-    element("span", { class: "offers" }, answer, several, field, other),
+    element(
+      "span",
+      { class: "offers" },
+      answer,
+      element("span", { class: "several" }, several, field),
+      other,
+    ),
   );
 
   function number() {
@@ -65,7 +71,6 @@ export function makeStanding(model, state, replace) {
     return Math.min(MOST, Math.max(2, n || SEVERAL));
   }
   function name() {
-    several.textContent = `Answer ×${number()}`;
     several.title = `Have the model give ${number()} answers to the last message`;
     several.setAttribute("aria-label", several.title);
   }
