@@ -223,3 +223,18 @@ def test_lab_copies_the_lessons_once(run: Run, tmp_path: Path) -> None:
     lesson.write_text("my own", encoding="utf-8")
     assert run("lab", "mine", "--no-open").returncode == 0
     assert lesson.read_text("utf-8") == "my own"
+
+
+def test_lab_opens_the_first_lesson_on_a_port(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[list[str]] = []
+
+    def start(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        started.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr("mullama_nb.cli.lab.subprocess.run", start)
+    assert run("lab", "mine", "--port", "8899").returncode == 0
+    ((*_, app, lesson, port),) = started
+    assert (app, Path(lesson), port) == ("lab", Path("mine/01-quickstart.ipynb"), "--port=8899")
+    assert run("lab", "mine", "--port", "0").returncode == 2
+    assert len(started) == 1
