@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import html
-import itertools
-import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import traitlets
 
-from ..engine.adapters.values import in_words
 from ..errors import ChatTemplateError, ContextFullError, HistoryError
 from ..history.chat import Chat
 from ..history.display import messages_html
@@ -28,22 +24,20 @@ from ..history.events import (
     Split,
     TokenAdded,
 )
-from ..history.message import chain, message_versions
-from ..history.shown import ShownMessage
-from ..history.tree import Checkpoint
 from ..history.turn import Turn
-from ..signs import signs
 from .actions import keeps_error, leaves_error, stops_first
 from .answer_cards import AnswerCards, KeepsAnswers, answers_to
 from .enlarging import enlarge
 from .esm import front_end
-from .footer import Pace, Remedy, footer_of, in_force, options_in_words, remedies, set_option
+from .footer import Pace, Remedy, footer_of, in_force, remedies, set_option
 from .funnel import funnel_message
-from .live_answer import LiveAnswer, begin_answer, count_thought, head_after
+from .live_answer import LiveAnswer, begin_answer, head_after
 from .markdown import render_markdown
+from .message_list import MessageList
 from .pictures import formulas_or_tex
 from .standing import standing_on, with_text
-from .token_list import token_list
+from .token_list import alternatives_to, entropies, token_list
+from .visited import VisitedWays
 
 __all__ = ["ChatPanel"]
 
@@ -97,9 +91,8 @@ class ChatPanel(KeepsAnswers):
         self._live: LiveAnswer | None = None
         self._at = chat.head.id  # the head, as far as events have told
         self._progress: list[int] | None = None
-        self._visited: dict[str, Checkpoint] = {}
-        self._content: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
-        self._told: list[dict[str, Any]] | None = None
+        self._messages = MessageList()
+        self._visited = VisitedWays()
         self._settings: list[str] = []
         self._footer: dict[str, Any] = {}
         self._pace = Pace()
@@ -110,12 +103,10 @@ class ChatPanel(KeepsAnswers):
 
     def take_snapshot(self) -> dict[str, Any]:
         """Return the messages, and the running answer so far."""
-        messages = self._messages()
-        if self._told is None:  # what the first view begins with
-            self._told, self._settings = messages, in_force(self.chat)
-            self._footer = footer_of(self.chat)
+        if not self._messages.is_told:  # what the first view begins with
+            self._settings, self._footer = in_force(self.chat), footer_of(self.chat)
         return {
-            "messages": messages,
+            "messages": self._messages.snapshot(self.chat),
             "settings": self._settings,
             "footer": self._footer,
             "standing": standing_on(self.chat),
@@ -130,8 +121,8 @@ class ChatPanel(KeepsAnswers):
         moves = [i for i, event in enumerate(events) if isinstance(event, _MOVES)]
         if moves:
             self._follow(events)
-            self._remember_way()
-            change |= self._message_changes() | self._setting_changes()
+            self._visited.remember(self.tree.head)
+            change |= self._messages.changes(self.chat) | self._setting_changes()
             change["standing"] = standing_on(self.chat)
             events = events[moves[-1] + 1 :]
             self._live = change["live"] = None
@@ -157,10 +148,10 @@ class ChatPanel(KeepsAnswers):
 
     def begin_anew(self) -> None:
         """Show a streaming answer with its next token; what there is of it is in the context."""
-        self._live = self._progress = self._told = None
+        self._live = self._progress = None
         self._at = self.tree.head.id
         self.cards.show(answers_to(self.chat, self.tree.head))
-        self._visited, self._content = {}, {}
+        self._messages, self._visited = MessageList(), VisitedWays()
 
     def gather(self, event: Event) -> None:
         """Count tokens as they come, and keep the event until the next message."""
@@ -202,7 +193,7 @@ class ChatPanel(KeepsAnswers):
     @stops_first
     def do_show(self, checkpoint: str) -> None:
         """Show another version of a message, with what followed it before."""
-        self.chat.checkout(self._leaf(self.tree[checkpoint]))
+        self.chat.checkout(self._visited.end_from(self.tree[checkpoint]))
 
     def do_ask(self, text: str) -> None:
         """Send a message, and generate the answer."""
@@ -250,19 +241,17 @@ class ChatPanel(KeepsAnswers):
 
     def do_alternatives(self, checkpoint: str, token: int) -> None:
         """Show the alternatives to a token."""
-        self.alternatives = self._alternatives(checkpoint, token)
+        self.alternatives = alternatives_to(self._turn(checkpoint), token)
 
     def do_choice(self, checkpoint: str, token: int) -> None:
         """Show how a token was chosen, below its alternatives."""
-        choice = self._turn(checkpoint).choice(token)
-        shown = self._alternatives(checkpoint, token)
-        self.alternatives = {**shown, "choice": funnel_message(choice)}
+        turn = self._turn(checkpoint)
+        choice = turn.choice(token)
+        self.alternatives = {**alternatives_to(turn, token), "choice": funnel_message(choice)}
 
     def do_entropy(self, checkpoint: str) -> None:
         """Show how open the choice of each token of a message was."""
-        values = self._turn(checkpoint).entropy
-        nats = [None if math.isnan(value) else round(float(value), 4) for value in values]
-        self.entropy = {"id": checkpoint, "values": nats}
+        self.entropy = entropies(self._turn(checkpoint))
 
     def do_trim(self) -> None:
         """Go on with the latest turns alone."""
@@ -309,32 +298,6 @@ class ChatPanel(KeepsAnswers):
         messages = [turn.message for turn in self.chat.turns]
         return formulas_or_tex(messages_html(messages, render_markdown))
 
-    def _messages(self) -> list[dict[str, Any]]:
-        turns, known = self.chat.turns, self._content
-        self._content = {}
-        messages = []
-        for turn in turns:
-            message = turn.message
-            before, content = known.get(turn.id, ({}, {}))
-            if before != message:
-                content = _described(turn, message)
-            self._content[turn.id] = message, content
-            messages.append({"id": turn.id, **content, "notes": _notes(turn), **_places(turn)})
-        return messages
-
-    def _message_changes(self) -> dict[str, Any]:
-        """Messages that are new behind the one called ``after``, and fields of those before."""
-        before, now = self._told or [], self._messages()
-        self._told = now
-        pairs = list(zip(before, now, strict=False))
-        n = next((i for i, (a, b) in enumerate(pairs) if a["id"] != b["id"]), len(pairs))
-        changed = [
-            {"id": b["id"], **{name: value for name, value in b.items() if value != a[name]}}
-            for a, b in pairs[:n]
-            if a != b
-        ]
-        return {"after": now[n - 1]["id"] if n else None, "messages": now[n:], "changed": changed}
-
     def _setting_changes(self) -> dict[str, Any]:
         """The adapters and template options that are on, if they are others than before."""
         before, self._settings = self._settings, in_force(self.chat)
@@ -351,79 +314,6 @@ class ChatPanel(KeepsAnswers):
                 return turn
         raise HistoryError("That message is no longer on the path to the head.")
 
-    def _alternatives(self, identifier: str, token: int) -> dict[str, Any]:
-        turn = self._turn(identifier)
-        found = self.chat.alternatives(turn, token)
-        return {
-            "id": identifier,
-            "token": token,
-            "chosen": turn.tokens[token],
-            "found": [(other.id, self._piece(other.id), other.probability) for other in found],
-        }
-
-    def _piece(self, token: int) -> str:
-        return signs(self.chat.model.detokenize([token], special=True)) or "∅"
-
-    def _remember_way(self) -> None:
-        for after, checkpoint in itertools.pairwise(chain(self.tree.head)):
-            self._visited[checkpoint.id] = after
-
-    def _leaf(self, at: Checkpoint) -> Checkpoint:
-        """Where one went last from here, or else the first way to its end."""
-        while following := at.followers:
-            visited = self._visited.get(at.id)
-            at = visited if visited in following else following[0]
-        return at
-
     def __repr__(self) -> str:
         n = len(self.chat.turns)
         return f"ChatPanel({n} message{'s' * (n != 1)})"
-
-
-def _adapters(notes: Iterable[Mapping[str, Any]]) -> list[str]:
-    return [in_words(note) for note in notes]
-
-
-def _described(turn: Turn, message: Mapping[str, Any]) -> dict[str, Any]:
-    """What a message says."""
-    shown = ShownMessage.of(message)
-    is_result = shown.role == "tool"
-    return {
-        "role": shown.role,
-        "name": shown.name,
-        "html": _preformatted(shown.result) if is_result else render_markdown(shown.text),
-        "text": shown.text,
-        "thought": render_markdown(shown.reasoning.strip()),
-        "n_thought": count_thought(turn),
-        "calls": [[call.name, call.arguments] for call in shown.calls],
-        "tokens": bool(turn.logprobs),
-    }
-
-
-def _notes(turn: Turn) -> list[str]:
-    """How a message was said, as far as that is unusual, in words."""
-    notes = turn.checkpoint.metadata
-    again = notes.evaluated_again if turn.index is None else {}
-    n, why = again.get("tokens"), again.get("why")  # they may come from a file
-    told = [f"{n:,} token{'s' * (n != 1)} evaluated again: {why}"] if isinstance(n, int) else []
-    if turn.index is None and notes.decoded_elsewhere:
-        told.append(f"decoded elsewhere: {notes.elsewhere_in_words}")
-    return [*_adapters(notes.adapters), *options_in_words(notes.chat_template_kwargs), *told]
-
-
-def _preformatted(text: str) -> str:
-    return f"<pre><code>{html.escape(text)}</code></pre>"
-
-
-def _places(turn: Turn) -> dict[str, Any]:
-    """Where a message stands among those in its place, and whether it could go on."""
-    checkpoint, is_own = turn.checkpoint, turn.index is None
-    ends = message_versions(checkpoint) if is_own else [checkpoint]
-    at = ends.index(checkpoint)
-    return {
-        "unfinished": is_own and checkpoint.is_unfinished,
-        "place": at + 1,
-        "count": len(ends),
-        "before": ends[at - 1].id if at else None,
-        "after": ends[at + 1].id if at + 1 < len(ends) else None,
-    }

@@ -1,15 +1,15 @@
-"""The tokens of a message as views show them."""
+"""The tokens of a message as views show them: how likely, what else, how open the choice was."""
 
 from __future__ import annotations
 
 import math
 from itertools import zip_longest
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from ..history.turn import Turn
 from ..signs import signs
 
-__all__ = ["Told", "token_list"]
+__all__ = ["Told", "alternatives_to", "entropies", "token_list"]
 
 Told: TypeAlias = tuple[str, float | None, int]
 
@@ -34,3 +34,31 @@ def token_list(turn: Turn) -> list[Told]:
             probability = None if logprob is None else math.exp(logprob)
             told.append((signs(text, spaces=False), probability, text.count("\n")))
     return told
+
+
+def alternatives_to(turn: Turn, token: int) -> dict[str, Any]:
+    """Return the most likely tokens in the place of one, and which was chosen.
+
+    Parameters
+    ----------
+    turn : Turn
+    token : int
+        Index in the message.
+    """
+    model = turn.chat.model
+    found = [
+        (other.id, signs(model.detokenize([other.id], special=True)) or "∅", other.probability)
+        for other in turn.chat.alternatives(turn, token)
+    ]
+    return {"id": turn.id, "token": token, "chosen": turn.tokens[token], "found": found}
+
+
+def entropies(turn: Turn) -> dict[str, Any]:
+    """Return how open the choice of each token was, in nats; None where that is not known.
+
+    Parameters
+    ----------
+    turn : Turn
+    """
+    values = [None if math.isnan(each) else round(float(each), 4) for each in turn.entropy]
+    return {"id": turn.id, "values": values}
