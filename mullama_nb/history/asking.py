@@ -1,4 +1,4 @@
-"""Ways to get an answer: to a new question, again, to an edited question, from a token on."""
+"""Ways to get answers: to a new question, again, to an edited one, from a token on, several."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from ..errors import HistoryError, ParameterError
 from .answering import Answer, Answering
 from .conversation import Conversation, Said
+from .exploring import Explores, Setting
 from .forking import fork
 from .message import (
     chain,
@@ -29,6 +30,7 @@ __all__ = [
     "answer_from",
     "ask",
     "ask_otherwise",
+    "explore",
     "go_on",
     "instruct_otherwise",
     "question_at",
@@ -210,6 +212,34 @@ def answer_from(
             with workspace.changing():
                 point = fork(workspace, point, None, choose, notes)
     return answering.answer(point)
+
+
+def explore(
+    workspace: Workspace[Checkpoint],
+    conversation: Conversation,
+    messages: Sequence[Message] | None,
+    exploring: Explores,
+) -> list[tuple[Answer, Setting]]:
+    """Give several answers to one question, which is the head afterwards; see ``Chat.explore``.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    conversation : Conversation
+    messages : sequence of mapping, optional
+        The question. None: the one at the head, or that of the answer there.
+    exploring : Explores
+    """
+
+    def put(variables: Mapping[str, Any] | None, *, is_first: bool) -> None:
+        if is_first and messages is not None:
+            conversation.say(messages, variables)
+            return
+        if is_first:
+            stand_to_answer(workspace, conversation)
+        say_otherwise(workspace, conversation, variables)
+
+    return exploring.answer(put)
 
 
 def stand_on_question(

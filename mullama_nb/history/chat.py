@@ -18,7 +18,6 @@ from ..engine.continuations import Reach
 from ..engine.live import Live
 from ..engine.model import Model
 from ..engine.options import takes_what
-from ..engine.params import ContextParams
 from ..engine.sampling.params import SamplingParams
 from ..engine.templates.options import TemplateOptions
 from ..engine.templates.template import Message
@@ -31,28 +30,27 @@ from .asking import (
     answer_from,
     ask,
     ask_otherwise,
+    explore,
     go_on,
-    say_otherwise,
-    stand_to_answer,
 )
 from .compare import Difference
 from .conversation import Conversation
 from .conversation import Said as Spent
 from .display import chat_bundle, new_view
 from .events import SettingsChanged
-from .exploring import Exploring, settings_for
+from .exploring import begin_exploring, settings_for
 from .export import export
 from .files import write_text
 from .given import as_messages, checked_messages
 from .likely import Likely
 from .looking_ahead import follow, look_ahead
+from .making import make_context, make_from_messages, make_from_transcript
 from .message import last_end, whole_message
 from .moving import alternatives, redo_turns, step_ahead, step_back, undo_turns
 from .opening import open_chat, open_or_create
 from .options import (
     CONTEXT_OPTIONS,
     LIMIT_OPTIONS,
-    N_CTX,
     SAMPLING_OPTIONS,
     lists_answer,
     lists_changes,
@@ -72,7 +70,6 @@ from .stepping import Steps
 from .streaming import await_job, stream_tokens
 from .tool_runs import Results, ToolRuns
 from .tools import Tool, Tools
-from .transcripts.importing import begin_with_transcript, choose_transcript, restore_messages
 from .tree import Checkpoint, CheckpointTree
 from .trimming import trim
 from .turn import Answers, Turn
@@ -82,7 +79,6 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self, Unpack
 
-    from .exploring_elsewhere import ExploringElsewhere
     from .options import (
         AnswerOptions,
         ChatOptions,
@@ -161,8 +157,8 @@ class Chat(Live):
         check_names("a chat", options, (*CONTEXT_OPTIONS, *SAMPLING_OPTIONS, *LIMIT_OPTIONS))
         self._sampling = SamplingParams().with_changes(**pick(options, SAMPLING_OPTIONS))
         self._limits = Limits().with_changes(**pick(options, LIMIT_OPTIONS))
-        self.context = _make_context(model, pick(options, CONTEXT_OPTIONS))
         self._tools = Tools(tools)
+        self.context = make_context(model, pick(options, CONTEXT_OPTIONS))
         template = TemplateOptions.of(
             *(self.model, self._tools.schemas, chat_template, chat_template_kwargs),
             keep_reasoning=keep_reasoning,
@@ -480,28 +476,10 @@ class Chat(Live):
         """
         given = {**options, "chat_template_kwargs": chat_template_kwargs}
         settings = settings_for(n, vary, self.sampling, self.limits, given)
-        exploring: Exploring | ExploringElsewhere
-        if executor is None:
-            exploring = Exploring(self._workspace, settings, on_token, exact=exact)
-        else:  # imported here, as most chats need nothing of processes
-            from .exploring_elsewhere import ExploringElsewhere
-
-            exploring = ExploringElsewhere(
-                self._workspace, settings, on_token, executor, exact=exact
-            )
+        exploring = begin_exploring(self._workspace, settings, on_token, executor, exact=exact)
         messages = None if message is None else as_messages(message)
-        place = self._workspace, self._conversation
-
-        def put(variables: Mapping[str, Any] | None, *, is_first: bool) -> None:
-            if is_first and messages is not None:
-                self._conversation.say(messages, variables)
-                return
-            if is_first:
-                stand_to_answer(*place)
-            say_otherwise(*place, variables)
-
         with self.tree.turn():
-            found = exploring.answer(put)
+            found = explore(self._workspace, self._conversation, messages, exploring)
             turns = [self._turn(answer) for answer, _ in found]
             return Answers(self, turns, [setting.varied for _, setting in found])
 
@@ -736,12 +714,7 @@ class Chat(Live):
         messages : sequence of mapping
             Each with ``role`` and ``content``; the first may be a system message.
         """
-        rest = checked_messages(messages)
-        if rest and rest[0].get("role") == "system" and "content" in rest[0]:
-            options.setdefault("system", rest.pop(0)["content"])
-        chat = cls(model, **options)
-        chat.replay(rest)
-        return chat
+        return make_from_messages(cls, model, messages, options)
 
     @classmethod
     @lists_new_chat
@@ -779,17 +752,7 @@ class Chat(Live):
         ParameterWarning
             When something in the file is not text, and is left out.
         """
-        transcript = choose_transcript(path, index)
-        begun: Any = {**begin_with_transcript(transcript), **options}
-        chat = cls(model, **begun)
-        try:
-            with chat.tree.turn():
-                restore_messages(chat._workspace, chat._conversation, transcript)
-        except BaseException:
-            if chat.context is not model:
-                chat.context.close()
-            raise
-        return chat
+        return make_from_transcript(cls, model, path, index, options)
 
     def replay(
         self,
@@ -1170,15 +1133,3 @@ def _checked(name: str, values: object, kind: type[V]) -> V:
             f"chat.{name}.with_changes(...)"
         )
     return values
-
-
-def _make_context(model: ModelSource | Context, options: dict[str, Any]) -> Context:
-    if isinstance(model, Context):
-        if options:
-            raise ParameterError(
-                f"the context exists already; give {', '.join(options)} when making it"
-            )
-        return model
-    loaded = model if isinstance(model, Model) else Model.load(model)
-    options.setdefault("n_ctx", min(N_CTX, loaded.n_ctx_train))
-    return Context(loaded, ContextParams(**options))
