@@ -97,7 +97,7 @@ class Answering:
         self._was_printed = False
         self._stream = context.stream(
             sampling=sampling,
-            answer_format=workspace.calling_format,
+            answer_format=workspace.readings.calling_format,
             **pick(vars(limits), LIMIT_OPTIONS),
         )
         request = self._stream.request

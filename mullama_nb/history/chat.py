@@ -277,7 +277,7 @@ class Chat(Live):
     @property
     def answer_format(self) -> AnswerFormat:
         """How thoughts and calls are told from the text of answers, as the template teaches."""
-        return self._workspace.answer_format
+        return self._workspace.readings.answer_format
 
     @property
     def undo_steps(self) -> int:

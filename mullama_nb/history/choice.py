@@ -42,7 +42,7 @@ def choice(workspace: Workspace[Checkpoint], end: Checkpoint, token: int) -> Cho
     assert part.parent is not None
     state = carried(notes_back(part.parent), sampling, states)
     n_own = position - first.start
-    answer_format = workspace.calling_format if notes.call_grammar else workspace.answer_format
+    answer_format = workspace.readings.format_of(notes.call_grammar)
     n_said = tokens_said(first.parent) + n_own
 
     def choosers(sibling: int) -> Chooser:

@@ -136,13 +136,12 @@ def _logits_of(
     for node in together:
         limits = Limits(**node.metadata.limits)
         each.append((seeded(recalled(node.metadata.sampling)), limits))
-    calls = first.metadata.call_grammar
     with workspace.visit(point), contextlib.suppress(GrammarError):
         workspace.adapters.switch(workspace.adapters.of(first))
         workspace.context.exploration(
             len(each),
             each=each,
-            answer_format=workspace.calling_format if calls else workspace.answer_format,
+            answer_format=workspace.readings.format_of(first.metadata.call_grammar),
             on_logits=keep,
         ).run(together[0].metadata.sibling, n_said=tokens_said(point))
     return rows

@@ -18,15 +18,14 @@ from ..errors import (
 )
 from .events import Progress
 from .forking import fork_at
-from .message import Line, content_text, lines_at, message_parts, point_before
+from .message import Line, lines_at, message_parts, point_before
 from .notes import check_notes, message_notes
 from .rendering import Rendering, Variables, is_answer
+from .system_message import SystemMessages
 from .tree import Checkpoint
 from .workspace import Workspace
 
 __all__ = ["Conversation", "Said"]
-
-_PROBE = {"role": "user", "content": "?"}
 
 
 @dataclass(frozen=True)
@@ -73,29 +72,16 @@ class Conversation:
     ) -> None:
         if system is not None and not isinstance(system, str):
             raise ParameterError(f"system must be a text, not {system!r:.80}")
-        check_notes({"system": system}, "the system message")
         check_notes({"tools": template.tools, **template.saved()}, "what the template is given")
         self._workspace = workspace
         workspace.system = system
         self._context = workspace.context
         self._model = workspace.context.model
         self.rendering = Rendering(self._context, template)
-        workspace.template = template
+        workspace.readings.template = template
+        self._systems = SystemMessages(workspace, self.rendering)
         if system is not None:
-            self._check_system({"role": "system", "content": system})
-
-    def _check_system(self, system: Message) -> None:
-        try:
-            self.rendering.render([_PROBE])
-        except ChatTemplateError:
-            return  # it is refused for another reason, which ask() will say
-        try:
-            self.rendering.render([system, _PROBE])
-        except ChatTemplateError as error:
-            raise ChatTemplateError(
-                f"{error}. Without a system message it does not: put the text into the first "
-                "question"
-            ) from None
+            self._systems.check({"role": "system", "content": system})
 
     @property
     def system(self) -> str | None:
@@ -305,7 +291,7 @@ class Conversation:
         """Say the system message where nothing is said yet; return how many tokens it took."""
         if not before or not self._workspace.head.is_root or self._context.token_count():
             return 0
-        return self._say_system(before[0], messages, variables)
+        return self._systems.say(before[0], messages, variables)
 
     def _standing(self, head: Checkpoint) -> Checkpoint:
         """The head, or the checkpoint before a question that was cut off there."""
@@ -351,8 +337,7 @@ class Conversation:
             )
         system, workspace = {"role": "system", "content": self.system}, self._workspace
         with workspace.operation(), workspace.going_back_on_error():
-            self._say_system(system, [_PROBE])
-            if workspace.head.is_root:
+            if not self._systems.say_alone(system):
                 raise HistoryError(
                     f"the chat template of {self._model.name!r} lets no system message stand "
                     "alone, so there is nothing to save yet: ask() something"
@@ -378,56 +363,21 @@ class Conversation:
         HistoryError
             When nothing follows, and the template lets no system message stand alone.
         """
-        check_notes({"system": system}, "the system message")
-        self._check_system(system)
+        self._systems.check(system)
         workspace = self._workspace
         if not messages:
             with workspace.operation(), workspace.going_back_on_error():
-                self._say_system(system, [_PROBE], variables)
-                if workspace.head.is_root:
-                    self._hold_at_root(system)
+                if not self._systems.say_alone(system, variables):
+                    self._systems.hold_at_root(system)
             return None
         tokens = self.rendering.prompt([], [system, *messages], variables, checks=True)
         self.check_room(0, len(tokens))
         with workspace.operation(), workspace.going_back_on_error(always=True):
-            n_system = self._say_system(system, messages, variables)
+            n_system = self._systems.say(system, messages, variables)
             said = self.say(messages, variables, before=[system])
         return dataclasses.replace(
             said, reused=said.reused - n_system, evaluated=said.evaluated + n_system
         )
-
-    def _hold_at_root(self, system: Message) -> None:
-        """Have the root hold a system message; what was said behind it had another."""
-        if self._workspace.graph.root.followers:
-            raise HistoryError(
-                f"the chat template of {self._model.name!r} lets no system message stand alone: "
-                "ask() something first, then edit() the system message, and it is asked again"
-            )
-        self._workspace.system = content_text(system)
-
-    def _say_system(
-        self, system: Message, rest: Sequence[Message], variables: Variables = None
-    ) -> int:
-        """Give the system message a checkpoint of its own if the template lets it stand alone.
-
-        Returns
-        -------
-        int
-            Tokens that were evaluated.
-        """
-        workspace = self._workspace
-        try:
-            tokens = self.rendering.alone([], system, rest, variables)
-        except ChatTemplateError:
-            return 0
-        for child in workspace.graph.root.children:
-            is_same = child.tokens == tokens and child.metadata.is_system
-            if is_same and workspace.adapters.are_those_of(child):
-                workspace.checkout(child)
-                return 0
-        workspace.evaluate(tokens)
-        workspace.commit(message_notes(system))
-        return len(tokens)
 
     def stand_before(self, end: Checkpoint) -> Checkpoint:
         """Move the head to where a message was said.
@@ -476,7 +426,7 @@ class Conversation:
 
     @template.setter
     def template(self, template: TemplateOptions) -> None:
-        self.rendering.template = self._workspace.template = template
+        self.rendering.template = self._workspace.readings.template = template
 
     def check_room(self, keep: int, n_tokens: int) -> None:
         """Check that tokens fit after those that are kept.

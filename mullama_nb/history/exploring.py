@@ -30,7 +30,15 @@ from .workspace import Workspace
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-__all__ = ["Explores", "Exploring", "Put", "Setting", "begin_exploring", "branch_notes", "settings_for"]
+__all__ = [
+    "Explores",
+    "Exploring",
+    "Put",
+    "Setting",
+    "begin_exploring",
+    "branch_notes",
+    "settings_for",
+]
 
 OnLogits: TypeAlias = Callable[[int, int, Logits], object]
 
@@ -277,7 +285,7 @@ class _Batch:
             each=[(setting.sampling, setting.limits) for setting in settings],
             exact=exact,
             on_token=tell,
-            answer_format=workspace.calling_format,
+            answer_format=workspace.readings.calling_format,
             on_logits=None if on_logits is None else look,
         )
         for sampling, limits in self._run.request.each:

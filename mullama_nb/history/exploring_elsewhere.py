@@ -92,7 +92,7 @@ class ExploringElsewhere:
                 len(alike),
                 each=[(setting.sampling, setting.limits) for setting in alike],
                 exact=exact,
-                answer_format=workspace.calling_format,
+                answer_format=workspace.readings.calling_format,
             ).request
             for sampling, limits in request.each:
                 check_request(context.model, sampling, limits)
@@ -343,7 +343,7 @@ class _Question:
                 each,
                 first + batch.begin,
                 tokens_said(head),
-                workspace.template,
+                workspace.readings.template,
                 tuple(AdapterRecipe.of(each) for each in at_hand if each.fingerprint in used),
                 text_of(each.note() for each in context.adapters),
                 batch.request.exact,

@@ -9,6 +9,7 @@ from ..engine.context import TokenProbability
 from .message import chain, last_end, message_parts, messages_back, point_before, token_place
 from .paths import Redo
 from .tree import Checkpoint
+from .undoing import go_back, redo
 from .workspace import Workspace
 
 __all__ = ["alternatives", "redo_turns", "step_ahead", "step_back", "undo_turns"]
@@ -23,7 +24,7 @@ def undo_turns(workspace: Workspace[Checkpoint], n: int) -> None:
             if begin is None:
                 break
             to = point_before(begin)
-            workspace.go_back([*itertools.takewhile(_differs_from(to), chain(head))], to)
+            go_back(workspace, [*itertools.takewhile(_differs_from(to), chain(head))], to)
 
 
 def _differs_from(place: Checkpoint) -> Callable[[Checkpoint], bool]:
@@ -39,7 +40,7 @@ def redo_turns(workspace: Workspace[Checkpoint], n: int) -> None:
         n_steps, at = 1, way.rest
         while at is not None and not step_ahead(at)[0]:
             n_steps, at = n_steps + 1, at.rest
-        workspace.redo(n_steps)
+        redo(workspace, n_steps)
 
 
 def step_back(end: Checkpoint) -> tuple[int, Checkpoint | None]:

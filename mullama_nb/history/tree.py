@@ -23,6 +23,7 @@ from .node import Node
 from .paths import check_steps
 from .refs import check_tag
 from .sizes import KVBytes, MemoryReport, count_bytes, report_memory
+from .undoing import redo, undo
 from .workspace import Workspace
 
 __all__ = ["Checkpoint", "CheckpointTree"]
@@ -307,12 +308,12 @@ class CheckpointTree(Live):
         Uncommitted tokens are committed first, and count as a step.
         """
         n = check_steps(n)
-        return self._workspace.undo(n)
+        return undo(self._workspace, n)
 
     def redo(self, n: int = 1) -> Checkpoint:
         """Take back ``undo``, at most ``n`` steps."""
         n = check_steps(n)
-        return self._workspace.redo(n)
+        return redo(self._workspace, n)
 
     def fork(
         self,

@@ -110,7 +110,7 @@ class Turn(Live):
         said = None if self._held is not None else answer_said(self.checkpoint)
         if said is None:
             return given_calls(self.message)
-        return self.chat._workspace.read_answer(*said).tool_calls
+        return self.chat._workspace.readings.parsed(*said).tool_calls
 
     @property
     def parts(self) -> list[Checkpoint]:

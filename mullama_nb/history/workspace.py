@@ -8,7 +8,6 @@ checkpoints from elsewhere.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
@@ -16,13 +15,9 @@ from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 from ..engine.adapters.values import Adapter
-from ..engine.answers.format import AnswerFormat, ParsedAnswer
-from ..engine.answers.generated_text import GeneratedText
 from ..engine.context import Context
 from ..engine.path import Progress
 from ..engine.scoring import Score
-from ..engine.templates.messages import AnswerMessage
-from ..engine.templates.options import TemplateOptions
 from ..engine.threads.lock import CancelToken
 from ..engine.warn import warn
 from ..errors import HistoryError, InexactWarning, ParameterError
@@ -48,12 +43,11 @@ from .message import keep_said
 from .node import Node
 from .notes import check_notes
 from .paths import Redo
+from .readings import Readings
 from .refs import resolve
 from .stage import Stages
 
 __all__ = ["Workspace"]
-
-_MOST_READ = 4096  # answers that are remembered
 
 N = TypeVar("N", bound=Node)
 
@@ -73,6 +67,7 @@ class Workspace(Generic[N]):
     ----------
     graph : Graph
     rows : KVRows
+    readings : Readings
     lock : TreeLock
     adapters : TreeAdapters
     observers : Observers
@@ -89,18 +84,14 @@ class Workspace(Generic[N]):
         self.context = context
         self.lock = TreeLock(context)
         self.rows = KVRows(context, self.lock, max_bytes)
+        self.readings = Readings(context.model)
         self.graph: Graph[N] = Graph(make, self)
         self.observers = Observers()
         self.stages = Stages()
         self.owner: weakref.ref[Any] | None = None
         self.after_turn: Callable[[], object] | None = None
-        self._template = TemplateOptions()  # the chat's
         self.system: str | None = None  # the chat's
         self.scores: MutableMapping[N, tuple[int, Score]] = weakref.WeakKeyDictionary()
-        # A panel reads all messages again at each change: what tokens say is worked out once.
-        vocabulary = context.model.vocabulary
-        self._generated = functools.lru_cache(_MOST_READ)(vocabulary.generated_text)
-        self._read: dict[object, ParsedAnswer] = {}  # answers, by what they were read from
         self.rows.on_move(self._notify_spilled, self._notify_recalled)
         self.adapters = TreeAdapters(context, self.graph.root, self._notify_adapters)
         context.mark()
@@ -114,61 +105,18 @@ class Workspace(Generic[N]):
 
     def text_of(self, tokens: tuple[int, ...]) -> str:
         """Return the text of tokens, including control tokens."""
-        return self.context.model.detokenize(tokens, special=True)
+        return self.readings.text_of(tokens)
 
     def spoken_by(self, tokens: tuple[int, ...], given: str = "") -> str:
         """Return the text of an answer, behind a beginning that was given.
 
         It has the control tokens that do not end it.
         """
-        text = self._generated(tokens)
-        return GeneratedText.behind(given, text) if given else text
-
-    @property
-    def template(self) -> TemplateOptions:
-        """The options of the chat's template."""
-        return self._template
-
-    @template.setter
-    def template(self, template: TemplateOptions) -> None:
-        self._template = template
-        self._read.clear()  # other tools, or another template, read the same text otherwise
-
-    @property
-    def answer_format(self) -> AnswerFormat:
-        """How answers are read: as the chat's template teaches."""
-        return self.template.answer_format(self.context.model)
-
-    @property
-    def calling_format(self) -> AnswerFormat:
-        """How answers are made: calls follow the schemas of the chat's tools."""
-        return self.template.calling_format(self.context.model)
-
-    def read_answer(self, raw: str, before: tuple[int, ...]) -> ParsedAnswer:
-        """Return what an answer says.
-
-        Parameters
-        ----------
-        raw : str
-        before : tuple of int
-            The tokens in front of it, as many as tell whether they open a thought.
-        """
-        key = (before, getattr(raw, "runs", raw))
-        if key not in self._read:
-            answer_format = self.answer_format
-            if not answer_format.rules:
-                return ParsedAnswer(None, raw)
-            if len(self._read) >= _MOST_READ:
-                self._read.clear()
-            prompt = self.context.model.detokenize(before, special=True)
-            in_thought = answer_format.prompt_opens_thought(prompt)
-            tools = self.template.tools
-            self._read[key] = answer_format.parse(raw, begins_in_thought=in_thought, tools=tools)
-        return self._read[key]
+        return self.readings.spoken_by(tokens, given)
 
     def answer_message(self, raw: str, before: tuple[int, ...]) -> dict[str, Any]:
         """Return the message that an answer is, with thoughts and calls apart from its text."""
-        return AnswerMessage(self.read_answer(raw, before).as_message(), raw)
+        return self.readings.message(raw, before)
 
     def bytes_of(self, node: Node) -> int:
         """Return the bytes of a node's own rows, wherever they are."""
@@ -485,40 +433,6 @@ class Workspace(Generic[N]):
                 self.adapters.switch(self.adapters.of(target) if adapters is None else adapters)
             self.go(target, adapters=adapters)
         self.graph.redo = None
-
-    def undo(self, n: int) -> N:
-        """Go back, remembering the way; see ``CheckpointTree.undo``."""
-        with self.changing() as at:
-            way: list[N] = []
-            while len(way) < n and at.parent is not None:
-                way.append(at)
-                at = at.parent
-            self.go_back(way, at)
-            return at
-
-    def go_back(self, way: Sequence[N], to: N) -> None:
-        """Move to a node, and let ``redo`` go the way back, given latest first."""
-        with self.changing():
-            with self.going_back_on_error():
-                are_chosen = self.adapters.are_chosen
-                self.go(to, adapters=self.adapters.instead_of(way[-1]) if way else None)
-                self.adapters.are_chosen = are_chosen
-            for node in way:
-                self.graph.redo = Redo(node, self.graph.redo)
-
-    def redo(self, n: int) -> N:
-        """Take back undo, at most ``n`` steps; return the head."""
-        with self.changing() as head:  # what is appended is a new branch, with nothing ahead
-            way = self.graph.redo
-            if way is None:
-                return head
-            for _ in range(min(n, way.n) - 1):
-                assert way.rest is not None
-                way = way.rest
-            with self.going_back_on_error():
-                self.go(way.checkpoint)
-            self.graph.redo = way.rest
-            return way.checkpoint
 
     @contextmanager
     def visit(self, ref: N | str) -> Iterator[N]:

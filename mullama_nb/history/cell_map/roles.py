@@ -55,7 +55,7 @@ class TokenRoles:
     def __init__(self, workspace: Workspace[Any]) -> None:
         self._workspace = workspace
         self._vocabulary = workspace.context.model.vocabulary
-        self._template = workspace.template
+        self._template = workspace.readings.template
         self._known: dict[object, _Written | None] = {}
 
     def basis(self, node: Node) -> object:
@@ -188,8 +188,8 @@ class TokenRoles:
         self, roles: tuple[str, ...], variables: Mapping[str, Any], *, asks: bool
     ) -> _Written | None:
         """What the template writes around messages; None if it refuses them."""
-        if self._template is not self._workspace.template:
-            self._template = self._workspace.template
+        if self._template is not self._workspace.readings.template:
+            self._template = self._workspace.readings.template
             self._known.clear()
         key = (roles, json.dumps(variables, sort_keys=True), asks)
         if key not in self._known:
