@@ -13,7 +13,7 @@ from inspect import isclass
 from pathlib import Path
 
 import pytest
-from test_public import PUBLIC
+from extensions.public_modules import PUBLIC
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))

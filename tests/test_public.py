@@ -1,4 +1,4 @@
-"""What users import: six modules with sorted names, and no lesson that needs another one."""
+"""What users import: modules with sorted names, and no lesson that needs another one."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from types import ModuleType
 
 import nbformat
 import pytest
+from extensions.public_modules import PUBLIC
 from IPython.core.inputtransformer2 import TransformerManager
 from test_readme import EXAMPLE
 
@@ -18,14 +19,6 @@ import mullama_nb
 from mullama_nb import testing
 
 ROOT = Path(__file__).parents[1]
-PUBLIC = [
-    "mullama_nb",
-    "mullama_nb.errors",
-    "mullama_nb.plots",
-    "mullama_nb.steering",
-    "mullama_nb.testing",
-    "mullama_nb.widgets",
-]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("notebooks/*.ipynb")])
 
 

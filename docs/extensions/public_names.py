@@ -13,19 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from docutils import nodes
 
+from .public_modules import PUBLIC
+
 if TYPE_CHECKING:
     from sphinx.addnodes import pending_xref
     from sphinx.application import Sphinx
     from sphinx.environment import BuildEnvironment
-
-PUBLIC = (
-    "mullama_nb",
-    "mullama_nb.errors",
-    "mullama_nb.plots",
-    "mullama_nb.steering",
-    "mullama_nb.testing",
-    "mullama_nb.widgets",
-)
 
 
 @cache
