@@ -11,12 +11,9 @@ import os
 import re
 import secrets
 import shutil
-import socket
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +21,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import nbformat
+from browser.server import PATIENCE, Server
 from playwright.sync_api import BrowserContext, Locator, Page, Request, sync_playwright
 from playwright.sync_api import TimeoutError as PageTimeoutError
 
@@ -39,9 +37,6 @@ __all__ = [
 
 ROOT = Path(__file__).parents[2]
 IPYKERNEL_7_3 = ROOT / ".venv" / "ipykernel-7.3"
-
-PATIENCE = 180
-"""Seconds to wait for what a page or a kernel should come to; a busy machine takes long."""
 
 _SETTINGS = {
     "@jupyterlab/apputils-extension:notification": {
@@ -76,44 +71,29 @@ def chromium_path() -> Path | None:
     return None
 
 
-class LabServer:
+class LabServer(Server):
     """One JupyterLab, with a folder for notebooks and a kernel for each ipykernel."""
 
     def __init__(self, folder: Path, *, theme: str = "JupyterLab Light") -> None:
+        super().__init__("JupyterLab")
         self.root = folder / "notebooks"
         self.token = secrets.token_hex(16)
         self._home = folder / "home"
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
         self.root.mkdir(parents=True)
         self._write_settings(theme)
         self._write_kernel("python3", {})
         self._write_kernel("ipykernel-7.3", {"PYTHONPATH": str(IPYKERNEL_7_3)})
-        self._log = (folder / "server.log").open("w+", encoding="utf-8")
-        self._process = subprocess.Popen(
+        self.start(
             self._command(),
-            cwd=self.root,
-            env=self._environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=subprocess.STDOUT,
+            log=folder / "server.log",
+            answers_at="/api",
+            folder=self.root,
+            environment=self._environment(),
         )
-        self._wait_until_it_answers()
 
     def url(self, name: str, app: str = "lab/tree") -> str:
         """Where a notebook of the root opens: in JupyterLab, or in another app of the server."""
-        return f"http://127.0.0.1:{self.port}/{app}/{name}?token={self.token}&reset"
-
-    def close(self) -> None:
-        """End the server and its kernels."""
-        self._process.terminate()
-        try:
-            self._process.wait(20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._log.close()
+        return f"{self.address}/{app}/{name}?token={self.token}&reset"
 
     def _command(self) -> list[str]:
         return [
@@ -164,19 +144,6 @@ class LabServer:
             "env": environment,
         }
         path.write_text(json.dumps(kernel), encoding="utf-8")
-
-    def _wait_until_it_answers(self) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline and self._process.poll() is None:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api", timeout=5).close()
-            except OSError:
-                time.sleep(0.1)
-            else:
-                return
-        self._process.kill()
-        self._log.seek(0)
-        raise RuntimeError(f"JupyterLab did not start:\n{self._log.read()[-4000:]}")
 
 
 @contextmanager
