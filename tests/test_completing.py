@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,9 +9,8 @@ from collections.abc import Iterator
 import pytest
 from IPython.core.completer import provisionalcompleter
 from IPython.core.interactiveshell import InteractiveShell
+from shells import open_shell
 from tiny_models import CHATML, make_model
-
-pytestmark = pytest.mark.usefixtures("main_module")
 
 BEGIN = """
 %load_ext mullama_nb
@@ -36,19 +34,11 @@ def shell(request: pytest.FixtureRequest, one_shell: InteractiveShell) -> Intera
 @pytest.fixture(scope="module")
 def one_shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InteractiveShell]:
     folder = tmp_path_factory.mktemp("shell")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("IPYTHONDIR", str(folder / "ipython"))
-        patch.setenv("XDG_DATA_HOME", str(folder / "data"))
+    with pytest.MonkeyPatch.context() as patch, open_shell(folder, is_the_one=True) as shell:
         patch.chdir(folder)
-        patch.setitem(sys.modules, "__main__", sys.modules["__main__"])  # whose place it takes
-        shell = InteractiveShell.instance(colors="nocolor")
         shell.user_ns["path"] = make_model(folder / "tiny.gguf", "llama", chat_template=CHATML)
         shell.run_cell(BEGIN).raise_error()
         yield shell
-        shell.user_ns.clear()
-        atexit.unregister(shell.atexit_operations)
-        shell.atexit_operations()
-        InteractiveShell.clear_instance()
 
 
 def completed(shell: InteractiveShell, cell: str) -> set[str]:

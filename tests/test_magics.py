@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import json
 import sys
 from collections.abc import Iterator
@@ -15,25 +14,20 @@ from hang_guard import PATIENCE
 from IPython.core.completer import provisionalcompleter
 from IPython.core.interactiveshell import InteractiveShell
 from nbclient import NotebookClient
+from shells import open_shell
 from tiny_models import CHATML, make_model
 
 from mullama_nb import Chat
 
 N = "max_tokens=3 temperature=2.0"
-pytestmark = pytest.mark.usefixtures("main_module")
-
 
 @pytest.fixture
-def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[InteractiveShell]:
+def shell(tmp_path: Path) -> Iterator[InteractiveShell]:
     """A shell of its own, with a tiny model under the name that ``path`` has there."""
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    shell = InteractiveShell()
-    shell.user_ns["path"] = make_model(tmp_path / "tiny.gguf", "llama", chat_template=CHATML)
-    run(shell, "%load_ext mullama_nb")
-    yield shell
-    atexit.unregister(shell.atexit_operations)
-    shell.atexit_operations()
+    with open_shell(tmp_path) as shell:
+        shell.user_ns["path"] = make_model(tmp_path / "tiny.gguf", "llama", chat_template=CHATML)
+        run(shell, "%load_ext mullama_nb")
+        yield shell
 
 
 def run(shell: InteractiveShell, source: str, cell_id: str | None = None) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import re
 import signal
 import subprocess
@@ -18,12 +17,11 @@ from hang_guard import PATIENCE
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from nbclient import NotebookClient
+from shells import open_shell
 from tiny_models import CHATML, make_model
 
 from mullama_nb import MullamaError
 from mullama_nb.errors import ParameterError
-
-pytestmark = pytest.mark.usefixtures("main_module")
 
 BEGIN = """
 import mullama_nb
@@ -52,17 +50,10 @@ FAILING = [
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InteractiveShell]:
     """A shell with a chat."""
     folder = tmp_path_factory.mktemp("shell")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("IPYTHONDIR", str(folder / "ipython"))
-        patch.setitem(sys.modules, "__main__", sys.modules["__main__"])  # whose place it takes
-        shell = InteractiveShell.instance(colors="nocolor")
+    with open_shell(folder, is_the_one=True) as shell:
         shell.user_ns["path"] = make_model(folder / "tiny.gguf", "llama", chat_template=CHATML)
         shell.run_cell(BEGIN).raise_error()
         yield shell
-        shell.user_ns.clear()
-        atexit.unregister(shell.atexit_operations)
-        shell.atexit_operations()
-        InteractiveShell.clear_instance()
 
 
 def shown(shell: InteractiveShell, cell: str) -> tuple[str, Any]:

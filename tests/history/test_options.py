@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import dataclasses
 import inspect
 import re
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from IPython.core.completer import provisionalcompleter
 from IPython.core.interactiveshell import InteractiveShell
+from shells import open_shell
 
 import mullama_nb
 from mullama_nb import Chat, Context, ContextParams, Model, SamplingParams, testing
@@ -137,16 +136,10 @@ def test_defaults_are_said_where_there_are_some() -> None:
 
 
 @pytest.fixture
-def shell(
-    chat: Chat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[InteractiveShell]:
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
-    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])  # whose place it takes
-    shell = InteractiveShell()
-    shell.user_ns |= {"Chat": Chat, "chat": chat}
-    yield shell
-    atexit.unregister(shell.atexit_operations)
-    shell.atexit_operations()
+def shell(chat: Chat, tmp_path: Path) -> Iterator[InteractiveShell]:
+    with open_shell(tmp_path) as shell:
+        shell.user_ns |= {"Chat": Chat, "chat": chat}
+        yield shell
 
 
 @pytest.mark.slow

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import atexit
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
+from shells import open_shell
 
 from mullama_nb import Model
 from mullama_nb.errors import RecordingError, RegressionError
@@ -24,17 +24,13 @@ def shell(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     tiny_models: tuple[Model, Model],
-    main_module: None,  # noqa: ARG001 - it puts back what the shell takes the place of
 ) -> Iterator[InteractiveShell]:
     """A shell of its own in an empty folder, with a model."""
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.chdir(tmp_path)
-    shell = InteractiveShell()
-    shell.user_ns["model"] = tiny_models[0]
-    shell.run_cell("from mullama_nb import Chat\n%load_ext mullama_nb").raise_error()
-    yield shell
-    atexit.unregister(shell.atexit_operations)
-    shell.atexit_operations()
+    with open_shell(tmp_path) as shell:
+        shell.user_ns["model"] = tiny_models[0]
+        shell.run_cell("from mullama_nb import Chat\n%load_ext mullama_nb").raise_error()
+        yield shell
 
 
 def test_it_records_and_then_compares(

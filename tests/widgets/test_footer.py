@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
 import gc
-import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -17,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from IPython.core.interactiveshell import InteractiveShell
 from javascript import FRONT_END, JavaScript
+from shells import open_shell
 from tiny_models import CHATML
 
 from mullama_nb import Chat, SamplingParams
@@ -48,13 +47,9 @@ def panel(chat: Chat) -> Iterator[ChatPanel]:
 
 @pytest.fixture
 def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[InteractiveShell]:
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
-    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])  # whose place it takes
-    made = InteractiveShell()
-    monkeypatch.setattr("IPython.get_ipython", lambda: made)
-    yield made
-    atexit.unregister(made.atexit_operations)
-    made.atexit_operations()
+    with open_shell(tmp_path) as made:
+        monkeypatch.setattr("IPython.get_ipython", lambda: made)
+        yield made
 
 
 def footer(panel: ChatPanel) -> dict[str, Any]:
