@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from IPython.core.error import UsageError
 
-from mullama_nb.magics import _options, _split
+from mullama_nb.magics.words import read_options, split_words
 
 PLAIN = st.one_of(
     st.none(),
@@ -34,15 +34,15 @@ LITERALS = st.recursive(
 @example({"stop": "\n", "a": "a b", "json_schema": {"type": "object"}, "x_1": 'it\'s "so" \\'})
 def test_every_literal_arrives_as_it_was_written(values: dict[str, Any]) -> None:
     line = "  ".join(f"{name}={value!r}" for name, value in values.items())
-    assert _options(_split(line)) == values
+    assert read_options(split_words(line)) == values
 
 
 @given(st.lists(LITERALS, min_size=1, max_size=3), st.sampled_from(["smollm2", "'a b.gguf'"]))
 def test_words_in_front_are_those_of_a_shell(values: list[Any], name: str) -> None:
     line = " ".join([name, *(f"v{i}={value!r}" for i, value in enumerate(values))])
-    first, *rest = _split(line)
+    first, *rest = split_words(line)
     assert first == name.strip("'")
-    assert [*_options(rest).values()] == values
+    assert [*read_options(rest).values()] == values
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_words_in_front_are_those_of_a_shell(values: list[Any], name: str) -> No
     ],
 )
 def test_what_people_write(line: str, values: dict[str, Any]) -> None:
-    assert _options(_split(line)) == values
+    assert read_options(split_words(line)) == values
 
 
 @pytest.mark.parametrize(
@@ -73,4 +73,4 @@ def test_what_people_write(line: str, values: dict[str, Any]) -> None:
 )
 def test_what_cannot_be_read_is_named(line: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        _options(_split(line))
+        read_options(split_words(line))

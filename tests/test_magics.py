@@ -21,6 +21,7 @@ from mullama_nb import Chat
 
 N = "max_tokens=3 temperature=2.0"
 
+
 @pytest.fixture
 def shell(tmp_path: Path) -> Iterator[InteractiveShell]:
     """A shell of its own, with a tiny model under the name that ``path`` has there."""

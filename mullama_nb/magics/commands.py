@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import functools
-import re
-import shlex
 import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -17,27 +14,25 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 from IPython.core.magic_arguments import argument as untyped_argument
 from IPython.core.magic_arguments import magic_arguments as untyped_arguments
 
-from .completing import complete_names_in
-from .engine.files.locate import known_models
-from .engine.model import Model
-from .errors import MullamaError, shown
-from .history.chat import Chat
-from .history.message import chain, point_before
-from .history.options import CONTEXT_OPTIONS, LIMIT_OPTIONS, SAMPLING_OPTIONS
-from .history.sizes import KVBytes
-from .history.tree import Checkpoint
-from .history.turn import Turn
-from .sessions.store import SessionStore
-from .tables import html_table
-from .testing.magic import RegressMagics
+from ..completing import complete_names_in
+from ..engine.files.locate import known_models
+from ..engine.model import Model
+from ..errors import MullamaError
+from ..history.chat import Chat
+from ..history.message import chain, point_before
+from ..history.options import CONTEXT_OPTIONS, LIMIT_OPTIONS, SAMPLING_OPTIONS
+from ..history.sizes import KVBytes
+from ..history.tree import Checkpoint
+from ..history.turn import Turn
+from ..sessions.store import SessionStore
+from ..tables import html_table
+from ..testing.magic import RegressMagics
+from .words import read_options, split_words
 
 __all__ = ["MullamaMagics", "load"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_OPENING = ("[", "{", "(", "'", '"')
-_OPTION = re.compile(r"[^\W\d]\w*=(?P<open>(?=[\[{(]))?")
-_NO_LITERAL = (SyntaxError, ValueError, TypeError, MemoryError, RecursionError)
 _OF_A_CHAT = (CONTEXT_OPTIONS, SAMPLING_OPTIONS, LIMIT_OPTIONS)
 _SESSION_ACTIONS = ("save", "load", "list")
 
@@ -68,77 +63,11 @@ def _magic(kind: Any, *arguments: Any) -> Callable[[F], F]:
 
 def _parse(magic: Any, line: str) -> Any:
     """A magic's arguments, split as a shell does it, but for the values of options."""
-    arguments, unknown = magic.parser.parse_known_args(_split(line))
+    arguments, unknown = magic.parser.parse_known_args(split_words(line))
     if unknown:
         hint = "; options look like temperature=0.7" if unknown[0].startswith("-") else ""
         raise UsageError(f"{unknown[0]!r} is not known here{hint}")
     return arguments
-
-
-def _split(line: str) -> list[str]:
-    """Words as a shell splits them; an option ``name=value`` keeps its value as it is written.
-
-    A value that begins as a Python literal does ends where that ends: quotes, escapes, brackets
-    and blanks within it are its own.
-    """
-    words: list[str] = []
-    rest = line.strip()
-    while rest:
-        option = _OPTION.match(rest)
-        end = 0 if option is None else _end_of_literal(rest, option.end())
-        if not end:
-            end = _end_of_word(line, rest)
-            word = rest[:end]
-            words += [word] if option is not None and option["open"] else shlex.split(word)
-        else:
-            words.append(rest[:end])
-        rest = rest[end:].lstrip()
-    return words
-
-
-def _end_of_literal(text: str, start: int) -> int:
-    """Where the shortest Python literal ends that a blank or the line's end follows; 0 for none."""
-    blanks = (match.start() for match in re.finditer(r"\s|$", text[start:]))
-    for end in blanks:
-        try:
-            ast.literal_eval(text[start : start + end])
-        except _NO_LITERAL:
-            continue
-        return start + end
-    return 0
-
-
-def _end_of_word(line: str, rest: str) -> int:
-    """Where the first word ends, as a shell sees it."""
-    for match in re.finditer(r"\s|$", rest):
-        try:
-            shlex.split(rest[: match.start()])
-        except ValueError as error:
-            problem = error
-        else:
-            return match.start()
-    raise UsageError(f"{line!r} cannot be read: {problem}")
-
-
-def _options(words: list[str]) -> dict[str, Any]:
-    """Options from ``name=value``; a value that is not a Python literal is text."""
-    found: dict[str, Any] = {}
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not (equals and name.isidentifier()):
-            raise UsageError(f"{word!r} is not an option; options look like temperature=0.7")
-        if name in found:
-            raise UsageError(f"{name} is given twice")
-        try:
-            found[name] = ast.literal_eval(value)
-        except _NO_LITERAL:
-            if value[:1] in _OPENING:
-                raise UsageError(
-                    f"{name}={shown(value)} cannot be read: what begins so has to be a Python "
-                    "literal, such as 'a text', [1, 2] or {'type': 'object'}"
-                ) from None
-            found[name] = value
-    return found
 
 
 @magics_class
@@ -196,7 +125,7 @@ class MullamaMagics(Magics):
     def model(self, line: str) -> Chat:
         """Start a chat with a model."""
         arguments = _parse(self.model, line)
-        chat = Chat(arguments.name, **_options(arguments.options))
+        chat = Chat(arguments.name, **read_options(arguments.options))
         self.shell.user_ns[self.chat] = chat
         return chat
 
@@ -213,7 +142,7 @@ class MullamaMagics(Magics):
         question again.
         """
         arguments = _parse(self.ask, line)
-        options = _options(arguments.options)
+        options = read_options(arguments.options)
         chat, text = self.the_chat(), cell.strip()
         if not text:
             raise UsageError("the cell has no message; write one below %%ask")
