@@ -19,6 +19,7 @@ __all__ = [
     "BareContext",
     "make_llama",
     "next_logits",
+    "prompt_text",
     "prompt_tokens",
     "sampler_chain",
     "sequence_state",
@@ -34,6 +35,16 @@ def prompt_tokens(model: Model, n_tokens: int, start: int = 0) -> list[int]:
     """So many tokens of a text, another one for each ``start``."""
     tokens = model.tokenize(_TEXT)
     return [tokens[(start + i + i // len(tokens)) % len(tokens)] for i in range(n_tokens)]
+
+
+def prompt_text(model: Model, n_tokens: int) -> str:
+    """A text that is read as so many tokens."""
+    n_each = len(model.tokenize(_TEXT))
+    tokens = model.tokenize(_TEXT * (1 + n_tokens // n_each))
+    text = model.detokenize(tokens[:n_tokens])
+    if len(model.tokenize(text)) != n_tokens:
+        raise RuntimeError(f"the text cannot be cut behind {n_tokens} tokens: take another number")
+    return text
 
 
 class BareContext:

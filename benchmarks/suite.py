@@ -24,7 +24,7 @@ from mullama_nb.tasks.pool import SpawnedPool
 from mullama_nb.testing import Case, Suite, at_least, matches
 
 from . import overhead
-from .bare import prompt_tokens
+from .bare import prompt_text
 from .costs import model_file
 from .pairing import Stopwatch, hosted, race
 from .report import Effort, Row, Table, compared
@@ -46,7 +46,7 @@ def _suites(
 ) -> tuple[Suite, list[Suite]]:
     """A suite, and each of its cases as one."""
     model = Model.load(path)
-    system = model.detokenize(prompt_tokens(model, n_prompt))
+    system = prompt_text(model, n_prompt)
     settings = [{"system": system, "n_ctx": n_prompt + 384, "temperature": 0, **setting}]
     cases = [
         Case(
