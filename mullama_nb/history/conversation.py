@@ -211,6 +211,7 @@ class Conversation:
         before: Sequence[Message] | None = None,
         answered: bool = True,
         is_checked: bool = False,
+        why_again: str | None = None,
         **notes: Any,
     ) -> int:
         """Commit messages, each on a checkpoint of its own if the template takes it as the last.
@@ -227,6 +228,8 @@ class Conversation:
             answer.
         is_checked : bool
             Whether they were rendered with a check that nothing is left out.
+        why_again : str, optional
+            Why they are evaluated again, if they were said before; it is noted.
         **notes
             Further notes of the last one.
 
@@ -260,6 +263,8 @@ class Conversation:
                     continue
                 keep, tokens, noted = added
                 noted |= {} if rest else notes
+                if why_again is not None:
+                    noted["evaluated_again"] = {"tokens": len(tokens), "why": why_again}
                 if is_held:
                     noted["history"], is_held = before, False
                 check_notes(noted)

@@ -11,6 +11,8 @@ from .workspace import Workspace
 
 __all__ = ["trim"]
 
+_WHY = "earlier turns were dropped to make room"
+
 
 def trim(workspace: Workspace[Checkpoint], conversation: Conversation, keep: int | None) -> int:
     """Drop the oldest questions with their answers; see ``Chat.trim``.
@@ -54,11 +56,13 @@ def trim(workspace: Workspace[Checkpoint], conversation: Conversation, keep: int
         workspace.checkout(graph.root, adapters=context.adapters)
         told = conversation.messages_at(graph.root)
         if asked[: len(told)] == told:
-            conversation.append(asked[len(told) :])
+            conversation.append(asked[len(told) :], why_again=_WHY)
         else:  # it has another system message
-            conversation.append(asked, before=[])
+            conversation.append(asked, before=[], why_again=_WHY)
         for part in parts:
             workspace.evaluate(part.tokens)
             notes = part.metadata.of_another_place(part.id)
+            if part is parts[-1]:
+                notes["evaluated_again"] = {"tokens": len(answer), "why": _WHY}
             workspace.commit(notes, logprobs=part.logprobs, allow_empty=True)
     return n_before - context.token_count()

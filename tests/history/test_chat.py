@@ -173,6 +173,26 @@ def test_trim_makes_room_and_keeps_the_old_conversation(new_chat: ChatMaker) -> 
     assert len(chat.messages) == 7
 
 
+@pytest.mark.parametrize("keep", [1, 2, None])
+@pytest.mark.parametrize("system", [None, "be brief"])
+def test_what_trim_evaluates_again_is_noted(
+    new_chat: ChatMaker, keep: int | None, system: str | None
+) -> None:
+    chat = new_chat(system, n_ctx=110)
+    for question in ("one?", "two?", "three?"):
+        chat.ask(question, max_tokens=2)
+        chat.resume(max_tokens=2)
+    n_before = chat.context.tally.n_tokens
+    chat.trim(keep)
+    turns = chat.turns[system is not None :]
+    n_again = chat.context.tally.n_tokens - n_before
+    assert n_again == sum(len(turn.tokens) for turn in turns) > 0
+    for turn in turns:
+        again = turn.checkpoint.metadata.evaluated_again
+        assert again["tokens"] == len(turn.tokens)
+        assert "dropped to make room" in again["why"]
+
+
 def test_a_template_that_rewrites_says_what_it_cost(tiny: ModelMaker) -> None:
     chat = Chat(tiny("llama", chat_template=DATED), n_ctx=512, n_threads=1, n_threads_batch=1)
     chat.ask("one?", max_tokens=3)
