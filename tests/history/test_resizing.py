@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 from conftest import ModelMaker
 from history.conftest import ChatMaker
-from history.test_persistence import ARCHITECTURES, grown, notes
+from history.test_persistence import ARCHITECTURES, OPTIONS, grown, notes
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tiny_models import CHATML
 from tree_walk import Walk
 
 from mullama_nb import Chat
-from mullama_nb.errors import ParameterError
+from mullama_nb.errors import ParameterError, SessionMismatchError
 
 TEMPLATE = "{{ tools }}" + CHATML + "{% if mood %}{{ mood }}{% endif %}"
 
@@ -80,6 +82,28 @@ def test_it_has_to_hold_the_tokens_and_to_fit(new_chat: ChatMaker) -> None:
     with pytest.raises(ParameterError, match="n_ctx"):
         chat.with_n_ctx(0)
     assert len(chat.turns) == 2
+
+
+sizes = st.integers(200, 4096)
+
+
+@settings(max_examples=10)
+@given(first=sizes, second=sizes)
+def test_rows_keep_the_factors_of_longrope(tiny: ModelMaker, first: int, second: int) -> None:
+    """Up to 1,024 cells llama.cpp turns positions by one set of factors, above by another."""
+    model = tiny("longrope", n_ctx=4096, chat_template=CHATML)
+    chat = Chat(model, **(OPTIONS | {"n_ctx": first}))
+    chat.ask("Hi", max_tokens=3, echo=False)
+    before = notes(chat), chat.context.logits.tobytes()
+    if (first <= 1024) == (second <= 1024):
+        larger = chat.with_n_ctx(second)
+        assert larger.context.logits.tobytes() == before[1]
+        larger.context.close()
+    else:
+        with pytest.raises(SessionMismatchError, match="turns positions in another way"):
+            chat.with_n_ctx(second)
+    assert (notes(chat), chat.context.logits.tobytes()) == before
+    chat.context.close()
 
 
 def test_tools_and_template_go_along(new_chat: ChatMaker) -> None:
