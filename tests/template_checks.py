@@ -83,7 +83,7 @@ def check_shown(chat: Chat, panel: ChatPanel | None, said: Sequence[Said]) -> No
         _check_same("the first turn", turns[:1], said[:1])
         turns = turns[1:]
     _check_same("turns", turns, spoken)
-    document = chat._repr_mimebundle_()["text/html"]
+    document = chat._repr_mimebundle_()[0]["text/html"]
     check_in_order("the HTML", document, spoken, html.escape)
     n, n_turns = document.count("<p><strong>"), len(chat.turns)
     if n != n_turns:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from ..checks import check_names
-from ..engine.adapters.values import Adapter, in_words
+from ..engine.adapters.values import Adapter, checked_adapters, in_words
 from ..engine.answers.format import AnswerFormat
 from ..engine.completion import Limits, Token
 from ..engine.context import Context, TokenProbability
@@ -36,7 +36,7 @@ from .asking import (
 from .compare import Difference
 from .conversation import Conversation
 from .conversation import Said as Spent
-from .display import chat_bundle, new_view
+from .display import Bundle, chat_bundle, new_view
 from .events import SettingsChanged
 from .exploring import begin_exploring, settings_for
 from .export import export
@@ -157,14 +157,14 @@ class Chat(Live):
         check_names("a chat", options, (*CONTEXT_OPTIONS, *SAMPLING_OPTIONS, *LIMIT_OPTIONS))
         self._sampling = SamplingParams().with_changes(**pick(options, SAMPLING_OPTIONS))
         self._limits = Limits().with_changes(**pick(options, LIMIT_OPTIONS))
-        self._tools = Tools(tools)
+        self._tools, on = Tools(tools), checked_adapters(adapters)
         self.context = make_context(model, pick(options, CONTEXT_OPTIONS))
         template = TemplateOptions.of(
             *(self.model, self._tools.schemas, chat_template, chat_template_kwargs),
             keep_reasoning=keep_reasoning,
         )
-        if adapters:
-            self.context.adapters = adapters
+        if on:
+            self.context.adapters = on
         self.tree = CheckpointTree(self.context, max_bytes=max_bytes)
         self._workspace = self.tree._workspace
         self._conversation = Conversation(self._workspace, system, template)
@@ -1055,7 +1055,7 @@ class Chat(Live):
         on = "".join(f", {adapter!r}" for adapter in self.adapters)
         return f"Chat({self.model.name!r}, {n} message{'s' * (n != 1)}{on})"
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+    def _repr_mimebundle_(self, **_: Any) -> Bundle:
         on = [in_words(adapter.note()) for adapter in self.adapters]
         return chat_bundle(self, [turn.message for turn in self.turns], on)
 

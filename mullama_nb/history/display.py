@@ -6,11 +6,12 @@ import html
 import importlib
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from .shown import ShownMessage
 
 __all__ = [
+    "Bundle",
     "answers_bundle",
     "chat_bundle",
     "chat_html",
@@ -19,6 +20,9 @@ __all__ = [
     "new_view",
 ]
 
+Bundle: TypeAlias = tuple[dict[str, Any], dict[str, Any]]
+"""What a cell shows, by MIME type, and metadata of these."""
+
 _VIEW = "mullama_nb.widgets.chat_view"
 _CARDS = "mullama_nb.widgets.explorer"
 _AS_TYPED = ' style="white-space:pre-wrap"'
@@ -26,7 +30,7 @@ _AS_TYPED = ' style="white-space:pre-wrap"'
 
 def chat_bundle(
     chat: object, messages: Sequence[Mapping[str, Any]], settings: Sequence[str] = ()
-) -> dict[str, Any]:
+) -> Bundle:
     """Return text and HTML of a chat, and in a notebook's kernel an interactive view.
 
     Parameters
@@ -39,11 +43,10 @@ def chat_bundle(
         What is on, in words: adapters.
     """
     on = "".join(f"<p><em>{html.escape(each)}</em></p>" for each in settings)
-    bundle: dict[str, Any] = {"text/plain": repr(chat), "text/html": chat_html(messages) + on}
-    return bundle | _view(_VIEW, chat)
+    return _with_view(_VIEW, chat, chat_html(messages) + on)
 
 
-def answers_bundle(answers: object, table: str) -> dict[str, Any]:
+def answers_bundle(answers: object, table: str) -> Bundle:
     """Return text and HTML of an exploration's answers, and in a notebook's kernel their cards.
 
     Parameters
@@ -53,20 +56,21 @@ def answers_bundle(answers: object, table: str) -> dict[str, Any]:
     table : str
         HTML for readers without a kernel.
     """
-    return {"text/plain": repr(answers), "text/html": table} | _view(_CARDS, answers)
+    return _with_view(_CARDS, answers, table)
 
 
-def _view(module: str, shown: object) -> dict[str, Any]:
-    """What a notebook with a kernel shows; empty elsewhere, or without the extra for it."""
+def _with_view(module: str, shown: object, text: str) -> Bundle:
+    """Text and HTML, and what a notebook with a kernel shows, where there is the extra for it."""
+    bundle: dict[str, Any] = {"text/plain": repr(shown), "text/html": text}
     if not _in_kernel():
-        return {}
+        return bundle, {}
     try:
         # By name, and only now: nothing needs widgets where nobody can click.
         renderer = importlib.import_module(module)
     except ModuleNotFoundError:
-        return {}
-    bundle: dict[str, Any] = renderer.view_bundle(shown)
-    return bundle
+        return bundle, {}
+    view, metadata = renderer.view_bundle(shown)
+    return bundle | view, metadata
 
 
 def new_view(chat: object) -> object:

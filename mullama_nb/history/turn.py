@@ -16,7 +16,7 @@ from ..errors import HistoryError
 from ..tables import WRAPPED, Markup, html_card, html_table
 from .choice import choice
 from .differing import mark_differing
-from .display import answers_bundle
+from .display import Bundle, answers_bundle
 from .message import answer_said, content_text, message_of, message_parts, message_text
 from .shown import given_calls, thought_text
 from .surprise import Nats, entropy, mean_surprisal, perplexity, surprisal
@@ -329,7 +329,7 @@ class Answers(Sequence[Turn]):
         heads = ["", *names, "tokens", "nats per token", "answer"]
         return html_table(rows, heads, styles=(*[""] * (len(heads) - 1), WRAPPED))
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+    def _repr_mimebundle_(self, **_: Any) -> Bundle:
         return answers_bundle(self, self._repr_html_())
 
 

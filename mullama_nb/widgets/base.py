@@ -100,6 +100,14 @@ class ActingWidget(HeldWeakly, anywidget.AnyWidget):
         """Return an HTML fragment that needs no kernel and no script, for reports."""
         return f'<div class="mullama">{self.draw_html()}</div>'
 
+    def as_view(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return what a page shows the widget by, with its metadata, which Colab needs."""
+        self.showing.display()
+        shown = super()._repr_mimebundle_()
+        assert shown is not None  # as it would be without a view
+        bundle, metadata = shown
+        return {_VIEW: bundle[_VIEW]}, metadata
+
     def listen(self, does: bool = True) -> None:
         """Start to observe changes, or stop while no page shows the widget."""
 
@@ -204,11 +212,12 @@ class ActingWidget(HeldWeakly, anywidget.AnyWidget):
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[Any, Any], dict[Any, Any]]:
         bundle: dict[str, Any] = {"text/plain": repr(self), "text/html": self.to_html()}
+        metadata: dict[str, Any] = {}
         if self.comm is not None:
             self.listen()
-            self.showing.display()
-            bundle[_VIEW] = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
-        return bundle, {}
+            view, metadata = self.as_view()
+            bundle |= view
+        return bundle, metadata
 
 
 class TreeWidget(ActingWidget):

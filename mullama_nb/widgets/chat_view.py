@@ -18,8 +18,6 @@ from .undo_redo import UndoRedo
 
 __all__ = ["ChatView", "chat_view", "view_bundle"]
 
-_VIEW = "application/vnd.jupyter.widget-view+json"
-
 
 class ChatView(ActingWidget):
     """Panel and timeline of a chat, side by side where there is room, with undo and redo.
@@ -107,9 +105,6 @@ def chat_view(chat: Chat) -> ChatView:
     return view
 
 
-def view_bundle(chat: Chat) -> dict[str, Any]:
-    """Return the part of a display bundle that a notebook with a kernel shows."""
-    view = chat_view(chat)
-    view.showing.display()
-    model_id = view.model_id
-    return {_VIEW: {"version_major": 2, "version_minor": 0, "model_id": model_id}}
+def view_bundle(chat: Chat) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the part of a display bundle that a notebook with a kernel shows, and its metadata."""
+    return chat_view(chat).as_view()

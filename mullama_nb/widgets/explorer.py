@@ -78,8 +78,8 @@ class _Cards(_Answers):
 _shown: weakref.WeakKeyDictionary[Answers, weakref.ref[_Cards]] = weakref.WeakKeyDictionary()
 
 
-def view_bundle(answers: Answers) -> dict[str, Any]:
-    """Return the part of a display bundle that a notebook with a kernel shows.
+def view_bundle(answers: Answers) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the part of a display bundle that a notebook with a kernel shows, and its metadata.
 
     Parameters
     ----------
@@ -91,5 +91,5 @@ def view_bundle(answers: Answers) -> dict[str, Any]:
     if cards is None or cards.comm is None:
         cards = _Cards(answers.chat, answers, asks=False)
         _shown[answers] = weakref.ref(cards)
-    bundle, _ = cards._repr_mimebundle_()
-    return {name: data for name, data in bundle.items() if not name.startswith("text/")}
+    bundle, metadata = cards._repr_mimebundle_()
+    return {n: data for n, data in bundle.items() if not n.startswith("text/")}, metadata

@@ -287,7 +287,7 @@ class Walk:
         shown = self.panel.take_snapshot()["messages"]
         assert [(m["role"], m["text"]) for m in shown] == said
         assert len({m["id"] for m in shown}) == len(said)
-        assert chat._repr_mimebundle_()["text/html"] == chat_html(chat.messages)
+        assert chat._repr_mimebundle_()[0]["text/html"] == chat_html(chat.messages)
         for role, text in said:
             assert f"<strong>{role}</strong>" in self.panel.draw_html()
             assert text.strip() == "" or role

@@ -143,10 +143,8 @@ def test_what_varies_is_shown(chat: Chat) -> None:
     plain = chat.explore("Why?", 2, max_tokens=2)
     assert repr(plain) == "Answers(2 tokens length, 2 tokens length)"
     assert re.findall("<th>(.*?)</th>", plain._repr_html_()) == [columns[0], *columns[3:]]
-    assert plain._repr_mimebundle_() == {
-        "text/plain": repr(plain),
-        "text/html": plain._repr_html_(),
-    }
+    shown = {"text/plain": repr(plain), "text/html": plain._repr_html_()}
+    assert plain._repr_mimebundle_() == (shown, {})
 
 
 @pytest.mark.parametrize(

@@ -363,7 +363,7 @@ def test_adapters_are_told_of(chat: Chat, panel: ChatPanel) -> None:
     messages = panel.take_snapshot()["messages"]
     assert [line in each["notes"] for each in messages] == [False, False, True, True]
     chat.adapters = [vector.with_scale(1)]
-    html = chat._repr_mimebundle_()["text/html"]
+    html = chat._repr_mimebundle_()[0]["text/html"]
     assert "<p><em>control vector &lt;b&gt;calm</em></p>" in html
 
 
