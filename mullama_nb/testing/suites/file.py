@@ -12,7 +12,9 @@ from typing import Any, TypeVar
 
 from ...engine.adapters.values import Adapter, ControlVector, LoRA
 from ...engine.files.locate import is_path
+from ...engine.templates.of_model import is_template
 from ...errors import SuiteError, shown
+from .beside import beside
 from .case import Case
 from .checks.check import Check
 from .checks.forms import check_from_file
@@ -100,7 +102,7 @@ def _case(document: Document, place: Place, given: Mapping[str, Any]) -> Case:
     ]
     said = values.pop("said", None)
     if "recording" in values:
-        said = _beside(document, (*place, "recording"), values.pop("recording"))
+        said = _file(document, (*place, "recording"), values.pop("recording"))
     with blaming(document, place):
         return Case(said, checks, **values)
 
@@ -115,7 +117,9 @@ def _setting(document: Document, place: Place, given: Mapping[str, Any]) -> dict
     values = _options(document, place, given)
     template = values.get("chat_template")
     if template is not None and template.endswith(_TEMPLATES):
-        values["chat_template"] = _beside(document, (*place, "chat_template"), template)
+        values["chat_template"] = _file(document, (*place, "chat_template"), template)
+    elif template is not None and not is_template(template) and _is_file(document, template):
+        refuse(document, (*place, "chat_template"), "a path to a chat template ends in .jinja")
     if "adapters" in values:
         values["adapters"] = [
             _adapter(document, (*place, "adapters", i), each)
@@ -124,6 +128,13 @@ def _setting(document: Document, place: Place, given: Mapping[str, Any]) -> dict
     with blaming(document, place):
         checked_settings([values])
     return values
+
+
+def _is_file(document: Document, name: str) -> bool:
+    """Whether the name of a template could be taken for a path."""
+    if is_path(name, document.folder):
+        return True
+    return os.path.isfile(name)  # noqa: PTH113 - a text may be no path at all
 
 
 def _with_types(settings: Sequence[dict[str, Any]], types: Sequence[str]) -> list[dict[str, Any]]:
@@ -150,7 +161,10 @@ def _options(document: Document, place: Place, given: Mapping[str, Any]) -> dict
 def _adapter(document: Document, place: Place, given: Mapping[str, Any]) -> Adapter:
     values = dict(given)
     kind = LoRA if "lora" in values else ControlVector
-    file = _beside(document, place, values.pop("lora" if kind is LoRA else "control_vector"))
+    file = _file(
+        *(document, place, values.pop("lora" if kind is LoRA else "control_vector")),
+        may_be_elsewhere=True,  # weights, of which nothing is shown
+    )
     with blaming(document, place):
         return kind(file, **values)
 
@@ -165,9 +179,12 @@ def _model(document: Document, name: str) -> str:
     return str(document.folder.absolute() / path)
 
 
-def _beside(document: Document, place: Place, name: str) -> Path:
-    """A file, from the suite's folder on."""
+def _file(document: Document, place: Place, name: str, *, may_be_elsewhere: bool = False) -> Path:
+    """A file that is there, from the suite's folder on."""
     path = document.folder.absolute() / name
+    if not may_be_elsewhere:
+        with blaming(document, place):
+            beside(document.folder, name)
     try:
         is_there = path.is_file()
     except (OSError, ValueError):

@@ -19,6 +19,7 @@ from ...replaying import check_vocabulary, replayed
 from ...report import CheckpointReport, Report
 from ...rule import LEVELS, MARGIN, TOLERANCE, Rule
 from ...walk import Entry
+from ..beside import beside
 from .check import Check, Finding
 from .followed import Way, followed
 from .subject import Subject
@@ -128,7 +129,12 @@ class SameAs(Check):
     @classmethod
     def from_value(cls, value: Any, folder: Path | None = None) -> Self:
         """Return the check of its value in a file, in whose folder a relative path begins."""
-        return cls(**cls._given(value), folder=None if folder is None else str(folder))
+        given = cls._given(value)
+        if folder is None:
+            return cls(**given)
+        if isinstance(given.get("recording"), str):
+            beside(folder, given["recording"])
+        return cls(**given, folder=str(folder))
 
     def _path(self) -> Path:
         return Path(self.folder or "", self.recording or "")
