@@ -1,17 +1,19 @@
-"""Checks of arguments: integers, numbers, switches, and names to choose from."""
+"""Checks of arguments: integers, numbers, switches, lists, and names to choose from."""
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import numbers
-from collections.abc import Iterable
-from typing import TypeGuard
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeGuard
 
 from .errors import ParameterError, shown
 
 __all__ = [
     "check_bool",
     "check_integer",
+    "check_list",
     "check_names",
     "check_number",
     "close_names",
@@ -71,6 +73,27 @@ def check_bool(name: str, value: object) -> None:
     """
     if not isinstance(value, bool):
         raise ParameterError(f"{name} must be a bool, not {_quoted(value)}")
+
+
+def check_list(name: str, values: object, what: str) -> list[Any]:
+    """Return the items of a list or of anything like it; a text and a mapping are none.
+
+    Parameters
+    ----------
+    name : str
+    values : object
+    what : str
+        What the items are, for the message.
+
+    Raises
+    ------
+    ParameterError
+        When it is no list.
+    """
+    if isinstance(values, Iterable) and not isinstance(values, (str, bytes, bytearray, Mapping)):
+        with contextlib.suppress(TypeError):  # an array of no dimensions says that it has items
+            return [*values]
+    raise ParameterError(f"{name}={_quoted(values)} must be a list of {what}")
 
 
 def check_names(what: str, given: Iterable[str], known: Iterable[str]) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .cached import cached
-from .checks import is_integer
+from .checks import check_list, is_integer
 from .engine.adapters.file import read_model_hint, write_control_vector
 from .engine.adapters.values import ControlVector
 from .engine.context import Context
@@ -170,7 +170,7 @@ class Steering:
         texts = _checked_prompts("continuations", continuations)
         if not all(isinstance(text, str) for text in texts):
             raise ParameterError("continuations are texts")
-        adapters = [self.adapter(scale) for scale in scales]
+        adapters = [self.adapter(scale) for scale in check_list("scales", scales, "numbers")]
         if not adapters:
             raise ParameterError("scales has no numbers")
         model = _loaded(model)
@@ -359,7 +359,7 @@ def _checked_layers(layers: object, n_layers: int) -> tuple[int, int]:
     if layers is None:
         return 1, n_layers - 1
     if (
-        isinstance(layers, Sequence)
+        isinstance(layers, (tuple, list))
         and len(layers) == 2
         and all(map(is_integer, layers))
         and 1 <= layers[0] <= layers[1] < n_layers

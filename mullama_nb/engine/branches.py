@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..checks import check_bool, check_integer
-from ..errors import DecodeError, ParameterError
+from ..checks import check_bool, check_integer, check_list
+from ..errors import DecodeError, ParameterError, shown
 from ..state.layout import ByteArray, SequenceState, join
 from ..state.segment import Segment
 from .answers.answer import Answer
@@ -99,7 +99,13 @@ class BranchRequest:
             object.__setattr__(self, name, check_integer(name, getattr(self, name), low))
         check_bool("exact", self.exact)
         object.__setattr__(self, "sampling", seeded(self.sampling))
-        each = tuple(self.each) or ((self.sampling, self.limits),) * self.n
+        each = check_list("each", self.each, "pairs of SamplingParams and Limits")
+        for pair in each:
+            match pair:
+                case [SamplingParams(), Limits()]:
+                    continue
+            raise ParameterError(f"each has {shown(pair)}: give SamplingParams with Limits")
+        each = each or [(self.sampling, self.limits)] * self.n
         if len(each) != self.n:
             raise ParameterError(f"each has {len(each)} settings, for n={self.n} branches")
         object.__setattr__(self, "each", tuple((seeded(s), limits) for s, limits in each))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
-from ..checks import check_names, is_integer
-from ..errors import ParameterError
+from ..checks import check_list, check_names, is_integer
+from ..errors import ParameterError, shown
 from .options import LimitOptions
 from .sampling.adaptive import SamplerState
 from .sampling.params import SamplingParams
@@ -127,14 +127,17 @@ class Limits:
             if n is not None and not (is_integer(n) and n >= 0):
                 raise ParameterError(f"{name}={n!r} must be 0 or more, or None for no limit")
             object.__setattr__(self, name, n if n is None else int(n))
-        texts = (self.stop,) if isinstance(self.stop, str) else _listed(self.stop)
-        if texts is None or not all(isinstance(text, str) and text for text in texts):
+        stop = [self.stop] if isinstance(self.stop, str) else self.stop
+        texts = tuple(check_list("stop", stop, "texts, or one text"))
+        if not all(isinstance(text, str) and text for text in texts):
             raise ParameterError(
-                f"stop={self.stop!r} must be a text or several, none of them empty"
+                f"stop={shown(repr(self.stop))} must be a text or several, none of them empty"
             )
-        tokens = _listed(self.stop_tokens)
-        if tokens is None or not all(map(is_integer, tokens)):
-            raise ParameterError(f"stop_tokens={self.stop_tokens!r} must be a list of token ids")
+        tokens = check_list("stop_tokens", self.stop_tokens, "token ids")
+        if not all(map(is_integer, tokens)):
+            raise ParameterError(
+                f"stop_tokens={shown(repr(self.stop_tokens))} must be a list of token ids"
+            )
         object.__setattr__(self, "stop_tokens", tuple(map(int, tokens)))
         object.__setattr__(self, "stop", texts)
         object.__setattr__(self, "stop_texts", texts)
@@ -153,7 +156,3 @@ class Limits:
             "reasoning_budget": self.reasoning_budget,
         }
         return {name: value for name, value in limits.items() if value not in (None, [])}
-
-
-def _listed(values: Iterable[Any]) -> tuple[Any, ...] | None:
-    return tuple(values) if isinstance(values, Iterable) else None

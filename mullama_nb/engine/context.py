@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from ..checks import check_integer
+from ..checks import check_integer, check_list
 from ..errors import ContextError, ParameterError
 from ..state.file import SessionFile
 from ..state.layout import Shape, Structure
@@ -35,7 +35,7 @@ from .model import Model
 from .options import SamplingOptions, lists_options, takes_what
 from .params import ContextParams
 from .path import ActivePath, Progress
-from .prompt import Prompt, plan_prompt, warn_of_history
+from .prompt import Prompt, check_prompt, plan_prompt, warn_of_history
 from .request import Request, warn_of_budget
 from .rotation import VARIABLE
 from .sampling.params import SamplingParams
@@ -408,6 +408,7 @@ class Context(Live):
             answer_format,
             n_said,
         )
+        check_prompt(self.model, prompt, messages)
         warn_of_history(self.model, self._scheduler.tokens, prompt)
         warn_of_budget(self.model, answer_format, [request.limits])
         run = Run(self._scheduler, self.model, request)
@@ -452,6 +453,7 @@ class Context(Live):
             answer_format,
             n_said,
         )
+        check_prompt(self.model, prompt, messages)
         warn_of_history(self.model, self._scheduler.tokens, prompt)
         warn_of_budget(self.model, answer_format, [request.limits])
         return Stream(self._scheduler, self.model, request)
@@ -816,8 +818,12 @@ class Context(Live):
         ------
         ContextError
             When the segments are not consecutive or belong to other settings.
+        ParameterError
+            When they are no segments.
         """
-        chain = [segments] if isinstance(segments, Segment) else list(segments)
+        if isinstance(segments, Segment):
+            segments = [segments]
+        chain: list[Segment] = check_list("segments", segments, "segments")
         stop = session.check_chain(chain, keep, self.settings_digest)
         with self._scheduler.moving() as path:
             if not 0 <= keep <= path.n_tokens:

@@ -252,13 +252,9 @@ class Model(Live):
         Raises
         ------
         ParameterError
-            When a token is not in the vocabulary.
+            When they are no tokens, or one is not in the vocabulary.
         """
-        n_vocab = self.n_vocab
-        for token in tokens:
-            if not 0 <= token < n_vocab:
-                raise ParameterError(f"token {token} is not in the vocabulary of {n_vocab} tokens")
-        return self.vocabulary.detokenize(tokens, special=special)
+        return self.vocabulary.detokenize(self.vocabulary.checked(tokens), special=special)
 
     @property
     def chat_templates(self) -> tuple[str, ...]:

@@ -154,7 +154,7 @@ class ContextParams:
         for name, (least, most) in _NUMBERS.items():
             if getattr(self, name) is not None:
                 _number(self, name, least, most)
-        if self.rope_scaling is not None and self.rope_scaling not in ROPE_SCALING:
+        if self.rope_scaling is not None and self.rope_scaling not in list(ROPE_SCALING):
             raise ParameterError(
                 f"rope_scaling={shown(repr(self.rope_scaling))} is unknown; "
                 f"there is {', '.join(ROPE_SCALING)}"

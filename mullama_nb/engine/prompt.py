@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from ..errors import ParameterError, PromptWarning
 from .model import Model
+from .templates.messages import normalized
 from .templates.template import ChatPrompt, Message
 from .warn import warn
 
-__all__ = ["Plan", "Prompt", "plan_prompt", "warn_of_history"]
+__all__ = ["Plan", "Prompt", "check_prompt", "plan_prompt", "warn_of_history"]
 
 Prompt: TypeAlias = str | Sequence[int]
 
@@ -49,8 +49,7 @@ def plan_prompt(
     special : bool
         Whether control tokens in more text count as such.
     """
-    if prompt is not None and messages is not None:
-        raise ParameterError("prompt and messages exclude each other; give one of them")
+    check_prompt(model, prompt, messages)
     if messages is not None:
         prompt = model.apply_chat_template(
             messages, continue_final_message=_ends_with_answer(messages)
@@ -62,7 +61,7 @@ def plan_prompt(
         return Plan(keep, prompt.tokens[used:])
     if isinstance(prompt, str):
         return Plan(len(held), tuple(model.tokenize(prompt, add_bos=not held, special=special)))
-    return Plan(len(held), _checked_tokens(model, prompt))
+    return Plan(len(held), model.vocabulary.checked(prompt))
 
 
 def warn_of_history(model: Model, held: Sequence[int], text: Prompt | None) -> None:
@@ -86,16 +85,22 @@ def _ends_with_answer(messages: Sequence[Message]) -> bool:
     return isinstance(last, Mapping) and last.get("role") == "assistant"
 
 
-def _checked_tokens(model: Model, tokens: object) -> tuple[int, ...]:
-    if not isinstance(tokens, Iterable) or isinstance(tokens, (bytes, bytearray, Mapping)):
-        raise ParameterError(f"a prompt is a text or a list of tokens, not {type(tokens).__name__}")
-    try:
-        values = tuple(operator.index(token) for token in tokens)
-    except TypeError:
-        raise ParameterError("a list of tokens must hold whole numbers only") from None
-    for token in values:
-        if not 0 <= token < model.n_vocab:
-            raise ParameterError(
-                f"token {token} is not in the vocabulary of {model.n_vocab} tokens"
-            )
-    return values
+def check_prompt(model: Model, prompt: Prompt | None, messages: Sequence[Message] | None) -> None:
+    """Check that a prompt is a text or tokens, or else that there are messages.
+
+    Raises
+    ------
+    ParameterError
+    ChatTemplateError
+        When the messages are none.
+    """
+    if prompt is not None and messages is not None:
+        raise ParameterError("prompt and messages exclude each other; give one of them")
+    if messages is not None:
+        normalized(messages)
+    if prompt is None or isinstance(prompt, str):
+        return
+    if not isinstance(prompt, Iterable) or isinstance(prompt, (bytes, bytearray, Mapping)):
+        raise ParameterError(f"a prompt is a text or a list of tokens, not {type(prompt).__name__}")
+    if not isinstance(prompt, Iterator):
+        model.vocabulary.checked(prompt)

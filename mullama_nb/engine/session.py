@@ -131,9 +131,13 @@ def check_chain(segments: Sequence[Segment], start: int, settings: str) -> int:
     ------
     ContextError
         When they do not follow each other or belong to other settings.
+    ParameterError
+        When one is no segment.
     """
     at = start
     for segment in segments:
+        if not isinstance(segment, Segment):
+            raise ParameterError(f"{shown(segment)} is no segment")
         if segment.settings != settings:
             raise ContextError(
                 "a segment of another model or other settings cannot be restored here"

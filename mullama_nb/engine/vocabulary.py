@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import ctypes
 import itertools
+import operator
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 import llama_cpp
 
 from ..cached import cached
+from ..checks import check_list
+from ..errors import ParameterError
 from .answers.generated_text import GeneratedText, Runs
 
 __all__ = ["Vocabulary"]
@@ -238,6 +241,26 @@ class Vocabulary:
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         decoder.decode(data[start:] if start else b"")
         return decoder.getstate()[0]
+
+    def checked(self, tokens: object) -> tuple[int, ...]:
+        """Return tokens as Python's own integers.
+
+        Raises
+        ------
+        ParameterError
+            When they are no list of whole numbers, or one is not in the vocabulary.
+        """
+        given = check_list("tokens", tokens, "token ids")
+        try:
+            values = tuple(map(operator.index, given))
+        except TypeError:
+            raise ParameterError("a list of tokens must hold whole numbers only") from None
+        for token in values:
+            if not 0 <= token < self.n_tokens:
+                raise ParameterError(
+                    f"token {token} is not in the vocabulary of {self.n_tokens} tokens"
+                )
+        return values
 
     def piece(self, token: int, *, special: bool = False) -> bytes:
         """Return the bytes that a token adds to a text; they may end within a character."""

@@ -20,7 +20,7 @@ from ..engine.model import Model
 from ..engine.sampling.adaptive import SamplerState
 from ..engine.sampling.params import SamplingParams
 from ..engine.sampling.sampler import Sampler
-from ..engine.templates.options import TemplateOptions
+from ..engine.templates.options import checked_variables
 from ..engine.threads.lock import CancelToken
 from ..errors import HistoryError
 from .carrying import carried, notes_back
@@ -84,11 +84,7 @@ class Answering:
         self.echo: bool | None = options.get("echo")
         self.on_token: Callable[[Token], object] | None = options.get("on_token")
         variables: Mapping[str, Any] | None = options.get("chat_template_kwargs")
-        self.chat_template_kwargs = (
-            None
-            if variables is None
-            else TemplateOptions(chat_template_kwargs=variables).chat_template_kwargs
-        )
+        self.chat_template_kwargs = None if variables is None else checked_variables(variables)
         check_notes({"": self.chat_template_kwargs}, "chat_template_kwargs")
         sampling = sampling.with_changes(**pick(options, SAMPLING_OPTIONS))
         limits = limits.with_changes(**pick(options, LIMIT_OPTIONS))

@@ -17,7 +17,7 @@ from ..engine.completion import Limits, Token
 from ..engine.decoder import Logits
 from ..engine.exploration import Exploration
 from ..engine.sampling.params import SamplingParams
-from ..engine.templates.options import TemplateOptions
+from ..engine.templates.options import checked_variables
 from ..errors import ParameterError, shown
 from .answering import Answer, check_request, completion_notes
 from .events import TokenAdded
@@ -134,7 +134,7 @@ def settings_for(
         if _TEMPLATE in chosen and variables is None:
             variables = {}  # as the chat has it
         if variables is not None:
-            variables = TemplateOptions(chat_template_kwargs=variables).chat_template_kwargs
+            variables = checked_variables(variables)
             check_notes({"": variables}, _TEMPLATE)
         setting = Setting(
             sampling.with_changes(**pick(made, SAMPLING_OPTIONS)),

@@ -29,7 +29,7 @@ def checked_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
     ParameterError
         When they are not messages, or not representable in JSON.
     """
-    is_list = isinstance(messages, Sequence) and not isinstance(messages, str)
+    is_list = isinstance(messages, Sequence) and not isinstance(messages, (str, bytes, bytearray))
     if not is_list or not all(isinstance(message, Mapping) for message in messages):
         raise ParameterError(
             'messages are a list such as [{"role": "user", "content": "Hello"}], '

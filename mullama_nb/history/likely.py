@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..checks import is_integer
+from ..checks import check_list, is_integer
 from ..engine.continuations import Continuation
 from ..engine.live import Live
 from ..errors import ParameterError, shown
@@ -83,7 +83,8 @@ class Likely(Live):
             if found is None:
                 raise ParameterError(f"{to!r} is not in {self!r}; it may be of an earlier one")
             return found
-        tokens = [each.token if isinstance(each, Continuation) else each for each in to]
+        steps = check_list("to", to, "tokens or continuations")
+        tokens = [each.token if isinstance(each, Continuation) else each for each in steps]
         if not tokens or not all(map(is_integer, tokens)):
             raise ParameterError(
                 f"{shown(repr(to))} must be a continuation, or tokens from a root of the tree on"

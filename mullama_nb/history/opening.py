@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from ..checks import check_names
-from ..engine.adapters.values import checked_adapters
+from ..engine.adapters.values import checked_adapters, listed_adapters
 from ..engine.compatibility import inexactness
 from ..engine.completion import Limits
 from ..engine.context import Context
@@ -22,7 +22,7 @@ from ..engine.params import ContextParams
 from ..engine.sampling.params import SamplingParams
 from ..engine.stored import check_room, params_from_file
 from ..engine.templates.of_model import template_text
-from ..engine.templates.options import TemplateOptions
+from ..engine.templates.options import TemplateOptions, checked_variables
 from ..engine.templates.template import Message
 from ..engine.warn import warn
 from ..errors import (
@@ -101,6 +101,8 @@ def open_or_create(
         What cannot be changed in a chat: ``system``, ``tools``, ``chat_template``,
         ``chat_template_kwargs`` and ``keep_reasoning``.
     """
+    if (variables := made_with["chat_template_kwargs"]) is not None:
+        checked_variables(variables)
     for left in reversed(range(_TIMES_TO_OPEN)):
         holder = store.holder(name)
         takes_over = take_over or (holder is not None and holder.is_here)
@@ -209,7 +211,7 @@ def open_chat(
         raise ParameterError(f'on_mismatch={on_mismatch!r} must be "error" or "replay"')
     known_options = (*CONTEXT_OPTIONS, *SAMPLING_OPTIONS, *LIMIT_OPTIONS, "max_bytes", "adapters")
     check_names("a saved chat", options, known_options)
-    adapters = checked_adapters(options.pop("adapters", ()))
+    adapters = listed_adapters(options.pop("adapters", ()))
     place, record, body, saved = store.open_chat(name)
     if saved.entries[0].id != ROOT_ID:
         raise SessionFormatError(f"the session {name!r} is damaged: its root is another one's")

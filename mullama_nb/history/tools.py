@@ -11,6 +11,7 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
+from ..checks import check_list
 from ..engine.answers.format import ToolCall
 from ..errors import ParameterError, SessionMismatchError, shown
 
@@ -61,11 +62,10 @@ class Tools:
     """
 
     def __init__(self, tools: Sequence[Tool] | None) -> None:
-        if tools is not None and (isinstance(tools, (str, Mapping)) or callable(tools)):
-            raise ParameterError(f"tools are a list of functions or schemas, not {shown(tools)}")
         self.functions: dict[str, Callable[..., Any]] = {}
         schemas: list[Mapping[str, Any]] = []
-        for tool in tools or ():
+        given = [] if tools is None else check_list("tools", tools, "functions or schemas")
+        for tool in given:
             if callable(tool):
                 schema = schema_of(tool)
                 name = schema["function"]["name"]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
+from ..checks import check_list, check_number
 from ..engine.adapters.values import Adapter
 from ..engine.context import Context
 from ..engine.live import Live
@@ -280,7 +281,8 @@ class CheckpointTree(Live):
         Checkpoint
             The new head; without new tokens the old head, with the notes added.
         """
-        return self._workspace.commit(metadata, logprobs=logprobs, allow_empty=allow_empty)
+        values = [check_number("logprobs", n) for n in check_list("logprobs", logprobs, "numbers")]
+        return self._workspace.commit(metadata, logprobs=values, allow_empty=allow_empty)
 
     def spill(self, ref: Checkpoint | str) -> None:
         """Move a checkpoint's rows from memory to the temporary folder."""

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..checks import check_integer, check_list
 from ..engine.context import Context
 from ..engine.kv import kv_bytes_per_token
 from ..engine.model import Model
@@ -122,10 +123,12 @@ def kv_sizes(
 
     if n_ctx is None:
         n_ctx = [n for n in _SIZES if n <= model.n_ctx_train] or [model.n_ctx_train]
-    sizes = sorted(set(n_ctx))
-    names = list(dict.fromkeys(types))
-    if not sizes or sizes[0] < 1:
-        raise ParameterError(f"n_ctx={list(n_ctx)!r} must be one or more sizes from 1")
+    counts = check_list("n_ctx", n_ctx, "sizes")
+    sizes = sorted({check_integer("n_ctx", n, 1) for n in counts})
+    listed = check_list("types", types, "KV cache types")
+    names = [name for i, name in enumerate(listed) if name not in listed[:i]]
+    if not sizes:
+        raise ParameterError("n_ctx=[] must be one or more sizes from 1")
     if not 0 < len(names) <= len(SERIES):
         raise ParameterError(f"types={names!r} must be 1 to {len(SERIES)} KV cache types")
     figure = ClearFigure()

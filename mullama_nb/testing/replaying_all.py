@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..checks import check_list
 from ..engine.adapters.values import Adapter, checked_adapters
 from ..engine.model import Model
 from ..engine.options import lists_context
 from ..engine.params import ContextParams
-from ..errors import ModelNotFoundError, MullamaError, RegressionError
+from ..errors import ModelNotFoundError, MullamaError, ParameterError, RegressionError, shown
 from ..tables import WRAPPED, html_table
 from ..tasks import worker
 from ..tasks.recipe import ModelRecipe
@@ -226,7 +227,11 @@ def replay_all(
     ContextParams().with_changes(**options)
     given = None if model is None else _recipe(model)
     at_hand = checked_adapters(adapters)
-    names = [os.fspath(path) for path in paths]
+    given_paths = check_list("paths", paths, "paths of recordings")
+    for path in given_paths:
+        if not isinstance(path, (str, os.PathLike)):
+            raise ParameterError(f"paths holds {shown(path)}, which is no path of a recording")
+    names = [os.fspath(path) for path in given_paths]
     came: dict[int, Replay] = {}
     recipes: dict[int, ModelRecipe] = {}
     known: dict[tuple[str, object], ModelRecipe] = {}

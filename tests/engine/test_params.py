@@ -230,7 +230,7 @@ def test_logit_bias(logit_bias: Any, reason: str) -> None:
     [
         ({"samplers": ["top_k", "topp"]}, r"holds 'topp', which is unknown; .*'top_p'\?"),
         ({"samplers": ["top_k", "top_k"]}, "holds 'top_k' twice"),
-        ({"samplers": 5}, "samplers must be a list of texts"),
+        ({"samplers": 5}, "samplers=5 must be a list of texts"),
         (
             {"samplers": ["top_p"], "min_p": 0.2},
             "leaves 'min_p' out, so min_p=0.2 would do nothing",

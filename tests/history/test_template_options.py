@@ -125,7 +125,7 @@ def test_a_chat_has_a_template_of_its_own(model: Model, tiny: ModelMaker, tmp_pa
         ({"chat_template_kwargs": {"messages": []}}, "'messages', which is not given so"),
         ({"chat_template_kwargs": {"a": object()}}, "what the template is given must be plain"),
         ({"tools": ["x"]}, "tools are"),
-        ({"tools": {"name": "x"}}, "tools are"),
+        ({"tools": {"name": "x"}}, "tools="),
     ],
 )
 def test_what_are_no_options_is_refused(model: Model, options: dict[str, Any], reason: str) -> None:

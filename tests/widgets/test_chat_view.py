@@ -54,7 +54,7 @@ def test_colab_is_told_by_what_it_shows_a_widget(
         _widgets=SimpleNamespace(_installed_url=url),
     )
     monkeypatch.setitem(sys.modules, "google.colab.output", output)
-    monkeypatch.setattr("IPython.get_ipython", lambda: SimpleNamespace(kernel=None))
+    monkeypatch.setattr("mullama_nb.history.display._in_kernel", lambda: True)
     mime = "application/vnd.jupyter.widget-view+json"
     for shown in (chat, Timeline(chat), answers):
         bundle, metadata = shown._repr_mimebundle_()

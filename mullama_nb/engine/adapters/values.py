@@ -10,7 +10,7 @@ import copy
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -20,7 +20,7 @@ import numpy.typing as npt
 from blake3 import blake3
 
 from ...cached import cached
-from ...checks import is_integer, is_number
+from ...checks import check_list, is_integer, is_number
 from ...errors import AdapterError, ParameterError, shown
 from .file import Directions, LoRAFile, read_control_vector, read_lora, write_control_vector
 
@@ -36,6 +36,7 @@ __all__ = [
     "described",
     "in_words",
     "key_of",
+    "listed_adapters",
     "parse_key",
 ]
 
@@ -269,6 +270,26 @@ class ControlVector(_Scaled):
 Adapter: TypeAlias = LoRA | ControlVector
 
 
+def listed_adapters(values: object) -> tuple[Adapter, ...]:
+    """Return adapters as they are given: one or several.
+
+    Raises
+    ------
+    ParameterError
+        When they are no adapters.
+    """
+    if isinstance(values, (LoRA, ControlVector)):
+        return (values,)
+    given = tuple(check_list("adapters", values, "LoRA and ControlVector"))
+    for value in given:
+        if not isinstance(value, (LoRA, ControlVector)):
+            raise ParameterError(
+                f"adapters are a list of LoRA and ControlVector, such as "
+                f"[LoRA('style.gguf', scale=0.5)]; {shown(value)} is neither"
+            )
+    return given
+
+
 def checked_adapters(values: object) -> tuple[Adapter, ...]:
     """Return the adapters that are on, LoRAs first, in order: those with scale 0 are not.
 
@@ -277,17 +298,7 @@ def checked_adapters(values: object) -> tuple[Adapter, ...]:
     ParameterError
         When they are no adapters, or a LoRA is given twice.
     """
-    if isinstance(values, (LoRA, ControlVector)):
-        values = [values]
-    if not isinstance(values, Iterable) or isinstance(values, (str, Mapping)):
-        raise ParameterError(f"adapters are a list of LoRA and ControlVector, not {shown(values)}")
-    given = tuple(values)
-    for value in given:
-        if not isinstance(value, (LoRA, ControlVector)):
-            raise ParameterError(
-                f"adapters are a list of LoRA and ControlVector, such as "
-                f"[LoRA('style.gguf', scale=0.5)]; {shown(value)} is neither"
-            )
+    given = listed_adapters(values)
     loras = [value.fingerprint for value in given if isinstance(value, LoRA)]
     twice = [v for v in given if isinstance(v, LoRA) and loras.count(v.fingerprint) > 1]
     if twice:
@@ -361,7 +372,7 @@ def _checked_layers(layers: object) -> tuple[int, int] | None:
     if layers is None:
         return None
     if (
-        not isinstance(layers, Sequence)
+        not isinstance(layers, (tuple, list))
         or len(layers) != 2
         or not all(map(is_integer, layers))
         or not 1 <= layers[0] <= layers[1]

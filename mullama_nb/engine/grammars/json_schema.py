@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -12,7 +13,7 @@ from ...errors import GrammarError, shown
 from .grammar import MOST_REPETITIONS, MOST_WAYS, check_grammar
 from .schema_grammar import Builder
 
-__all__ = ["check_schema", "gbnf"]
+__all__ = ["gbnf"]
 
 _MOST_DEPTH = 400
 _MOST_PARTS = 20_000
@@ -29,15 +30,9 @@ _OF_A_PATTERN = re.compile(
 )
 
 
-def check_schema(schema: Mapping[str, Any] | str) -> None:
-    """Check that a schema is JSON, and the size of its grammar.
-
-    Raises
-    ------
-    GrammarError
-        When it is not, or its grammar would be too large; the message names the keyword.
-    """
-    for keyword, value, owner in _keywords(_parsed(schema)):
+def _check_size(schema: Any) -> None:
+    """Check that the grammar of a schema is not too large; else the keyword is named."""
+    for keyword, value, owner in _keywords(schema):
         if keyword in _COUNTS and isinstance(value, (int, float)):
             _need(keyword, value, MOST_REPETITIONS, "llama.cpp counts no further")
         elif keyword in _CHOICES and isinstance(value, list):
@@ -50,16 +45,24 @@ def check_schema(schema: Mapping[str, Any] | str) -> None:
             _check_pattern(value)
 
 
-def _parsed(schema: Mapping[str, Any] | str) -> Any:
+def _parsed(text: str) -> Any:
+    _need("characters", len(text), _MOST_CHARACTERS, "it would take too long to read")
+    with _telling_of_json():
+        schema = json.loads(text)
+    if not isinstance(schema, (dict, bool)):
+        raise GrammarError(
+            f"json_schema is {shown(text)}, which is no schema: give a mapping, or its text in JSON"
+        )
+    return schema
+
+
+@contextmanager
+def _telling_of_json() -> Iterator[None]:
     try:
-        text = schema if isinstance(schema, str) else json.dumps(schema)
-        _need("characters", len(text), _MOST_CHARACTERS, "it would take too long to read")
-        return json.loads(text)
+        yield
     except RecursionError:
         raise GrammarError("json_schema nests too deeply to be turned into a grammar") from None
     except (TypeError, ValueError) as error:
-        if isinstance(error, GrammarError):
-            raise
         raise GrammarError(f"json_schema is not JSON: {shown(str(error), 200)}") from None
 
 
@@ -117,16 +120,20 @@ def gbnf(schema: Mapping[str, Any] | str) -> str:
     Raises
     ------
     GrammarError
-        When the schema has no grammar of acceptable size.
+        When it is no schema, has a keyword that no grammar follows, or its grammar would be too
+        large; the message names the keyword.
     """
-    return _gbnf(schema if isinstance(schema, str) else json.dumps(schema))
+    with _telling_of_json():
+        text = schema if isinstance(schema, str) else json.dumps(schema)
+    return _gbnf(text)
 
 
 @lru_cache(maxsize=64)
-def _gbnf(schema: str) -> str:
-    check_schema(schema)
+def _gbnf(text: str) -> str:
+    schema = _parsed(text)
+    _check_size(schema)
     try:
-        text = Builder(json.loads(schema)).grammar()
+        grammar = Builder(schema).grammar()
     except RecursionError:
         raise GrammarError("json_schema nests too deeply to be turned into a grammar") from None
     except GrammarError:
@@ -136,5 +143,5 @@ def _gbnf(schema: str) -> str:
         raise GrammarError(
             f"json_schema cannot be turned into a grammar: {shown(error, 200)}"
         ) from None
-    check_grammar(text)
-    return text
+    check_grammar(grammar)
+    return grammar

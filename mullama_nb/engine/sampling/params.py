@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ...checks import (
     check_integer,
+    check_list,
     check_names,
     check_number,
     did_you_mean,
@@ -18,7 +19,7 @@ from ...checks import (
 )
 from ...errors import ParameterError, shown
 from ..grammars.grammar import check_grammar
-from ..grammars.json_schema import check_schema
+from ..grammars.json_schema import gbnf
 from ..options import SamplingOptions, hinting, lists_options
 
 if TYPE_CHECKING:
@@ -225,7 +226,7 @@ class SamplingParams:
         if self.grammar is not None:
             check_grammar(self.grammar)
         if self.json_schema is not None:
-            check_schema(self.json_schema)
+            gbnf(self.json_schema)
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
@@ -321,7 +322,8 @@ def _samplers(given: object) -> tuple[str, ...]:
 
 
 def _listed(name: str, given: object) -> tuple[str, ...]:
-    values = (given,) if isinstance(given, str) else given
-    if not isinstance(values, Sequence) or not all(isinstance(value, str) for value in values):
-        raise ParameterError(f"{name} must be a list of texts, not {shown(repr(given))}")
+    values = [given] if isinstance(given, str) else check_list(name, given, "texts")
+    # The order counts, which a set does not have.
+    if isinstance(given, Set) or not all(isinstance(value, str) for value in values):
+        raise ParameterError(f"{name}={shown(repr(given))} must be a list of texts")
     return tuple(map(str, values))

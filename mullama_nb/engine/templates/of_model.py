@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...errors import ChatTemplateError, shown
+from ...checks import check_list
+from ...errors import ChatTemplateError, ParameterError, shown
 from ..vocabulary import Vocabulary
 from .plain import BUILT_IN
 from .template import ChatTemplate
 
-__all__ = ["ChatTemplates", "is_template", "template_text"]
+__all__ = ["ChatTemplates", "checked_schemas", "is_template", "template_text"]
 
 _KEY = "tokenizer.chat_template"
 _DEFAULT, _FOR_TOOLS = "default", "tool_use"
@@ -70,11 +71,10 @@ class ChatTemplates:
         tools: Sequence[Mapping[str, Any]] | None = None,
     ) -> ChatTemplate:
         """Return a template by name, by text or from a file; see ``Model.find_chat_template``."""
+        schemas = checked_schemas(tools)
         if template is None:
-            has_one = bool(tools) and _FOR_TOOLS in self._sources
-            if has_one and not (
-                _DEFAULT in self._sources and self.default.reads_tools(tools or ())
-            ):
+            has_one = bool(schemas) and _FOR_TOOLS in self._sources
+            if has_one and not (_DEFAULT in self._sources and self.default.reads_tools(schemas)):
                 return self.find(_FOR_TOOLS)
             return self.default
         if isinstance(template, str) and template in self._sources:
@@ -89,6 +89,21 @@ class ChatTemplates:
         if found is None:
             found = self._made[source] = ChatTemplate(source, self._vocabulary, whose)
         return found
+
+
+def checked_schemas(tools: object) -> list[Mapping[str, Any]]:
+    """Return the schemas of tools; none for None.
+
+    Raises
+    ------
+    ParameterError
+        When they are no list of mappings.
+    """
+    what = "mappings, as the chat template takes them"
+    schemas = [] if tools is None else check_list("tools", tools, what)
+    if not all(isinstance(schema, Mapping) for schema in schemas):
+        raise ParameterError(f"tools must be a list of {what}, not {shown(tools)}")
+    return schemas
 
 
 def _place(name: str) -> tuple[bool, str]:

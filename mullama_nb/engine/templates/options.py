@@ -14,11 +14,11 @@ from ...errors import ChatTemplateError, ParameterError, shown
 from ..answers.format import AnswerFormat
 from ..model import Model
 from .date import Clock, date_in
-from .of_model import is_template, template_text
+from .of_model import checked_schemas, is_template, template_text
 from .plain import BUILT_IN
 from .template import ChatPrompt, Message
 
-__all__ = ["TemplateOptions"]
+__all__ = ["TemplateOptions", "checked_variables"]
 
 _RESERVED = {
     "messages": "it is what is said",
@@ -60,24 +60,9 @@ class TemplateOptions:
     keep_reasoning: bool = False
 
     def __post_init__(self) -> None:
-        tools, variables = self.tools, self.chat_template_kwargs
-        if isinstance(tools, (str, Mapping)) or not all(
-            isinstance(tool, Mapping) for tool in tools or ()
-        ):
-            raise ParameterError(
-                f"tools are a list of mappings, as the chat template takes them, not {tools!r:.80}"
-            )
-        if not isinstance(variables, Mapping) or not all(isinstance(k, str) for k in variables):
-            raise ParameterError(
-                "chat_template_kwargs are a mapping of names to values, such as "
-                f'{{"enable_thinking": False}}, not {shown(variables)}'
-            )
-        for name in variables:
-            if name in _RESERVED:
-                raise ParameterError(
-                    f"chat_template_kwargs has {name!r}, which is not given so: {_RESERVED[name]}"
-                )
-        object.__setattr__(self, "chat_template_kwargs", dict(variables))
+        variables = self.chat_template_kwargs
+        checked_schemas(self.tools)
+        object.__setattr__(self, "chat_template_kwargs", checked_variables(variables))
 
     @classmethod
     def of(
@@ -109,16 +94,19 @@ class TemplateOptions:
         found = model.find_chat_template(text, tools)
         keeps = False if keep_reasoning is None else keep_reasoning
         check_bool("keep_reasoning", keeps)
-        made = cls(tools, text, chat_template_kwargs or {}, date, keeps)
+        variables = {} if chat_template_kwargs is None else chat_template_kwargs
+        made = cls(tools, text, variables, date, keeps)
         if date is None and found.tells_date:
             return replace(made, date=datetime.now().replace(microsecond=0))
         return made
 
     def with_changes(self, variables: Mapping[str, Any] | None) -> TemplateOptions:
         """Return options with further variables, which replace those of the same name."""
-        if not variables:
+        if variables is None:
             return self
-        given = TemplateOptions(chat_template_kwargs=variables).chat_template_kwargs
+        given = checked_variables(variables)
+        if not given:
+            return self
         return replace(self, chat_template_kwargs={**self.chat_template_kwargs, **given})
 
     def render(
@@ -224,3 +212,24 @@ class TemplateOptions:
         check_bool("keep_reasoning", keeps)
         variables = {} if variables is None else variables
         return cls(saved.get("tools"), template, variables, when, keeps)
+
+
+def checked_variables(variables: object) -> dict[str, Any]:
+    """Return the variables of a chat template, as a copy.
+
+    Raises
+    ------
+    ParameterError
+        When they are no mapping of names to values, or one is not to be given so.
+    """
+    if not isinstance(variables, Mapping) or not all(isinstance(k, str) for k in variables):
+        raise ParameterError(
+            "chat_template_kwargs are a mapping of names to values, such as "
+            f'{{"enable_thinking": False}}, not {shown(variables)}'
+        )
+    for name in variables:
+        if name in _RESERVED:
+            raise ParameterError(
+                f"chat_template_kwargs has {name!r}, which is not given so: {_RESERVED[name]}"
+            )
+    return dict(variables)

@@ -13,7 +13,7 @@ from ...engine.completion import Limits
 from ...engine.params import ContextParams
 from ...engine.sampling.params import SamplingParams
 from ...engine.templates.of_model import is_template, template_text
-from ...engine.templates.options import TemplateOptions
+from ...engine.templates.options import checked_variables
 from ...errors import ParameterError, shown
 from ...history.notes import check_notes
 from ...history.options import CONTEXT_OPTIONS, LIMIT_OPTIONS, SAMPLING_OPTIONS, pick
@@ -110,12 +110,13 @@ def checked_settings(settings: Sequence[Mapping[str, Any]]) -> tuple[Setting, ..
 
 def _made(label: str, given: Mapping[str, Any]) -> Setting:
     system, variables = given.get("system"), given.get("chat_template_kwargs")
+    adapters = given.get("adapters")
     if system is not None and not isinstance(system, str):
         raise ParameterError(f"setting {label}: system must be a text, not {shown(system)}")
     if given.get("seed", 0) is None:
         raise ParameterError("seed=None draws another one each time: give a suite a number")
     if variables is not None:
-        variables = TemplateOptions(chat_template_kwargs=variables).chat_template_kwargs
+        variables = checked_variables(variables)
     check_notes({"system": system, "": variables}, f"setting {label}")
     return Setting(
         label,
@@ -125,7 +126,7 @@ def _made(label: str, given: Mapping[str, Any]) -> Setting:
         system,
         _template(given.get("chat_template")),
         variables,
-        checked_adapters(given.get("adapters") or ()),
+        checked_adapters(() if adapters is None else adapters),
         pick(given, CONTEXT_OPTIONS),
     )
 

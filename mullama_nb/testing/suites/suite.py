@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from ...cached import cached
-from ...checks import check_integer, did_you_mean
+from ...checks import check_integer, check_list, did_you_mean
 from ...engine.files.gguf_file import fingerprint
 from ...engine.files.locate import locate_model
 from ...engine.model import Model
@@ -110,7 +110,8 @@ class Suite:
     def read(cls, path: str | os.PathLike[str]) -> Suite:
         """Read a suite from ``NAME.suite.yaml``, ``NAME.suite.yml`` or ``NAME.suite.jsonl``.
 
-        Recordings, adapters and models that are given as paths lie where the file does.
+        Paths in it begin where the file lies. Recordings and chat templates lie there or below, as
+        the file may be a stranger's; models and adapters may lie anywhere.
 
         Raises
         ------
@@ -198,16 +199,16 @@ class Suite:
         return replace(plan.empty, cells=tuple(cells.values()))
 
     def tasks(self, select: Iterable[str] | None = None) -> Iterator[CellTask]:
-        """Yield the tasks of cells one after the other, for who runs them in another way.
+        """Return the tasks of cells one after the other, for who runs them in another way.
 
         Parameters
         ----------
         select : iterable of str, optional
             The ids of the cells. None: all.
 
-        Yields
-        ------
-        CellTask
+        Returns
+        -------
+        iterator of CellTask
             In the order of :meth:`run`; a model is loaded when its first task is asked for.
 
         Raises
@@ -216,7 +217,7 @@ class Suite:
             As for :meth:`run`.
         """
         plan = self._plan(select)
-        yield from self._tasks(plan, plan.chosen)
+        return self._tasks(plan, plan.chosen)
 
     def _plan(self, select: Iterable[str] | None) -> _Plan:
         """What is to run, with all that could be wrong with it checked."""
@@ -232,9 +233,7 @@ class Suite:
     def _chosen(self, select: Iterable[str] | None) -> dict[str, _Field]:
         if select is None:
             return self._fields
-        if isinstance(select, str):
-            raise ParameterError(f"select is a list of ids, such as [{self.cell_ids[0]!r}]")
-        ids = set(select)
+        ids = {*map(str, check_list("select", select, f"ids, such as [{self.cell_ids[0]!r}]"))}
         for unknown in sorted(ids - self._fields.keys(), key=str):
             hint = did_you_mean(str(unknown), self._fields, 0.3)
             raise ParameterError(

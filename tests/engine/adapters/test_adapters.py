@@ -114,7 +114,9 @@ def test_directions_are_rows_of_layers(values: Any, words: str) -> None:
 
 @pytest.mark.parametrize("values", ["style.gguf", 3, {"a": 1}, ["style.gguf"], [None]])
 def test_adapters_are_a_list_of_them(values: Any) -> None:
-    with pytest.raises(ParameterError, match="adapters are a list"):
+    with pytest.raises(
+        ParameterError, match=r"adapters(=.* must be| are) a list of LoRA and ControlVector"
+    ):
         checked_adapters(values)
 
 

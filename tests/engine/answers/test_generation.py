@@ -301,7 +301,7 @@ def test_a_callback_that_raises_leaves_an_exact_context(
         ({"max_tokens": True}, r"max_tokens=True must be"),
         ({"stop": ""}, r"stop='' must be a text or several, none of them empty"),
         ({"stop": ["a", ""]}, r"none of them empty"),
-        ({"stop": 5}, r"stop=5 must be a text or several"),
+        ({"stop": 5}, r"stop=5 must be a list of texts, or one text"),
         ({"stop": [5]}, r"must be a text or several"),
         ({"stop_tokens": 5}, r"stop_tokens=5 must be a list of token ids"),
         ({"stop_tokens": ["a"]}, r"must be a list of token ids"),

@@ -106,7 +106,7 @@ def test_a_grammar_that_cannot_be_read_is_refused(
         ({"$ref": "#/nowhere"}, "cannot be turned into a grammar"),
         ({"$ref": "https://example.invalid/schema.json"}, "cannot be turned into a grammar"),
         ({"a": {1, 2}}, "json_schema is not JSON"),
-        (7, "cannot be turned into a grammar"),
+        (7, "json_schema is 7, which is no schema"),
     ],
 )
 def test_a_schema_that_makes_no_grammar_is_refused(

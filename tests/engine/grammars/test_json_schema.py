@@ -519,7 +519,7 @@ def test_numbers_within_the_bounds_are_let_through(
 )
 def test_what_is_not_enforced_is_refused_by_name(schema: Any, keyword: str, place: str) -> None:
     with pytest.raises(GrammarError) as caught:
-        gbnf(schema)
+        SamplingParams(json_schema=schema)
     assert keyword in str(caught.value)
     assert f" at {place} " in str(caught.value)
 
@@ -581,3 +581,18 @@ def test_strings_hold_no_raw_control_characters(tiny: ModelMaker) -> None:
         assert allows(tiny(), {"type": "string"}, json.dumps(character))
     assert len(model.tokenize("\n")) == 1
     assert not allows(tiny(), {"type": "string"}, r'"\ud83d"')
+
+
+@given(
+    st.none() | st.integers() | st.floats() | st.text() | st.lists(st.integers() | st.text()),
+    st.booleans(),
+)
+def test_what_is_no_schema_is_refused_when_parameters_are_made(value: Any, as_text: bool) -> None:
+    schema = json.dumps(value) if as_text else value
+    if schema is None:
+        return  # none is asked for
+    with contextlib.suppress(ValueError):
+        if isinstance(schema, str) and isinstance(json.loads(schema), (dict, bool)):
+            return
+    with pytest.raises(GrammarError, match=r"is no schema|is not JSON"):
+        SamplingParams(json_schema=schema)

@@ -89,7 +89,7 @@ def test_what_cannot_run_fails_before_anything_is_evaluated(model: Model, decode
         suite.run()
     with pytest.raises(ParameterError, match=r"has no cell 'q1.*did you mean 'q0"):
         suite.run(select=["q1[x,default]"])
-    with pytest.raises(ParameterError, match="select is a list"):
+    with pytest.raises(ParameterError, match="must be a list of ids"):
         suite.run(select="q0")
     with pytest.raises(ParameterError, match="progress"):
         suite.run(progress=3)  # type: ignore[arg-type]
