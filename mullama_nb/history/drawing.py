@@ -177,6 +177,7 @@ def draw_svg(tree: Drawable[Node]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
         f'viewBox="0 0 {width} {height}" role="img" aria-label="Tree of {len(tree)} checkpoints" '
         'font-family="var(--jp-ui-font-family, system-ui, sans-serif)" font-size="13">'
+        f'<rect width="{width}" height="{height}" fill="{_PAPER}"/>'  # a file may be seen on any
     ]
     # Lines of the active path last, so that they lie on top.
     edges = sorted(_edges(rows, window), key=lambda i: rows[i].checkpoint in active)

@@ -1,10 +1,7 @@
 // @ts-check
 // What tests ask of a view whose kernel may end.
 
-import {
-  watchLife,
-  whileHeard,
-} from "../../mullama_nb/widgets/front_end/life.js";
+import { watchLife, whileHeard } from "../../mullama_nb/widgets/front_end/life.js";
 
 /** As JupyterLab's connection to a kernel: it tells first, and drops its comms then. */
 class Kernel {
