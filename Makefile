@@ -115,9 +115,11 @@ $(VENV)/%.done: pyproject.toml $(VENV)/pyvenv.cfg
 	  $(BIN)/python -m pip install -v -e '.[$(EXTRAS)]'
 	@touch $@
 
-# The browser tests also need a chromium, and an ipykernel that handles messages differently.
-$(VENV)/browser.done: tools/chromium.py | $(VENV)/test.done
+# The browser tests also need a chromium, axe-core (deno.json has its version), and an ipykernel that
+# handles messages differently.
+$(VENV)/browser.done: tools/chromium.py deno.json | $(VENV)/test.done
 	@$(BIN)/python tools/chromium.py
+	@$(BIN)/deno install --quiet
 	@test -d $(VENV)/ipykernel-7.3 || $(BIN)/python -m pip install -q --no-deps \
 	  --target $(VENV)/ipykernel-7.3 'ipykernel>=7.3,<7.4'
 	@touch $@

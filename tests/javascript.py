@@ -12,7 +12,7 @@ import sysconfig
 from pathlib import Path
 from typing import Any
 
-__all__ = ["FRONT_END", "JavaScript", "JavaScriptError"]
+__all__ = ["FRONT_END", "JavaScript", "JavaScriptError", "deno"]
 
 FRONT_END = Path(__file__).parents[1] / "mullama_nb" / "widgets" / "front_end"
 
@@ -79,10 +79,11 @@ class JavaScript:
 
 def _runtime() -> list[str]:
     node = shutil.which("node")
-    return [node] if node else [_deno(), "run", "--no-config", "--allow-all", "--quiet"]
+    return [node] if node else [deno(), "run", "--no-config", "--allow-all", "--quiet"]
 
 
-def _deno() -> str:
+def deno() -> str:
+    """Return where Deno is."""
     scripts = sysconfig.get_path("scripts")
     found = shutil.which("deno", path=scripts) or shutil.which("deno")
     if found is None:

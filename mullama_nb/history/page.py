@@ -29,7 +29,7 @@ nav { flex: 1 1 20em; padding: 1em; overflow-x: auto; border-right: 1px solid va
 main { flex: 2 1 24em; padding: 1em 1.5em; min-width: 0; max-width: 52em; }
 h1 { font-size: 1.1em; margin: 0 0 .6em; }
 nav a { display: block; white-space: pre; padding: 0 .4em; border-radius: 4px; color: var(--ink);
-  text-decoration: none; font: .87em/1.7 ui-monospace, monospace; }
+  text-decoration: none; font: .87em/1.9 ui-monospace, monospace; }
 nav a:hover { text-decoration: underline; }
 nav a:focus-visible { outline: 2px solid var(--brand); }
 nav a[aria-current] { background: var(--you); color: var(--brand); font-weight: 600; }

@@ -71,7 +71,7 @@ def _tokens(pieces: Sequence[str], look: Look | None, weights: Weights | None) -
         if look is not None and at == last:
             yield f'<b style="outline:2px solid rgb({_BRAND})">{text}</b>'
         elif at > last:
-            yield f'<span style="opacity:0.6">{text}</span>'
+            yield f'<span style="opacity:0.75">{text}</span>'
         elif top and round(share / top, 1):
             strength = _STRONGEST * round(share / top, 1)
             yield f'<span style="background-color:rgba({_BRAND}, {strength:.2f})">{text}</span>'

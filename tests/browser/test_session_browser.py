@@ -41,6 +41,6 @@ def test_sessions_are_saved_loaded_and_deleted(notebook: Opener) -> None:
     saved.get_by_role("button", name="Delete").click()
     expect(saved.get_by_role("button", name="Keep tides")).to_be_focused()
     assert opened.evaluate("len(Chat.open('tides', folder='saved').messages)") == 4
-    saved.get_by_role("button", name="Delete tides for good").click()
+    saved.get_by_role("button", name="Delete for good: tides").click()
     expect(saved).to_have_count(0)
     expect(packed).to_be_visible()

@@ -1,7 +1,7 @@
 // @ts-check
 // The card of one answer.
 
-import { element } from "./dom.js";
+import { element, nameOf } from "./dom.js";
 import { send } from "./kernel.js";
 import { makeSaid } from "./said.js";
 
@@ -84,9 +84,18 @@ function makeTools(index, act) {
    * @param {() => void} onclick
    */
   const button = (label, title, onclick) => {
-    const names = { title, "aria-label": `${title} (answer ${index + 1})` };
-    return element("button", { type: "button", ...names, onclick }, label);
+    const made = element("button", { type: "button", title, onclick });
+    call(made, label);
+    return made;
   };
+  /**
+   * @param {HTMLButtonElement} made
+   * @param {string} label
+   */
+  function call(made, label) {
+    made.textContent = label;
+    made.setAttribute("aria-label", `${nameOf(label, made.title)} (answer ${index + 1})`);
+  }
   const keep = button("Keep", "Go on from this answer", () => act("keep"));
   const drop = button("Drop others", "Keep this answer and remove the others", ask);
   const note = element("span", { class: "mullama-figures" });
@@ -130,7 +139,7 @@ function makeTools(index, act) {
     tags = answer?.tags ?? [];
     keep.hidden = drop.hidden = !answer?.is_there;
     keep.disabled = Boolean(answer?.is_kept);
-    keep.textContent = answer?.is_kept ? "Kept" : "Keep";
+    call(keep, answer?.is_kept ? "Kept" : "Keep");
     drop.disabled = !others.length;
     if (!others.length || !answer?.is_there) asks.hidden = true;
     note.textContent = answer ? answer.is_there ? answer.note : "dropped" : growing;

@@ -107,6 +107,7 @@ export function makeCards(model) {
       const others = left.filter((answer) => answer !== answers[index]);
       card.update(live[index], answers[index], { others, note: note(index), isMarked });
     });
+    grid.hidden = !n;
     bar.hidden = answers.length < 2;
     how.textContent = plural(answers.length, "answer");
     compare.hidden = !answers.some(({ marked }) => marked);

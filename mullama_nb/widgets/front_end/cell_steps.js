@@ -4,6 +4,7 @@
 import { button, element, onEnter } from "./dom.js";
 import { count } from "./format.js";
 import { send, stop } from "./kernel.js";
+import { letKeysScroll } from "./scrolling.js";
 
 /** @import { Cells } from "./cell_strips.js" */
 /** @import { ChatTraits, Model } from "./kernel.js" */
@@ -34,7 +35,7 @@ export function makeSteps(model) {
   const finish = button("Finish", "Finish: go on to the end", () => send(model, "finish"));
   const end = button("Stop", "Stop here; what was said stays", () => stop(model));
   const earlier = element("div", { class: "earlier" });
-  const list = element("ol", { "aria-live": "polite" });
+  const list = letKeysScroll(element("ol", { "aria-live": "polite" }));
   const form = element("div", { class: "ask" }, question, next, finish, end);
   const node = element("div", { class: "steps", hidden: true }, form, earlier, list);
 

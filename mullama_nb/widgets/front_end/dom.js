@@ -1,6 +1,8 @@
 // @ts-check
 // Elements: making them, and having them show HTML that changes little by little.
 
+import { SUPPRESS } from "./keys.js";
+
 /**
  * @typedef {string | number | boolean | null | undefined | ((event: any) => unknown)} Attribute
  * @typedef {Node | string | number | null | undefined} Child
@@ -50,7 +52,19 @@ export function shape(tag, attributes = {}, ...children) {
  * @param {(event: MouseEvent) => unknown} onclick
  */
 export function button(label, title, onclick) {
-  return element("button", { type: "button", title, "aria-label": title, onclick }, label);
+  const name = nameOf(label, title);
+  return element("button", { type: "button", title, "aria-label": name, onclick }, label);
+}
+
+/**
+ * What a button is called where it is read out: who steers by voice says what is written on it.
+ *
+ * @param {string} label
+ * @param {string} title
+ */
+export function nameOf(label, title) {
+  const isSaid = title.toLowerCase().includes(label.toLowerCase());
+  return isSaid || !/\p{L}/u.test(label) ? title : `${label}: ${title}`;
 }
 
 /**
@@ -81,10 +95,17 @@ function match(old, made) {
     else if (now instanceof Text && next instanceof Text) {
       if (next.data.startsWith(now.data)) now.appendData(next.data.slice(now.data.length));
       else now.data = next.data;
-    } else if (now.cloneNode().isEqualNode(next.cloneNode())) match(now, next);
+    } else if (bare(now).isEqualNode(next.cloneNode())) match(now, next);
     else now.replaceWith(next);
   });
   for (const rest of present.slice(wanted.length)) rest.remove();
+}
+
+/** A node as it came: without what it holds, and what it has got for its keys. @param {Node} node */
+function bare(node) {
+  const copy = node.cloneNode();
+  if (copy instanceof Element) ["tabindex", SUPPRESS].forEach((name) => copy.removeAttribute(name));
+  return copy;
 }
 
 /** @param {Node} node */

@@ -73,7 +73,7 @@ function drawList(title, candidates, n, kind) {
   if (more > 0) items.push(element("li", { class: "more" }, `and ${count(more)} more`));
   const name = n === null ? title : `${title} (${count(n)})`;
   return [
-    element("h4", {}, name),
+    element("div", { class: "title" }, name),
     element("ul", { class: kind, "aria-label": name }, items),
   ];
 }

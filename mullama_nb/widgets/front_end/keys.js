@@ -4,7 +4,7 @@
 /** Keys that undo and redo, wherever in a widget they are pressed. */
 export const STEP_KEYS = { u: "undo", r: "redo" };
 
-const SUPPRESS = "data-lm-suppress-shortcuts"; // as Lumino has it
+export const SUPPRESS = "data-lm-suppress-shortcuts"; // as Lumino has it
 const NOT_TEXT = ["button", "checkbox", "radio", "range", "submit"].map((kind) => `[type=${kind}]`);
 const TEXT = `textarea, select, [contenteditable], input:not(${NOT_TEXT})`;
 

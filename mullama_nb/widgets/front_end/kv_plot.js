@@ -67,7 +67,8 @@ function draw(body, { model, state }) {
   const sums = element("div", { class: "sums" });
   const said = element("div", { class: "said", "aria-live": "polite" });
   const label = "KV bytes of each checkpoint on the active path";
-  const svg = shape("svg", { height: HEIGHT, role: "listbox", "aria-label": label });
+  const named = { "aria-label": label, "aria-orientation": "horizontal" };
+  const svg = shape("svg", { height: HEIGHT, role: "listbox", ...named });
   const keys = makeKeys();
   const go = (/** @type {number} */ index) => {
     const step = state().steps[index];

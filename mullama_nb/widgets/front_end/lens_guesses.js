@@ -22,7 +22,7 @@ export function makeGuesses() {
     element("thead", {}, element("tr", {}, ...heads)),
     body,
   );
-  const named = { role: "region", "aria-label": "Guesses", tabindex: 0 }; // so that keys scroll it
+  const named = { role: "group", "aria-label": "Guesses", tabindex: 0 }; // so that keys scroll it
   const scroller = element("div", { class: "scroller", ...named, onkeydown: scroll }, table);
   const words = element("div", { class: "mullama-hint" });
   const node = element("div", { class: "guesses" }, scroller, words);

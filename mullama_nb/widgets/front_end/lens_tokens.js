@@ -1,7 +1,7 @@
 // @ts-check
 // The tokens of a conversation, shaded by where the chosen one looked.
 
-import { button, element } from "./dom.js";
+import { button, element, nameOf } from "./dom.js";
 import { count, percent } from "./format.js";
 import { name, shareInWords } from "./lens_words.js";
 import { makeSections, windowStart } from "./token_sections.js";
@@ -151,6 +151,7 @@ function label(node, which, n, shares) {
   const share = shares.reduce((a, b) => a + b, 0);
   node.hidden = n <= 0;
   node.textContent = `${count(n)} ${which} tokens${share ? ` (${percent(share)})` : ""}`;
+  node.setAttribute("aria-label", nameOf(node.textContent, node.title));
 }
 
 /**

@@ -135,6 +135,7 @@ function drawAlternative([, text, probability], isChosen, onclick) {
     "button",
     attributes,
     element("bdi", { class: "piece" }, text),
+    " ", // for who steers by voice, and reads both as one
     element("span", {}, share),
   );
 }

@@ -3,6 +3,7 @@
 
 import { button, element } from "./dom.js";
 import { send } from "./kernel.js";
+import { letKeysScroll } from "./scrolling.js";
 
 /** @import { State } from "./chat_panel.js" */
 /** @import { PanelModel } from "./message_tokens.js" */
@@ -64,7 +65,7 @@ export function makeNotices(model, state, leave) {
       };
       return element("button", { type: "button", onclick }, label);
     });
-    const words = element("div", { class: "mullama-words" }, text);
+    const words = letKeysScroll(element("div", { class: "mullama-words" }, text));
     const actions = help.length ? element("div", { class: "mullama-buttons" }, help) : null;
     const body = element("div", {}, words, actions);
     return element("div", { class: `mullama-notice mullama-${kind}` }, body, close);

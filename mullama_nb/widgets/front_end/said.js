@@ -3,6 +3,7 @@
 
 import { addCopies } from "./copying.js";
 import { element, renew } from "./dom.js";
+import { letKeysScrollIn } from "./scrolling.js";
 import { makeThought } from "./thought.js";
 import { makeCalls } from "./tool_calls.js";
 
@@ -46,6 +47,7 @@ export function makeSaid() {
     if (next !== html) {
       renew(text, next);
       addCopies(text);
+      letKeysScrollIn(text);
     }
     html = next;
     text.hidden = !html && !isAlone;

@@ -36,8 +36,10 @@ function start({ rows = [], can_save = false, said = "" }) {
 function draw(body, { model, state }) {
   const top = makeTop(model, state);
   const list = element("div", { class: "list", role: "list", "aria-label": "Saved sessions" });
+  const nothing = element("div", { class: "nothing" }, "Nothing is saved here.");
   const news = element("div", { class: "news", role: "status" });
-  body.append(element("div", { class: "mullama-sessions" }, top.node, list, news));
+  const parts = [top.node, list, nothing, news];
+  body.append(element("div", { class: "mullama-sessions" }, parts));
   /** @type {string | null} */
   let asked = null; // the name whose deletion waits for a yes
 
@@ -59,10 +61,10 @@ function draw(body, { model, state }) {
       onclick,
     });
     if (asked === name) {
-      const sure = named(`Delete ${name} for good`, () => remove(name));
+      const sure = named(`Delete for good: ${name}`, () => remove(name));
       const keep = named(`Keep ${name}`, () => ask(null));
       return [
-        element("button", { class: "sure", ...sure }, "Delete for good"),
+        element("button", { class: "mullama-danger", ...sure }, "Delete for good"),
         element("button", { class: "keep", ...keep }, "Keep"),
       ];
     }
@@ -77,7 +79,8 @@ function draw(body, { model, state }) {
     top.update();
     news.textContent = said;
     list.replaceChildren(...rows.map((session) => drawSession(session, actions(session))));
-    if (!rows.length) list.append(element("div", { class: "nothing" }, "Nothing is saved here."));
+    list.hidden = !rows.length;
+    nothing.hidden = rows.length > 0;
   }
   return { update: paint };
 }
@@ -124,7 +127,7 @@ function makeTop(model, state) {
   function update() {
     form.hidden = !state().can_save;
     save.textContent = saving ? `Replace ${saving}` : "Save";
-    save.classList.toggle("sure", Boolean(saving));
+    save.classList.toggle("mullama-danger", Boolean(saving));
   }
   return { node: element("div", { class: "top" }, form, look), update };
 }

@@ -59,7 +59,7 @@ export function makeShading(choose) {
   });
   const least = element("span"), most = element("span");
   const scale = element("span", { class: "scale", "aria-hidden": "true" });
-  const legend = element("span", { class: "legend" }, least, scale, most);
+  const legend = element("span", { class: "legend", role: "img" }, least, scale, most);
   const group = { class: "mullama-shading", role: "group", "aria-label": "Shade by" };
   const made = buttons.map(([, each]) => each);
   const node = element("div", group, element("span", {}, "Shade by"), made, legend);

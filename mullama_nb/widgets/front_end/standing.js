@@ -1,7 +1,7 @@
 // @ts-check
 // What is said, and offered, while the last message is one that the model has not answered.
 
-import { button, element, onEnter } from "./dom.js";
+import { button, element, nameOf, onEnter } from "./dom.js";
 import { plural } from "./format.js";
 import { send } from "./kernel.js";
 
@@ -72,7 +72,7 @@ export function makeStanding(model, state, replace) {
   }
   function name() {
     several.title = `Have the model give ${number()} answers to the last message`;
-    several.setAttribute("aria-label", several.title);
+    several.setAttribute("aria-label", nameOf(several.textContent, several.title));
   }
   name();
   return {

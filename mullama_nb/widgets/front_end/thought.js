@@ -3,12 +3,13 @@
 
 import { element, renew } from "./dom.js";
 import { plural } from "./format.js";
+import { letKeysScroll, letKeysScrollIn } from "./scrolling.js";
 
 /** Draw a thought; it stays open for as long as its reader wants, also while it grows. */
 export function makeThought() {
   const words = element("span");
   const summary = element("summary", { onkeydown: keepKeys }, words);
-  const content = element("div", { class: "mullama-text" });
+  const content = letKeysScroll(element("div", { class: "mullama-text" }));
   const node = element(
     "details",
     { class: "mullama-thought" },
@@ -18,7 +19,10 @@ export function makeThought() {
   let shown = "";
   let html = "";
   const draw = () => {
-    if (shown !== html) renew(content, html);
+    if (shown !== html) {
+      renew(content, html);
+      letKeysScrollIn(content);
+    }
     shown = html;
   };
   node.addEventListener("toggle", draw);

@@ -54,10 +54,12 @@ function drawDot(x, kinds, isSpilled) {
   return shape("rect", { ...corner, width: side, height: side, class: `dot ${kinds}`.trim() });
 }
 
-/** A sign for a message that was forked inside. @param {string} words */
+/** A sign for a message that was forked inside. @param {string} words empty: none, as in a legend */
 export function drawFork(words) {
-  const svg = shape("svg", { class: "fork", width: 12, height: 14, viewBox: "0 0 12 14" });
-  svg.append(shape("title", {}, words));
+  const size = { width: 12, height: 14, viewBox: "0 0 12 14" };
+  const named = words ? ["role", "img"] : ["aria-hidden", "true"];
+  const svg = shape("svg", { class: "fork", ...size, [named[0]]: named[1] });
+  if (words) svg.append(shape("title", {}, words));
   svg.append(shape("path", { d: FORK }));
   return svg;
 }

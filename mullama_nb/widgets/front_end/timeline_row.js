@@ -183,7 +183,8 @@ function drawUnfold(timeline, id, n) {
     event.stopPropagation();
     fold(timeline, id, false);
   };
-  return element("button", { class: "fold", tabindex: -1, title: "Unfold", onclick }, `+${n}`);
+  const names = { title: "Unfold", "aria-label": `+${n}: unfold` };
+  return element("button", { class: "fold", tabindex: -1, ...names, onclick }, `+${n}`);
 }
 
 /**

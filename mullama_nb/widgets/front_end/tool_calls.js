@@ -3,6 +3,7 @@
 
 import { element } from "./dom.js";
 import { plural } from "./format.js";
+import { letKeysScroll } from "./scrolling.js";
 import { keepKeys } from "./thought.js";
 
 /** @typedef {[name: string, args: string]} Call a tool and its arguments as JSON */
@@ -36,7 +37,7 @@ export function makeCalls() {
 function drawCall([name, args]) {
   const n = args.split("\n").length;
   const tool = element("code", { class: "mullama-call-name" }, name);
-  const json = element("pre", {}, args);
+  const json = letKeysScroll(element("pre", {}, args));
   if (n === 1) return element("div", { class: "mullama-call" }, tool, json);
   const size = element("span", {}, plural(n, "line"));
   const summary = element("summary", { onkeydown: keepKeys }, tool, size);
@@ -53,6 +54,6 @@ function drawWritten(written) {
   return element(
     "div",
     { class: "mullama-call grows" },
-    element("pre", {}, written),
+    letKeysScroll(element("pre", {}, written)),
   );
 }

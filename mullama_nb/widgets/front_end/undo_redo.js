@@ -42,8 +42,8 @@ function draw(body, { model, state }) {
   return {
     update() {
       const steps = state();
-      undo.textContent = `Undo ${steps.undo || ""}`.trim();
-      redo.textContent = `Redo ${steps.redo || ""}`.trim();
+      undo.dataset.n = String(steps.undo || "");
+      redo.dataset.n = String(steps.redo || "");
       undo.title = steps.undoes ? `Undo “${steps.undoes}”` : "Undo";
       redo.title = steps.redoes ? `Redo “${steps.redoes}”` : "Redo";
       undo.disabled = !steps.undo;
