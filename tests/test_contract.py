@@ -215,7 +215,7 @@ def test_quantised_caches_make_smaller_files(smollm2: Model, tmp_path: Path) -> 
     sizes = {}
     for kv_cache_type in ("f16", "q8_0", "q4_0"):
         with new_context(smollm2, kv_cache_type=kv_cache_type) as context:
-            context.generate(RULES * 20, max_tokens=0)
+            context.generate(RULES * 3, max_tokens=0)
             info = context.save_session(tmp_path / kv_cache_type, include_logits=False)
             sizes[kv_cache_type] = info.n_bytes
     # Blocks of 32 values and a scale: 34 and 18 bytes in place of 64.

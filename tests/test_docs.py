@@ -51,7 +51,7 @@ def test_the_design_names_what_is_there() -> None:
         assert (package / name).exists() or (package / "history" / name).exists(), name
     named = re.findall(r"\b([A-Z][A-Za-z]+\.[a-z_]+)\b", text)
     assert len(named) > 5
-    assert {name for name in named if name not in members()} == set()
+    assert {*named} - members() == set()
 
 
 AUTOSUMMARY = re.compile(
