@@ -31,12 +31,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mullama_nb import Context, ContextParams, Model, SamplingParams
+from mullama_nb import Context, ContextParams, SamplingParams
 from mullama_nb.engine.threads import contention
 
 from .bare import make_llama, prompt_tokens
 from .pairing import Hosted, Race, Stopwatch, hosted, race
 from .report import Effort, Table, compared
+from .weights import load_model
 
 __all__ = ["run"]
 
@@ -91,7 +92,7 @@ class _Ours:
     """A context with its watch, which can be put aside."""
 
     def __init__(self, n_threads: int | None = None) -> None:
-        self._model = Model.load("smollm2")
+        self._model = load_model()
         self._tokens = prompt_tokens(self._model, _PROMPT)
         params = _PARAMS.with_changes(n_threads=n_threads, n_threads_batch=n_threads)
         self._context = Context(self._model, params)
@@ -135,7 +136,7 @@ class _Ours:
 
 class _Llama:
     def __init__(self) -> None:
-        self._model = Model.load("smollm2")
+        self._model = load_model()
         self._tokens = prompt_tokens(self._model, _PROMPT)
         self._llama: Any = make_llama(self._model, _PARAMS)
         self._has_ended = False

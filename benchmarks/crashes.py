@@ -12,10 +12,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from mullama_nb import Model
 from mullama_nb.sessions.store import SessionStore
 
 from .report import Effort, Row, Table
+from .weights import load_model
 
 __all__ = ["run"]
 
@@ -30,7 +30,7 @@ def run(effort: Effort) -> Sequence[Table]:
     assert spec.loader is not None
     crashes = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(crashes)
-    model, n_rounds = Model.load("smollm2"), effort.scaled(_ROUNDS)
+    model, n_rounds = load_model(), effort.scaled(_ROUNDS)
     with tempfile.TemporaryDirectory() as folder:
         n_turns, n_lost, n_failed = crashes.crash(
             model.path, Path(folder), n_rounds, seed=1, n_ctx=2048

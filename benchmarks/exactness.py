@@ -32,6 +32,7 @@ from mullama_nb.errors import SessionError
 
 from .bare import BareContext, make_llama, next_logits, prompt_tokens, sequence_state
 from .report import Effort, Row, Table
+from .weights import load_model
 
 __all__ = ["run"]
 
@@ -185,7 +186,7 @@ def _cut_short(path: Path) -> None:
 
 
 def _bad_session(accident: str, path: Path) -> Outcome:
-    model = Model.load("smollm2")
+    model = load_model()
     with Context(model, _spoilt(accident)) as other:
         other.evaluate(prompt_tokens(model, 200))
         other.save_session(path)
@@ -204,7 +205,7 @@ def _bad_session(accident: str, path: Path) -> Outcome:
 
 
 def _bad_sequence_file(accident: str, path: Path) -> Outcome:
-    model = Model.load("smollm2")
+    model = load_model()
     with contextlib.closing(BareContext(model, _spoilt(accident))) as other:
         other.decode(prompt_tokens(model, 200))
         other.save(path, prompt_tokens(model, 200))
@@ -218,7 +219,7 @@ def _bad_sequence_file(accident: str, path: Path) -> Outcome:
 
 
 def _bad_llama_state(accident: str, _: Path) -> Outcome:
-    model = Model.load("smollm2")
+    model = load_model()
     with contextlib.closing(make_llama(model, _spoilt(accident))) as other:
         other.eval(prompt_tokens(model, 200))
         state = other.save_state()
@@ -336,7 +337,7 @@ def _yes_or_no(answer: bool) -> str:
 
 def run(effort: Effort) -> Sequence[Table]:
     """Count all cases."""
-    model = Model.load("smollm2")
+    model = load_model()
     points = _points(model, effort.scaled(len(_POINTS)))
     exact = Table(
         "What resumes exactly", f"{len(points)} points, {_STEPS} greedy steps each, f16 cache"

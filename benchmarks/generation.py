@@ -24,11 +24,12 @@ from typing import Any
 
 import llama_cpp
 
-from mullama_nb import Context, ContextParams, Model, SamplingParams
+from mullama_nb import Context, ContextParams, SamplingParams
 
 from .bare import BareContext, make_llama, prompt_tokens, sampler_chain
 from .pairing import Hosted, Race, Stopwatch, hosted, race
 from .report import Effort, Table, compared
+from .weights import load_model
 
 __all__ = ["run"]
 
@@ -41,7 +42,7 @@ _PROCESSES = 8  # one after the other: by where its memory lies, one is 5 % fast
 
 class _Ours:
     def __init__(self) -> None:
-        self.model = Model.load("smollm2")
+        self.model = load_model()
         self.context = Context(self.model, _PARAMS)
 
     def generate(self, n_prompt: int, sampling: SamplingParams, n_tokens: int) -> float:
@@ -56,7 +57,7 @@ class _Ours:
 
 class _Bare:
     def __init__(self) -> None:
-        self.model = Model.load("smollm2")
+        self.model = load_model()
         self.context = BareContext(self.model, _PARAMS)
 
     def generate(self, n_prompt: int, sampling: SamplingParams, n_tokens: int) -> float:
@@ -77,7 +78,7 @@ class _Bare:
 
 class _Llama:
     def __init__(self) -> None:
-        self.model = Model.load("smollm2")
+        self.model = load_model()
         self.llama: Any = make_llama(self.model, _PARAMS)
 
     def generate(self, n_prompt: int, sampling: SamplingParams, n_tokens: int) -> float:

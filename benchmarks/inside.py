@@ -27,6 +27,7 @@ from mullama_nb.widgets import CellMap
 from .bare import prompt_tokens
 from .pairing import Stopwatch, hosted, race
 from .report import Effort, Row, Table, compared
+from .weights import load_model
 
 __all__ = ["run"]
 
@@ -46,7 +47,7 @@ class _Looker:
     """A context behind a number of tokens, looked into or not."""
 
     def __init__(self, n_tokens: int, is_looked_into: bool = True) -> None:
-        model = Model.load("smollm2")
+        model = load_model()
         self._context = Context(model, ContextParams(n_ctx=n_tokens + 2 * _MORE))
         tokens = prompt_tokens(model, n_tokens + _MORE)
         self._more = tokens[n_tokens:]
@@ -98,7 +99,7 @@ class _Answerer:
     """A chat that answers the same question again and again, shown as a map or not."""
 
     def __init__(self, n_tokens: int, is_mapped: bool) -> None:
-        self._chat = Chat("smollm2", n_ctx=2048, temperature=0)
+        self._chat = Chat(load_model(), n_ctx=2048, temperature=0)
         self._n_tokens = n_tokens
         self.n_generated = 0
         for question in _QUESTIONS:

@@ -65,10 +65,10 @@ def race(ways: Mapping[str, Callable[[], float]], rounds: int) -> Race:
     ways : mapping of str to callable
         Each prepares itself, does its work once, and returns the seconds that the work took.
     rounds : int
-        Rounds that count; one more goes ahead to warm up.
+        Rounds that count. One more goes ahead to warm up, unless a single one is to show nothing.
     """
     seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for number in range(-1, rounds):
+    for number in range(-1 if rounds > 1 else 0, rounds):
         order = list(ways)[:: 1 if number % 2 else -1]
         for name in order:
             taken = ways[name]()

@@ -13,12 +13,13 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from mullama_nb import Chat, ContextParams, Model
+from mullama_nb import Chat, ContextParams
 from mullama_nb.testing import read, record, replay
 
 from .bare import BareContext
 from .pairing import Stopwatch, hosted, race
 from .report import Effort, Table, compared
+from .weights import load_model
 
 __all__ = ["run"]
 
@@ -35,7 +36,7 @@ _SHARE = 1 / 1.1  # of the speed of what is needed
 class _Replayed:
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.model = Model.load("smollm2")
+        self.model = load_model()
 
     def replay(self) -> float:
         with Stopwatch() as watch:
@@ -46,7 +47,7 @@ class _Replayed:
 
 class _Needed:
     def __init__(self, path: Path) -> None:
-        self.model = Model.load("smollm2")
+        self.model = load_model()
         recording = read(path)
         self.entries = recording.entries
         self.params = ContextParams(**recording.params).with_changes(n_ctx=1024)
@@ -73,7 +74,7 @@ def run(effort: Effort) -> Sequence[Table]:
     n_tokens = effort.shortened(_ANSWER_TOKENS)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "conversation.mullama.json"
-        chat = Chat("smollm2", "You are a helpful assistant.", n_ctx=1024, seed=1)
+        chat = Chat(load_model(), "You are a helpful assistant.", n_ctx=1024, seed=1)
         for question in questions:
             chat.ask(question, max_tokens=n_tokens)
         chat.regenerate(max_tokens=n_tokens)

@@ -20,11 +20,12 @@ from typing import Any
 
 import llama_cpp
 
-from mullama_nb import Context, ContextParams, Model
+from mullama_nb import Context, ContextParams
 
 from .bare import make_llama, prompt_tokens
 from .pairing import Stopwatch, hosted, race
 from .report import Effort, Row, Table, compared
+from .weights import load_model
 
 __all__ = ["run"]
 
@@ -34,7 +35,7 @@ _PREFILLS = 3  # they take seconds and vary little
 
 class _Ours:
     def __init__(self, n_tokens: int, path: Path) -> None:
-        model = Model.load("smollm2")
+        model = load_model()
         self.path = path
         self.tokens = prompt_tokens(model, n_tokens)
         self.context = Context(model, ContextParams(n_ctx=n_tokens + 1))
@@ -83,7 +84,7 @@ class _Ours:
 
 class _Llama:
     def __init__(self, n_tokens: int) -> None:
-        model = Model.load("smollm2")
+        model = load_model()
         self.tokens = prompt_tokens(model, n_tokens)
         self.llama: Any = make_llama(model, ContextParams(n_ctx=n_tokens + 1))
         self.llama.eval(self.tokens)

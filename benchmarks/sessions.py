@@ -36,6 +36,7 @@ from mullama_nb.state.buffer import empty_bytes
 from .bare import BareContext, prompt_tokens
 from .pairing import Stopwatch, race
 from .report import Effort, Row, Table, compared
+from .weights import load_model
 
 __all__ = ["run"]
 
@@ -152,7 +153,7 @@ def run(effort: Effort) -> Sequence[Table]:
         "Sessions, MB a second",
         "SmolLM2-135M Q4_1; save ends on disk, load begins in memory if not from disk",
     )
-    model = Model.load("smollm2")
+    model = load_model()
     for kv_cache_type in _KV_CACHE_TYPES:
         for n_tokens in map(effort.scaled, _LENGTHS):
             for row in _rows(model, kv_cache_type, n_tokens, 2 * effort.rounds):

@@ -18,13 +18,14 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mullama_nb import Context, ContextParams, Model, SessionManager, kv_bytes_per_token
+from mullama_nb import Context, ContextParams, SessionManager, kv_bytes_per_token
 from mullama_nb.sessions.states import resume
 from mullama_nb.sessions.store import SessionStore
 
 from .bare import prompt_tokens
 from .pairing import Stopwatch
 from .report import Effort, Row, Table
+from .weights import load_model
 
 __all__ = ["run"]
 
@@ -50,12 +51,12 @@ def _sessions(manager: SessionManager, n_names: int, n_prompt: int) -> None:
         manager.save("prompt", context)
         for number in range(n_names):
             context.rewind(n_prompt)
-            context.evaluate([rng.randrange(1000, 40000) for _ in range(_OWN)])
+            context.evaluate([rng.randrange(300, 500) for _ in range(_OWN)])
             manager.save(f"user {number}", context)
 
 
 def _sharing(effort: Effort) -> Iterator[Row]:
-    model, n_names = Model.load("smollm2"), effort.scaled(_NAMES)
+    model, n_names = load_model(), effort.scaled(_NAMES)
     n_prompt = effort.shortened(_PROMPT)
     params = ContextParams(n_ctx=2048, n_threads=2)
     with tempfile.TemporaryDirectory() as folder:

@@ -19,11 +19,12 @@ from typing import Any
 
 import llama_cpp
 
-from mullama_nb import CheckpointTree, Context, ContextParams, Model, SamplingParams
+from mullama_nb import CheckpointTree, Context, ContextParams, SamplingParams
 
 from .bare import BareContext, make_llama, prompt_tokens
 from .pairing import Stopwatch, hosted, race
 from .report import Effort, Row, Table, compared
+from .weights import load_model
 
 __all__ = ["run"]
 
@@ -37,7 +38,7 @@ _MOVES = 20  # in one measurement: a single one takes microseconds
 
 class _Tree:
     def __init__(self, n_tokens: int) -> None:
-        model = Model.load("smollm2")
+        model = load_model()
         self.n_moves = min(_MOVES, n_tokens // _TURN - 1)
         self.context = Context(model, ContextParams(n_ctx=n_tokens + 2 * _TURN))
         self.tree = CheckpointTree(self.context)
@@ -76,7 +77,7 @@ class _Committer:
     """Commits one token behind a conversation of some length, and takes it back."""
 
     def __init__(self, n_tokens: int) -> None:
-        model = Model.load("smollm2")
+        model = load_model()
         self.context = Context(model, ContextParams(n_ctx=n_tokens + _TURN))
         self.tree = CheckpointTree(self.context)
         self.tokens = prompt_tokens(model, n_tokens)
@@ -94,7 +95,7 @@ class _Committer:
 
 class _Explorer:
     def __init__(self, n_tokens: int, n_answer_tokens: int) -> None:
-        model = Model.load("smollm2")
+        model = load_model()
         self.context = Context(model, ContextParams(n_ctx=n_tokens + 1024))
         self.n_answer_tokens = n_answer_tokens
         self.context.evaluate(prompt_tokens(model, n_tokens))
@@ -120,7 +121,7 @@ class _Explorer:
 
 class _Llama:
     def __init__(self, n_tokens: int) -> None:
-        model = Model.load("smollm2")
+        model = load_model()
         self.llama: Any = make_llama(model, ContextParams(n_ctx=n_tokens + 2 * _TURN))
         self.llama.eval(prompt_tokens(model, n_tokens))
         self.state: Any = self.llama.save_state()
@@ -137,7 +138,7 @@ class _Llama:
 
 class _Bare:
     def __init__(self, n_tokens: int) -> None:
-        model = Model.load("smollm2")
+        model = load_model()
         self.context = BareContext(model, ContextParams(n_ctx=n_tokens + 2 * _TURN))
         self.context.decode(prompt_tokens(model, n_tokens))
         self.state = self.context.state
@@ -188,7 +189,7 @@ def _moves(effort: Effort, n_tokens: int) -> Table:
 
 def _sizes(n_turns: int, n_tokens: int) -> Table:
     """Turns that are kept in a tree, against a state for each of them."""
-    model = Model.load("smollm2")
+    model = load_model()
     longer = n_turns - n_turns // 2  # of the two branches
     with Context(model, ContextParams(n_ctx=_TURN * longer)) as context:
         tree = CheckpointTree(context)
