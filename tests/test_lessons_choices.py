@@ -57,11 +57,12 @@ def trees(monkeypatch: pytest.MonkeyPatch) -> list[CheckpointTree]:
 def choices(tree: CheckpointTree) -> Iterator[Choice]:
     """How each token was chosen that was generated in a tree."""
     for end in [*tree]:
-        n = len(end.tokens) if end.metadata.is_generated else 0
-        for index in range(-n, 0):
-            found = choice(tree._workspace, end, index)
-            assert found.token == end.tokens[index]
-            yield found
+        if end.metadata.is_generated and end.tokens:
+            with tree._workspace.visit(end):  # for all of its tokens at once
+                for index in range(-len(end.tokens), 0):
+                    found = choice(tree._workspace, end, index)
+                    assert found.token == end.tokens[index]
+                    yield found
 
 
 @pytest.mark.slow
