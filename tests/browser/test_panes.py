@@ -112,6 +112,24 @@ def test_panes_are_moved_folded_and_left_so(notebook: Opener) -> None:
     for each in (panes, panel, tree):
         assert each.evaluate("node => node.scrollWidth <= node.clientWidth")
 
+    # What is told and what is asked stays in its pane.
+    box = area.get_by_label("Message", exact=True)
+    box.fill("word " * 60)
+    box.press("Enter")
+    told = area.get_by_role("alert").locator(".mullama-notice")
+    expect(told.get_by_role("button", name="New chat")).to_be_visible()
+    assert told.evaluate("node => node.scrollWidth <= node.clientWidth")
+    area.get_by_role("treeitem").nth(1).focus()
+    page.keyboard.press("c")
+    compared = area.get_by_role("dialog", name="Comparison with the head")
+    expect(compared.get_by_role("button", name="Close")).to_be_focused()
+    assert compared.evaluate("node => node.scrollTop") == 0
+    around, inside = tree.bounding_box(), compared.bounding_box()
+    assert around is not None
+    assert inside is not None
+    assert inside["x"] + inside["width"] <= around["x"] + around["width"] + 1
+    assert inside["y"] + inside["height"] <= around["y"] + around["height"] + 1
+
 
 def check(area: Locator) -> None:
     """Check that each control is there once, by place and name, and nothing of the template."""

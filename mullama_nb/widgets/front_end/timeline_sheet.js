@@ -56,7 +56,9 @@ export class Sheet {
     node.setAttribute("aria-label", label);
     node.replaceChildren(...content.filter((each) => each !== null));
     node.hidden = false;
-    /** @type {HTMLElement | null} */ (node.querySelector("input, button"))?.focus();
+    const first = /** @type {HTMLElement | null} */ (node.querySelector("input, button"));
+    first?.focus({ preventScroll: true }); // what it says is read from its beginning on
+    node.scrollIntoView({ block: "nearest" });
   }
 
   close() {
