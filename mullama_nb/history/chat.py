@@ -38,7 +38,8 @@ from .conversation import Conversation
 from .conversation import Said as Spent
 from .display import Bundle, chat_bundle, new_view
 from .events import SettingsChanged
-from .exploring import begin_exploring, settings_for
+from .explorers import begin_exploring
+from .exploring import settings_for
 from .export import export
 from .files import write_text
 from .given import as_messages, checked_messages

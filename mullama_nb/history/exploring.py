@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from ..checks import check_integer, check_names
 from ..engine.branches import Branch, BranchRequest
@@ -27,15 +27,11 @@ from .options import LIMIT_OPTIONS, SAMPLING_OPTIONS, pick
 from .tree import Checkpoint
 from .workspace import Workspace
 
-if TYPE_CHECKING:
-    from concurrent.futures import Executor
-
 __all__ = [
     "Explores",
     "Exploring",
     "Put",
     "Setting",
-    "begin_exploring",
     "branch_notes",
     "settings_for",
 ]
@@ -144,33 +140,6 @@ def settings_for(
         )
         settings += [setting] * n
     return settings
-
-
-def begin_exploring(
-    workspace: Workspace[Checkpoint],
-    settings: Sequence[Setting],
-    on_token: Callable[[int, Token], object] | None,
-    executor: Executor | None,
-    *,
-    exact: bool,
-) -> Explores:
-    """Return what makes answers here, or has the workers of an executor make them.
-
-    Parameters
-    ----------
-    workspace : Workspace
-    settings : sequence of Setting
-    on_token : callable, optional
-    executor : Executor, optional
-    exact : bool
-        As for ``Chat.explore``.
-    """
-    if executor is None:
-        return Exploring(workspace, settings, on_token, exact=exact)
-    # Imported here, as most chats need nothing of processes.
-    from .exploring_elsewhere import ExploringElsewhere
-
-    return ExploringElsewhere(workspace, settings, on_token, executor, exact=exact)
 
 
 class Exploring:

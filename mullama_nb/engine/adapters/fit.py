@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Protocol
 
 from ...errors import AdapterError, shown
 from ..files.gguf_parser import GGUFFile
 from .values import Adapter, ControlVector, LoRA
 
-if TYPE_CHECKING:
-    from .loaded import LoRAs
-
-__all__ = ["Adaptable", "check_fit"]
+__all__ = ["Fitted", "check_fit"]
 
 _EMBEDDINGS = "token_embd.weight"
 
 
-class Adaptable(Protocol):
-    """A model, as far as adapters are concerned."""
-
-    verbose: bool
-
-    @property
-    def handle(self) -> Any:
-        """llama.cpp's pointer to the model."""
+class Fitted(Protocol):
+    """A model, as far as adapters have to fit it."""
 
     @property
     def name(self) -> str:
@@ -38,10 +29,6 @@ class Adaptable(Protocol):
         """The parsed header of the GGUF file."""
 
     @property
-    def loras(self) -> LoRAs:
-        """The LoRAs that are loaded for its weights."""
-
-    @property
     def n_layers(self) -> int:
         """The number of layers."""
 
@@ -50,7 +37,7 @@ class Adaptable(Protocol):
         """The length of an embedding."""
 
 
-def check_fit(model: Adaptable, value: Adapter) -> None:
+def check_fit(model: Fitted, value: Adapter) -> None:
     """Check an adapter against a model.
 
     Raises
@@ -63,7 +50,7 @@ def check_fit(model: Adaptable, value: Adapter) -> None:
         raise AdapterError(f"{value!r} does not fit {model.name!r}: {problem}")
 
 
-def _lora_problem(model: Adaptable, lora: LoRA) -> str | None:
+def _lora_problem(model: Fitted, lora: LoRA) -> str | None:
     file = lora.file
     if file.architecture != model.architecture:
         return f"it is for the architecture {shown(file.architecture)}, not {model.architecture}"
@@ -88,7 +75,7 @@ def _lora_problem(model: Adaptable, lora: LoRA) -> str | None:
     return None
 
 
-def _misfit(model: Adaptable, vector: ControlVector) -> str | None:
+def _misfit(model: Fitted, vector: ControlVector) -> str | None:
     n_layers, n_embd = vector.directions.shape
     if n_embd != model.n_embd:
         return f"its directions have {n_embd:,} values, and the model's layers {model.n_embd:,}"

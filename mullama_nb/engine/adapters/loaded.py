@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import llama_cpp
 import numpy as np
@@ -26,7 +26,7 @@ from ...errors import AdapterError, shown
 from .. import native
 from ..threads.lock import interrupts_held
 from .file import Directions, LoRAFile
-from .fit import Adaptable, check_fit
+from .fit import Fitted, check_fit
 from .values import (
     Adapter,
     ControlVector,
@@ -41,6 +41,7 @@ from .values import (
 
 __all__ = [
     "NONE",
+    "Adaptable",
     "AdapterRuns",
     "AdapterSwitch",
     "KnownAdapters",
@@ -48,6 +49,20 @@ __all__ = [
     "LoadedAdapters",
     "text_of",
 ]
+
+
+class Adaptable(Fitted, Protocol):
+    """A model, as far as adapters are concerned."""
+
+    verbose: bool
+
+    @property
+    def handle(self) -> Any:
+        """llama.cpp's pointer to the model."""
+
+    @property
+    def loras(self) -> LoRAs:
+        """The LoRAs that are loaded for its weights."""
 
 
 class LoRAs:
