@@ -1,4 +1,4 @@
-"""A real JupyterLab in a real browser: one server for the run, one page for each test."""
+"""A real JupyterLab in a real browser: one server for the run, one page at a time."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from browser.lab import (
     chromium_path,
     open_browser,
 )
+from browser.reuse import KernelShelf, PageShelf
 from playwright.sync_api import BrowserContext, Page, expect
 from tiny_models import CHATML, make_model
 
@@ -55,38 +56,60 @@ def outside() -> list[str]:
     return []
 
 
-# For a module, not for the run: playwright's event loop must not be there in other tests.
-@pytest.fixture(scope="module")
+# For these tests, not for the run: playwright's event loop must not be there in other tests.
+@pytest.fixture(scope="package")
 def browser(chromium: Path, outside: list[str]) -> Iterator[BrowserContext]:
     with open_browser(chromium, outside=outside) as context:
         yield context
 
 
+@pytest.fixture(scope="package")
+def pages(browser: BrowserContext) -> PageShelf:
+    return PageShelf(browser)
+
+
+@pytest.fixture(scope="session")
+def kernels(lab: LabServer) -> KernelShelf:
+    return KernelShelf(lab)
+
+
 @pytest.fixture
-def page(browser: BrowserContext, outside: list[str]) -> Iterator[Page]:
+def page(pages: PageShelf, outside: list[str], request: pytest.FixtureRequest) -> Iterator[Page]:
     """One page; whatever it asks of another machine fails the test."""
     outside.clear()
-    page = browser.new_page()
-    page.set_default_timeout(1000 * PATIENCE)
+    page = pages.lend()
+    n_failed = request.session.testsfailed
     yield page
-    page.close()
+    pages.put_back(page, is_well=request.session.testsfailed == n_failed)
     assert outside == []
 
 
 @pytest.fixture
-def notebook(page: Page, lab: LabServer, request: pytest.FixtureRequest) -> Iterator[Opener]:
-    """Write a notebook of these cells, and open it."""
-    opened: list[Notebook] = []
+def notebook(
+    page: Page, lab: LabServer, kernels: KernelShelf, request: pytest.FixtureRequest
+) -> Iterator[Opener]:
+    """Write a notebook of these cells, and open it.
 
-    def write(*cells: str, kernel: str = "python3", app: str = "lab/tree") -> Notebook:
+    Its kernel may have served other tests, unless it is ``fresh``: for one whose cells change what
+    is not put back by itself, such as a method of a class.
+    """
+    opened: list[tuple[Notebook, bool]] = []
+    n_failed = request.session.testsfailed
+
+    def write(
+        *cells: str, kernel: str = "python3", app: str = "lab/tree", fresh: bool = False
+    ) -> Notebook:
         if kernel == "ipykernel-7.3" and not IPYKERNEL_7_3.is_dir():
             _cannot("there is no second ipykernel; `make test` installs it")
         name = "".join(c if c.isalnum() else "-" for c in request.node.name)
-        file = f"{name}-{len(opened)}.ipynb"
+        file = f"{request.node.path.stem}-{name}-{len(opened)}.ipynb"
+        if not fresh:
+            kernels.lend(kernel, file)
         made = Notebook.write(page, lab, cells, name=file, kernel=kernel, app=app)
-        opened.append(made)
+        opened.append((made, fresh))
         return made
 
     yield write
-    for made in opened:
-        made.shut_down()
+    is_well = request.session.testsfailed == n_failed
+    for made, fresh in opened:
+        kernels.put_back(made, is_well=is_well and not fresh)

@@ -26,8 +26,10 @@ from playwright.sync_api import BrowserContext, Locator, Page, Request, sync_pla
 from playwright.sync_api import TimeoutError as PageTimeoutError
 
 __all__ = [
+    "HEIGHT",
     "IPYKERNEL_7_3",
     "PATIENCE",
+    "WIDTH",
     "LabServer",
     "Notebook",
     "Opener",
@@ -37,6 +39,9 @@ __all__ = [
 
 ROOT = Path(__file__).parents[2]
 IPYKERNEL_7_3 = ROOT / ".venv" / "ipykernel-7.3"
+
+WIDTH, HEIGHT = 1280, 900
+"""Of a page, in pixels."""
 
 _SETTINGS = {
     "@jupyterlab/apputils-extension:notification": {
@@ -50,6 +55,12 @@ _SETTINGS = {
 
 _SECONDS_OF_SILENCE = 15
 _SEND_OR_STOP = re.compile(r"^(Send$|Stop)")
+_SWITCH = """path => {
+  const { commands, shell } = window.jupyterapp;
+  const before = [...shell.widgets('main')];
+  commands.execute('docmanager:open', { path, factory: 'Notebook' }).then(
+    () => before.forEach(widget => widget.dispose()));
+}"""
 _CHROMIUM_OPTIONS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -148,7 +159,7 @@ class LabServer(Server):
 
 @contextmanager
 def open_browser(
-    chromium: Path, *, width: int = 1280, height: int = 900, outside: list[str] | None = None
+    chromium: Path, *, width: int = WIDTH, height: int = HEIGHT, outside: list[str] | None = None
 ) -> Iterator[BrowserContext]:
     """A chromium on a fresh profile; what it asks of other machines fails and is noted."""
 
@@ -200,12 +211,23 @@ class Notebook:
         )
         nbformat.write(notebook, server.root / name)
         opened = cls(page, server, name, app)
-        opened.open()
+        opened.switch()
         return opened
 
     def open(self, *, with_kernel: bool = True) -> None:
-        """Go to the notebook and wait until it, and its kernel, are ready."""
+        """Load the page of the notebook and wait until it, and its kernel, are ready."""
         self.page.goto(self._server.url(self.name, self._app))
+        self._wait_until_shown(with_kernel)
+
+    def switch(self) -> None:
+        """Open the notebook in place of what the page shows, if that is JupyterLab already."""
+        if self._app == "lab/tree" and self.page.url.startswith(f"{self._server.address}/lab/"):
+            self.page.evaluate(_SWITCH, self.name)
+            self._wait_until_shown(with_kernel=True)
+        else:
+            self.open()
+
+    def _wait_until_shown(self, with_kernel: bool) -> None:
         self.page.wait_for_function(
             """name => {
               const panel = window.jupyterapp?.shell?.currentWidget;

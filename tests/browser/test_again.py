@@ -43,7 +43,7 @@ def settle(opened: Notebook, nothing: int, condition: str) -> None:
 def test_the_newest_panel_works_and_older_chats_go(
     notebook: Opener, kernel: str, cell: str
 ) -> None:
-    opened = notebook(BEGIN, cell, "None", kernel=kernel)
+    opened = notebook(BEGIN, cell, "None", kernel=kernel, fresh=True)
     opened.run(0)
     area = opened.area(1)
     box = area.get_by_label("Message", exact=True)
@@ -67,7 +67,8 @@ def test_the_newest_panel_works_and_older_chats_go(
 
 
 def test_what_is_shown_twice_stays_while_one_view_does(notebook: Opener) -> None:
-    opened = notebook(BEGIN, "display(panel := ChatPanel(new()))", "panel", "del panel", "None")
+    shown = "display(panel := ChatPanel(new()))"
+    opened = notebook(BEGIN, shown, "panel", "del panel", "None", fresh=True)
     opened.run(0, 1, 2, 3)
     opened.page.evaluate(
         """() => {
@@ -85,7 +86,8 @@ def test_what_is_shown_twice_stays_while_one_view_does(notebook: Opener) -> None
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_a_page_that_is_left_and_opened_again(notebook: Opener, kernel: str) -> None:
-    opened = notebook(BEGIN, "chat = new(); chat", "display(new())", "None", kernel=kernel)
+    cells = (BEGIN, "chat = new(); chat", "display(new())", "None")
+    opened = notebook(*cells, kernel=kernel, fresh=True)
     opened.run()
     for index in (1, 2):
         expect(opened.area(index).get_by_label("Message", exact=True)).to_be_visible()

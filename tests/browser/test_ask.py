@@ -11,7 +11,7 @@ HELLO = "%%ask max_tokens=3 temperature=2.0\nhello"
 
 @pytest.mark.parametrize("kernel", ["python3", "ipykernel-7.3"])
 def test_a_cell_run_again_asks_again(notebook: Opener, kernel: str) -> None:
-    opened = notebook(MODEL, HELLO, HELLO, kernel=kernel)
+    opened = notebook(MODEL, HELLO, HELLO, kernel=kernel, fresh=True)
     opened.run(0, 1)
     first = opened.evaluate("chat.head.id")
     opened.run(1)

@@ -68,7 +68,7 @@ def fails(opened: Notebook, index: int) -> dict[str, Any]:
 
 
 def test_cells_show_what_a_reader_needs_and_no_more(notebook: Opener) -> None:
-    opened = notebook(*CELLS)
+    opened = notebook(*CELLS, fresh=True)
     opened.run(0)
 
     # Stop of a cell that asks: one line, and what was said by then.

@@ -12,6 +12,14 @@ from browser.themes import THEMES, least_contrast, use_theme
 from playwright.sync_api import Locator, expect
 
 LENS = "from mullama_nb.widgets import Lens; lens = Lens(chat); lens"
+# The pause makes the answer last until it was looked at.
+ANSWERING = """
+import threading, time
+def slowly(*_): time.sleep(0.02)
+answering = threading.Thread(target=chat.ask, args=("More?",),
+                             kwargs={"max_tokens": None, "on_token": slowly, "echo": False})
+answering.start()
+"""
 ARCHITECTURES = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
@@ -134,8 +142,7 @@ def test_it_does_not_look_while_the_chat_answers(notebook: Opener) -> None:
     opened = notebook(
         long,
         LENS,
-        "import threading; answering = threading.Thread("
-        "target=lambda: chat.ask('More?', max_tokens=None)); answering.start()",
+        ANSWERING,
     )
     opened.run(0, 1)
     area = opened.area(1)

@@ -185,7 +185,7 @@ for question in ("Name a fruit.", "Name a river."):
     chat.ask(question, max_tokens=3, echo=False)
 Chat.ask = lambda chat, text, **options: ask(text, max_tokens=3, **options)
 """
-    opened = notebook(BEGIN, asked, "panel = ChatPanel(chat); panel", "Timeline(chat)")
+    opened = notebook(BEGIN, asked, "panel = ChatPanel(chat); panel", "Timeline(chat)", fresh=True)
     opened.run()
     rows = opened.area(3).locator("[role=treeitem]")
     river = opened.evaluate("chat.turns[3].checkpoint.id")
