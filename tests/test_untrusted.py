@@ -50,16 +50,22 @@ BREAKING = """
 address article aside blockquote br caption details dd div dl dt fieldset figcaption figure footer
 form h1 h2 h3 h4 h5 h6 header hr li nav ol p pre section summary table tbody td tfoot th thead tr ul
 """
+TAG = re.compile(r"""</?(\w+)(?:"[^"]*"|'[^']*'|[^>"'])*>""")
 EMPTY = {"area", "br", "col", "hr", "img", "input", "source", "track", "wbr"}
 
 
 def sanitized(html: str) -> str:
     """What JupyterLab shows of the HTML in a notebook that it does not trust.
 
-    It drops an attribute without a value, ``hidden`` among them.
+    It drops an attribute without a value, ``hidden`` among them, and keeps the texts of pictures,
+    which nh3 drops.
     """
+
+    def kept(tag: re.Match[str]) -> str:
+        return tag[0] if tag[1] in {*KEPT.split(), "script", "style"} else ""
+
     html = nh3.clean(
-        html,
+        TAG.sub(kept, html),
         tags={*KEPT.split()},
         clean_content_tags={"script", "style"},
         attributes={"*": {*ANYWHERE.split()}},
