@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from browser.lab import Notebook, Opener
+from browser.lab import LabServer, Notebook, Opener
 from browser.test_stop import CHAT as SLOW
 from browser.themes import THEMES, least_contrast, use_theme
 from playwright.sync_api import expect
@@ -67,7 +67,7 @@ def fails(opened: Notebook, index: int) -> dict[str, Any]:
     return error
 
 
-def test_cells_show_what_a_reader_needs_and_no_more(notebook: Opener) -> None:
+def test_cells_show_what_a_reader_needs_and_no_more(notebook: Opener, lab: LabServer) -> None:
     opened = notebook(*CELLS, fresh=True)
     opened.run(0)
 
@@ -131,3 +131,18 @@ def test_cells_show_what_a_reader_needs_and_no_more(notebook: Opener) -> None:
     saved.get_by_role("button", name="Load").click()
     expect(area.get_by_role("status")).to_contain_text("it is the variable my_tides")
     assert opened.evaluate("[turn.text for turn in my_tides.turns]") == ["Hi", "Good day!"]
+
+    # The page of a chat, without a kernel: its tree is clicked.
+    opened.evaluate("my_tides.to_html('tides.html')")
+    alone = opened.page.context.new_page()
+    alone.goto((lab.root / "tides.html").as_uri())
+    said, rows = alone.locator("article:visible"), alone.locator("nav a")
+    expect(said).to_have_count(2)
+    rows.filter(has_text="Hi").click()
+    expect(said).to_have_count(1)
+    expect(said).to_contain_text("Hi")
+    rows.filter(has_text="root").click()
+    expect(said).to_have_count(0)
+    rows.last.click()
+    expect(said.last).to_contain_text("Good day!")
+    alone.close()
