@@ -110,7 +110,7 @@ class PageShelf:
         self._browser = browser
         self._page: Page | None = None
         self._n_uses = 0
-        self._others: list[Page] = []
+        self._others = browser.pages  # without any, the browser would end
 
     def lend(self) -> Page:
         """A page, which may show a notebook of an earlier test."""
@@ -120,14 +120,23 @@ class PageShelf:
             page.close()
             page = None
         if page is None:
-            page = self._browser.new_page()
-            page.set_default_timeout(1000 * PATIENCE)
-        self._others = [other for other in self._browser.pages if other is not page]
+            return self.lend_new()
+        self._note_others(page)
         return page
+
+    def lend_new(self) -> Page:
+        """A page that has shown nothing; the one that waits is kept."""
+        page = self._browser.new_page()
+        page.set_default_timeout(1000 * PATIENCE)
+        self._note_others(page)
+        return page
+
+    def _note_others(self, page: Page) -> None:
+        self._others = [other for other in self._browser.pages if other is not page]
 
     def put_back(self, page: Page, *, is_well: bool) -> None:
         """Take a page, or close it; those that were opened beside it since are closed."""
-        if is_well and self._is_as_new(page):
+        if self._page is None and is_well and self._is_as_new(page):
             self._page = page
         else:
             page.close()

@@ -222,7 +222,7 @@ WATCH = """area => {
       const found = [];
       const range = document.createRange();
       while (walker.nextNode()) {
-        if (tools.contains(walker.currentNode)) continue;
+        if (tools.contains(walker.currentNode) || !walker.currentNode.data.trim()) continue;
         range.selectNodeContents(walker.currentNode);
         if (range.getBoundingClientRect().bottom > top + 1) found.push(walker.currentNode.data);
       }
