@@ -27,6 +27,7 @@ from ..engine.templates.template import Message
 from ..engine.warn import warn
 from ..errors import (
     ChatTemplateError,
+    GrammarError,
     InexactWarning,
     ModelNotFoundError,
     ParameterError,
@@ -150,7 +151,7 @@ def _check_agreement(
                 f"anew: Chat(model, {key}=...).autosave({name!r}, replace=True), which keeps it as "
                 "an earlier version"
             )
-    params, sampling, limits = _parameters(name, body, {})
+    params, sampling, limits, _ = _parameters(name, body, {})
     saved = {**vars(params), **sampling, **vars(limits)}
     changed = {
         **vars(dataclasses.replace(params, **_of(options, CONTEXT_OPTIONS))),
@@ -221,7 +222,7 @@ def open_chat(
         loaded = _saved_model(name, body["model"])
     else:
         loaded = model if isinstance(model, Model) else Model.load(model)
-    params, sampling, limits = _parameters(name, body, changes)
+    params, sampling, limits, left_out = _parameters(name, body, changes)
     check_room(loaded, params, record.n_tokens)
     context = Context(loaded, params)
     try:
@@ -258,26 +259,41 @@ def open_chat(
         warn(f"{name!r} was evaluated again in this context: {reason}", InexactWarning)
     else:
         chat._saves.remember(Image.of(place, saved, chat._workspace.graph.changes.count))
+    if left_out and not {"grammar", "json_schema"} & {*options}:
+        warn(f"{name!r} goes on without its {left_out}", ParameterWarning)
     return chat
 
 
 def _parameters(
     name: str, body: Mapping[str, Any], changes: Mapping[str, Any]
-) -> tuple[ContextParams, dict[str, Any], Limits]:
-    """What the context is made with, the sampling, and the limits of answers."""
+) -> tuple[ContextParams, dict[str, Any], Limits, str]:
+    """What the context is made with, the sampling, the limits of answers, and what was left out.
+
+    A grammar that can no longer be used costs nobody the conversation.
+    """
     sampling = dict(body["sampling"], logit_bias=dict(map(tuple, body["sampling"]["logit_bias"])))
     try:
         saved: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in body["params"].items()
         }
         ContextParams(**saved)
-        sampling = dict(vars(SamplingParams(**sampling)))
+        sampling, left_out = _with_usable_grammar(sampling)
         limits = Limits(**body.get("limits", {}))
     except (ParameterError, TypeError) as error:
         raise SessionFormatError(
             f"the session {name!r} is damaged: it was made with what no chat takes. {error}"
         ) from None
-    return params_from_file(saved, **changes), sampling, limits
+    return params_from_file(saved, **changes), sampling, limits, left_out
+
+
+def _with_usable_grammar(sampling: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """Return the checked values, and which grammar was left out and why, or an empty text."""
+    try:
+        return dict(vars(SamplingParams(**sampling))), ""
+    except GrammarError as error:
+        grammar = "json_schema" if sampling.get("grammar") is None else "grammar"
+        usable = dict(vars(SamplingParams(**{**sampling, grammar: None})))
+        return usable, f"{grammar}, which this version cannot use: {error}"
 
 
 def _saved_model(name: str, path: str) -> Model:

@@ -17,6 +17,7 @@ from mullama_nb.errors import (
     InexactWarning,
     MullamaWarning,
     ParameterError,
+    ParameterWarning,
     SessionError,
     SessionFormatError,
     SessionMismatchError,
@@ -171,6 +172,31 @@ def test_damaged_rows_are_evaluated_again_and_it_is_said(model: Model, tmp_path:
     again = Chat.open("lesson", model, tmp_path)
     assert again.context.tokens == chat.context.tokens
     assert [damage.names for damage in SessionStore(tmp_path).verify()] == [("lesson",)]
+
+
+# What an earlier version took, and this one refuses.
+NO_SCHEMA = {"type": "array", "uniqueItems": True}
+NO_GRAMMAR = "root = nothing"
+
+
+@pytest.mark.parametrize("given", [{"json_schema": NO_SCHEMA}, {"grammar": NO_GRAMMAR}])
+def test_a_grammar_that_is_no_longer_taken_costs_no_chat(
+    model: Model, tmp_path: Path, given: dict[str, Any]
+) -> None:
+    chat = grown(model)
+    vars(chat.sampling).update(given)  # past the checks
+    chat.save("lesson", tmp_path)
+    (name,) = given
+    with pytest.warns(ParameterWarning, match=f"goes on without its {name}, which") as said:
+        again = Chat.open("lesson", model, tmp_path)
+    assert len(said) == 1
+    assert again.sampling == chat.sampling.with_changes(**{name: None})
+    with pytest.warns(ParameterWarning, match=f"goes on without its {name}"):
+        Chat.open_or_create("lesson", model, tmp_path).context.close()
+    other = Chat.open("lesson", model, tmp_path, json_schema={"type": "integer"})
+    assert other.sampling.json_schema == {"type": "integer"}
+    chat.sampling = again.sampling = other.sampling
+    assert notes(other) == notes(again) == notes(chat)
 
 
 # -- after every turn ----------------------------------------------------------------------------
