@@ -29,6 +29,8 @@ export DENO_DIR := $(CURDIR)/$(VENV)/deno
 export DENO_NO_UPDATE_CHECK := 1
 # If another environment is active, IPython would warn about it and use its packages.
 unexport VIRTUAL_ENV
+# Bytecode is kept even if the environment says otherwise: the tests start hundreds of processes.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -44,15 +46,16 @@ lab: $(VENV)/lab.done ## Open the quickstart in JupyterLab
 	$(BIN)/jupyter lab $(LAB_ARGS) notebooks/lessons.jupyterlab-workspace
 
 # Browsers and kernels mostly wait: with two processes, two cores were idle half of the time.
-AT_ONCE := -n 4
+# Of the first folder, see the file in it; hang_guard is in the second one.
+PYTEST := PYTHONPATH='$(CURDIR)/tests/left_out:$(CURDIR)/tests' $(BIN)/pytest -n 4
 
 test: $(VENV)/test.done $(VENV)/browser.done ## Run the tests, then every notebook against its saved outputs
-	$(BIN)/pytest $(AT_ONCE) --dist worksteal tests
-	$(if $(wildcard notebooks/*.ipynb),PYTHONPATH=tests $(BIN)/pytest $(AT_ONCE) --dist loadfile \
-	  -p hang_guard --nbval --nbval-current-env --nbval-kernel-startup-timeout 600 notebooks)
+	$(PYTEST) --dist worksteal tests
+	$(if $(wildcard notebooks/*.ipynb),$(PYTEST) --dist loadfile -p hang_guard \
+	  --nbval --nbval-current-env --nbval-kernel-startup-timeout 600 notebooks)
 
 quick: $(VENV)/test.done ## Run the quick tests: no demo model, no browser, no slow steps
-	$(BIN)/pytest $(AT_ONCE) --dist worksteal -m "not slow" tests
+	$(PYTEST) --dist worksteal -m "not slow" tests
 
 test-busy: $(VENV)/test.done $(VENV)/browser.done ## Run the same next to two busy loops
 	$(BIN)/python tools/busy.py $(MAKE) test
