@@ -6,6 +6,7 @@ import copy
 import dataclasses
 
 from ..checks import check_integer
+from ..engine.compatibility import settings
 from ..engine.context import Context
 from ..engine.stored import check_room
 from ..errors import ParameterError, SessionMismatchError
@@ -13,7 +14,19 @@ from .paths import Redo
 from .tree import Checkpoint
 from .workspace import Workspace
 
-__all__ = ["copy_tree", "resized"]
+__all__ = ["copy_tree", "keeps_rows", "resized"]
+
+
+def keeps_rows(context: Context, n_ctx: int) -> bool:
+    """Return whether rows mean the same in a context with another number of cells.
+
+    Parameters
+    ----------
+    context : Context
+    n_ctx : int
+    """
+    here, there = (settings(context.model, context.params, n) for n in (context.n_ctx, n_ctx))
+    return here == there
 
 
 def resized(context: Context, n_ctx: int) -> Context:
@@ -34,14 +47,13 @@ def resized(context: Context, n_ctx: int) -> Context:
         )
     params = dataclasses.replace(context.params, n_ctx=n_ctx)
     check_room(context.model, params, n_tokens)
-    made = Context(context.model, params, adapters=context.adapters)
-    if made.settings_digest != context.settings_digest:
-        made.close()
+    if not keeps_rows(context, n_ctx):
         raise SessionMismatchError(
             f"rows of a context of {context.n_ctx:,} cells mean something else in one of "
             f"{n_ctx:,}, as {context.model.name!r} turns positions in another way there. Begin "
             "anew with Chat.from_messages(model, chat.messages, n_ctx=...)"
         )
+    made = Context(context.model, params, adapters=context.adapters)
     made.known_adapters.offer(context.known_adapters.at_hand)
     return made
 

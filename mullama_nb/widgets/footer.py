@@ -12,6 +12,7 @@ from ..engine.sampling.params import SamplingParams
 from ..errors import ContextClosedError, ContextFullError, ParameterError, shown
 from ..history.chat import Chat
 from ..history.options import LIMIT_OPTIONS, pick
+from ..history.resizing import keeps_rows
 
 __all__ = [
     "OPTIONS",
@@ -98,7 +99,7 @@ def remedies(chat: Chat, error: ContextFullError | None = None) -> list[Remedy]:
     while n_more < least:
         n_more *= 2
     n_more = min(n_more, chat.model.n_ctx_train)  # more than that it has never seen
-    if n_more >= least:
+    if n_more >= least and keeps_rows(chat.context, n_more):
         label = f"New chat with {n_more:,} cells"
         found.append(Remedy(label=label, action="enlarge", arguments={"n_ctx": n_more}))
     return found

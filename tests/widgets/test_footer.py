@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from conftest import ModelMaker
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from IPython.core.interactiveshell import InteractiveShell
 from javascript import FRONT_END, JavaScript
@@ -192,6 +192,23 @@ def test_a_larger_context_has_room_for_what_was_refused(
         n_ctx = each["arguments"]["n_ctx"]
         assert needed < n_ctx - (96 - free)
         assert 96 < n_ctx <= chat.model.n_ctx_train
+    chat.context.close()
+
+
+@settings(max_examples=30)
+@given(n_ctx=st.integers(200, 2048), n_more=st.integers(1, 2000))
+def test_no_larger_context_is_offered_that_reads_rows_in_another_way(
+    tiny: ModelMaker, n_ctx: int, n_more: int
+) -> None:
+    """As of LongRoPE, here with other factors above 1,024 cells."""
+    model = tiny("longrope", n_ctx=4096, chat_template=CHATML)
+    chat = Chat(model, n_ctx=n_ctx, n_threads=1)
+    chat.ask("Hi", max_tokens=2, echo=False)
+    offered = remedies(chat, ContextFullError("full", needed=n_more, free=0))
+    for each in offered:
+        chat.with_n_ctx(each["arguments"]["n_ctx"]).context.close()
+    if n_ctx > 1024 or n_ctx + n_more < 512:  # doubled, it stays on its side
+        assert offered
     chat.context.close()
 
 
