@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from browser.axe import findings
 from browser.themes import least_contrast
 from playwright.sync_api import Page, expect
 from testing.suites.suite_values import answer, cell
@@ -94,6 +95,7 @@ def test_all_can_be_read(page: Page, tmp_path: Path, scheme: str) -> None:
         page.get_by_role("link").last.click()
         contrast, text = least_contrast(page.locator("body"))
         assert contrast >= 4.5, text
+        assert findings(page.locator("html")) == ""
 
 
 def test_nothing_of_a_strangers_text_runs(page: Page, tmp_path: Path) -> None:
