@@ -11,7 +11,6 @@ from typing import Any
 import gguf
 import numpy as np
 import pytest
-from conftest import ModelMaker
 from gguf import GGMLQuantizationType as Type
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,11 +21,6 @@ from mullama_nb import ControlVector, LoRA, Model
 from mullama_nb.engine.adapters.file import read_control_vector, read_lora
 from mullama_nb.engine.adapters.values import checked_adapters, key_of, parse_key
 from mullama_nb.errors import AdapterError, MullamaError, ParameterError
-
-
-@pytest.fixture(scope="module")
-def model(tiny: ModelMaker) -> Model:
-    return tiny()
 
 
 def directions(seed: int = 0, n_layers: int = 4, n_embd: int = 64) -> Any:
