@@ -117,8 +117,14 @@ def test_menus_set_and_follow_the_chat_s_own_options(notebook: Opener) -> None:
     expect(area.get_by_role("button", name="Sampling (2 set)")).to_be_visible()
     expect(area.get_by_text("mirostat: 2")).to_be_visible()
     check_reading(opened.page, area.locator(".mullama-footer"))
+    sheet = menu("Temperature")
+    area.get_by_role("log").dispatch_event("scroll")  # as while an answer grows
+    expect(sheet).to_be_visible()
+    opened.page.set_viewport_size({"width": 1280, "height": 500})
+    opened.page.locator(".jp-WindowedPanel-outer").evaluate("node => node.scrollBy(0, -9)")
+    expect(sheet).to_be_hidden()
     for theme in THEMES:
-        use_theme(opened.page, theme)  # which closes what is open
+        use_theme(opened.page, theme)
         contrast, text = least_contrast(menu("Sampling"))
         assert contrast >= 4.5, (theme, text)
         opened.page.keyboard.press("Escape")

@@ -95,18 +95,24 @@ function makeMenu(model, menu) {
   const attributes = { type: "button", "aria-haspopup": "dialog", "aria-expanded": "false" };
   const button = element("button", attributes);
   button.popoverTargetElement = sheet;
-  const close = () => sheet.hidePopover();
+  let before = button.getBoundingClientRect();
+  // Something else may scroll, such as the log while an answer grows.
+  const closeIfMoved = () => {
+    const { left, top } = button.getBoundingClientRect();
+    if (left !== before.left || top !== before.top) sheet.hidePopover();
+  };
 
   sheet.addEventListener("toggle", (event) => {
     const isOpen = /** @type {ToggleEvent} */ (event).newState === "open";
     button.setAttribute("aria-expanded", String(isOpen));
     if (isOpen) {
-      place(sheet, button);
+      before = button.getBoundingClientRect();
+      place(sheet, before);
       rows[0].input.select();
-      button.ownerDocument.addEventListener("scroll", close, { capture: true, once: true });
+      button.ownerDocument.addEventListener("scroll", closeIfMoved, { capture: true });
     } else {
       asks = false;
-      button.ownerDocument.removeEventListener("scroll", close, { capture: true });
+      button.ownerDocument.removeEventListener("scroll", closeIfMoved, { capture: true });
     }
   });
   return {
@@ -182,10 +188,9 @@ function makeField({ name, label, none, presets }, send, close) {
  * may grow.
  *
  * @param {HTMLElement} sheet
- * @param {HTMLElement} button
+ * @param {DOMRect} at where its button is
  */
-function place(sheet, button) {
-  const at = button.getBoundingClientRect();
+function place(sheet, at) {
   const { offsetWidth: width, offsetHeight: height, style } = sheet;
   const { innerWidth, innerHeight } = globalThis;
   const isAbove = at.top - height >= 8;
