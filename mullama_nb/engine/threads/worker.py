@@ -98,7 +98,7 @@ class Worker:
                 # The thread keeps its initializer: one that knew this object would keep both.
                 begin = partial(_begin_thread, self._mark)
                 self._executor = ThreadPoolExecutor(1, self._name, begin)
-            self._last = future = self._executor.submit(job)
+            self._last = future = self._executor.submit(_letting_go(job))
         return future
 
     def _rest(self) -> None:
@@ -169,6 +169,16 @@ class Worker:
 
 
 _workers: weakref.WeakSet[Worker] = weakref.WeakSet()
+
+
+def _letting_go(job: Callable[[], T]) -> Callable[[], T]:
+    """Return a job that holds nothing any more once its result is known.
+
+    The thread of an executor has its job for a moment longer than whoever waits for the result: a
+    context that was dropped then would keep its cells for that long.
+    """
+    held = [job]
+    return lambda: held.pop()()
 
 
 def _begin_thread(mark: object) -> None:

@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import threading
+import weakref
 
 import pytest
 from interrupting import count_lines, interrupt
@@ -32,6 +33,25 @@ def test_jobs_run_in_order_and_their_errors_come_back() -> None:
     assert all(future.done() for future in futures)
     assert worker.wait(worker.submit(worker.is_current), lambda: None)
     assert not worker.is_current()
+    worker.close()
+
+
+def test_what_a_job_held_is_gone_once_its_result_is_known() -> None:
+    class Cells:
+        pass
+
+    worker, cells = Worker("test"), Cells()
+    gone, seen = weakref.ref(cells), list[object]()
+    with gate() as dropped:
+
+        def job(_: Cells = cells) -> None:
+            dropped.wait()
+
+        future = worker.submit(job)
+        future.add_done_callback(lambda _: seen.append(gone()))  # on the worker's thread
+        del cells, job
+    worker.wait(future, lambda: None)
+    assert seen == [None]
     worker.close()
 
 
