@@ -102,7 +102,7 @@ def test_a_notebook_keeps_nothing_of_a_bar_that_would_be_compared(fails: bool) -
         new_code_cell("print(len(_instances))"),
     ]
     notebook = new_notebook(cells=cells)
-    NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+    NotebookClient(notebook, timeout=None, kernel_name="python3").execute()
     (shown,) = notebook.cells[0].outputs
     assert shown.output_type == "display_data"
     assert [*shown.data] == ["application/vnd.jupyter.widget-view+json"]  # nbval skips it

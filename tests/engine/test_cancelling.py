@@ -75,7 +75,7 @@ def test_while_others_are_before_it(tiny: ModelMaker, form: Form) -> None:
 
     def slowly(_: Token) -> None:
         begun.set()
-        assert go.wait(30)
+        assert go.wait()
 
     async def work() -> None:
         first = asyncio.ensure_future(context.agenerate(None, 5, seed=2, on_token=slowly))
@@ -135,7 +135,7 @@ def test_a_callback_that_fails_once_cancelled(tiny: ModelMaker, n: int) -> None:
     def on_token(token: Token) -> None:
         heard.append(token)
         if len(heard) == n:
-            assert go.wait(30)
+            assert go.wait()
             raise ZeroDivisionError
 
     async def work() -> None:
@@ -157,7 +157,7 @@ def test_saving_waits_for_nothing_once_cancelled(tiny: ModelMaker, tmp_path: Pat
 
     def slowly(_: Token) -> None:
         begun.set()
-        assert go.wait(30)
+        assert go.wait()
 
     async def work() -> None:
         first = asyncio.ensure_future(context.agenerate(None, 5, on_token=slowly))

@@ -91,7 +91,7 @@ def test_it_keeps_no_thread_and_says_what_it_holds(tiny: ModelMaker) -> None:
     assert context.rest()
     for thread in threading.enumerate():
         if thread.name.startswith("mullama-context") and thread.name in before:
-            thread.join(20)
+            thread.join()
     assert not [t for t in threading.enumerate() if t.name in before and t.is_alive()]
     assert context.token_count() == 40
     assert context.tokens == tuple(words(40))

@@ -136,10 +136,10 @@ def test_one_under_way_in_a_thread_stays_awake(run: Run) -> None:
     run(
         "import threading\n"
         "go, begun = threading.Event(), threading.Event()\n"
-        "def slowly(_):\n    begun.set(); go.wait(30)\n"
+        "def slowly(_):\n    begun.set(); go.wait()\n"
         "x = Chat()\n"
         "work = threading.Thread(target=x.ask, args=('a',), kwargs=dict(max_tokens=3, echo=False, "
-        "on_token=slowly))\nwork.start(); begun.wait(30); x"
+        "on_token=slowly))\nwork.start(); begun.wait(); x"
     )
     run("x = 1")
     run("1")

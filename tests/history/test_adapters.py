@@ -244,12 +244,12 @@ def test_observers_hear_of_a_switch_when_it_is_done(model: Model, style: LoRA) -
     chat.tree.on_change(lambda event: heard.append((event, chat.adapters)))
     chat.adapters = [style]
     chat.adapters = [style]
-    assert chat.tree.flush(10)
+    assert chat.tree.flush()
     assert heard == [(AdaptersChanged(chat.head.id), (style,))]
     chat.ask("how?", **SAY)
     chat.undo()
     chat.checkout("HEAD")
-    assert chat.tree.flush(10)
+    assert chat.tree.flush()
     events = [event for event, _ in heard]
     assert events.count(AdaptersChanged(chat.head.id)) == 2
     assert heard[-1] == (AdaptersChanged(chat.head.id), ())

@@ -122,13 +122,13 @@ def test_while_it_waits_for_its_turn(make: Callable[[], Chat], form: Form) -> No
 
     def slowly(_: Token) -> None:
         begun.set()
-        assert go.wait(30)
+        assert go.wait()
 
     other = threading.Thread(
         target=chat.ask, args=("First",), kwargs={**OPTIONS, "on_token": slowly}
     )
     other.start()
-    assert begun.wait(30)
+    assert begun.wait()
 
     async def work() -> None:
         task = asyncio.ensure_future(form(chat, "Second", None))
@@ -139,7 +139,7 @@ def test_while_it_waits_for_its_turn(make: Callable[[], Chat], form: Form) -> No
         go.set()
 
     run(work())
-    other.join(30)
+    other.join()
     assert [turn.role for turn in chat.turns] == ["user", "assistant"]
     assert chat.turns[-1].finish_reason == "length"
     check_whole(chat, make())

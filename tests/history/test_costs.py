@@ -79,7 +79,7 @@ class Mover:
         before = self.counter.n_tokens
         self.heard.clear()
         tree.checkout(target)
-        assert tree.flush(10)
+        assert tree.flush()
         told = (
             sum(event.n_evaluated for event in self.heard),
             sum(event.bytes_restored for event in self.heard),
@@ -129,7 +129,7 @@ def test_undo_and_redo_evaluate_nothing(tiny: ModelMaker, decoded: Counter) -> N
     before = decoded.n_tokens
     chat.undo()
     chat.redo()
-    assert chat.tree.flush(10)
+    assert chat.tree.flush()
     back, forth = heard
     root, end = chat.tree.root.id, chat.head.id
     assert (back, forth) == (Moved(root, end), Moved(end, root, 0, sum(sizes)))

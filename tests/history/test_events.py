@@ -36,7 +36,7 @@ def test_each_change_is_told_in_order(chat: Chat) -> None:
     chat.tree.spill(answer.checkpoint)
     point = chat.tree.fork(answer.checkpoint, token=1)
     chat.tree.prune(answer.checkpoint, force=True)
-    assert chat.tree.flush(10)
+    assert chat.tree.flush()
     kinds = [type(event) for event in heard if not isinstance(event, Progress)]
     assert kinds == [
         *(Committed, TokenAdded, TokenAdded, Committed),
@@ -58,7 +58,7 @@ def test_a_failing_observer_breaks_nothing(chat: Chat, caplog: pytest.LogCapture
     chat.tree.on_change(heard.append)
     with caplog.at_level(logging.ERROR, "mullama_nb"):
         chat.ask("why?", max_tokens=1)
-        assert chat.tree.flush(10)
+        assert chat.tree.flush()
     assert any(isinstance(event, Committed) for event in heard)
     assert "an observer failed" in caplog.text
 
@@ -67,9 +67,9 @@ def test_a_cancelled_observer_hears_no_more(chat: Chat) -> None:
     heard: list[Event] = []
     subscription = chat.tree.on_change(heard.append)
     chat.ask("why?", max_tokens=1)
-    chat.tree.flush(10)
+    chat.tree.flush()
     subscription.cancel()
     n = len(heard)
     chat.undo()
-    chat.tree.flush(10)
+    chat.tree.flush()
     assert len(heard) == n > 0

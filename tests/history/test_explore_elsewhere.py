@@ -516,7 +516,7 @@ def test_what_is_decoded_elsewhere_takes_no_cells(new_chat: ChatMaker, pool: Pic
 
     chat.tree.on_change(look)
     chat.explore("Why?", 32, executor=pool, **OPTIONS)  # more tokens than there are cells
-    assert chat.tree.flush(30)
+    assert chat.tree.flush()
     assert sum(isinstance(event, TokenAdded) for event in told) == 32 * 12
     assert max(used) == chat.context.token_count()
 

@@ -123,7 +123,7 @@ def test_setting_them_is_told_and_checked(chat: Chat, name: str, kind: type) -> 
     heard: list[Event] = []
     chat.tree.on_change(heard.append)
     setattr(chat, name, kind())
-    chat.tree._workspace.observers.flush(30)
+    chat.tree._workspace.observers.flush()
     assert heard == [SettingsChanged()]
     with pytest.raises(ParameterError, match=f"{name}=.*must be {kind.__name__}"):
         setattr(chat, name, {"max_tokens": 3})

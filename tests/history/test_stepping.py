@@ -150,7 +150,7 @@ def test_nobody_waits_between_two_steps(new_chat: ChatMaker) -> None:
             with pytest.raises(HistoryError, match="next\\(steps\\)"):
                 change()
             thread, failed = in_thread(change)
-            thread.join(10)
+            thread.join()
             assert isinstance(failed[0], HistoryError)
     assert len(steps.finish().tokens) == 5
     chat.tag("x")
@@ -185,7 +185,7 @@ def test_who_waits_for_a_stage_is_refused_at_its_end(new_chat: ChatMaker) -> Non
         next(steps)
     next(steps)
     thread, failed = begun[0]
-    thread.join(10)
+    thread.join()
     assert isinstance(failed[0], HistoryError)
     assert "then" not in chat.tree.tags
     steps.finish()
@@ -208,7 +208,7 @@ def test_other_threads_read_meanwhile(new_chat: ChatMaker) -> None:
     reader, failed = in_thread(
         lambda: seen.append((chat.head, chat.tree.uncommitted, str(chat.tree)))
     )
-    reader.join(10)
+    reader.join()
     assert failed == []
     assert seen == [(chat.head, 1, str(chat.tree))]
     steps.close()
@@ -221,7 +221,7 @@ def test_another_thread_stops_it(new_chat: ChatMaker) -> None:
         pass
     thread = threading.Thread(target=chat.undo)
     thread.start()
-    thread.join(10)
+    thread.join()
     assert not thread.is_alive()
     assert chat.head.is_root
     rest = list(steps)

@@ -68,7 +68,7 @@ sys.stdin.read()
 
 def ended(process: subprocess.Popen[str], number: signal.Signals) -> int:
     process.send_signal(number)
-    return process.wait(30)
+    return process.wait()
 
 
 def test_whoever_starts_next_removes_what_a_killed_process_left(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_process_that_inherited_the_store_keeps_its_folder(tmp_path: Path) -> 
     print("still there", flush=True)
     """
     with running(tmp_path, code) as parent:
-        parent.wait(30)
+        parent.wait()
         SegmentStore(0, tmp_path)
         assert len(list(tmp_path.iterdir())) == 1
         assert parent.stdin is not None
@@ -150,7 +150,7 @@ def test_sigterm_to_a_forked_child_leaves_its_parents_folder(tmp_path: Path) -> 
     print("spilled", flush=True)
     """
     with running(tmp_path, code) as process:
-        assert process.wait(30) == 0
+        assert process.wait() == 0
     assert list(tmp_path.iterdir()) == []
 
 
@@ -226,7 +226,7 @@ def test_who_starts_while_others_make_their_folders_takes_none_away(tmp_path: Pa
         store.close()
     """
     with running(tmp_path, code) as one, running(tmp_path, code) as two:
-        assert [one.wait(60), two.wait(60)] == [0, 0]
+        assert [one.wait(), two.wait()] == [0, 0]
     assert list(tmp_path.iterdir()) == []
 
 

@@ -34,7 +34,7 @@ class Listener:
 
     def hear(self) -> list[Event]:
         """Tell it what happened; return that."""
-        assert self.chat.tree.flush(30)
+        assert self.chat.tree.flush()
         events, self.events[:] = self.events[:], []
         list(self.widget.changes(events))
         return events
@@ -123,7 +123,7 @@ def test_what_grows_is_what_was_told_of_each(tiny: ModelMaker, data: st.DataObje
     cards = listener.widget.cards
     n_kept = n_before if isinstance(listener.widget, ChatPanel) else 0
     found = chat.explore(None if n_before else "Hi", 3, max_tokens=4)
-    assert chat.tree.flush(30)
+    assert chat.tree.flush()
     tokens = [event for event in listener.events if isinstance(event, TokenAdded)]
     told: dict[int, int] = {}
     while tokens:

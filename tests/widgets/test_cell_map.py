@@ -109,7 +109,7 @@ def test_tokens_are_sent_once_while_they_come(javascript: JavaScript, chat: Chat
         """Send each five tokens, while the tree is held by the answer."""
         said[0] += 1
         if said[0] % 5 == 0:
-            chat.tree.flush(10)
+            chat.tree.flush()
             events, heard.events[:] = heard.events[:], []
             heard.messages += heard.widget.changes(events)
 

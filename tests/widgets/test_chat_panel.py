@@ -179,7 +179,7 @@ def test_what_streams_becomes_the_message(thinking: Chat, cut: int) -> None:
     turn = thinking.ask("Hi", max_tokens=cut, reasoning_budget=8, echo=False)
     if cut < 30:
         turn = thinking.resume(max_tokens=30, reasoning_budget=8, echo=False)
-    assert thinking.tree.flush(60)
+    assert thinking.tree.flush()
     subscription.cancel()
     last = max(i for i, event in enumerate(heard) if isinstance(event, TokenAdded))
     for n in range(last + 1):

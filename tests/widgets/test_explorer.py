@@ -42,7 +42,7 @@ def explore(chat: Chat, n: int = 2) -> tuple[Answers, list[Event]]:
     events: list[Event] = []
     subscription = chat.tree.on_change(events.append)
     answers = chat.explore("Hi", n, max_tokens=3)
-    assert chat.tree.flush(30)
+    assert chat.tree.flush()
     subscription.cancel()
     return answers, events
 
@@ -74,7 +74,7 @@ def test_heads_answers_by_what_varies(tiny: ModelMaker, begun: str) -> None:
     moods = [None, {"mood": "Well"}, {"mood": "Alas"}]
     vary = {"temperature": [0.5, 1.0], "chat_template_kwargs": moods}
     chat.explore(asked, vary=vary, max_tokens=3, seed=1)
-    assert chat.tree.flush(30)
+    assert chat.tree.flush()
     list(explorer.changes(events))
     assert [answer["settings"] for answer in explorer.take_snapshot()["answers"]] == [
         f"temperature {temperature} · mood {mood}"
@@ -142,7 +142,7 @@ def test_answers_from_elsewhere_come_one_by_one_and_leave_no_place_for_those_mis
     chat.tree.on_change(show)
     with Pickling(1, lose_the_second) as pool, pytest.raises(TaskError, match="2 to 3"):
         chat.explore("Hi", 6, max_tokens=3, temperature=1.5, executor=pool)
-    assert chat.tree.flush(30)
+    assert chat.tree.flush()
     assert shown == sorted(shown)
     assert shown[-1] == 4
     snapshot = explorer.take_snapshot()

@@ -128,13 +128,13 @@ def test_an_option_is_set_while_the_model_answers(chat: Chat, panel: ChatPanel) 
 
     def wait(_token: object) -> None:
         begun.set()
-        goes_on.wait(60)
+        goes_on.wait()
 
     asking = threading.Thread(
         target=chat.ask, args=("Hi",), kwargs={"max_tokens": 2, "on_token": wait, "echo": False}
     )
     asking.start()
-    assert begun.wait(60)
+    assert begun.wait()
     try:
         assert fail(panel, "set", name="temperature", value="0") == ""
         assert chat.sampling.temperature == 0
@@ -142,7 +142,7 @@ def test_an_option_is_set_while_the_model_answers(chat: Chat, panel: ChatPanel) 
         assert [m["typed"] for m in told] == [{"key": "a", "used": None}]  # not known yet
     finally:
         goes_on.set()
-        asking.join(60)
+        asking.join()
 
 
 def messages(panel: ChatPanel, action: Callable[[], object]) -> list[dict[str, Any]]:

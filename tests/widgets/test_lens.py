@@ -54,7 +54,7 @@ def heard(chat: Chat, *calls: Any) -> list[Event]:
     subscription = chat.tree.on_change(events.append)
     for call in calls:
         call()
-    assert chat.tree.flush(30)
+    assert chat.tree.flush()
     subscription.cancel()
     return events
 

@@ -179,7 +179,7 @@ def test_only_the_latest_that_no_page_shows_listen(chat: Chat) -> None:
     first.send = lambda content, _buffers=None: sent.append(content)
     say(first, "a page", 1)  # it is told all that it missed
     while not sent:
-        chat.tree.flush(10)
+        chat.tree.flush()
     assert sent[0]["kind"] == "snapshot"
     assert sent[0]["snapshot"]["tags"] == {"here": chat.head.id}
     assert n_listening(chat) == pages._MOST_UNSEEN + 1

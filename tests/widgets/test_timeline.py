@@ -95,7 +95,7 @@ def exploration(
             seed=1,
             executor=pool if request.param == "elsewhere" else None,
         )
-    assert chat.tree.flush(30)
+    assert chat.tree.flush()
     subscription.cancel()
     return widget, snapshot, events
 
@@ -169,7 +169,7 @@ def test_a_row_says_where_its_rows_are(chat: Chat) -> None:
     place = chat.head
 
     def flags() -> list[int]:
-        assert chat.tree.flush(10)
+        assert chat.tree.flush()
         changes = [*widget.changes([*events])]
         events.clear()
         rows = [row for change in changes for row in change.get("rows", ())]

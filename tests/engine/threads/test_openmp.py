@@ -37,7 +37,6 @@ def child(what: str, model: Path, **environment: str) -> Any:
         env=kept | environment,
         capture_output=True,
         text=True,
-        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -142,7 +142,7 @@ class Follower:
         return [self.events.popleft() for _ in range(len(self.events))]
 
     def catch_up(self, *, waits: bool = True) -> dict[str, Any] | None:
-        assert not waits or self.tree.flush(10)
+        assert not waits or self.tree.flush()
         message = self.live.update(self.take())
         if message is not None:
             assert not message["whole"]
@@ -374,7 +374,7 @@ def test_answers_that_are_explored_grow_side_by_side(new_chat: ChatMaker) -> Non
     widest: list[CellMap] = []
 
     def look(_branch: int, _: object) -> None:
-        assert follower.tree.flush(10)
+        assert follower.tree.flush()
         message = follower.catch_up()
         cells = follower.live.map()
         assert message is not None
@@ -596,7 +596,7 @@ def test_an_undo_costs_the_same_beside_many(tiny: ModelMaker) -> None:
         tree.commit()
         follower.check_sent()
         tree.undo()
-        assert tree.flush(10)
+        assert tree.flush()
         events = follower.take()
         taken.append(steps(lambda f=follower, e=events: f.live.update(e)))
     few, many = taken

@@ -97,7 +97,7 @@ def test_a_server_that_goes_away_is_told_of_in_words(
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    retries = {"retries": {"max_attempts": 0}, "connect_timeout": 1, "read_timeout": 1}
+    retries = {"retries": {"max_attempts": 0}}
     options = {"endpoint_url": f"http://{host}:{port}", "key": "a", "secret": "hush-hush"}
     monkeypatch.setitem(conf, "s3", options | {"config_kwargs": retries})
     filesystem = S3FileSystem()
