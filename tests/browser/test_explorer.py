@@ -8,11 +8,12 @@ from playwright.sync_api import expect
 
 EXPLORER = "from mullama_nb.widgets.explorer import Explorer\npanel = Explorer(chat); panel"
 GROWN = "node => Number(/(\\d+) tokens/.exec(node.innerText)?.[1]) >= 30"
-# The pause makes the answers last until they are looked at.
+# The pauses make the answers last until they are looked at, and then until they are stopped.
 IN_THREAD = """
-import threading, time
+import itertools, threading, time
+said = itertools.count()
 exploring = threading.Thread(target=chat.explore, args=("Which one?", 2),
-                             kwargs={"on_token": lambda *_: time.sleep(0.02)})
+                             kwargs={"on_token": lambda *_: time.sleep(0.02 + next(said) // 100)})
 exploring.start()
 """
 
@@ -59,12 +60,13 @@ def test_answers_that_grow_are_in_every_view(notebook: Opener) -> None:
     opened.page.wait_for_function(GROWN, arg=first.first.element_handle())
     opened.run(4)
     expect(opened.area(4).get_by_role("listitem")).to_have_count(2)
-    texts = opened.page.evaluate(
-        """() => [...document.querySelectorAll('.mullama-answer:first-child .mullama-text')]
-          .map(node => node.innerText)"""
+    opened.page.wait_for_function(  # not all of them hear of a token in the same frame
+        """() => {
+          const shown = document.querySelectorAll('.mullama-answer:first-child .mullama-text');
+          const texts = [...shown].map((node) => node.innerText.trim());
+          return texts.length === 3 && texts[0] && texts.every((text) => text === texts[0]);
+        }"""
     )
-    assert texts[0].strip()
-    assert texts[0] == texts[1]
     assert opened.area(4).get_by_role("listitem").first.evaluate(GROWN)
     # The panel has cards of its own for them; none is the answer that it waits for.
     assert opened.area(2).locator("article[aria-busy=true]").count() == 0
