@@ -24,7 +24,7 @@ settings.register_profile("unhurried", deadline=None, suppress_health_check=[Hea
 settings.load_profile("unhurried")
 
 
-# What takes the demo model or a browser; other tests that take seconds are marked one by one.
+# What takes the demo model or a browser; other tests that take long are marked one by one.
 SLOW_FIXTURES = {"smollm2", "smollm2_path", "chromium"}
 
 
@@ -35,10 +35,21 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# Of the architectures whose tests are alike, `make quick` takes one of each kind of memory.
+MORE_ARCHITECTURES = {"gemma2", "jamba", "lfm2swa", "mamba2", "qwen2vl"}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if isinstance(item, pytest.Function) and SLOW_FIXTURES & {*item.fixturenames}:
+        if isinstance(item, pytest.Function) and (
+            SLOW_FIXTURES & {*item.fixturenames} or MORE_ARCHITECTURES & {*_parameters(item)}
+        ):
             item.add_marker("slow")
+
+
+def _parameters(item: pytest.Function) -> list[str]:
+    spec = getattr(item, "callspec", None)
+    return [] if spec is None else [each for each in spec.params.values() if isinstance(each, str)]
 
 
 def pytest_collection_finish() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+import pytest
 from interrupting import count_lines, interrupt
 from waiting import in_thread
 
@@ -41,6 +42,7 @@ def test_an_interrupt_at_any_line_keeps_nobody_waiting() -> None:
         in_thread(lambda: Answer().value).join()
 
 
+@pytest.mark.slow
 def test_nothing_in_the_package_uses_functools_lock() -> None:
     """``functools.cached_property`` has one lock a class up to Python 3.11."""
     for path in Path(mullama_nb.__file__).parent.rglob("*.py"):

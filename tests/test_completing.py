@@ -94,6 +94,7 @@ def test_it_is_offered_once(shell: InteractiveShell) -> None:
     assert len(shell.Completer.custom_matchers) == n
 
 
+@pytest.mark.slow
 def test_importing_the_package_is_enough() -> None:
     source = (
         "from IPython.core.completer import provisionalcompleter\n"

@@ -42,6 +42,7 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert (page.parent / link).exists(), link
 
 
+@pytest.mark.slow
 def test_the_design_names_what_is_there() -> None:
     text = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
     package = ROOT / "mullama_nb"

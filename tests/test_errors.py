@@ -150,6 +150,7 @@ def shows(value: object) -> None:
     assert len(repr(value)) < 600
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", TEXTS, ids=HOSTILE)
 def test_recordings(sound: Path, tmp_path: Path, text: str) -> None:
     path = tmp_path / "hostile.mullama.json"
@@ -193,6 +194,7 @@ def test_segment_files(sound: Path, tmp_path: Path, text: str) -> None:
     assert len(refused) > 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", TEXTS, ids=HOSTILE)
 def test_catalogs(sound: Path, tmp_path: Path, text: str) -> None:
     """Every column of every table that holds a text or bytes, with another one in it."""

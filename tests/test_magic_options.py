@@ -30,6 +30,7 @@ LITERALS = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.sampled_from(["stop", "a", "json_schema", "x_1"]), LITERALS))
 @example({"stop": "\n", "a": "a b", "json_schema": {"type": "object"}, "x_1": 'it\'s "so" \\'})
 def test_every_literal_arrives_as_it_was_written(values: dict[str, Any]) -> None:

@@ -243,6 +243,7 @@ def completions(shell: InteractiveShell, line: str) -> list[str]:
         return [found.text for found in shell.Completer.completions(line, len(line))]
 
 
+@pytest.mark.slow
 def test_completions(shell: InteractiveShell, tmp_path: Path) -> None:
     assert completions(shell, "%session l") == ["load", "list"]
     assert "smollm2" in completions(shell, "%model smol")
@@ -267,6 +268,7 @@ def test_help_names_the_arguments(shell: InteractiveShell, name: str) -> None:
     assert "positional arguments" in text
 
 
+@pytest.mark.slow
 def test_a_kernel_runs_the_magics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))

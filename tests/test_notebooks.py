@@ -21,6 +21,7 @@ ON_A_SLIDE = 14  # lines of code
 WIDE = 70  # characters, which a slide has room for
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
 def test_a_lesson_is_saved_as_it_ran_and_is_exported(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
@@ -69,6 +70,7 @@ def slides(notebook: Any) -> list[str]:
     return [page for page in pages if "jp-Cell" in page]  # a slide and those below it have a frame
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", TAUGHT, ids=[path.stem for path in TAUGHT])
 def test_a_lesson_for_a_class_becomes_slides(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)

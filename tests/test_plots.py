@@ -116,6 +116,7 @@ def test_probabilities_are_those_of_the_answer(chat: Chat) -> None:
         plots.token_probabilities(chat.turns[-2])
 
 
+@pytest.mark.slow
 def test_surprisal_is_that_of_the_turn(chat: Chat) -> None:
     for turn in chat.turns:
         for by, nats in (("surprisal", turn.surprisal), ("entropy", turn.entropy)):
@@ -180,6 +181,7 @@ def all_words(figure: Any) -> str:
     return "\n".join([figure.get_suptitle(), *labels, *said])
 
 
+@pytest.mark.slow
 def test_cells_are_those_of_the_context(chat: Chat) -> None:
     figure: Any = plots.cell_map(chat)
     said = all_words(figure)
@@ -200,6 +202,7 @@ def test_cells_are_those_of_the_context(chat: Chat) -> None:
     assert plots.cell_map(cells)._repr_png_() == figure._repr_png_()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [30, 300, 3000])
 def test_cells_are_told_apart_in_any_number(tiny: Callable[..., Model], n: int) -> None:
     model = tiny("llama", n_ctx=4096)

@@ -95,6 +95,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fails", [False, True], ids=["done", "interrupted"])
 def test_a_notebook_keeps_nothing_of_a_bar_that_would_be_compared(fails: bool) -> None:
     cells = [

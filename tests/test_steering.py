@@ -57,6 +57,7 @@ def differences(model: Model) -> Any:
 # -- directions --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_direction_leads_from_one_mean_to_the_other(tiny: ModelMaker, architecture: str) -> None:
     model = tiny(architecture)
@@ -115,6 +116,7 @@ def test_some_layers_only(model: Model) -> None:
 # -- what they do ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_layer_puts_out_so_much_more_of_its_direction(
     tiny: ModelMaker, architecture: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,6 +34,7 @@ class Reader(HTMLParser):
         self.rows[-1][-1] += data
 
 
+@pytest.mark.slow
 @given(rows=ROWS, named=st.booleans())
 def test_cells_come_back_as_they_were(rows: list[list[str]], named: bool) -> None:
     reader = Reader()

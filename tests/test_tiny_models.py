@@ -133,6 +133,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Maker:
 each_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES)
 
 
+@pytest.mark.slow
 @each_architecture
 @pytest.mark.parametrize("options", [{}, {"head_dim": 32}, {"dtype": "f16"}], ids=str)
 def test_greedy_text_is_varied(made: Maker, architecture: str, options: dict[str, Any]) -> None:

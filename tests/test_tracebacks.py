@@ -63,6 +63,7 @@ def shown(shell: InteractiveShell, cell: str) -> tuple[str, Any]:
     return captured.stdout + captured.stderr, result.error_in_exec
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", FAILING)
 def test_an_error_shows_the_cell_and_no_inner_frame(shell: InteractiveShell, cell: str) -> None:
     text, error = shown(shell, cell)
@@ -150,6 +151,7 @@ def test_an_interrupt_is_one_line_and_a_partial_answer(shell: InteractiveShell) 
         signal.signal(signal.SIGINT, previous)
 
 
+@pytest.mark.slow
 def test_in_a_kernel(tmp_path: Path) -> None:
     """What a notebook keeps of an interrupt and an error, through the real kernel."""
     path = make_model(tmp_path / "tiny.gguf", "llama", chat_template=CHATML)

@@ -179,6 +179,7 @@ def html_of(value: object) -> str:
     return str((data[0] if isinstance(data, tuple) else data)["text/html"])
 
 
+@pytest.mark.slow
 def test_every_value_reads_as_lines_and_cells(values: list[object]) -> None:
     seen = {kind for value in values for kind in type(value).__mro__}
     assert classes_with_html() - seen == set()

@@ -204,6 +204,7 @@ def test_all_that_take_one_are_called(calls: dict[str, Call]) -> None:
     assert calls.keys() == TAKERS.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TAKERS)
 @settings(max_examples=2)
 @given(values=st.tuples(scalars, lists))
@@ -221,6 +222,7 @@ def test_other_values_are_refused_when_given(
     assert (len(chat.tree), chat.head, chat.context.tokens) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TAKERS)
 def test_without_them_the_call_is_taken(calls: dict[str, Call], name: str) -> None:
     """So that the errors above are those of the values."""

@@ -87,6 +87,7 @@ def test_an_interrupt_stops_the_answer_and_not_the_program(terminal: Terminal) -
     assert child.wait() == 0
 
 
+@pytest.mark.slow
 def test_commands_complete(terminal: Terminal) -> None:
     child = terminal()
     child.send("/regen\t")

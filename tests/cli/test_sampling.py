@@ -6,6 +6,7 @@ import dataclasses
 import json
 
 import click
+import pytest
 from cli_process import Run
 
 from mullama_nb import SamplingParams
@@ -23,6 +24,7 @@ def test_each_parameter_has_an_option() -> None:
         assert fields - {option.name for option in command.params} == NOT_THERE
 
 
+@pytest.mark.slow
 def test_options_reach_the_answer(run: Run) -> None:
     given = ("--mirostat", "2", "--mirostat-tau", "3", "--dry-multiplier", "0.5")
     given += ("--dry-sequence-breaker", "a", "--dry-sequence-breaker", "b")

@@ -81,6 +81,7 @@ def commands(group: click.Group, *words: str) -> Iterator[tuple[str, ...]]:
             yield (*words, name)
 
 
+@pytest.mark.slow
 def test_help_and_versions_need_nothing(tmp_path: Path) -> None:
     lines = [("--version",), *((*words, "--help") for words in commands(main))]
     assert ("suite", "show", "--help") in lines

@@ -107,12 +107,14 @@ def with_options() -> click.Context:
     return click.Context(click.Command("all", params=params))
 
 
+@pytest.mark.slow
 def test_messages_are_found() -> None:
     found = list(messages())
     assert len(found) > 40
     assert any("trim()" in text for _, text in found)
 
 
+@pytest.mark.slow
 def test_no_advice_is_left_that_only_python_understands(voice: Voice) -> None:
     left = []
     with with_options():
@@ -124,6 +126,7 @@ def test_no_advice_is_left_that_only_python_understands(voice: Voice) -> None:
     assert not left, "\n".join(left)
 
 
+@pytest.mark.slow
 def test_what_is_left_out_is_there() -> None:
     """An exception whose message is gone would let another one through."""
     found = list(messages())

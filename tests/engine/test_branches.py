@@ -43,6 +43,7 @@ def test_logits_that_nobody_asked_for_are_exact(tiny: ModelMaker) -> None:
     assert_twins(context, twin)
 
 
+@pytest.mark.slow
 @one_of_each
 def test_somebody_may_look_meanwhile(tiny: ModelMaker, architecture: str) -> None:
     context = context_of(tiny(architecture), PROMPT)
@@ -218,6 +219,7 @@ def test_stop_strings_are_no_part_of_a_branch(tiny: ModelMaker, architecture: st
     check_branches(context, branches)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["llama", "mamba"])
 def test_the_models_own_end(tiny: ModelMaker, architecture: str) -> None:
     context = context_of(tiny(architecture, ends=True), PROMPT)
@@ -249,6 +251,7 @@ def test_tokens_are_told_as_they_come(tiny: ModelMaker) -> None:
 # -- room ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n_parallel", "n_batch"), [(3, 512), (1, 512), (8, 3), (253, 512)])
 def test_no_more_branches_live_than_there_is_room_for(
     tiny: ModelMaker, n_parallel: int, n_batch: int
@@ -263,6 +266,7 @@ def test_no_more_branches_live_than_there_is_room_for(
     check_branches(context, branches)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_parallel", [254, 255])
 @pytest.mark.parametrize("architecture", ["llama", "gemma3", "mamba"])
 def test_as_many_sequences_as_llama_cpp_has(
@@ -272,6 +276,7 @@ def test_as_many_sequences_as_llama_cpp_has(
     assert len(context.explore(256, 1)) == 256
 
 
+@pytest.mark.slow
 @every
 def test_branches_are_set_aside_where_cells_run_out(tiny: ModelMaker, architecture: str) -> None:
     context = context_of(tiny(architecture), PROMPT, n_ctx=128)

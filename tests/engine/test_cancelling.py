@@ -92,6 +92,7 @@ def test_while_others_are_before_it(tiny: ModelMaker, form: Form) -> None:
     assert_twins(context, twin)
 
 
+@pytest.mark.slow
 @every_form
 @pytest.mark.parametrize("chunk", [1, 3])
 def test_while_the_prompt_is_evaluated(
@@ -110,6 +111,7 @@ def test_while_the_prompt_is_evaluated(
     assert_twins(context, twin)
 
 
+@pytest.mark.slow
 @every_form
 def test_wait_for_says_that_time_is_up(
     tiny: ModelMaker, form: Form, monkeypatch: pytest.MonkeyPatch
@@ -126,6 +128,7 @@ def test_wait_for_says_that_time_is_up(
     assert_twins(context, twin)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 4, 9])
 def test_a_callback_that_fails_once_cancelled(tiny: ModelMaker, n: int) -> None:
     context, twin = make(tiny), make(tiny)

@@ -43,6 +43,7 @@ def with_metadata(path: Path, change: Callable[[dict[str, Any]], object]) -> Pat
 # -- rotation -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("disabled", ["", "0", "no", " 1", "-2", "1x"])
 @pytest.mark.parametrize("head_dim", [32, 64, 96, 128])
 @pytest.mark.parametrize("types", ["f16", "bf16", "q8_0", ("q8_0", "f16"), ("f16", "q4_0")])
@@ -72,6 +73,7 @@ def test_rotation_is_what_llama_cpp_says_it_is(
         assert context.session_metadata["settings"]["rotation"] == rotation(model, params)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("types", ["q8_0", "q4_0", ("q8_0", "f16"), ("f16", "q8_0")])
 @pytest.mark.parametrize("first", ["0", "1"])
 def test_rows_of_the_other_rotation_are_refused_by_name(

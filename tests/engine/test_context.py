@@ -62,6 +62,7 @@ def test_heads_must_fill_whole_blocks(tiny: ModelMaker, kv_cache_type: Any) -> N
     assert Context(tiny(head_dim=32), params).evaluate(words(9)) == 9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", EVERY)
 @pytest.mark.parametrize(
     "changes",

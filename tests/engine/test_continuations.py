@@ -81,6 +81,7 @@ def test_a_tree_leaves_the_context_as_it_was(tiny: ModelMaker, architecture: str
     unchanged.check()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["llama", "gemma3", "lfm2"])
 @pytest.mark.parametrize(
     "changes",
@@ -99,6 +100,7 @@ def test_rows_of_every_type_are_left_as_they_were(
     unchanged.check()
 
 
+@pytest.mark.slow
 @every_but_windowed_snapshots
 @pytest.mark.parametrize("at", [1, 31, 33, 69])
 def test_an_earlier_tree_is_that_of_a_shorter_context(
@@ -158,6 +160,7 @@ def test_something_may_be_said_before(tiny: ModelMaker, architecture: str) -> No
         context.continuations(2, after=[512])
 
 
+@pytest.mark.slow
 def test_an_end_has_nothing_behind_it(tiny: ModelMaker) -> None:
     context = context_of(tiny(), PROMPT)
     end = context.model.vocabulary.eos
@@ -312,6 +315,7 @@ def held_exactly(context: Context, start: int, stop: int) -> list[float]:
     return [log_probability(context.logits_at(at), tokens[at]) for at in range(start, stop)]
 
 
+@pytest.mark.slow
 @every_but_windowed_snapshots
 def test_tokens_that_are_held_are_scored_in_batches(tiny: ModelMaker, architecture: str) -> None:
     context, twin = (context_of(tiny(architecture), PROMPT, **PRECISE) for _ in range(2))
@@ -346,6 +350,7 @@ def test_other_tokens_have_no_score(tiny: ModelMaker, start: Any, stop: Any) -> 
 # -- walks --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @every_but_windowed_snapshots
 def test_a_random_walk_with_looks_is_the_walk_without(tiny: ModelMaker, architecture: str) -> None:
     """Whatever is done in between, looking ahead changes no bit."""

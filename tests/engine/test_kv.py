@@ -16,6 +16,7 @@ from mullama_nb.errors import ParameterError
 EXACT = [1, 31, 32, 33, 100]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", EVERY)
 def test_a_sessions_size_is_predicted_to_the_byte(
     tiny: ModelMaker, tmp_path: Path, architecture: str
@@ -32,6 +33,7 @@ def test_a_sessions_size_is_predicted_to_the_byte(
             context.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kv_cache_type", [*KV_CACHE_TYPES, ("q8_0", "f16"), ("f16", "q4_0")], ids=str
 )
@@ -48,6 +50,7 @@ def test_every_kv_cache_type(
             assert context.token_count() == 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{"flash_attention": False}, {"n_ctx": 300}, {"n_parallel": 1}])
 def test_other_settings(tiny: ModelMaker, tmp_path: Path, changes: dict[str, object]) -> None:
     for architecture in EVERY:

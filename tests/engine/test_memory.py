@@ -71,6 +71,7 @@ def test_a_stored_row_is_never_replaced(tiny: ModelMaker, architecture: str) -> 
         np.testing.assert_array_equal(context.logits, logits)
 
 
+@pytest.mark.slow
 @plain_and_windowed
 def test_logits_can_be_dropped_at_any_time(tiny: ModelMaker, architecture: str) -> None:
     model = tiny(architecture)

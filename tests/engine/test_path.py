@@ -84,6 +84,7 @@ def test_rewinding_brings_back_every_sealed_point(tiny: ModelMaker, architecture
         np.testing.assert_array_equal(context.logits, trace[n_tokens])
 
 
+@pytest.mark.slow
 @every
 def test_what_follows_a_rewind_is_as_it_was_the_first_time(
     tiny: ModelMaker, architecture: str
@@ -179,6 +180,7 @@ def test_deltas_bring_back_every_checkpoint(tiny: ModelMaker, architecture: str)
     assert_twins(others, context)
 
 
+@pytest.mark.slow
 @plain_and_windowed
 def test_a_segment_can_be_split_anywhere(tiny: ModelMaker, architecture: str) -> None:
     model = tiny(architecture)

@@ -188,6 +188,7 @@ def test_tokens_must_be_in_the_vocabulary(tiny: ModelMaker) -> None:
 # -- logits at a token --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @every_but_windowed_snapshots
 def test_logits_are_as_they_were(tiny: ModelMaker, architecture: str) -> None:
     model = tiny(architecture)

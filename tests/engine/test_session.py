@@ -140,6 +140,7 @@ MISMATCHES: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("architecture", "model", "params", "words"), MISMATCHES)
 def test_what_was_saved_otherwise_is_refused(
     tiny: ModelMaker,
@@ -226,6 +227,7 @@ def test_a_file_of_llama_cpp_that_does_not_fit_is_refused(
 # -- what llama.cpp refuses ----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_missing", [0, 1, 600])
 @kinds
 def test_what_llama_cpp_refuses_leaves_the_old_state(

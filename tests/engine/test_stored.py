@@ -23,6 +23,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.one_of(JSON, st.dictionaries(st.sampled_from([*NAMES, "nctx", "\x1b"]), JSON)))
 def test_any_json_is_bounded_or_refused(values: Any) -> None:
     try:

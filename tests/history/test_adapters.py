@@ -421,6 +421,7 @@ class AdapterWalk(Walk):
             assert segment is None or bool(segment.adapters) == bool(notes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_a_random_walk_with_adapters_loses_nothing(
     model: Model, tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch

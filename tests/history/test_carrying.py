@@ -153,6 +153,7 @@ def test_other_answers_begin_anew(new_chat: ChatMaker, options: dict[str, Any]) 
     assert len(states_of(explored.resume(max_tokens=5))) == n_before + 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", CARRYING.values(), ids=CARRYING)
 def test_recordings_replay_with_what_is_carried(
     new_chat: ChatMaker, chat_model: Model, tmp_path: Path, options: dict[str, Any]

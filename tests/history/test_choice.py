@@ -132,6 +132,7 @@ def check(choice: Choice) -> None:
             assert math.isclose(width, by_token[stretch.token], abs_tol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", VARIETY)
 def test_each_token_is_named_again(new_chat: ChatMaker, how: str) -> None:
     chat = new_chat(seed=7)
@@ -193,6 +194,7 @@ def samplings(draw: st.DrawFn) -> dict[str, Any]:
     return p
 
 
+@pytest.mark.slow
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sampling=samplings(), n=st.integers(1, 6))
 def test_each_token_is_named_under_any_parameters(
@@ -240,6 +242,7 @@ def all_choices(chat: Chat) -> Iterator[tuple[Checkpoint, Choice]]:
             yield end, choice
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("thinks", [False, True])
 @pytest.mark.parametrize("seed", [0, *OTHERS])
 def test_each_token_is_named_wherever_a_walk_has_led(
@@ -295,6 +298,7 @@ def lead(chat: Chat) -> None:
     chat.explore("and now?", n=2, max_tokens=5, exact=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", EVERY)
 def test_each_token_is_named_with_every_kind_of_memory(tiny: ModelMaker, architecture: str) -> None:
     """And with no warning of an evaluation that was not exact."""
@@ -305,6 +309,7 @@ def test_each_token_is_named_with_every_kind_of_memory(tiny: ModelMaker, archite
     assert before == (chat.head, chat.context.tokens, chat.context.logits.tobytes())
 
 
+@pytest.mark.slow
 def test_each_token_is_named_with_the_adapters_it_was_made_with(tiny: ModelMaker) -> None:
     model = tiny("llama", chat_template=CHATML)
     rows = np.random.default_rng(0).normal(0, 2, (model.n_layers, model.n_embd))
@@ -325,6 +330,7 @@ def test_each_token_is_named_in_a_chat_that_was_opened(new_chat: ChatMaker, tmp_
     assert [*map(repr, check_all(opened))] == [*map(repr, found)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("begun", ["Sure, ", '{"a"'])
 def test_each_token_is_named_behind_a_beginning_that_was_given(
     new_chat: ChatMaker, begun: str
@@ -344,6 +350,7 @@ def test_each_token_is_named_behind_a_beginning_that_was_given(
     assert len(check_all(chat)) > 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["qwen3_thoughts", "mistral_last_question"])
 def test_each_token_is_named_in_calls_of_tools(tmp_path: Path, name: str) -> None:
     """They follow a grammar of the tools' schemas from the opening mark on."""

@@ -354,6 +354,7 @@ def contents(chat: Chat) -> list[str]:
     return [turn.text for turn in chat.turns]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("template", [*TEMPLATES])
 def test_what_was_done_is_recorded_and_led_again(
     talk: Maker, tmp_path: Path, template: str
@@ -408,6 +409,7 @@ def test_where_two_questions_are_refused_the_way_out_is_named(talk: Maker) -> No
     assert chat.ask("when?", **HOT).role == "assistant"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("template", [*TEMPLATES])
 def test_an_answer_goes_on_from_what_was_given(talk: Maker, tmp_path: Path, template: str) -> None:
     chat = talk(template)
@@ -475,6 +477,7 @@ def test_at_once_is_as_one_by_one(talk: Maker, template: str) -> None:
     assert [c.metadata.role for c in at_once.tree] == [t.role for t in at_once.turns]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("template", [*TEMPLATES])
 def test_what_was_pruned_is_still_said(talk: Maker, tmp_path: Path, template: str) -> None:
     chat = talk(template)

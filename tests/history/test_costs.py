@@ -91,6 +91,7 @@ class Mover:
             assert self.heard[-1].head == target.id
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["llama", "gemma3", "mamba", "lfm2"])
 @pytest.mark.parametrize("keeps", ["in memory", "on disk", "lost"])
 def test_each_move_says_what_it_cost(

@@ -67,6 +67,7 @@ def test_labels_stay_in_the_picture_beside_many_lanes(tree: CheckpointTree, n_la
     check_picture(tree)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [198, 199, 200, 201, 3000])
 def test_a_long_line_is_shown_where_the_head_is(tree: CheckpointTree, n: int) -> None:
     grow(tree, n)

@@ -132,6 +132,7 @@ def test_exact_answers_are_what_asking_would_say(
     assert_equal(answers, local)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -158,6 +159,7 @@ def test_rows_of_other_types_and_settings_are_the_same(
     assert_equal(there.explore(QUESTION, 5, executor=pool, **OPTIONS), local)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["llama", "gemma3", "mamba", "lfm2"])
 def test_a_prefix_that_is_evaluated_again_is_the_same(
     tiny: ModelMaker,
@@ -217,6 +219,7 @@ def other_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(params, "_usable_threads", lambda: 1)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("other_threads")
 @pytest.mark.parametrize("architecture", ["llama", "gemma3", "mamba", "lfm2"])
 def test_what_others_decoded_is_sealed_again_here(
@@ -413,6 +416,7 @@ def test_an_empty_chat_has_nothing_to_answer(new_chat: ChatMaker) -> None:
     assert said[0] == said[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["llama", "gemma3", "lfm2"])
 def test_answers_that_fill_the_context_take_turns_as_here(
     tiny: ModelMaker, pool: Pickling, architecture: str
@@ -684,6 +688,7 @@ def test_an_interrupt_keeps_what_came_and_is_raised(new_chat: ChatMaker) -> None
     check_every_checkpoint(chat)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_an_interrupt_at_any_line_leaves_whole_answers(new_chat: ChatMaker, seed: int) -> None:
     chat = new_chat(n_parallel=2)

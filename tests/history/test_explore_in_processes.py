@@ -60,6 +60,7 @@ def test_each_process_reads_the_rows_once(
     assert str(os.getpid()) not in " ".join(took)
 
 
+@pytest.mark.slow
 def test_a_pool_of_the_standard_library_does_it_too(model: Model) -> None:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
@@ -81,6 +82,7 @@ def test_processes_that_see_other_files_are_sent_the_rows(
     check_every_checkpoint(chat)
 
 
+@pytest.mark.slow
 def test_a_killed_process_loses_no_answer(model: Model, outcomes: list[Any]) -> None:
     killed: list[int] = []
 

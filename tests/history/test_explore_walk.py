@@ -89,6 +89,7 @@ class Pair:
             np.testing.assert_array_equal(self.here.context.logits, self.there.context.logits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("architecture", ["llama", "gemma3", "mamba", "lfm2"])
 def test_the_same_trees_grow(

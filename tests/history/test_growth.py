@@ -134,6 +134,7 @@ def undo_counted(chat: Chat) -> None:
     assert (chat.undo_steps, chat.redo_steps) == (n, 0)
 
 
+@pytest.mark.slow
 def test_moves_of_a_chat_cost_the_same_behind_many(chats: tuple[Chat, Chat]) -> None:
     taken = []
     for chat in chats:

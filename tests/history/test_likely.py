@@ -484,6 +484,7 @@ class Looking(Walk):
         return super().step()
 
 
+@pytest.mark.slow
 def test_a_random_walk_with_looks_loses_nothing(chat_model: Model) -> None:
     context = Context(chat_model, ContextParams(n_ctx=1024, n_threads=1, n_parallel=3))
     walk = Looking(Chat(context, seed=3, max_bytes=200_000), 3)

@@ -170,12 +170,14 @@ def test_tab_offers_options(
     assert options <= offered
 
 
+@pytest.mark.slow
 def test_shift_tab_shows_options(shell: InteractiveShell) -> None:
     shown = shell.object_inspect_text("chat.ask")
     assert "temperature: 'float' = <unchanged>" in re.sub(r"\x1b\[[\d;]*m", "", shown)
     assert "Say something and get an answer." in shown
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # nothing changes it
 @given(name=st.sampled_from(SAMPLING), at=st.integers(0, 20), letter=st.sampled_from("aeknqz_"))
 def test_a_misspelt_option_is_refused_at_once(

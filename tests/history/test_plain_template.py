@@ -54,6 +54,7 @@ def test_an_answer_goes_on_where_the_text_ends(base: Model) -> None:
     )
 
 
+@pytest.mark.slow
 @settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -88,6 +89,7 @@ def test_nothing_is_made_up_of_plain_text(base: Model, tmp_path: Path) -> None:
     assert other.context.tokens == chat.context.tokens
 
 
+@pytest.mark.slow
 def test_a_chat_with_it_takes_every_step(tmp_path: Path) -> None:
     outcome = walk_template("plain", BUILT_IN["plain"], tmp_path)
     assert not outcome.wrong, outcome.wrong

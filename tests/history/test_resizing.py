@@ -43,6 +43,7 @@ def test_the_tree_is_the_same_to_the_bit(tiny: ModelMaker, architecture: str) ->
     assert "more" not in two.checkpoint.metadata
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_walks_go_on_in_the_larger_one(new_chat: ChatMaker, seed: int) -> None:
     chat = new_chat(n_ctx=256, max_bytes=100_000)  # some rows are in files

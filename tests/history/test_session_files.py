@@ -59,6 +59,7 @@ def test_a_conversation_goes_on_where_it_was(smollm2: Model, tmp_path: Path) -> 
     assert same_state(chat, other)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     said=st.lists(TEXTS, max_size=4),

@@ -63,6 +63,7 @@ def evaluated(
     return shared
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_edge_of_the_tree_is_evaluated_once(
     tiny: ModelMaker, decoded: Counter, kind: str
@@ -86,6 +87,7 @@ def test_each_edge_of_the_tree_is_evaluated_once(
     check()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_bits_are_the_same_in_any_order_and_alone(tiny: ModelMaker, kind: str) -> None:
     context = Context(tiny(kind), PARAMS)

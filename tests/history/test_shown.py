@@ -64,6 +64,7 @@ class Tags(HTMLParser):
         self.texts.append(data)
 
 
+@pytest.mark.slow
 @given(messages=st.lists(MESSAGE, min_size=1, max_size=3))
 def test_html_shows_all_that_was_said_as_text(messages: list[dict[str, Any]]) -> None:
     page = Tags(chat_html(messages))
@@ -77,6 +78,7 @@ def test_html_shows_all_that_was_said_as_text(messages: list[dict[str, Any]]) ->
             assert message["content"] in shown
 
 
+@pytest.mark.slow
 @given(messages=st.lists(MESSAGE, min_size=1, max_size=3))
 @example(messages=[{"role": "assistant", "content": "", "reasoning_content": "a\n```\n</details>"}])
 @example(messages=[{"role": "assistant", "content": "", "reasoning_content": "\n\n"}])

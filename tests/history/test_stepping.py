@@ -59,6 +59,7 @@ def test_the_stages_are_those_of_the_ask(new_chat: ChatMaker) -> None:
     assert all("Stage(" in repr(stage) for stage in stages)
 
 
+@pytest.mark.slow
 def test_what_a_template_rewrites_is_dropped_and_evaluated(tmp_path: Path) -> None:
     source = (Path(__file__).parents[1] / "templates" / "counts_messages.jinja").read_text("utf-8")
     model = Model.load(make_template_model(tmp_path / "m.gguf", source))
@@ -77,6 +78,7 @@ def test_what_a_template_rewrites_is_dropped_and_evaluated(tmp_path: Path) -> No
     assert plots.cell_map(chat)._repr_png_().startswith(b"\x89PNG")  # type: ignore[operator]
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(st.integers(0, 12), st.sampled_from(["finish", "close", "stop", "undo", "forget"]))
 def test_it_may_end_after_any_stage(new_chat: ChatMaker, n: int, how: str) -> None:

@@ -44,6 +44,7 @@ def exactly(turn: Turn) -> tuple[list[float], list[float]]:
     return surprisal[-n:], entropy[-n:]
 
 
+@pytest.mark.slow
 @every
 def test_every_message_is_measured(tiny: ModelMaker, architecture: str) -> None:
     chat = chat_of(tiny, architecture, **PRECISE)

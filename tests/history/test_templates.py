@@ -28,6 +28,7 @@ def _marks(name: str) -> list[pytest.MarkDecorator]:
     return marks if name in QUICK else [*marks, pytest.mark.slow]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [pytest.param(name, marks=_marks(name)) for name in NAMES])
 def test_a_chat_is_the_same_wherever_it_is_shown(name: str, tmp_path: Path) -> None:
     source = (FOLDER / f"{name}.jinja").read_text("utf-8")

@@ -251,6 +251,7 @@ def checked(turns: Iterable[Any]) -> int:
     return n
 
 
+@pytest.mark.slow
 def test_calls_are_well_formed_however_hot(caller: Chat, model: Model, tmp_path: Path) -> None:
     turns = [caller.ask("Hail.", max_tokens=90, seed=seed) for seed in range(3)]
     turns += caller.explore("Hail both.", n=3, max_tokens=60, seed=7)
@@ -263,6 +264,7 @@ def test_calls_are_well_formed_however_hot(caller: Chat, model: Model, tmp_path:
     assert replay(tmp_path / "again.mullama.json", model, "exact").is_identical
 
 
+@pytest.mark.slow
 def test_a_call_goes_on_within(caller: Chat, model: Model, tmp_path: Path) -> None:
     whole = caller.ask("Hail.", max_tokens=80, seed=2)
     for n in (1, 2, 5, 11, 17, 23):

@@ -24,6 +24,7 @@ SAMPLINGS: list[dict[str, Any]] = [
 OTHER_SEEDS = [pytest.param(n, marks=pytest.mark.slow) for n in range(1, len(SAMPLINGS))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, *OTHER_SEEDS])
 def test_a_random_walk_of_200_steps_loses_nothing(tmp_path: Path, seed: int) -> None:
     model = Model.load(make_model(tmp_path / "m.gguf", "llama", chat_template=CHATML))
@@ -35,6 +36,7 @@ def test_a_random_walk_of_200_steps_loses_nothing(tmp_path: Path, seed: int) -> 
     walk.check()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keeps", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_random_walk_of_200_steps_loses_no_thought(tmp_path: Path, keeps: bool) -> None:
     path = make_template_model(tmp_path / "m.gguf", THINKING.read_text("utf-8"))

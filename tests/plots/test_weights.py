@@ -56,6 +56,7 @@ def with_attention(look: Look, attention: Array, sinks: Array) -> Look:
     )
 
 
+@pytest.mark.slow
 @given(made=attentions(), data=st.data())
 def test_shares_are_the_mean_of_what_is_there(
     seen: Look, made: tuple[Array, Array], data: st.DataObject

@@ -75,6 +75,7 @@ def mounting() -> list[str]:
     return []
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_written_is_read(folder: Path) -> None:
     """On a real read-only mount where one may be made, and as another user where not."""
     if mounting():

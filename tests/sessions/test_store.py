@@ -238,6 +238,7 @@ def test_another_model_evaluates_the_text(manager: SessionManager, tiny: ModelMa
 # -- damage --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_damage_gives_errors_and_never_another_session(
     manager: SessionManager, tmp_path: Path
 ) -> None:

@@ -136,6 +136,7 @@ def changed(value: Json, at: tuple[Any, ...], new: Json, *, remove: bool) -> Jso
     return value
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @pytest.mark.filterwarnings("ignore::mullama_nb.errors.MullamaWarning")
 @settings(

@@ -278,6 +278,7 @@ for _ in sys.stdin:
 """
 
 
+@pytest.mark.slow
 def test_killed_savers_leave_one_of_two_sessions(tiny: ModelMaker, tmp_path: Path) -> None:
     """Over and over: a process saves two sessions in turn, and is killed at any moment."""
     folder = tmp_path / "sessions"

@@ -207,6 +207,7 @@ def test_packed_lists_that_are_none(folder: Path, stored: tuple[int, ...]) -> No
 # -- damage --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_changed_byte_is_found(folder: Path, honest: bytes) -> None:
     path = folder / "flipped.session"
     for at in range(len(honest)):

@@ -62,6 +62,7 @@ def test_every_type_is_known() -> None:
         assert KV_CACHE_TYPES[name].block_bytes == block_bytes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kv_type", SCALES)
 @settings(max_examples=40)
 @given(data=st.data())

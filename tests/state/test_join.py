@@ -69,6 +69,7 @@ def reordered(state: SequenceState, order: Sequence[int]) -> SequenceState:
     return SequenceState(data, state.structure)
 
 
+@pytest.mark.slow
 @kinds
 @settings(max_examples=25)
 @given(cuts=st.sets(st.integers(1, N_TOKENS - 1)), shuffle=st.randoms())

@@ -83,6 +83,7 @@ def path(tmp_path: Path) -> Path:
 # -- what is written is read ----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @settings(deadline=None)  # another process may have the disk
 @given(
     st.builds(
@@ -274,6 +275,7 @@ def test_a_disk_that_fails_while_it_is_read(path: Path) -> None:
         fill(np.empty(8, np.uint8), file, path.name)
 
 
+@pytest.mark.slow
 @given(
     data=DATA,
     tokens=TOKENS,

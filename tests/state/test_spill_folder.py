@@ -214,6 +214,7 @@ def test_a_folder_that_cannot_be_locked_counts_as_in_use(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_who_starts_while_others_make_their_folders_takes_none_away(tmp_path: Path) -> None:
     code = """
     print("spilled", flush=True)

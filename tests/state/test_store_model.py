@@ -145,6 +145,7 @@ class Model(RuleBasedStateMachine):
         assert self.store.disk_bytes <= sum(found.values())
 
 
+@pytest.mark.slow
 def test_it_does_what_a_dict_would_do() -> None:
     run_state_machine_as_test(
         Model, settings=settings(max_examples=40, stateful_step_count=30, deadline=None)

@@ -94,12 +94,14 @@ def test_answers_are_those_made_here(executor: Executor, tmp_path: Path) -> None
     explore_as_here(executor, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_loses_no_result_and_repeats_its_own_task(
     executor: Executor, tmp_path: Path
 ) -> None:
     lose_a_worker(executor, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_task_that_kills_each_worker_is_given_up(executor: Executor, tmp_path: Path) -> None:
     lose_two_workers(executor, tmp_path)
 
@@ -135,6 +137,7 @@ def test_a_scheduler_that_does_not_answer_is_an_error() -> None:
         pass
 
 
+@pytest.mark.slow
 def test_without_dask_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(TaskError, match=r"mullama-nb\[dask\]"), executor_for(dask="tcp://x:1"):

@@ -78,12 +78,14 @@ def test_closing_a_run_leaves_the_engines_to_others(executor: Executor) -> None:
     assert dict(run_all(task_functions.square, [3], executor)) == {0: 9}
 
 
+@pytest.mark.slow
 def test_a_killed_engine_loses_no_result_and_its_task_is_repeated_elsewhere(
     executor: Executor, tmp_path: Path
 ) -> None:
     lose_a_worker(executor, tmp_path)
 
 
+@pytest.mark.slow
 def test_without_any_engine_nothing_hangs(executor: Executor, tmp_path: Path) -> None:
     """Nobody starts another one: the last test took one, and this one takes what is left."""
     tasks = [(tmp_path / "end", n, frozenset({1})) for n in range(3)]

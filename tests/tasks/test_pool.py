@@ -68,6 +68,7 @@ def test_nothing_starts_before_a_task_comes() -> None:
     assert threading.active_count() == before
 
 
+@pytest.mark.slow
 def test_a_killed_worker_loses_its_own_task_only(tmp_path: Path) -> None:
     with SpawnedPool(2) as pool:
         folders = [tmp_path / "a", tmp_path / "b"]
@@ -89,6 +90,7 @@ def test_a_killed_worker_loses_its_own_task_only(tmp_path: Path) -> None:
         assert killed not in {future.result() for future in again}
 
 
+@pytest.mark.slow
 def test_the_task_of_a_lost_worker_runs_once_more(tmp_path: Path) -> None:
     """Each process is killed by what it runs: task 3 each time, so that it is given up."""
     tasks = [(tmp_path, n, frozenset({3})) for n in range(8)]
@@ -100,6 +102,7 @@ def test_the_task_of_a_lost_worker_runs_once_more(tmp_path: Path) -> None:
     assert begun == {n: 1 + (n == 3) for n in range(8)}
 
 
+@pytest.mark.slow
 @settings(max_examples=5)
 @given(kills=st.lists(st.booleans(), min_size=4, max_size=12))
 def test_no_kill_loses_or_repeats_what_is_done(
@@ -130,6 +133,7 @@ def test_a_process_that_ends_itself_says_how() -> None:
         assert pool.submit(int).result() == 0
 
 
+@pytest.mark.slow
 def test_cancelling_keeps_what_has_not_begun_from_running(tmp_path: Path) -> None:
     with SpawnedPool(1) as pool:
         running = pool.submit(task_functions.stay, tmp_path)
@@ -143,6 +147,7 @@ def test_cancelling_keeps_what_has_not_begun_from_running(tmp_path: Path) -> Non
         assert len([*tmp_path.iterdir()]) == 1
 
 
+@pytest.mark.slow
 def test_closing_a_run_ends_what_runs_and_leaves_the_pool(tmp_path: Path) -> None:
     with SpawnedPool(2) as pool:
         results = run_all(task_functions.stay_if, [(tmp_path, n) for n in range(9)], pool)
@@ -191,6 +196,7 @@ def test_an_error_ends_the_pool_with_what_it_runs(tmp_path: Path) -> None:
     assert not is_there(process)
 
 
+@pytest.mark.slow
 def test_a_pool_that_nobody_has_any_more_ends() -> None:
     pool = SpawnedPool(1)
     process = pool.submit(task_functions.process, 0).result()
@@ -235,12 +241,14 @@ def start(*arguments: str | Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_a_script_needs_no_guard() -> None:
     with start("results", TESTS) as script:
         out, err = script.communicate()
     assert (out, err, script.returncode) == ("[(0, 0), (1, 2), (2, 4), (3, 6), (4, 8)]\n", "", 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_no_worker_outlives_its_parent(number: signal.Signals, tmp_path: Path) -> None:
     """Whatever is running: each would stay for ten minutes."""
@@ -256,6 +264,7 @@ def test_no_worker_outlives_its_parent(number: signal.Signals, tmp_path: Path) -
     assert err.count("Traceback") == (number == signal.SIGINT)  # the workers say nothing
 
 
+@pytest.mark.slow
 def test_a_notebook_can_have_a_pool(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a function that is defined in a cell."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS.parent), str(TESTS)]))

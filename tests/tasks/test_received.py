@@ -61,6 +61,7 @@ def with_answer(explored: Explored, index: int, **changes: Any) -> Explored:
     return dataclasses.replace(explored, answers=tuple(answers))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @given(st.data())
 def test_damaged_rows_are_refused(
@@ -106,6 +107,7 @@ def forged(segment: Segment, data: st.DataObject) -> Segment:
             return dataclasses.replace(segment, data=rows[: data.draw(st.integers(0, n - 1))])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @given(st.data())
 def test_rows_with_a_sound_checksum_that_are_not_the_answers_are_refused(

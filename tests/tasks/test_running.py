@@ -238,6 +238,7 @@ def test_the_number_of_workers_is_checked(threads: Executor) -> None:
         run_all(task_functions.square, [1], threads, n_workers=0)
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_breaks_its_pool_in_words(tmp_path: Path) -> None:
     tasks = [(tmp_path, n, frozenset({2})) for n in range(9)]
     done: dict[int, object] = {}

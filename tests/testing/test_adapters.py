@@ -84,6 +84,7 @@ def test_other_adapters_are_a_change(
     assert any("adapters" in problem and "0.25" in problem for problem in report.problems)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "adapters",
     [3, [3], [{}], ["x"], [{"kind": "lora", "name": "a\nb"}], [{"kind": "lora", "scale": "1"}]],

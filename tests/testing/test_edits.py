@@ -272,6 +272,7 @@ CONSISTENT: dict[str, Callable[[Body, Model], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", CONSISTENT)
 def test_a_consistent_edit_with_new_checksums(
     sound: Path, tmp_path: Path, model: Model, what: str

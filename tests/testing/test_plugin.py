@@ -138,6 +138,7 @@ def test_a_sanitizing_file_of_the_user_stays(pytester: pytest.Pytester) -> None:
     assert chosen() is None
 
 
+@pytest.mark.slow
 def test_fixtures(run: Run, pytester: pytest.Pytester) -> None:
     (pytester.path / "test_mine.py").write_text(
         "from mullama_nb import Chat\n"

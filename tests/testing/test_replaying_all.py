@@ -96,6 +96,7 @@ def test_options_and_levels_are_checked_at_once(folder: Path) -> None:
         replay_all(paths, folder / "nowhere.gguf")
 
 
+@pytest.mark.slow
 def test_a_model_that_nobody_has_is_an_error_of_its_recordings(
     folder: Path, executor: Executor | None
 ) -> None:

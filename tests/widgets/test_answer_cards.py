@@ -107,6 +107,7 @@ def test_answers_to_a_question_put_in_two_ways_are_shown_together(
     assert settings == ["mood Well", "mood Well", "mood Alas", "mood Alas"]
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_what_grows_is_what_was_told_of_each(tiny: ModelMaker, data: st.DataObject) -> None:

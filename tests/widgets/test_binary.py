@@ -41,6 +41,7 @@ def widget(tiny: ModelMaker) -> Any:
     return KVPlot(Chat(tiny("llama", chat_template=CHATML), n_ctx=64, n_threads=1))
 
 
+@pytest.mark.slow
 @given(change=st.dictionaries(st.text("xy"), VALUES), as_views=st.booleans())
 def test_a_change_arrives_whole(
     javascript: JavaScript, widget: Any, change: dict[str, Any], as_views: bool

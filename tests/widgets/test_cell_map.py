@@ -64,6 +64,7 @@ class Heard:
         self.widget.close()
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(steps=st.lists(STEP, min_size=4, max_size=8))
 def test_pages_have_the_strips_of_the_tree(
@@ -250,6 +251,7 @@ def test_keys_go_to_cells_of_every_branch(javascript: JavaScript, chat: Chat) ->
     assert places[6:] == [[trunk.lane, 1], None]
 
 
+@pytest.mark.slow
 @given(
     st.data(),
     st.lists(

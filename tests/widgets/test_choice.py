@@ -68,6 +68,7 @@ def test_goes_from_token_to_token(chat: Chat, choice: Choice) -> None:
     assert repr(choice) == "Choice(token 3 of 4)"
 
 
+@pytest.mark.slow
 def test_an_answer_stays_and_a_chat_is_followed(chat: Chat, choice: Choice) -> None:
     follower = Choice(chat, token=3)
     follower.showing.hear("page", 1)

@@ -75,6 +75,7 @@ def test_the_cells_in_use_are_told_as_they_come(chat: Chat, panel: ChatPanel) ->
 VALUES = {float: st.floats(0, 0.5) | st.integers(0, 1), int: st.integers(0, 100)}
 
 
+@pytest.mark.slow
 @given(st.sampled_from([*OPTIONS]).flatmap(lambda n: st.tuples(st.just(n), VALUES[OPTIONS[n]])))
 def test_the_menus_set_the_chat_s_own(tiny: ModelMaker, option: tuple[str, float]) -> None:
     name, value = option

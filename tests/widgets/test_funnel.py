@@ -37,6 +37,7 @@ def chat(tiny: ModelMaker) -> Chat:
     return Chat(tiny("llama", chat_template=CHATML), n_ctx=256, n_threads=1, n_threads_batch=1)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(options=SETTINGS)
 def test_bars_are_the_steps_for_any_sampling(chat: Chat, options: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import pytest
 from conftest import ModelMaker
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -89,6 +90,7 @@ def change_tree(tree: CheckpointTree, step: str, which: int) -> None:
         tree.tag(f"tag {which}", chosen, force=True)
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(st.lists(STEP, min_size=8, max_size=30))
 def test_pages_give_every_tree_the_lanes_of_the_drawing(

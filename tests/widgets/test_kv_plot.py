@@ -106,6 +106,7 @@ def test_messages_are_named_in_their_order(tiny: Callable[..., Any]) -> None:
     assert all(colour in svg for colour in (BLUE, AMBER, GREY))
 
 
+@pytest.mark.slow
 @given(
     n=st.one_of(st.integers(0, 12), st.sampled_from([64, 1000, 20_000])),
     room=st.floats(0.05, 60),

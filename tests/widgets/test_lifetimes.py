@@ -204,6 +204,7 @@ def test_what_is_dropped_listens_no_more(kernel: Kernel) -> None:
     assert kernel.evaluate("len(chat.tree._workspace.observers._subscriptions)") <= 16
 
 
+@pytest.mark.slow
 def test_what_the_history_holds_is_what_it_was(kernel: Kernel) -> None:
     kernel.run("chat = new(); chat.ask('hello', max_tokens=3, seed=1, echo=False); chat")
     kernel.run("n = max(Out)")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 from xml.etree import ElementTree
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from javascript import FRONT_END, JavaScript
@@ -43,6 +44,7 @@ def sent(layout: Layout) -> list[list[Any]]:
     ]
 
 
+@pytest.mark.slow
 @given(trees(), st.integers(1, 12))
 def test_the_likeliest_are_shown_each_behind_its_parent(
     roots: tuple[Continuation, ...], most: int
@@ -61,6 +63,7 @@ def test_the_likeliest_are_shown_each_behind_its_parent(
         assert any(each.continuation is child for child in children)
 
 
+@pytest.mark.slow
 @given(trees())
 def test_rows_are_ends_and_a_first_child_goes_straight_on(roots: tuple[Continuation, ...]) -> None:
     layout = lay_out(roots)
@@ -77,6 +80,7 @@ def test_rows_are_ends_and_a_first_child_goes_straight_on(roots: tuple[Continuat
         assert len(g.text) <= layout.columns[len(g.path) - 1]
 
 
+@pytest.mark.slow
 @given(trees())
 def test_the_picture_is_well_formed_whatever_tokens_are(roots: tuple[Continuation, ...]) -> None:
     layout = lay_out(roots)
@@ -104,6 +108,7 @@ def test_columns_fill_no_more_than_the_room_if_they_can(
     assert fit["width"] <= max(room + 1, least)
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(trees())
 def test_arrows_lead_to_every_token(

@@ -69,6 +69,7 @@ def words(html_text: str) -> str:
     return html.unescape(re.sub("<[^>]*>", "", html_text))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("language", [*sorted(_LANGUAGES), "unknown", ""])
 def test_code_is_coloured_and_stays_what_it_is(language: str) -> None:
     code = "\n\nfor x in [1, 2]:\n\treturn 'a' < \"b\"  # c && d\n\n"

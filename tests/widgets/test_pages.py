@@ -68,6 +68,7 @@ def test_a_dropped_widget_is_gone_at_once(chat: Chat, kind: str) -> None:
     assert len(ipywidgets.widgets.widget._instances) <= known + n_widgets
 
 
+@pytest.mark.slow
 def test_300_dropped_widgets_hear_nothing(chat: Chat) -> None:
     for _ in range(60):
         for make in KINDS.values():

@@ -56,6 +56,7 @@ def change_chat(chat: Chat, step: str, which: int) -> None:
 STEP = st.tuples(st.sampled_from(STEPS), st.integers(0, 9), st.integers(0, 30))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "script"),
     [

@@ -69,6 +69,7 @@ def is_token(event: Event) -> bool:
 STEP = st.tuples(st.sampled_from(WAYS), st.integers(0, 9))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("template", TEMPLATES)
 @settings(max_examples=15)
 @given(steps=st.lists(STEP, max_size=4), last=STEP, data=st.data())
@@ -128,6 +129,7 @@ def test_no_token_is_lost(
     chat.context.close()
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(steps=st.lists(STEP, max_size=4), which=st.integers(0, 30))
 def test_a_panel_says_where_the_head_is_a_question(

@@ -100,6 +100,7 @@ def exploration(
     return widget, snapshot, events
 
 
+@pytest.mark.slow
 @given(data=st.data())
 def test_answers_that_are_explored_have_a_row_each(
     exploration: tuple[Timeline, dict[str, Any], list[Event]],

@@ -111,6 +111,7 @@ def check(name: str, arguments: dict[str, Any]) -> None:
     assert arguments.get("unit", "m") in ("m", "ft")
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(seed=st.integers(0, 10_000))
 @pytest.mark.parametrize("name", MARKS)
@@ -133,6 +134,7 @@ def test_every_call_is_well_formed(models: dict[str, Model], name: str, seed: in
     context.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MARKS)
 def test_a_call_goes_on_where_it_was_cut(models: dict[str, Model], name: str) -> None:
     model, mark = models[name], MARKS[name]
@@ -147,6 +149,7 @@ def test_a_call_goes_on_where_it_was_cut(models: dict[str, Model], name: str) ->
         context.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["qwen3_thoughts", "mistral_last_question", "r1_opens_thought"])
 def test_several_calls_at_once(models: dict[str, Model], name: str) -> None:
     model, mark = models[name], MARKS[name]

@@ -150,6 +150,7 @@ def test_a_grammar_begins_behind_the_thought(opening: Model, budget: int | None)
     assert said.finish_reason == "stop"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("controls", [MARKS, ()], ids=["one token", "several"])
 @pytest.mark.parametrize("budget", [0, 3])
 def test_a_grammar_goes_on_where_an_answer_does(

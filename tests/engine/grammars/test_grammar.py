@@ -50,6 +50,7 @@ SCHEMA: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schema", [SCHEMA, json.dumps(SCHEMA)], ids=["mapping", "text"])
 def test_a_schema_gives_json_that_fits_it(tiny: ModelMaker, schema: Any) -> None:
     context = context_of(tiny(), words(20))
@@ -66,6 +67,7 @@ def test_a_schema_gives_json_that_fits_it(tiny: ModelMaker, schema: Any) -> None
         assert value['no "thing" 🙂'] is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("grammar", "reason"),
     [

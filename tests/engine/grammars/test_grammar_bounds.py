@@ -85,6 +85,7 @@ def test_a_schema_that_would_grow_without_bounds_names_its_keyword(what: str) ->
         gbnf(schema)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 255, 300, 2000])
 @pytest.mark.parametrize("low", [0, 1])
 def test_reasonable_lengths_are_counted_exactly(tiny: ModelMaker, n: int, low: int) -> None:

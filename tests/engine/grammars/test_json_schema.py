@@ -266,6 +266,7 @@ def test_all_that_a_grammar_generates_is_valid(schema: Any, seed: int) -> None:
         check(schema, text)
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(ways=st.lists(SCHEMAS, min_size=2, max_size=3), seed=st.integers(0, 100))
 def test_schemas_are_combined_or_refused(ways: list[Any], seed: int) -> None:
@@ -544,6 +545,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(
     schema=st.dictionaries(st.sampled_from(KEYWORDS), VALUES, max_size=5), seed=st.integers(0, 9)

@@ -32,6 +32,7 @@ def options(kv_cache_type: str) -> dict[str, int]:
 # -- the live context ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kv_cache_type", ["f16", "q8_0"])
 @every
 def test_a_look_has_the_live_logits_and_changes_nothing(

@@ -57,6 +57,7 @@ actions = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(architecture=st.sampled_from(EVERY[:-1]), walk=actions, seed=st.integers(0, 9))
 def test_looks_on_any_way_change_nothing(
@@ -83,6 +84,7 @@ def test_looks_on_any_way_change_nothing(
         np.testing.assert_array_equal(context.logits, twin.logits)
 
 
+@pytest.mark.slow
 @one_of_each
 def test_a_stream_goes_on_past_looks(tiny: ModelMaker, architecture: str) -> None:
     context, twin = (context_of(tiny(architecture), PROMPT) for _ in range(2))

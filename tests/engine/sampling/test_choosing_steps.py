@@ -8,6 +8,7 @@ from typing import Any
 
 import llama_cpp
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -29,6 +30,7 @@ def drawn(seed: int, logits: Any) -> tuple[int, Any]:
     return int(array.selected), candidates["p"]
 
 
+@pytest.mark.slow
 def test_the_number_is_the_one_that_llama_cpp_draws() -> None:
     """Among so many alike, which one is taken shows its first 14 bits."""
     alike = np.zeros(2**14, np.float32)

@@ -164,6 +164,7 @@ def fill(add: Chain, params: SamplingParams, model: Model, n_ctx: int) -> None:
         add(llama_cpp.llama_sampler_init_temp(params.temperature))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", VARIETY, ids=range(len(VARIETY)))
 def test_tokens_are_those_of_a_bare_chain(tiny: ModelMaker, options: dict[str, Any]) -> None:
     model, params = tiny(), SamplingParams(seed=11, **options)

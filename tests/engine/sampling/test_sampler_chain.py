@@ -188,6 +188,7 @@ def test_tokens_are_those_of_llama_cpps_own_samplers(
     assert len(ours.sampler_states) == (len(ours.tokens) if params.carries else 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", VARIETY, ids=range(len(VARIETY)))
 def test_each_has_an_effect_and_repeats(tiny: ModelMaker, options: dict[str, Any]) -> None:
     base = {name: options[name] for name in ("temperature", *WIDE) if name in options}
@@ -206,6 +207,7 @@ CARRYING: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", CARRYING, ids=["mirostat 1", "mirostat 2", "adaptive-p"])
 @settings(max_examples=12)
 @given(cuts=st.lists(st.integers(1, 39), unique=True, max_size=5), stop=st.booleans())

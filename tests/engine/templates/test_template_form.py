@@ -51,6 +51,7 @@ arguments = st.dictionaries(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "body",
     [

@@ -109,6 +109,7 @@ def test_where_it_is_crowded_it_yields_soon(seconds: float, pause: float, load: 
     assert machine.switch.is_yielding
 
 
+@pytest.mark.slow
 @given(TOKEN, st.floats(1, 6), st.floats(0.3, 0.95))
 @settings(max_examples=30, deadline=None)
 def test_trying_takes_little_time_and_does_not_miss_the_calm(

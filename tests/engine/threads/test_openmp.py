@@ -67,6 +67,7 @@ def test_threads_that_yield_sleep(smollm2_path: Path) -> None:
     assert counts["threads left"] == 0
 
 
+@pytest.mark.slow
 def test_a_context_says_how_its_threads_wait(tiny_path: Path) -> None:
     assert child("states", tiny_path) == {
         "one": "alone",
@@ -101,6 +102,7 @@ def test_a_crowd_is_noticed(smollm2_path: Path) -> None:
     assert child("crowded", smollm2_path) == "yielding"
 
 
+@pytest.mark.slow
 def test_no_other_libgomp_is_loaded(tiny_path: Path) -> None:
     before, after, name = child("libraries", tiny_path)
     assert before == after
@@ -108,6 +110,7 @@ def test_no_other_libgomp_is_loaded(tiny_path: Path) -> None:
     assert name.startswith("libgomp.so")
 
 
+@pytest.mark.slow
 def test_another_openmp_in_front_of_it_is_left_alone(tiny_path: Path, tmp_path: Path) -> None:
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
@@ -121,15 +124,18 @@ def test_another_openmp_in_front_of_it_is_left_alone(tiny_path: Path, tmp_path: 
     assert said == "OpenMP is libother.so here, not libgomp"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("environment", [{}, {"OMP_WAIT_POLICY": "passive"}])
 def test_the_first_context_of_a_process_goes(tiny_path: Path, environment: dict[str, str]) -> None:
     assert child("first_context", tiny_path, **environment) == "gone"
 
 
+@pytest.mark.slow
 def test_a_fork_makes_contexts_of_its_own(tiny_path: Path) -> None:
     assert child("fork", tiny_path) == [True, "unknown", "yielding"]
 
 
+@pytest.mark.slow
 def test_the_interpreter_ends_while_threads_yield(tiny_path: Path) -> None:
     assert child("leave", tiny_path) == "left"
 

@@ -72,6 +72,7 @@ def look(context: Context, _rng: random.Random, __: Path) -> None:
 JOBS = [generate, stream, rewind, capture, restore, save, load, look]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*were evaluated again:mullama_nb.errors.InexactWarning")
 @pytest.mark.parametrize("architecture", ["llama", "gemma3", "lfm2"])
 def test_eight_threads_at_once(tiny: ModelMaker, tmp_path: Path, architecture: str) -> None:

@@ -81,6 +81,7 @@ def test_a_thread_that_begins_after_it_has_ended_is_another_one() -> None:
     assert not any(found)
 
 
+@pytest.mark.slow
 def test_an_interrupt_at_any_line_of_waiting_leaves_a_worker_that_works() -> None:
     """Also within Python's own futures, whose locks it could leave taken."""
     worker = Worker("test")

@@ -41,6 +41,7 @@ def spoken(found: list[tuple[str, bytes]], role: str) -> list[str]:
     return [" ".join(text.split()) for text in texts]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", TEMPLATES, ids=[path.stem for path in TEMPLATES])
 @pytest.mark.filterwarnings("ignore::mullama_nb.errors.MullamaWarning")
 def test_every_template_shows_who_says_what(tmp_path: Path, path: Path) -> None:

@@ -177,6 +177,7 @@ class Follower:
         assert fresh.n_used == self.tree.context.token_count()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2))])
 def test_a_random_walk_is_followed(tmp_path: Path, seed: int) -> None:
     model = Model.load(make_model(tmp_path / "m.gguf", "llama", chat_template=CHATML))
@@ -216,6 +217,7 @@ def do(tree: CheckpointTree, kind: int, value: int) -> None:
             tree.spill(place)
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(STEPS)
 def test_any_tree_is_followed(tiny: ModelMaker, done: list[tuple[int, int]]) -> None:
@@ -301,6 +303,7 @@ def runs(lengths: list[tuple[int, str]], n: int, last: str) -> tuple[tuple[int, 
     return tuple(found)
 
 
+@pytest.mark.slow
 @given(maps())
 def test_a_message_holds_all_of_a_map(cells: CellMap) -> None:
     receiver = Receiver()
@@ -461,6 +464,7 @@ class Hurried(Walk):
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2))])
 def test_a_tree_is_followed_while_another_thread_changes_it(tmp_path: Path, seed: int) -> None:
     """What is seen in between may be half of a change; what it comes to is all of it."""

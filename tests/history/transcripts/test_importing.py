@@ -75,6 +75,7 @@ def walked(model: Model, seed: int, n_steps: int) -> Chat:
     return chat
 
 
+@pytest.mark.slow
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 2**32), st.integers(0, 12))
 def test_an_export_comes_back_as_the_same_tree(

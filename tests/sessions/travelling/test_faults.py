@@ -100,6 +100,7 @@ ERRORS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["before", "after", "torn"])
 def test_a_push_that_fails_anywhere(tmp_path: Path, url: str, how: str) -> None:
     for at in itertools.count(1):
@@ -139,6 +140,7 @@ def test_a_push_that_fails_anywhere(tmp_path: Path, url: str, how: str) -> None:
     assert at > 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["before", "after"])
 def test_a_pull_that_fails_anywhere(tmp_path: Path, url: str, how: str) -> None:
     here = SessionStore(tmp_path / "here")

@@ -14,6 +14,7 @@ from mullama_nb.errors import (
 from mullama_nb.sessions.store import SessionStore
 
 
+@pytest.mark.slow
 def test_a_class_shares_a_bucket(here: SessionStore, there: SessionStore, s3: str) -> None:
     for number, name in enumerate(("a", "Ärger [1] #2 'c' =+@,", "Desk", "desk")):
         save(here, name, number)
@@ -87,6 +88,7 @@ def test_an_object_of_another_size_is_named(
     check(there, "a")
 
 
+@pytest.mark.slow
 def test_a_server_that_goes_away_is_told_of_in_words(
     here: SessionStore, there: SessionStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -117,6 +117,7 @@ def pulled(store: SessionStore, url: str, model: Model) -> str:
     return said
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @SETTINGS
 def test_damage_is_named_and_nothing_of_it_is_taken(
@@ -197,6 +198,7 @@ def _json(value: object) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @pytest.mark.filterwarnings("ignore::mullama_nb.errors.MullamaWarning")
 @SETTINGS

@@ -72,6 +72,7 @@ def test_nothing_changed() -> None:
     assert str(change) == "suite s: passed, nothing changed in 1 cell"
 
 
+@pytest.mark.slow
 @FEW
 @given(before=results(), after=results())
 def test_every_failure_is_of_one_kind(before: SuiteResult, after: SuiteResult) -> None:

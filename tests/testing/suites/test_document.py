@@ -190,6 +190,7 @@ MANY_WRONG = [(".suite.yaml", *each) for each in WRONG.values()]
 MANY_WRONG += [(".suite.jsonl", *each) for each in WRONG_LINES.values()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("suffix", "text", "line", "words"),
     MANY_WRONG,

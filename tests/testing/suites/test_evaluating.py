@@ -98,6 +98,7 @@ def words(result: SuiteResult) -> dict[str, tuple[Any, ...]]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_cells_are_the_same_to_the_bit_whatever_ran_before(
     tiny: ModelMaker, decoded: Counter, kind: str
@@ -117,6 +118,7 @@ def test_cells_are_the_same_to_the_bit_whatever_ran_before(
     assert words(suite.run(select=chosen)) == {id_: words(whole)[id_] for id_ in chosen}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["llama", "mamba"])
 def test_functions_lead_their_chats_and_share_what_there_is(
     tiny: ModelMaker, decoded: Counter, kind: str

@@ -133,6 +133,7 @@ def write(folder: Path, said: dict[str, Any], form: str) -> Path:
 FORMS = ["yaml", "yml flow", "jsonl"]
 
 
+@pytest.mark.slow
 @in_a_folder
 @given(
     st.lists(cases(), min_size=1, max_size=3),
@@ -274,6 +275,7 @@ def test_what_the_code_refuses_is_told_by_line(folder: Path, old: str) -> None:
     assert words in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_matrix_is_bounded(tmp_path: Path) -> None:
     path = tmp_path / "x.suite.jsonl"
     head = {"models": ["smollm2"] * 20, "settings": [{"seed": i} for i in range(20)]}
@@ -318,6 +320,7 @@ def attempt(folder: Path, text: str, suffix: str) -> None:
         assert len(said) < 4_000
 
 
+@pytest.mark.slow
 @settings(in_a_folder, max_examples=120)
 @given(st.data())
 def test_any_other_value_is_taken_or_told(folder: Path, data: st.DataObject) -> None:

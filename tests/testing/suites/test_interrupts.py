@@ -22,6 +22,7 @@ def said(result: SuiteResult) -> dict[str, list[Any]]:
     return {cell.id: [cell.error, cell.tree, *cell.answers] for cell in result.cells}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["llama", "mamba"])
 def test_a_run_that_is_interrupted_anywhere_goes_on(
     tiny: ModelMaker, tmp_path: Path, kind: str

@@ -58,6 +58,7 @@ def test_what_is_written_is_read(tmp_path: Path, result: SuiteResult) -> None:
     assert other.read_bytes() == path.read_bytes()
 
 
+@pytest.mark.slow
 @SAME_FOLDER
 @given(result=results(has_errors=False), data=st.data())
 def test_a_run_killed_at_any_byte_goes_on(
@@ -454,6 +455,7 @@ def places(value: object, path: tuple[object, ...] = ()) -> Iterator[tuple[objec
         yield from places(inner, (*path, key))
 
 
+@pytest.mark.slow
 @settings(SAME_FOLDER, max_examples=150)
 @given(data=st.data())
 def test_whatever_a_stranger_writes_is_refused_or_can_be_shown(

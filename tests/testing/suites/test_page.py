@@ -102,6 +102,7 @@ def test_a_page_asks_for_nothing_and_runs_only_its_own_script() -> None:
         check_closed(comparison_page(result.compare(result)))
 
 
+@pytest.mark.slow
 @FEW
 @given(result=results(), other=results())
 def test_whatever_a_result_says_is_text(result: SuiteResult, other: SuiteResult) -> None:

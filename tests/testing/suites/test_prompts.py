@@ -37,6 +37,7 @@ def said(draw: st.DrawFn) -> Any:
     return messages
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
 @pytest.mark.filterwarnings("ignore::mullama_nb.errors.ParameterWarning")
 @pytest.mark.filterwarnings("ignore::mullama_nb.errors.PromptWarning")

@@ -61,6 +61,7 @@ def test_a_space_is_written_once_by_a_vocabulary_that_writes_one_itself(spm: Mod
         assert readings(spm, [1], text) == [(space_word,), (word,)]
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(front=FRONTS, texts=st.lists(TEXTS, min_size=1, max_size=3), seed=st.sampled_from([0, 1]))
 def test_log_probabilities_are_those_of_all_logits(

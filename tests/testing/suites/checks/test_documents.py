@@ -85,6 +85,7 @@ SCHEMAS = st.recursive(
 ).map(lambda schema: {"$defs": {"x": {"type": "string"}}, "allOf": [schema]})
 
 
+@pytest.mark.slow
 @given(SCHEMAS, VALUES)
 def test_verdicts_are_those_of_a_plain_validator(schema: dict[str, Any], value: object) -> None:
     finding = json_schema(schema).judge(said(json.dumps(value)))

@@ -131,6 +131,7 @@ def test_what_is_wrong_with_a_form_is_said_at_once(form: Any, message: str) -> N
         check_from_file(form)
 
 
+@pytest.mark.slow
 @given(CHECKS)
 def test_the_published_schema_takes_what_is_written(check: Check) -> None:
     from jsonschema import Draft202012Validator
