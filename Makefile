@@ -46,16 +46,17 @@ lab: $(VENV)/lab.done ## Open the quickstart in JupyterLab
 	$(BIN)/jupyter lab $(LAB_ARGS) notebooks/lessons.jupyterlab-workspace
 
 # Browsers and kernels mostly wait: with two processes, two cores were idle half of the time.
-# Of the first folder, see the file in it; hang_guard is in the second one.
-PYTEST := PYTHONPATH='$(CURDIR)/tests/left_out:$(CURDIR)/tests' $(BIN)/pytest -n 4
+PYTEST := $(BIN)/pytest -n 4
+# The file in it says why. The path to hang_guard is relative: kernels are not to find the tests.
+LEFT_OUT := $(CURDIR)/tests/left_out
 
 test: $(VENV)/test.done $(VENV)/browser.done ## Run the tests, then every notebook against its saved outputs
-	$(PYTEST) --dist worksteal tests
-	$(if $(wildcard notebooks/*.ipynb),$(PYTEST) --dist loadfile -p hang_guard \
-	  --nbval --nbval-current-env --nbval-kernel-startup-timeout 600 notebooks)
+	PYTHONPATH='$(LEFT_OUT)' $(PYTEST) --dist worksteal tests
+	$(if $(wildcard notebooks/*.ipynb),PYTHONPATH='$(LEFT_OUT):tests' $(PYTEST) --dist loadfile \
+	  -p hang_guard --nbval --nbval-current-env --nbval-kernel-startup-timeout 600 notebooks)
 
 quick: $(VENV)/test.done ## Run the quick tests: no demo model, no browser, no slow steps
-	$(PYTEST) --dist worksteal -m "not slow" tests
+	PYTHONPATH='$(LEFT_OUT)' $(PYTEST) --dist worksteal -m "not slow" tests
 
 test-busy: $(VENV)/test.done $(VENV)/browser.done ## Run the same next to two busy loops
 	$(BIN)/python tools/busy.py $(MAKE) test
