@@ -27,15 +27,17 @@ def waiting() -> int:
 
 def test_is_called_once_after_the_last_of_many() -> None:
     listener = Listener(0.05)
-    before = waiting()
+    before, first = waiting(), time.monotonic()
     for _ in range(1000):
         listener.quiet.disturb()
     assert waiting() - before <= 1  # not a thread for each
     last = time.monotonic()
-    wait_until(lambda: listener.calls)
-    assert listener.calls[0] - last > 0.04
+    wait_until(lambda: listener.calls and listener.calls[-1] - last > 0.04)
+    n = len(listener.calls)
+    if last - first < 0.04:  # else it was quiet between two of them, as on a busy machine
+        assert n == 1
     listener.quiet.disturb()
-    wait_until(lambda: len(listener.calls) == 2)
+    wait_until(lambda: len(listener.calls) == n + 1)
 
 
 def test_waiting_keeps_nothing_alive() -> None:
