@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import ModelMaker
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tiny_adapters import write_control_vector
 from tiny_models import CHATML
@@ -208,6 +208,7 @@ def test_all_that_take_one_are_called(calls: dict[str, Call]) -> None:
 @pytest.mark.parametrize("name", TAKERS)
 @settings(max_examples=2)
 @given(values=st.tuples(scalars, lists))
+@example(values=(b"", 0))  # as false as nothing
 def test_other_values_are_refused_when_given(
     calls: dict[str, Call], chat: Chat, name: str, values: tuple[Any, ...]
 ) -> None:

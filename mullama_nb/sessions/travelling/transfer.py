@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ...errors import ParameterError, SessionError, shown
+from ...checks import check_list
+from ...errors import SessionError, shown
 from ...size import size
 from ..names import check_name
 
@@ -51,11 +51,8 @@ def checked_names(names: str | Iterable[str] | None) -> list[str] | None:
     """
     if names is None:
         return None
-    if isinstance(names, os.PathLike) or not isinstance(names, Iterable):
-        raise ParameterError(f"names={shown(names)} must be a name or a list of names")
-    return [
-        *dict.fromkeys(check_name(name) for name in ([names] if isinstance(names, str) else names))
-    ]
+    listed = [names] if isinstance(names, str) else check_list("names", names, "names")
+    return [*dict.fromkeys(check_name(name) for name in listed)]
 
 
 def raise_all(errors: Sequence[SessionError]) -> None:
