@@ -52,6 +52,7 @@ class AnswerCards:
         self.found: list[Turn] = []
         self._n_before = 0  # answers in front of those of the latest exploration
         self._questions: set[str] = set()  # of the latest exploration
+        self._explored: list[Turn] = []  # by it, whatever is shown now
         self._live: list[LiveAnswer] = []
         self._logprobs: list[list[float]] = []
         self._fixed: dict[tuple[str, int, str], dict[str, Any]] = {}  # what stays as it is
@@ -67,7 +68,7 @@ class AnswerCards:
         """Show these answers, and no others."""
         self.found = [*turns]
         self._n_before = len(self.found)
-        self._questions = set()
+        self._questions, self._explored = set(), []
         self._live = [LiveAnswer.whole(turn) for turn in turns]
         self._logprobs = [[] for _ in turns]
         self._told = self._answers()
@@ -99,13 +100,13 @@ class AnswerCards:
         turns = answers_to(self.chat, head)
         if is_explored:  # the question may have been put in other ways, too
             known = {turn.checkpoint for turn in turns}
-            turns += [turn for turn in self.found if turn.checkpoint not in known]
+            turns += [turn for turn in self._explored if turn.checkpoint not in known]
         turns = [turn for turn in turns if turn.checkpoint in self.chat.tree]
         if [turn.checkpoint for turn in turns] == [turn.checkpoint for turn in self.found]:
             return {}
-        questions = self._questions if is_explored else set[str]()
+        latest = self._questions, self._explored
         self.show(turns)
-        self._questions = questions
+        self._questions, self._explored = latest
         return {"begins": self.snapshot()}
 
     def changes(self, events: Iterable[Event], *, keeps: bool = False) -> dict[str, Any]:
@@ -132,7 +133,8 @@ class AnswerCards:
                 self._begin(index + 1, event.question)
                 tokens.setdefault(index, []).append(event)
             elif isinstance(event, Committed) and not event.is_head:
-                self.found.append(Turn(self.chat, self.chat.tree[event.checkpoint]))
+                self._explored.append(Turn(self.chat, self.chat.tree[event.checkpoint]))
+                self.found.append(self._explored[-1])
         self._begin(len(self.found), None)
         live = []
         for index, added in tokens.items():

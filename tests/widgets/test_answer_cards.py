@@ -105,6 +105,18 @@ def test_answers_to_a_question_put_in_two_ways_are_shown_together(
     assert panel.ids == ids(found)
     settings = [card["settings"] for card in panel.widget.take_snapshot()["cards"]["answers"]]
     assert settings == ["mood Well", "mood Well", "mood Alas", "mood Alas"]
+    question = chat.head
+    with chat.at(chat.tree.root):
+        panel.hear()
+        assert panel.ids == []
+    panel.hear()
+    assert panel.ids == ids(found)
+    found[3].keep()
+    panel.hear()
+    chat.tree.prune(found[1].checkpoint)
+    chat.checkout(question)
+    panel.hear()
+    assert panel.ids == ids(found)[:1] + ids(found)[2:]
 
 
 @pytest.mark.slow
