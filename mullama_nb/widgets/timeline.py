@@ -105,6 +105,7 @@ class Timeline(TreeWidget):
         """Move the head to a checkpoint."""
         self._target.checkout(checkpoint)
 
+    @stops_first
     def do_fork(self, checkpoint: str) -> None:
         """Start a branch at a checkpoint."""
         self.tree.fork(checkpoint)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from javascript import FRONT_END, JavaScript
 from tiny_models import CHATML
+from waiting import in_thread, wait_until
 
 from mullama_nb import Chat
 from mullama_nb.history.drawing import words
@@ -60,6 +63,28 @@ def test_a_snapshot_has_parents_first_and_siblings_in_order(chat: Chat) -> None:
         assert [i for i in told if parents[i] == checkpoint.id] == children
     assert snapshot["head"] == chat.head.id
     json.dumps(snapshot)
+
+
+@pytest.mark.parametrize("action", ["undo", "checkout", "fork"])
+def test_what_moves_the_head_stops_an_answer(chat: Chat, action: str) -> None:
+    widget, place = Timeline(chat), chat.turns[0].checkpoint.id
+    begun = threading.Event()
+
+    def slowly(_: object) -> None:
+        begun.set()
+        time.sleep(0.05)
+
+    asking = in_thread(lambda: chat.ask("And then?", echo=False, on_token=slowly))
+    begun.wait()
+    arguments = {} if action == "undo" else {"checkpoint": place}
+    widget._receive({"kind": "do", "action": action, **arguments}, [])
+    asking.join()
+    *_, latest = chat.tree
+    assert latest.metadata.finish_reason == "stopped"
+    wait_until(lambda: chat.head is not latest)
+    if action != "undo":
+        assert chat.head.id == place
+    widget.close()
 
 
 def test_changes_are_small(chat: Chat) -> None:
