@@ -51,7 +51,6 @@ OF_PYTHON = {
     "history/turn.py": ("pruning the others",),
     "sessions/manager.py": ("on_other_prompt=", "on_mismatch="),
     "sessions/states.py": ("the session",),
-    "sessions/travelling/transfer.py": ("names=",),
     "state/store.py": ("max_bytes=",),
 }
 
