@@ -71,6 +71,7 @@ def test_what_is_no_text_is_shown_as_code() -> None:
         nested = nested.pop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", TEXTS, ids=HOSTILE)
 @pytest.mark.parametrize("kind", CLASSES)
 def test_every_class_tidies_its_message(kind: type[Exception], text: str) -> None:
@@ -246,6 +247,7 @@ def use_store(folder: Path, model: Path) -> list[object]:
     return refused
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", TEXTS, ids=HOSTILE)
 def test_model_files(tmp_path: Path, text: str) -> None:
     path = tmp_path / "hostile.gguf"
@@ -273,6 +275,7 @@ def test_model_files(tmp_path: Path, text: str) -> None:
 _TENSOR = (np.dtype("float32"), 24)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", TEXTS, ids=HOSTILE)
 def test_chat_templates(tiny: ModelMaker, text: str) -> None:
     literal = json.dumps(text)

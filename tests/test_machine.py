@@ -275,6 +275,7 @@ NAMES = [
 SOUND = {"proc/self/cgroup": "0::/a\n5:cpu:/a\n6:memory:/\n", "proc/self/mountinfo": V2}
 
 
+@pytest.mark.slow
 @given(
     st.dictionaries(st.sampled_from(NAMES), ODD),
     st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30),

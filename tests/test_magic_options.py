@@ -38,6 +38,7 @@ def test_every_literal_arrives_as_it_was_written(values: dict[str, Any]) -> None
     assert read_options(split_words(line)) == values
 
 
+@pytest.mark.slow
 @given(st.lists(LITERALS, min_size=1, max_size=3), st.sampled_from(["smollm2", "'a b.gguf'"]))
 def test_words_in_front_are_those_of_a_shell(values: list[Any], name: str) -> None:
     line = " ".join([name, *(f"v{i}={value!r}" for i, value in enumerate(values))])

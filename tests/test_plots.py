@@ -167,6 +167,7 @@ def test_figures_are_clear_and_change_no_settings(chat: Chat) -> None:
     assert dict(mpl.rcParams) == before
 
 
+@pytest.mark.slow
 def test_matplotlib_waits_until_a_figure_is_drawn() -> None:
     code = "import sys, mullama_nb.plots; sys.exit('matplotlib' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

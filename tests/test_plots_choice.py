@@ -30,6 +30,7 @@ def widths(axes: Any, row: int) -> list[tuple[float, float]]:
     return [(bar.get_x(), bar.get_width()) for bar in bars[1:]]  # behind what has no name
 
 
+@pytest.mark.slow
 def test_rows_are_the_steps_and_what_they_leave(chat: Chat) -> None:
     choice = chat.turns[-1].choice(3)
     before = dict(mpl.rcParams)
@@ -56,6 +57,7 @@ def test_rows_are_the_steps_and_what_they_leave(chat: Chat) -> None:
     assert dict(mpl.rcParams) == before
 
 
+@pytest.mark.slow
 def test_the_chosen_token_has_its_colour_in_each_row(chat: Chat) -> None:
     choice = chat.turns[-1].choice(3)
     (_, bars) = plots.choice(choice).axes

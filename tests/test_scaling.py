@@ -125,6 +125,7 @@ def test_it_takes_no_longer_than_tasks_handed_to_whoever_is_free(
     assert run.seconds <= total / n_workers + (1 - 1 / n_workers) * longest + 1e-6
 
 
+@pytest.mark.slow
 @given(TASKS, CLUSTERS)
 def test_one_worker_takes_the_sum(tasks: list[Task], cluster: Cluster) -> None:
     one = Cluster(**{**vars(cluster), "n_workers": 1})

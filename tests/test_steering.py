@@ -133,6 +133,7 @@ def test_a_layer_puts_out_so_much_more_of_its_direction(
         assert moved @ steering.directions[layer] == pytest.approx(scale, rel=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_scale_0_is_the_same_as_none_to_the_bit(tiny: ModelMaker, architecture: str) -> None:
     model = tiny(architecture)
@@ -250,6 +251,7 @@ def steerings(draw: st.DrawFn) -> Steering:
     return Steering(rows, draw(st.sampled_from(["", "llama", "gemma3", "ünïcode"])))
 
 
+@pytest.mark.slow
 @given(steerings())
 def test_what_is_saved_is_read_again(
     tmp_path_factory: pytest.TempPathFactory, steering: Steering
@@ -343,6 +345,7 @@ def test_other_files_are_refused(tmp_path: Path, model: Model) -> None:
         Steering.load(tmp_path / "text.gguf")
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @given(data=st.data(), steering=steerings())
 def test_a_damaged_file_is_refused_or_read(

@@ -105,6 +105,7 @@ def test_the_whole_is_a_setting_away(shell: InteractiveShell) -> None:
     assert (error.__context__, error.__cause__) == (context, cause)
 
 
+@pytest.mark.slow
 def test_plain_python_shows_all() -> None:
     try:
         raise ParameterError("no") from KeyError("k")

@@ -201,6 +201,7 @@ def test_every_value_reads_as_lines_and_cells(values: list[object]) -> None:
 TEX = st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters="$\\") | st.just(" "))
 
 
+@pytest.mark.slow
 @given(tex=TEX.map(lambda tex: " ".join(tex.split())))
 @example(tex="<img src=x onerror=hurt()>")
 @example(tex="x^2 > 'y'")

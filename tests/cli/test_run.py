@@ -80,6 +80,7 @@ def test_no_prompt_is_a_usage_error(run: Run) -> None:
     assert "no prompt" in done.stderr
 
 
+@pytest.mark.slow
 def test_json_is_one_object(run: Run) -> None:
     done = run("run", "smollm2", "Hi.", "--max-tokens", "4", "--seed", "7", "--json")
     answer = json.loads(done.stdout)

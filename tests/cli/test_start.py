@@ -89,6 +89,7 @@ def test_help_and_versions_need_nothing(tmp_path: Path) -> None:
         assert not tops & (NATIVE | SLOW), line
 
 
+@pytest.mark.slow
 def test_completion_needs_nothing(tmp_path: Path) -> None:
     lines = [("",), ("session", ""), ("run", "smollm2", "--t"), ("suite", "")]
     for line, tops in imported(tmp_path, *lines, completing=True):
@@ -98,6 +99,7 @@ def test_completion_needs_nothing(tmp_path: Path) -> None:
         assert not tops & ({*NATIVE, *SLOW} - {"huggingface_hub", "yaml"}), line
 
 
+@pytest.mark.slow
 def test_what_stores_and_files_hold_is_shown_without_llama_cpp(tmp_path: Path) -> None:
     (tmp_path / "words.suite.yaml").write_text(
         "models: [none]\ncases: [{said: hello, checks: [{contains: a}]}]\n", "utf-8"
@@ -107,6 +109,7 @@ def test_what_stores_and_files_hold_is_shown_without_llama_cpp(tmp_path: Path) -
         assert not tops & ({*NATIVE, *SLOW} - {"numpy", "rich", "sqlite3"}), line
 
 
+@pytest.mark.slow
 def test_results_are_shown_without_llama_cpp(tmp_path: Path) -> None:
     from mullama_nb.testing import SuiteCell, SuiteResult
     from mullama_nb.testing.suites import journal

@@ -60,6 +60,7 @@ def test_a_conversation_keeps_and_goes_on_with_thoughts(run: Run, thinking: Path
     assert n_tokens > int(dropped.rpartition(" of 1,024")[0].rpartition("\n")[2])
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_thoughts_dim(
     thinking: Path, tmp_path: Path, home: dict[str, str]
 ) -> None:

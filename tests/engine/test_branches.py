@@ -206,6 +206,7 @@ def test_branches_end_one_by_one(tiny: ModelMaker, architecture: str) -> None:
     check_branches(context, branches)
 
 
+@pytest.mark.slow
 @every
 def test_stop_strings_are_no_part_of_a_branch(tiny: ModelMaker, architecture: str) -> None:
     context = context_of(tiny(architecture), PROMPT)

@@ -69,6 +69,7 @@ def test_stop_takes_back_what_was_held(tiny: ModelMaker, architecture: str) -> N
         check_branches(context, branches)
 
 
+@pytest.mark.slow
 @one_of_each
 def test_stop_among_branches_that_are_set_aside(tiny: ModelMaker, architecture: str) -> None:
     context = context_of(tiny(architecture), PROMPT, n_ctx=128)
@@ -141,6 +142,7 @@ def test_closing_the_context_loses_no_branch(tiny: ModelMaker, architecture: str
     check_branches(other, branches)
 
 
+@pytest.mark.slow
 @one_of_each
 @pytest.mark.parametrize("n_held", [0, 1])
 def test_a_batch_that_fails_takes_its_tokens_back(

@@ -57,6 +57,7 @@ def hold_decoding(
     return reached
 
 
+@pytest.mark.slow
 @every_form
 def test_before_it_has_begun(tiny: ModelMaker, form: Form) -> None:
     context, twin = make(tiny), make(tiny)
@@ -68,6 +69,7 @@ def test_before_it_has_begun(tiny: ModelMaker, form: Form) -> None:
     assert_twins(context, twin)
 
 
+@pytest.mark.slow
 @every_form
 def test_while_others_are_before_it(tiny: ModelMaker, form: Form) -> None:
     context, twin = make(tiny), make(tiny)

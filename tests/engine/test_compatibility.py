@@ -215,6 +215,7 @@ def test_variables_that_are_read_once(tiny: ModelMaker) -> None:
 REGIMES = [(512, 1024, True), (512, 1025, False), (1000, 1100, False), (1300, 2048, True)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("yarn_orig_ctx", [None, 512, 4096])
 @pytest.mark.parametrize(("first", "second", "is_same"), REGIMES)
 def test_rope_factors_are_those_that_llama_cpp_takes(
@@ -331,6 +332,7 @@ KEYS = st.text(max_size=8) | st.sampled_from(["type_k", "type_v", "n_threads"])
 DICTIONARIES = st.dictionaries(KEYS, VALUES | st.dictionaries(st.text(), VALUES))
 
 
+@pytest.mark.slow
 @given(DICTIONARIES, DICTIONARIES)
 def test_only_equal_settings_have_no_differences(
     saved: dict[str, Any], here: dict[str, Any]

@@ -37,6 +37,7 @@ def test_more_than_the_model_was_trained_with_is_warned_of(tiny: ModelMaker) -> 
         Context(tiny(), ContextParams(n_ctx=4096, n_threads=1, rope_scaling="yarn"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", [name for name in EVERY if "mamba" not in name])
 def test_a_size_beyond_reason_is_refused_before_memory_is_taken(
     tiny: ModelMaker, architecture: str
@@ -88,6 +89,7 @@ def test_the_edges_of_what_is_allowed_work(
     assert context.token_count() == min(context.n_ctx, n_tokens + 24)
 
 
+@pytest.mark.slow
 def test_flash_attention_can_be_left_out(tiny: ModelMaker, tmp_path: Path) -> None:
     for architecture in EVERY:
         context = context_of(tiny(architecture), words(40), flash_attention=False)

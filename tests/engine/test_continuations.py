@@ -114,6 +114,7 @@ def test_an_earlier_tree_is_that_of_a_shorter_context(
     unchanged.check()
 
 
+@pytest.mark.slow
 @one_of_each
 def test_few_sequences_and_few_cells_do(tiny: ModelMaker, architecture: str) -> None:
     model = tiny(architecture)
@@ -237,6 +238,7 @@ def before_decode(
     return calls
 
 
+@pytest.mark.slow
 @one_of_each
 @pytest.mark.parametrize("at", [None, 40])
 def test_a_stopped_tree_leaves_nothing(

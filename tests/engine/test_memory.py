@@ -52,6 +52,7 @@ def test_a_kind_that_is_copied_knows_what_it_knew(tiny: ModelMaker) -> None:
 # -- sealing -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @plain_and_windowed
 def test_a_stored_row_is_never_replaced(tiny: ModelMaker, architecture: str) -> None:
     model = tiny(architecture)

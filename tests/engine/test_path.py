@@ -58,6 +58,7 @@ def test_a_saved_session_goes_on_exactly(
         assert_twins(fresh, context)
 
 
+@pytest.mark.slow
 @every
 def test_a_fork_goes_on_exactly_and_alone(tiny: ModelMaker, architecture: str) -> None:
     context = context_of(tiny(architecture))
@@ -69,6 +70,7 @@ def test_a_fork_goes_on_exactly_and_alone(tiny: ModelMaker, architecture: str) -
     assert_twins(twin, context)
 
 
+@pytest.mark.slow
 @plain_and_windowed
 def test_rewinding_brings_back_every_sealed_point(tiny: ModelMaker, architecture: str) -> None:
     model, changes = tiny(architecture), changes_of(architecture)

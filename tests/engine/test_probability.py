@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from conftest import ModelMaker
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from mullama_nb.engine.sampling.sampler import log_probabilities
 few_values = arrays(np.float32, 512, elements=st.sampled_from([-np.inf, -3.0, 0.0, 0.5, 2.0]))
 
 
+@pytest.mark.slow
 @given(logits=few_values.filter(lambda row: bool(np.isfinite(row).any())), k=st.integers(1, 600))
 def test_they_are_those_of_a_sort_of_all(tiny: ModelMaker, logits: Logits, k: int) -> None:
     logs = log_probabilities(logits)

@@ -42,6 +42,7 @@ def test_leaving_a_stream_keeps_what_was_handed_out(tiny: ModelMaker, architectu
     assert_twins(context, twin)
 
 
+@pytest.mark.slow
 @every
 def test_what_is_held_back_is_not_seen(tiny: ModelMaker, tmp_path: Path, architecture: str) -> None:
     model = tiny(architecture)
@@ -62,6 +63,7 @@ def test_what_is_held_back_is_not_seen(tiny: ModelMaker, tmp_path: Path, archite
     assert n_tokens == 40 + len(whole.tokens)
 
 
+@pytest.mark.slow
 @every
 def test_leaving_with_half_a_stop_string_drops_it(tiny: ModelMaker, architecture: str) -> None:
     model = tiny(architecture)
@@ -374,6 +376,7 @@ def test_closing_ends_what_is_running(tiny: ModelMaker) -> None:
     assert all(r == "stopped" or isinstance(r, ContextClosedError) for r in results)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_process_gets_an_error_and_ends(tiny: ModelMaker) -> None:
     # In a process of its own: a fork of this one would inherit pytest.

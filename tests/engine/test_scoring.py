@@ -55,6 +55,7 @@ def forced(context: Context, tokens: list[int]) -> list[float]:
 # -- score --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @every
 def test_a_score_is_the_sum_along_the_way(tiny: ModelMaker, architecture: str) -> None:
     context = context_of(tiny(architecture), PROMPT, **PRECISE)
@@ -202,6 +203,7 @@ def test_logits_are_as_they_were(tiny: ModelMaker, architecture: str) -> None:
     unchanged.check()
 
 
+@pytest.mark.slow
 @every_but_windowed_snapshots
 def test_logits_inside_a_prefill_are_those_of_a_rewind(tiny: ModelMaker, architecture: str) -> None:
     model = tiny(architecture)

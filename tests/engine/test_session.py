@@ -72,6 +72,7 @@ def saved(make: Context, path: Path, n_tokens: int = N_TOKENS, **options: Any) -
 # -- going on where it was -----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("include_logits", [True, False])
 @kinds
 def test_a_session_goes_on_to_the_bit(
@@ -309,6 +310,7 @@ def test_a_save_that_finds_no_room_leaves_the_old_session(
 # -- numbers that are none -----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("architecture", ["llama", "gemma3", "lfm2", "mamba"])
 def test_a_valid_checksum_over_no_numbers_is_refused(
@@ -358,6 +360,7 @@ def test_saving_loading_and_inspecting_say_the_same(tiny: ModelMaker, tmp_path: 
         assert list(saved_info.environment) == list(inspected.environment)
 
 
+@pytest.mark.slow
 def test_a_state_that_is_saved_lies_as_it_will_in_the_file(tiny: ModelMaker) -> None:
     """To copy to a page from a place a few bytes before one would take twice the time."""
     model = tiny("llama", n_layer=8, head_dim=128)

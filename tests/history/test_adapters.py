@@ -440,6 +440,7 @@ def test_a_random_walk_with_adapters_loses_nothing(
         walk.step()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["gemma3", "lfm2", "mamba"])
 def test_every_kind_of_memory_comes_back_with_what_was_on(
     tmp_path: Path, architecture: str

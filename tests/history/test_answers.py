@@ -91,6 +91,7 @@ def test_a_budget_holds_in_every_way_to_answer(models: dict[str, Model]) -> None
     assert turn.raw.count("</think>") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("begun", ["<think>", "<think>It is a", "<think>No.</think>It", "It"])
 def test_explored_answers_know_how_they_were_begun(
     models: dict[str, Model], begun: str, tmp_path: Path
@@ -173,6 +174,7 @@ def test_a_call_that_cannot_be_read_stays_in_the_text(models: dict[str, Model]) 
     assert "{oops" in chat.model.detokenize(chat.context.tokens, special=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["qwen3_thoughts", "r1_opens_thought", "mistral_thoughts"])
 def test_kept_thoughts_are_never_evaluated_again(
     models: dict[str, Model], name: str, tmp_path: Path

@@ -241,6 +241,7 @@ def test_options_are_checked_before_anything_happens(chat_model: Model, chat: Ch
     assert len(chat.tree) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "options"),
     [

@@ -321,6 +321,7 @@ def test_each_token_is_named_with_the_adapters_it_was_made_with(tiny: ModelMaker
     assert len(check_all(chat)) > 90
 
 
+@pytest.mark.slow
 def test_each_token_is_named_in_a_chat_that_was_opened(new_chat: ChatMaker, tmp_path: Path) -> None:
     chat = new_chat(seed=3, mirostat=1)
     lead(chat)

@@ -524,6 +524,7 @@ def test_undo_behind_trim_goes_back_one_question(talk: Maker) -> None:
     assert contents(chat) == ["be brief", *said[3:5]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("template", ["appends", "moves the system message"])
 @pytest.mark.parametrize("system", ["be brief", None])
 def test_another_system_message_is_a_branch_at_the_root(

@@ -20,6 +20,7 @@ ALTERNATES = (
 TEXTS = st.lists(st.text(min_size=1, max_size=20).filter(str.strip), min_size=1, max_size=3)
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(texts=TEXTS, system=st.sampled_from([None, "Be brief."]), keeps=st.booleans())
 def test_it_is_what_asking_makes(

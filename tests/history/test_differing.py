@@ -20,6 +20,7 @@ def in_brackets(words: str) -> str:
     return f"[{words}]"
 
 
+@pytest.mark.slow
 @given(PIECES, PIECES)
 def test_marks_are_around_what_differs_and_change_no_text(
     first: list[str], pieces: list[str]

@@ -108,6 +108,7 @@ def rows_in_front(answer: Turn) -> list[Segment]:
     return [replace(whole, start=0, tokens=tree.tokens(before))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", EVERY)
 def test_batches_are_those_of_so_many_calls_here(
     tiny: ModelMaker, pool: Pickling, architecture: str
@@ -121,6 +122,7 @@ def test_batches_are_those_of_so_many_calls_here(
     assert_equal(answers, local)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", EVERY)
 def test_exact_answers_are_what_asking_would_say(
     tiny: ModelMaker, pool: Pickling, architecture: str
@@ -445,6 +447,7 @@ WEATHER = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tools", [None, [{"type": "function", "function": WEATHER}]])
 def test_thoughts_and_calls_are_made_as_here(
     pool: Pickling, tmp_path: Path, tools: list[Any] | None

@@ -100,6 +100,7 @@ def test_a_killed_process_loses_no_answer(model: Model, outcomes: list[Any]) -> 
     assert sum(f"process {killed[0]} " in each.worker for each in outcomes) < 8
 
 
+@pytest.mark.slow
 def test_a_stop_ends_what_processes_do(model: Model, outcomes: list[Any]) -> None:
     chat = make_chat(model, n_ctx=2048)
     options = {**OPTIONS, "max_tokens": None, "vary": {"max_tokens": [1, 1, 1900, 1900, 1900]}}

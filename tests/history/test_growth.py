@@ -82,6 +82,7 @@ def spill(tree: CheckpointTree) -> None:
         tree.spill(tree.head)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "step",
     [
@@ -161,6 +162,7 @@ def recounted(tree: CheckpointTree) -> tuple[int, list[Checkpoint]]:
     return sum(1 for _ in tree.head.lineage()) - 1, [tree.root, *tree]
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 50)), max_size=30))
 def test_counts_and_look_ups_are_right_after_any_steps(
@@ -232,6 +234,7 @@ def test_totals_follow_an_edition_and_keep_nothing_alive() -> None:
     assert len(totals._known) == 0
 
 
+@pytest.mark.slow
 def test_a_long_way_ahead_goes_without_a_deep_stack(
     trees: tuple[CheckpointTree, CheckpointTree],
 ) -> None:

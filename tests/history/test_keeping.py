@@ -220,6 +220,7 @@ def test_a_cell_with_other_words_says_so(model: Model, tmp_path: Path) -> None:
 # -- somebody else saves it ----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_living_process_keeps_its_name(model: Model, tmp_path: Path) -> None:
     store = SessionStore(tmp_path)
     mine = asked(model, "Mine?")

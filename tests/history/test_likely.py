@@ -248,6 +248,7 @@ def test_undo_and_redo_know_what_was_followed(tiny: ModelMaker, architecture: st
     assert again.checkpoint.parent is answer.parts[0].parent
 
 
+@pytest.mark.slow
 @one_of_each
 def test_what_was_followed_is_saved_and_recorded(
     tiny: ModelMaker, architecture: str, tmp_path: Path

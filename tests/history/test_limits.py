@@ -43,6 +43,7 @@ def test_what_a_call_is_given_counts_alone(own: dict[str, Any], given: dict[str,
     assert Limits(**own).with_changes(**given) == Limits(**{**own, **given})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CALLS)
 def test_every_call_takes_the_chat_s(new_chat: ChatMaker, name: str) -> None:
     chat = new_chat(max_tokens=3)

@@ -68,6 +68,7 @@ def test_eight_threads_give_an_order_and_never_a_mixture(new_chat: ChatMaker) ->
     check_every_checkpoint(chat)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_an_interrupt_keeps_what_was_said(new_chat: ChatMaker, seed: int) -> None:
     chat = new_chat(n_ctx=2048)

@@ -70,6 +70,7 @@ def notes(chat: Chat) -> list[Any]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_the_whole_tree_comes_back(tiny: ModelMaker, tmp_path: Path, architecture: str) -> None:
     chat = grown(tiny(architecture, chat_template=CHATML))

@@ -102,6 +102,7 @@ def _lines(text: str) -> list[str]:
     return text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "\ufffd").split("\n")
 
 
+@pytest.mark.slow
 @given(message=st.dictionaries(st.sampled_from(["role", "content", "name", "thinking"]), JSON))
 @example(message={"tool_calls": [None, {"function": "f"}, {"name": 3, "arguments": "{"}]})
 @example(message={"tool_calls": "none"})

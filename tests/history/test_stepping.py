@@ -254,6 +254,7 @@ def test_an_interrupt_keeps_what_there_is(new_chat: ChatMaker) -> None:
     assert list(steps) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_an_interrupt_at_any_line_leaves_whole_messages(new_chat: ChatMaker, seed: int) -> None:
     chat = new_chat(seed=1)

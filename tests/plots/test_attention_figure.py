@@ -28,6 +28,7 @@ def title(figure: Any) -> str:
     return str(figure.axes[0].get_title(loc="left"))
 
 
+@pytest.mark.slow
 def test_a_map_has_a_row_for_each_layer_or_head(look: Look) -> None:
     assert look.position < 48
     for options, rows in (

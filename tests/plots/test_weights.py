@@ -92,6 +92,7 @@ def test_shares_are_the_mean_of_what_is_there(
     assert all(rest.shares[n] > 0 for n in named)
 
 
+@pytest.mark.slow
 @given(made=attentions())
 def test_sinks_are_the_first_token_and_what_most_heads_look_at_most(
     seen: Look, made: tuple[Array, Array]

@@ -170,6 +170,7 @@ save(store, "d", 23)
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_read_and_what_is_deleted_makes_room(tmp_path: Path) -> None:
     if not mounting():
         pytest.skip(

@@ -51,6 +51,7 @@ def size(folder: Path) -> int:
 # -- sharing -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_any_number_of_names_on_one_prefix_costs_one_prefix(tmp_path: Path) -> None:
     store = SessionStore(tmp_path)
     for number in range(200):
@@ -102,6 +103,7 @@ def test_metadata_that_is_no_json_is_refused(tiny: ModelMaker, tmp_path: Path) -
     assert len(Chat.open("a", chat.model, tmp_path).tree) == 0  # as it was
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["llama", "gemma3", "mamba"])
 def test_a_stored_beginning_is_not_evaluated_again(
     tiny: ModelMaker, tmp_path: Path, architecture: str

@@ -56,6 +56,7 @@ def test_very_much_memory_is_given_back() -> None:
     assert not buffer._latest or len(buffer._latest[0]) <= 64 << 20
 
 
+@pytest.mark.slow
 def test_no_two_arrays_share_memory() -> None:
     """Whatever is kept, dropped and looked at in part."""
     choice, held = random.Random(0), []

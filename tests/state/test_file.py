@@ -217,6 +217,7 @@ def test_every_changed_byte_is_found(folder: Path, honest: bytes) -> None:
                 read_session(path)
 
 
+@pytest.mark.slow
 def test_every_missing_end_is_found(folder: Path, honest: bytes) -> None:
     path = folder / "short.session"
     n_first = 12 + 3 * 4 + 20  # up to the end of the first cell

@@ -28,6 +28,7 @@ not_verified = pytest.mark.filterwarnings("ignore::mullama_nb.errors.UnverifiedW
 # -- ours, read by llama.cpp ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("include_logits", [True, False])
 @pytest.mark.parametrize(("kv_type", "ggml_type"), KV_TYPES)
 @pytest.mark.parametrize("architecture", TRANSFORMERS)
@@ -148,6 +149,7 @@ def test_a_window_that_was_cut_is_not_gone_back_into(
         assert greedy(context, N_MORE) == rewound
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::mullama_nb.errors.InexactWarning")
 @not_verified
 @pytest.mark.parametrize("flash_attention", [True, False])

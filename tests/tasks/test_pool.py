@@ -160,6 +160,7 @@ def test_closing_a_run_ends_what_runs_and_leaves_the_pool(tmp_path: Path) -> Non
     assert len([*tmp_path.iterdir()]) <= 3
 
 
+@pytest.mark.slow
 def test_shutting_down_waits_for_what_was_submitted() -> None:
     pool = SpawnedPool(1)
     futures = [pool.submit(task_functions.square, n) for n in range(5)]
@@ -169,6 +170,7 @@ def test_shutting_down_waits_for_what_was_submitted() -> None:
         pool.submit(int)
 
 
+@pytest.mark.slow
 def test_shutting_down_may_cancel(tmp_path: Path) -> None:
     pool = SpawnedPool(1)
     running = pool.submit(task_functions.meet, tmp_path, 2)
@@ -182,6 +184,7 @@ def test_shutting_down_may_cancel(tmp_path: Path) -> None:
     pool.shutdown()
 
 
+@pytest.mark.slow
 def test_an_error_ends_the_pool_with_what_it_runs(tmp_path: Path) -> None:
     futures: list[Future[None]] = []
 

@@ -49,6 +49,7 @@ def led(model: Model, style: LoRA, calm: ControlVector) -> Chat:
     return chat
 
 
+@pytest.mark.slow
 def test_a_recording_is_replayed_with_what_it_was_made_with(
     model: Model, style: LoRA, calm: ControlVector, tmp_path: Path
 ) -> None:

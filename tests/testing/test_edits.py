@@ -330,6 +330,7 @@ def test_the_error_says_where_and_what_to_do(sound: Path, tmp_path: Path) -> Non
         read(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["head", "said", "everywhere"])
 def test_an_edited_file_is_led_anew(tmp_path: Path, model: Model, where: str) -> None:
     path = tmp_path / "edited.mullama.json"

@@ -51,6 +51,7 @@ def fail(_answer: object) -> bool:
     raise OddError
 
 
+@pytest.mark.slow
 @given(values)
 def test_a_right_answer_is_right(value: Any) -> None:
     verdict = check(copy.deepcopy(value), value, because="So it is.", hint="Not shown.")
@@ -59,6 +60,7 @@ def test_a_right_answer_is_right(value: Any) -> None:
     assert repr(verdict) == "Right. So it is."
 
 
+@pytest.mark.slow
 @given(values, values)
 def test_any_answer_gets_a_verdict_in_printable_words(answer: Any, expected: Any) -> None:
     verdict = check(answer, expected, hint="Look again.")

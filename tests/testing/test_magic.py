@@ -76,6 +76,7 @@ def test_the_last_line_may_give_the_conversation(
     assert (tmp_path / "recordings" / "other.mullama.json").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("last", ["led", "led.tree"])
 def test_the_last_line_may_give_another_conversation_than_the_notebook_s(
     shell: InteractiveShell, capsys: pytest.CaptureFixture[str], last: str
@@ -90,6 +91,7 @@ def test_the_last_line_may_give_another_conversation_than_the_notebook_s(
         shell.run_cell(cell.replace("'y'", "'z'")).raise_error()
 
 
+@pytest.mark.slow
 def test_errors_of_the_cell_and_of_the_line(shell: InteractiveShell, tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         shell.run_cell("%%regress hello\n1 / 0").raise_error()
@@ -110,6 +112,7 @@ def test_errors_of_the_cell_and_of_the_line(shell: InteractiveShell, tmp_path: P
         shell.run_cell(f"%%regress hello\n{ASK.format(system='x')}").raise_error()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ends_in", ["chat", "chat.tree", "chat.regenerate(max_tokens=3);"])
 def test_any_cell_that_leads_a_chat_is_recorded(
     shell: InteractiveShell, capsys: pytest.CaptureFixture[str], ends_in: str

@@ -62,6 +62,7 @@ def test_another_seed_is_named(tiny_models: tuple[Model, Model], tmp_path: Path)
     assert problem.endswith("assistant: sampling {'seed': 1} recorded, {'seed': 2} here")
 
 
+@pytest.mark.slow
 def test_more_and_less_than_was_recorded(led: Chat, recording: Path, model: Model) -> None:
     chat = lead(model, **ONE_THREAD)
     another = chat.regenerate(max_tokens=2)

@@ -134,6 +134,7 @@ def record_forced(path: Path, model: Model) -> None:
         write(replace(recording, entries=entries), path)
 
 
+@pytest.mark.slow
 def test_a_changed_text_is_no_recording_of_its_tokens(
     tiny_models: tuple[Model, Model], tmp_path: Path
 ) -> None:
@@ -238,6 +239,7 @@ def test_answers_that_end_otherwise(smollm2: Model, tmp_path: Path) -> None:
     assert replay(path, smollm2, kv_cache_type="q4_0").n_checkpoints == len(recording.entries)
 
 
+@pytest.mark.slow
 def test_every_kind_of_checkpoint_replays_to_the_bit(
     tiny_models: tuple[Model, Model], tmp_path: Path
 ) -> None:
@@ -284,6 +286,7 @@ def test_leading_it_again_heeds_stop_strings_and_limits(smollm2: Model, tmp_path
     assert answers[2].limits.changed() == {"stop_tokens": [tokens[4]]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["gemma3", "mamba", "lfm2"])
 def test_other_kinds_of_memory(architecture: str, tmp_path: Path) -> None:
     model = Model.load(make_model(tmp_path / "m.gguf", architecture))

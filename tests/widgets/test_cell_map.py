@@ -276,6 +276,7 @@ def test_keys_never_leave_the_cells(
         widget.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", range(13))
 def test_only_what_is_in_sight_is_painted(javascript: JavaScript, level: int) -> None:
     messages = [as_json(many_cells(1000, 100_000))]

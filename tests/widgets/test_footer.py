@@ -183,6 +183,7 @@ def test_an_error_about_room_has_what_helps(chat: Chat, panel: ChatPanel) -> Non
     assert panel.remedies == []
 
 
+@pytest.mark.slow
 @given(needed=st.integers(1, 3000), free=st.integers(0, 90))
 def test_a_larger_context_has_room_for_what_was_refused(
     tiny: ModelMaker, needed: int, free: int

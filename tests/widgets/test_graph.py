@@ -166,6 +166,7 @@ class Model:
         return parent == other or (parent != "" and self.is_below(parent, other))
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_folding_hides_no_head_and_loses_no_row(
     javascript: JavaScript, data: st.DataObject

@@ -279,6 +279,7 @@ def test_other_things_are_refused() -> None:
         Lens("chat")  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_what_is_sent_is_small(tiny: ModelMaker) -> None:
     """A picked layer of 2,048 tokens is sent as 8 kB beside the JSON, and a click is less."""
     model = tiny("llama", chat_template=CHATML, n_ctx=4096)

@@ -200,6 +200,7 @@ def test_stays_where_it_was_put_until_one_goes_on(chat: Chat) -> None:
     likely.close()
 
 
+@pytest.mark.slow
 def test_an_error_is_told_once_and_in_the_picture(chat: Chat) -> None:
     likely = Likely(chat, depth=64, min_p=0.0, width=1)
     while chat.context.token_count() < 512 - 32:

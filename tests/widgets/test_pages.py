@@ -138,6 +138,7 @@ STEPS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps=STEPS)
 def test_nothing_goes_that_a_page_still_shows(tiny: ModelMaker, steps: list[str]) -> None:

@@ -103,6 +103,7 @@ def saved(chat: Chat, path: Path) -> list[str]:
     return [each.id for each in Chat.open("chat", chat.model, path / "store").tree]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_the_oldest_sibling_comes_first_everywhere(
     tiny: Callable[..., Any], javascript: JavaScript, tmp_path: Path, seed: int

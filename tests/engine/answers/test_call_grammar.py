@@ -170,6 +170,7 @@ def test_several_calls_at_once(models: dict[str, Model], name: str) -> None:
     context.close()
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10_000), n=st.integers(1, 5))
 def test_nothing_else_changes(models: dict[str, Model], seed: int, n: int) -> None:

@@ -118,6 +118,7 @@ def test_stop_tokens(tiny: ModelMaker) -> None:
     check_agreement(context, 20, completion)
 
 
+@pytest.mark.slow
 def test_a_stop_string_ends_it_wherever_tokens_begin(tiny: ModelMaker) -> None:
     context = context_of(tiny(), words(20))
     text = "The quick brown fox jumps over the lazy dog, says the mayor."

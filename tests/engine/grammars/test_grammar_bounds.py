@@ -111,6 +111,7 @@ def test_what_people_write_is_let_through(low: int, more: int, times: str, depth
     check_grammar("root ::= " + "(" * depth + group + f"){times}" * depth + '\ny ::= "y" root?')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", GRAMMARS, ids=[path.stem for path in GRAMMARS])
 def test_grammars_of_many_kinds_are_followed(tiny: ModelMaker, path: Path) -> None:
     """Alternatives may begin alike, as dates and numbers do, or commands of one family."""
@@ -159,6 +160,7 @@ print(refused)
     assert done.stdout == f"{len(asked)}\n", done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", TEXTS, ids=HOSTILE)
 @pytest.mark.parametrize(
     "sampling",

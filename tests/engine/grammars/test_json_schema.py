@@ -259,6 +259,7 @@ SCHEMAS = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=80)
 @given(schema=SCHEMAS, seed=st.integers(0, 100))
 def test_all_that_a_grammar_generates_is_valid(schema: Any, seed: int) -> None:
@@ -281,6 +282,7 @@ def ending(model: Model) -> dict[int, float]:
     return {model.tokenize(c)[0]: 2.5 for c in '"]},'}
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(schema=SCHEMAS, seed=st.integers(0, 100))
 def test_all_that_a_model_completes_is_valid(tiny: ModelMaker, schema: Any, seed: int) -> None:
@@ -427,6 +429,7 @@ CORPUS: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CORPUS)
 def test_what_people_write_is_followed(tiny: ModelMaker, name: str) -> None:
     schema = CORPUS[name]

@@ -108,6 +108,7 @@ def test_attention_is_llama_cpps_own(
     assert all(weights.max() > 2 / 87 for weights in own)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", ["f32", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"])
 @pytest.mark.parametrize("architecture", ["llama", "gemma2"])
 def test_attention_is_llama_cpps_own_with_rows_of_any_type(

@@ -82,6 +82,7 @@ def test_a_layer_norm_with_biases_is_the_models_own(tiny: ModelMaker) -> None:
     np.testing.assert_allclose(said(look), normed @ w["output.weight"].T, atol=2e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("architecture", "factor"),
     [("llama", 1), ("gemma3", 8), ("gemma2", 8), ("granite_swa", 1.5), ("mamba", 1), ("lfm2", 1)],
@@ -141,6 +142,7 @@ def vector(model: Model, seed: int = 0, scale: float = 1.0) -> ControlVector:
     return ControlVector.from_array(rows, name=f"v{seed}", scale=scale)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["llama", "gemma3", "lfm2"])
 def test_adapters_count_at_the_tokens_that_had_them(
     tiny: ModelMaker, architecture: str, tmp_path: Path

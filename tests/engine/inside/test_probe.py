@@ -102,6 +102,7 @@ def test_a_stream_goes_on_past_looks(tiny: ModelMaker, architecture: str) -> Non
         np.testing.assert_array_equal(look.logits, twin.logits_at(look.position + 1))
 
 
+@pytest.mark.slow
 @one_of_each
 def test_threads_look_while_another_generates(tiny: ModelMaker, architecture: str) -> None:
     context, twin = (context_of(tiny(architecture), PROMPT) for _ in range(2))

@@ -41,6 +41,7 @@ def test_the_number_is_the_one_that_llama_cpp_draws() -> None:
         assert drawn(seed, alike)[0] == max(0, math.ceil(number * alike.size) - 1), seed
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(
     seed=st.integers(0, 2**32 - 2),

@@ -39,6 +39,7 @@ def rendered(model: Model, messages: list[dict[str, str]]) -> tuple[str | None, 
         return None, str(error)
 
 
+@pytest.mark.slow
 @given(known=st.sets(st.sampled_from(ROLES)), roles=st.lists(st.sampled_from(ROLES), min_size=1))
 def test_every_message_arrives_or_that_is_said(
     tiny: ModelMaker, known: set[str], roles: list[str]

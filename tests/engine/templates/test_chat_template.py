@@ -203,6 +203,7 @@ pieces = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(runs=pieces)
 def test_generated_control_tokens_are_control_tokens_again(
     tiny: ModelMaker, runs: list[tuple[str, bool]]

@@ -137,6 +137,7 @@ keys = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(st.dictionaries(keys, anything, max_size=4), max_size=2))
 def test_nothing_else_is_ever_raised(messages: list[dict[str, Any]]) -> None:
     try:

@@ -75,6 +75,7 @@ TEXT = st.text(max_size=20).filter(lambda text: text.isprintable() and text == t
 WORDS = st.sampled_from(["user", "assistant", "system", "a", "<|im_end|>", "<|im_start|>user\nx"])
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(st.lists(TEXT | WORDS, min_size=1, max_size=4), st.booleans())
 def test_any_text_is_found(tiny: ModelMaker, texts: list[str], has_system: bool) -> None:

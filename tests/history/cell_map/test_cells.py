@@ -590,6 +590,7 @@ def test_a_token_costs_the_same_beside_many(tiny: ModelMaker) -> None:
     assert many <= 1.1 * few
 
 
+@pytest.mark.slow
 def test_an_undo_costs_the_same_beside_many(tiny: ModelMaker) -> None:
     taken = []
     for n_leaves in (10, 1000):

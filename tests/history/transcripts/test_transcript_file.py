@@ -249,6 +249,7 @@ def trees(draw: st.DrawFn) -> list[dict[str, Any]]:
     return rows
 
 
+@pytest.mark.slow
 @given(trees())
 def test_our_own_trees_are_read_as_they_were_written(
     folder: Path, rows: list[dict[str, Any]]
@@ -297,6 +298,7 @@ def places(value: Any) -> list[tuple[Any, Any]]:
     return found
 
 
+@pytest.mark.slow
 @given(st.sampled_from(FORMATS), JSON, st.integers(0, 2**16), st.booleans())
 def test_damage_is_refused_in_words_or_harmless(
     folder: Path, value: Any, other: Any, seed: int, cuts: bool

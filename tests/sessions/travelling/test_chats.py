@@ -37,6 +37,7 @@ def talked(model: Model) -> Chat:
     return chat
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["llama", "gemma3", "mamba"])
 def test_a_chat_goes_on_elsewhere_with_the_same_bits(
     tiny: ModelMaker, here: SessionStore, there: SessionStore, memory: str, architecture: str
@@ -60,6 +61,7 @@ def test_a_chat_goes_on_elsewhere_with_the_same_bits(
     assert opened.context.logits.tobytes() == chat.context.logits.tobytes()
 
 
+@pytest.mark.slow
 def test_a_chat_grows_at_both_ends_by_turns(
     tiny: ModelMaker, here: SessionStore, there: SessionStore, memory: str
 ) -> None:

@@ -47,6 +47,7 @@ def test_a_head_is_followed_by_none(lineage: Lineage) -> None:
         assert EntryName.parse(entry.file) == entry
 
 
+@pytest.mark.slow
 @given(lineages(), st.data())
 def test_a_name_that_was_changed_is_another_entry(lineage: Lineage, data: st.DataObject) -> None:
     if not lineage.entries:

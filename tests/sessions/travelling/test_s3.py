@@ -41,6 +41,7 @@ def test_a_class_shares_a_bucket(here: SessionStore, there: SessionStore, s3: st
     assert there.pull(s3).unchanged == tuple(here.names())
 
 
+@pytest.mark.slow
 def test_large_segments_travel_in_parts(
     here: SessionStore, there: SessionStore, s3: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -68,6 +69,7 @@ def test_no_bucket_is_made_or_taken_for_an_empty_place(here: SessionStore) -> No
     assert S3FileSystem().ls("") == buckets
 
 
+@pytest.mark.slow
 def test_an_object_of_another_size_is_named(
     here: SessionStore, there: SessionStore, s3: str
 ) -> None:

@@ -101,6 +101,7 @@ def test_cells_run_where_they_have_most_in_common(run: Run, file: Path) -> None:
     assert int(third["tokens_evaluated"]) < int(third["tokens_alone"])  # its beginning was there
 
 
+@pytest.mark.slow
 def test_one_is_selected_by_its_id(run: Run, file: Path) -> None:
     run("--mullama", f"{file.name}::first[tiny,coarse]").assert_outcomes(passed=1)
     run("--mullama", f"{file.name}::first").assert_outcomes(passed=2)
@@ -184,6 +185,7 @@ def test_workers_of_xdist_share_the_cells(file: Path, pytester: pytest.Pytester)
     assert "contains('never" in done.stdout.str()
 
 
+@pytest.mark.slow
 def test_nothing_is_loaded_where_no_suite_is_collected(pytester: pytest.Pytester) -> None:
     (pytester.path / "x.suite.yaml").write_text("damaged: [", "utf-8")
     (pytester.path / "test_it.py").write_text(

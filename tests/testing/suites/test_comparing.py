@@ -85,6 +85,7 @@ def test_every_failure_is_of_one_kind(before: SuiteResult, after: SuiteResult) -
     json.dumps(change.to_dict(), allow_nan=False)
 
 
+@pytest.mark.slow
 @FEW
 @given(result=results())
 def test_a_result_against_itself_has_no_change(result: SuiteResult) -> None:

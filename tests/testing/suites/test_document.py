@@ -65,6 +65,7 @@ def places(value: Any, place: Place = ()) -> list[Place]:
     return [place, *(p for key, each in items for p in places(each, (*place, key)))]
 
 
+@pytest.mark.slow
 @in_a_folder
 @given(VALUES)
 def test_what_json_says_is_read_as_yaml_and_as_lines(tmp_path: Path, value: Any) -> None:
@@ -77,6 +78,7 @@ def test_what_json_says_is_read_as_yaml_and_as_lines(tmp_path: Path, value: Any)
     assert document.line(("x",)) == 1
 
 
+@pytest.mark.slow
 @in_a_folder
 @given(VALUES)
 def test_every_value_knows_its_line(tmp_path: Path, value: Any) -> None:
@@ -97,6 +99,7 @@ def test_every_value_knows_its_line(tmp_path: Path, value: Any) -> None:
             assert line.lstrip().startswith("-")
 
 
+@pytest.mark.slow
 @in_a_folder
 @given(VALUES, st.sampled_from(["\n", "\r\n", "\r"]))
 def test_line_ends_of_all_systems(tmp_path: Path, value: Any, end: str) -> None:
@@ -222,6 +225,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         read(tmp_path, "#" * (2**20 + 1))
 
 
+@pytest.mark.slow
 @settings(in_a_folder, max_examples=200)
 @given(
     st.one_of(

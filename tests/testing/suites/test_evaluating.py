@@ -323,6 +323,7 @@ def test_a_real_model_gives_the_same_bits_whatever_ran_before(
         assert words(part) == {id_: words(whole)[id_] for id_ in suite.cell_ids if id_ in ids}
 
 
+@pytest.mark.slow
 def test_settings_with_adapters_share_with_their_like_only(
     tiny: ModelMaker, decoded: Counter
 ) -> None:

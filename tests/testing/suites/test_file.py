@@ -345,6 +345,7 @@ def test_any_other_value_is_taken_or_told(folder: Path, data: st.DataObject) -> 
     attempt(folder, block(said), "yaml")
 
 
+@pytest.mark.slow
 @settings(in_a_folder, max_examples=60)
 @given(
     st.lists(

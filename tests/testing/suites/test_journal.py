@@ -46,6 +46,7 @@ def run(path: Path, result: SuiteResult) -> list[str]:
     return evaluated
 
 
+@pytest.mark.slow
 @SAME_FOLDER
 @given(result=results())
 def test_what_is_written_is_read(tmp_path: Path, result: SuiteResult) -> None:
@@ -105,6 +106,7 @@ def test_zeros_of_a_power_cut_are_no_line(tmp_path: Path) -> None:
     assert path.read_bytes() == whole
 
 
+@pytest.mark.slow
 @settings(SAME_FOLDER, max_examples=100)
 @given(data=st.data())
 def test_any_other_damage_is_named_by_its_line(tmp_path: Path, data: st.DataObject) -> None:
@@ -159,6 +161,7 @@ def test_a_result_of_no_task_is_refused(tmp_path: Path) -> None:
         journal.append(cell("a", digest="other"))
 
 
+@pytest.mark.slow
 @SAME_FOLDER
 @given(result=results(), data=st.data())
 def test_any_split_is_put_together_as_the_whole(

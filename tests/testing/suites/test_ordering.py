@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -56,6 +57,7 @@ def test_what_is_given_first_comes_first(paths: list[tuple[int, ...]]) -> None:
     assert seen == list(dict.fromkeys(path[:1] for path in paths if path))
 
 
+@pytest.mark.slow
 def test_a_long_path_is_no_recursion() -> None:
     paths = [tuple(range(n)) for n in range(2000)]
     order = ordered(paths[::-1])

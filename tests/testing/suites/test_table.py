@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -101,6 +102,7 @@ def test_of_many_failures_the_rest_is_counted() -> None:
     assert "and 200 more that failed" in str(result).splitlines()
 
 
+@pytest.mark.slow
 @FEW
 @given(result=results())
 def test_anything_is_shown_printably_and_without_markup(result: SuiteResult) -> None:
