@@ -7,6 +7,7 @@ from typing import Any
 from ..history.asking import question_at
 from ..history.chat import Chat
 from ..history.turn import Turn
+from .answer_cards import answers_to
 
 __all__ = ["standing_on", "with_text"]
 
@@ -21,8 +22,7 @@ def standing_on(chat: Chat) -> dict[str, Any] | None:
     head = chat.head
     if question_at(head) is not head:
         return None
-    n_answers = sum(follower.metadata.is_answer for follower in head.followers)
-    return {"id": head.id, "answers": n_answers}
+    return {"id": head.id, "answers": len(answers_to(chat, head))}
 
 
 def with_text(turn: Turn, text: str) -> dict[str, Any]:

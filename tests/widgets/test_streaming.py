@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from conftest import ModelMaker
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from javascript import FRONT_END, JavaScript
 from waiting import wait_until
@@ -132,6 +132,7 @@ def test_no_token_is_lost(
 @pytest.mark.slow
 @settings(max_examples=25)
 @given(steps=st.lists(STEP, max_size=4), which=st.integers(0, 30))
+@example(steps=[("fork", 1)], which=1)  # two answers with the same first token
 def test_a_panel_says_where_the_head_is_a_question(
     tiny: ModelMaker, steps: list[tuple[str, int]], which: int
 ) -> None:
