@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ModelMaker
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tiny_models import CHATML
 
@@ -225,7 +225,10 @@ class Walk:
             assert n == len(questions)
             assert len(self.said()) == questions[-1]
         kept = self.said()
-        assert before[: len(kept)] == kept
+        if self.chat.head.is_root and self.chat.system:  # it has the chat's own, if any
+            assert kept == [("system", self.chat.system)]
+        else:
+            assert before[: len(kept)] == kept
         if self.random.random() < 0.5:
             self.chat.redo()
             return before
@@ -321,6 +324,7 @@ STEPS: dict[str, Callable[[Walk, Said], Said | None]] = {
 @pytest.mark.parametrize("template", [*TEMPLATES])
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 2**32), system=st.sampled_from([None, "be brief"]))
+@example(seed=32768, system="be brief")  # another one, which cannot stand alone, and undo
 def test_whatever_is_done_all_say_the_same(
     tiny: ModelMaker,
     tmp_path_factory: pytest.TempPathFactory,
