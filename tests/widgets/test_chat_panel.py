@@ -121,6 +121,7 @@ def test_tokens_stand_beside_their_own_probabilities(chat: Chat, panel: ChatPane
 
 
 def test_sends_only_new_text_while_an_answer_streams(panel: ChatPanel) -> None:
+    panel.listen(False)  # what it hears is given to it here
     [first] = panel.changes([TokenAdded(1, "a", -1.0), TokenAdded(2, "b", -1.0)])
     [second] = panel.changes([TokenAdded(3, "c", -1.0)])
     assert first["live"]["whole"]["text"] == "<p>ab</p>\n"
@@ -220,6 +221,7 @@ def test_what_was_evaluated_again_is_told_and_kept(thinking: Chat, tmp_path: Pat
 
 
 def test_a_resumed_answer_streams_on_in_its_row(chat: Chat, panel: ChatPanel) -> None:
+    panel.listen(False)  # what it hears is given to it here
     chat.replay([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Good"}])
     question, answer = chat.turns
     moved = Moved(answer.checkpoint.id, question.checkpoint.id)
@@ -233,12 +235,14 @@ def test_a_resumed_answer_streams_on_in_its_row(chat: Chat, panel: ChatPanel) ->
 
 
 def test_a_tag_does_not_cut_what_streams(panel: ChatPanel) -> None:
+    panel.listen(False)  # what it hears is given to it here
     list(panel.changes([TokenAdded(1, "a", -1.0)]))
     list(panel.changes([Tagged("here", "0"), TokenAdded(2, "b", -1.0)]))
     assert panel.take_snapshot()["live"]["text"] == "<p>ab</p>\n"
 
 
 def test_an_explorations_answers_grow_on_cards_of_their_own(panel: ChatPanel) -> None:
+    panel.listen(False)  # what it hears is given to it here
     tokens = [TokenAdded(1, "a", -1.0, branch=1), TokenAdded(1, "b", -1.0, branch=0)]
     [change] = panel.changes(tokens)
     assert change.keys() == {"cards"}
@@ -305,6 +309,7 @@ def test_tells_which_fields_of_a_message_changed(chat: Chat) -> None:
 
 
 def test_tells_progress(panel: ChatPanel) -> None:
+    panel.listen(False)  # what it hears is given to it here
     assert list(panel.changes([Progress(1, 9), Progress(5, 9)])) == [{"progress": [5, 9]}]
     assert panel.take_snapshot()["progress"] == [5, 9]
     assert list(panel.changes([Progress(9, 9)])) == [{"progress": None}]
@@ -349,6 +354,7 @@ def test_template_options_are_told_of(tiny: ModelMaker) -> None:
 
 
 def test_adapters_are_told_of(chat: Chat, panel: ChatPanel) -> None:
+    panel.listen(False)  # what it hears is given to it here
     rows = np.ones((chat.model.n_layers, chat.model.n_embd))
     rows[0] = 0
     chat.ask("Hi", max_tokens=2)
