@@ -49,6 +49,7 @@ def test_the_numbers_are_the_trees(chat: Chat) -> None:
 
 def test_a_token_is_a_number_and_a_move_is_a_picture(chat: Chat) -> None:
     widget = KVPlot(chat)
+    widget.listen(False)
     tokens = [TokenAdded(1, "x" * 400, -1.0)] * 9
     (change,) = widget.changes([*tokens, Progress(1, 2)])
     assert change == {"live": 9}

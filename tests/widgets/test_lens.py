@@ -286,6 +286,7 @@ def test_what_is_sent_is_small(tiny: ModelMaker) -> None:
     messages = [{"role": "user", "content": "tide " * 1100}]
     chat = Chat.from_messages(model, messages, n_ctx=4096, n_threads=2)
     lens = Lens(chat)
+    lens.listen(False)
     lens.handle("look", {})
     n = chat.head.stop
     assert n > 2048
