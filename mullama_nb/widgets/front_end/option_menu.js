@@ -95,7 +95,7 @@ function makeMenu(model, menu) {
   const attributes = { type: "button", "aria-haspopup": "dialog", "aria-expanded": "false" };
   const button = element("button", attributes);
   button.popoverTargetElement = sheet;
-  let before = button.getBoundingClientRect();
+  let before = new DOMRect(); // where the button was when it opened
   // Something else may scroll, such as the log while an answer grows.
   const closeIfMoved = () => {
     const { left, top } = button.getBoundingClientRect();
