@@ -51,7 +51,7 @@ def checked_names(names: str | Iterable[str] | None) -> list[str] | None:
     """
     if names is None:
         return None
-    listed = [names] if isinstance(names, str) else check_list("names", names, "names")
+    listed = [names] if isinstance(names, str) else check_list("names", names, "names, or one name")
     return [*dict.fromkeys(check_name(name) for name in listed)]
 
 
