@@ -151,8 +151,10 @@ def _check_agreement(
                 f"anew: Chat(model, {key}=...).autosave({name!r}, replace=True), which keeps it as "
                 "an earlier version"
             )
-    params, sampling, limits, _ = _parameters(name, body, {})
+    params, sampling, limits, left_out = _parameters(name, body, {})
     saved = {**vars(params), **sampling, **vars(limits)}
+    if left_out:
+        saved |= _of(body["sampling"], ("grammar", "json_schema"))
     changed = {
         **vars(dataclasses.replace(params, **_of(options, CONTEXT_OPTIONS))),
         **vars(SamplingParams(**sampling).with_changes(**_of(options, SAMPLING_OPTIONS))),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -196,6 +197,11 @@ def test_a_grammar_that_is_no_longer_taken_costs_no_chat(
         Chat.open_or_create("lesson", model, tmp_path).context.close()
     other = Chat.open("lesson", model, tmp_path, json_schema={"type": "integer"})
     assert other.sampling.json_schema == {"type": "integer"}
+    chat.save("lesson", tmp_path, replace=True)
+    instead: Any = {"json_schema": {"type": "integer"}, "grammar": 'root ::= "a"'}[name]
+    was = f"saved with {name}={given[name]!r}, now {instead!r}"
+    with pytest.warns(ParameterWarning, match=re.escape(was)):
+        Chat.open_or_create("lesson", model, tmp_path, **{name: instead}).context.close()
     chat.sampling = again.sampling = other.sampling
     assert notes(other) == notes(again) == notes(chat)
 
