@@ -5,108 +5,23 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import random
 import re
-from collections.abc import Iterator
 from datetime import date, datetime
 from typing import Any
 
 import jsonschema
 import pytest
 from conftest import ModelMaker
+from engine.grammars.derived_texts import texts
+from engine.grammars.random_schemas import BOUNDS, SCHEMAS
 from engine.helpers import context_of, words
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mullama_nb import Model, SamplingParams
-from mullama_nb.engine.grammars.grammar import _rules
 from mullama_nb.engine.grammars.json_schema import gbnf
-from mullama_nb.engine.grammars.ways import Item
 from mullama_nb.engine.sampling.sampler import Sampler
 from mullama_nb.errors import GrammarError
-
-# -- texts of a grammar, without a model -------------------------------------------------------
-
-_SPELLED = re.compile(r"\\x(..)|\\u(.{4})|\\U(.{8})|\\(.)|(.)", re.DOTALL)
-_CONTROLS = {"n": "\n", "r": "\r", "t": "\t"}
-_CHARACTERS = [*'\x1f "\\/aAbzZ09-_.@:{}[],\x7fé\u2028\ud7ff🙂\u0660\t\n\x00', "\U0010ffff"]
-
-
-def spelled(text: str) -> str:
-    """A literal or a set without its escapes."""
-    found = []
-    for match in _SPELLED.finditer(text):
-        code = match[1] or match[2] or match[3]
-        known = _CONTROLS.get(match[4] or "", match[4] or match[5])
-        found.append(chr(min(int(code, 16), 0x10FFFF)) if code else known)
-    return "".join(found)
-
-
-def of_set(text: str, rng: random.Random) -> str:
-    """A character of a set."""
-    is_negated = text.startswith("[^")
-    parts = list(_SPELLED.finditer(text[1 + is_negated : -1]))
-    ranges, i = [], 0
-    while i < len(parts):
-        first = spelled(parts[i][0])
-        if i + 2 < len(parts) and parts[i + 1][0] == "-":
-            ranges.append((first, spelled(parts[i + 2][0])))
-            i += 3
-        else:
-            ranges.append((first, first))
-            i += 1
-    if not is_negated:
-        low, high = rng.choice(ranges)
-        ends = [low, high, chr(rng.randint(ord(low), ord(high)))]
-        return rng.choice([c for c in ends if not "\ud800" <= c <= "\udfff"])
-    allowed = [c for c in _CHARACTERS if not any(low <= c <= high for low, high in ranges)]
-    return rng.choice(allowed)
-
-
-class Deriver:
-    """Texts that a grammar generates, at random; those that get long are given up."""
-
-    def __init__(self, grammar: str, rng: random.Random) -> None:
-        self.rules, self.rng = _rules(grammar), rng
-        self.found: list[str] = []
-
-    def text(self, name: str = "root") -> str | None:
-        self.found, self.n = [], 0
-        try:
-            self.follow(name, 0)
-        except RecursionError:
-            return None
-        return "".join(self.found)
-
-    def follow(self, name: str, depth: int) -> None:
-        self.n += 1
-        if depth > 90 or self.n > 3000:
-            raise RecursionError
-        ways = self.rules[name]
-        plain = [way for way in ways if all(not item.name or item.low == 0 for item in way)]
-        for item in self.rng.choice(plain if plain and depth > 12 else ways):
-            self.repeat(item, depth)
-
-    def repeat(self, item: Item, depth: int) -> None:
-        high = item.low + 3 if item.high is None else item.high
-        n = item.low if depth > 14 else self.rng.randint(item.low, min(high, item.low + 4))
-        if item.high is not None and self.rng.random() < 0.2 and high < 60:
-            n = high if depth <= 14 else n
-        for _ in range(n):
-            if item.name:
-                self.follow(item.name, depth + 1)
-            elif item.text.startswith('"'):
-                self.found.append(spelled(item.text[1:]))
-            else:
-                self.found.append(of_set(item.text, self.rng))
-
-
-def texts(schema: Any, n: int, seed: int = 0) -> Iterator[str]:
-    deriver = Deriver(gbnf(schema), random.Random(seed))
-    for _ in range(n):
-        text = deriver.text()
-        if text is not None:
-            yield text
 
 
 def check(schema: Any, text: str) -> None:
@@ -114,149 +29,6 @@ def check(schema: Any, text: str) -> None:
     value = json.loads(text)
     validator = jsonschema.Draft202012Validator(schema)
     validator.validate(value)
-
-
-# -- schemas at random -------------------------------------------------------------------------
-
-NAMES = st.sampled_from(["a", "b", "name", "nam", "", 'q"', "é", "a b", "\n", "x-1"])
-SMALL = st.integers(0, 6)
-BOUNDS = st.integers(-1200, 1200) | st.floats(-50, 50).map(lambda x: round(x, 3)) | st.just(0)
-PATTERNS = st.sampled_from(
-    [
-        "^[a-z]{2,4}$",
-        "^a|b$",
-        "a|^b$|^(c|d)+$",
-        r"^\d{3}-\w+$",
-        r"[^\"\\]+@x",
-        r"^(?:x|\t|\\|\")*$",
-        r"^[\u00e0-\u00ff🙂\-\]]?$",
-        r"^\S\D\W\s$",
-        "^(^ab$|c)$",
-        "",
-        r"^[^a-y]{1,3}z*?$",
-        r"^(?P<year>\d\d)(0[1-9]|1[0-2])$",
-    ]
-)
-
-
-@st.composite
-def strings(draw: st.DrawFn) -> dict[str, Any]:
-    schema: dict[str, Any] = {"type": "string"}
-    kind = draw(st.sampled_from(["plain", "length", "pattern", "format"]))
-    if kind == "length":
-        low = draw(SMALL)
-        schema |= draw(
-            st.sampled_from(
-                [{"minLength": low}, {"maxLength": low}, {"minLength": low, "maxLength": low + 3}]
-            )
-        )
-    elif kind == "pattern":
-        schema["pattern"] = draw(PATTERNS)
-    elif kind == "format":
-        schema["format"] = draw(
-            st.sampled_from(["date", "time", "date-time", "uuid", "ipv4", "email"])
-        )
-    return schema
-
-
-@st.composite
-def numbers(draw: st.DrawFn) -> dict[str, Any]:
-    schema: dict[str, Any] = {"type": draw(st.sampled_from(["integer", "number"]))}
-    low, high = sorted([draw(BOUNDS), draw(BOUNDS)])
-    lows = st.sampled_from([{}, {"minimum": low}, {"exclusiveMinimum": low - 1}])
-    schema |= draw(lows)
-    schema |= draw(st.sampled_from([{}, {"maximum": high + 2}, {"exclusiveMaximum": high + 2}]))
-    if schema["type"] == "integer" and len(schema) in (1, 3) and draw(st.booleans()):
-        divisors = st.sampled_from([1, 2, 5, 8, 10, 125])
-        bounds = {"minimum": math.floor(low) - 130, "maximum": high + 130}
-        schema = {"type": "integer", "multipleOf": draw(divisors)} | (
-            bounds if len(schema) == 3 else {}
-        )
-    return schema
-
-
-CONSTANTS = st.sampled_from([None, True, 0, 1, 1.5, "a", 'x"\n', "🙂", [1, {"a": []}], {"k": "v"}])
-
-
-@st.composite
-def arrays(draw: st.DrawFn, inner: st.SearchStrategy[Any]) -> dict[str, Any]:
-    schema: dict[str, Any] = {"type": "array"}
-    if draw(st.booleans()):
-        schema["prefixItems"] = draw(st.lists(inner, min_size=1, max_size=2))
-        schema["items"] = draw(inner | st.just(False))
-    else:
-        schema |= draw(st.sampled_from([{}, {"items": draw(inner)}]))
-    low = draw(SMALL)
-    if schema.get("items") is not False:
-        schema |= draw(
-            st.sampled_from(
-                [{}, {"minItems": low}, {"maxItems": low}, {"minItems": low, "maxItems": low + 1}]
-            )
-        )
-    return schema
-
-
-@st.composite
-def objects(draw: st.DrawFn, inner: st.SearchStrategy[Any]) -> dict[str, Any]:
-    schema: dict[str, Any] = {"type": "object"}
-    properties = draw(st.dictionaries(NAMES, inner, max_size=3))
-    required = [name for name in properties if draw(st.booleans())]
-    more = draw(
-        st.sampled_from([{}, {"additionalProperties": False}, {"additionalProperties": True}])
-    )
-    if draw(st.booleans()):
-        more = {"additionalProperties": draw(inner)}
-    if not properties and draw(st.booleans()):
-        more = draw(
-            st.sampled_from(
-                [
-                    {
-                        "patternProperties": {"^[a-c]{1,2}$": draw(inner)},
-                        "additionalProperties": False,
-                    },
-                    {"propertyNames": {"pattern": "^x"}, "additionalProperties": draw(inner)},
-                    {"maxProperties": draw(SMALL), "additionalProperties": draw(inner)},
-                ]
-            )
-        )
-    if properties:
-        schema |= {"properties": properties, "required": required}
-    return schema | more
-
-
-def unions(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
-    tagged = st.lists(inner, min_size=1, max_size=3).map(
-        lambda ways: {
-            "oneOf": [
-                {
-                    "type": "object",
-                    "properties": {"kind": {"const": f"k{i}"}, "value": way},
-                    "required": ["kind"],
-                }
-                for i, way in enumerate(ways)
-            ]
-        }
-    )
-    both = st.tuples(objects(inner), numbers()).map(
-        lambda pair: (
-            {"allOf": [pair[0], {"type": "object", "required": ["a"]}]}
-            if pair[0].get("additionalProperties", True) is True and "propertyNames" not in pair[0]
-            else {"allOf": [pair[1], {"type": pair[1]["type"]}]}
-        )
-    )
-    return tagged | both | st.lists(inner, min_size=1, max_size=3).map(lambda ways: {"anyOf": ways})
-
-
-LEAVES = (
-    strings()
-    | numbers()
-    | st.sampled_from([{}, True, {"type": "boolean"}, {"type": ["null", "integer"]}])
-    | st.lists(CONSTANTS, min_size=1, max_size=3).map(lambda values: {"enum": values})
-    | CONSTANTS.map(lambda value: {"const": value, "description": "fixed"})
-)
-SCHEMAS = st.recursive(
-    LEAVES, lambda inner: arrays(inner) | objects(inner) | unions(inner), max_leaves=5
-)
 
 
 @pytest.mark.slow
