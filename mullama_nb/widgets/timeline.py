@@ -116,7 +116,11 @@ class Timeline(TreeWidget):
 
     def do_prune(self, checkpoint: str, force: bool = False) -> None:
         """Remove a checkpoint and its descendants."""
-        self.tree.prune(checkpoint, force=force)
+        with self.tree.turn():
+            head = self.tree.head
+            self.tree.prune(checkpoint, force=force)
+            if self.tree.head is not head:  # a piece of a question stands for it in a chat
+                self._target.checkout("HEAD")
 
     def do_look(self, checkpoint: str) -> None:
         """Send the details of a checkpoint."""

@@ -314,6 +314,18 @@ def test_actions_move_the_head_tag_and_prune(chat: Chat) -> None:
     assert chat.turns == []
 
 
+def test_pruning_an_answer_leaves_its_question_to_be_seen(tiny: ModelMaker) -> None:
+    begins = CHATML + "{%- if add_generation_prompt -%}<t>{%- endif -%}"
+    chat = Chat(tiny("llama", chat_template=begins), n_ctx=512, n_threads=1)
+    said = [{"role": "user", "content": "why"}, {"role": "assistant", "content": " two"}]
+    begun = chat.ask(said, max_tokens=3).checkpoint.parent
+    assert begun is not None
+    assert begun.parent is not None
+    assert begun.parent.metadata.cut
+    Timeline(chat).handle("prune", {"checkpoint": begun.id, "force": True})
+    assert [turn.text for turn in chat.turns] == ["why"]
+
+
 def test_the_bundle_holds_the_drawing(chat: Chat) -> None:
     bundle, _ = Timeline(chat)._repr_mimebundle_()
     assert bundle["image/svg+xml"] in bundle["text/html"]
