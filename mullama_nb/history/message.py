@@ -202,7 +202,11 @@ def keep_said(node: N) -> None:
     gone = {node, *node.descendants()}
     left = [(origin, each) for origin in gone for each in origin.followers if each not in gone]
     for origin, begin in left:
-        history = [line.message for line in lines_at(_first_end(begin))]
+        end = _first_end(begin)
+        lines = lines_at(end)
+        history = [line.message for line in lines]
+        if not lines or lines[-1].end is not end or lines[-1].index is not None:
+            history.append({"role": end.metadata.role, "content": ""})  # all but a piece is lost
         begin.metadata["came_from"] = _survivor(origin, gone).id
         begin.metadata["history"] = history
 
