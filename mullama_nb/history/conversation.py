@@ -244,7 +244,9 @@ class Conversation:
             self._check(messages, variables, before)
         workspace = self._workspace
         n_evaluated, is_held = 0, bool(before)
-        before = [*(self.messages_at(workspace.head) if before is None else before)]
+        if before is None:
+            before, at = self.messages_at(workspace.head), self._standing(workspace.head)
+            is_held = before != self.messages_at(at)  # a piece notes what was said before it
         with workspace.operation(), workspace.going_back_on_error(always=True):
             n_evaluated += self._begin(before, messages, variables)
             at = self._standing(workspace.head)
