@@ -59,7 +59,20 @@ _SWITCH = """path => {
   const { commands, shell } = window.jupyterapp;
   const before = [...shell.widgets('main')];
   commands.execute('docmanager:open', { path, factory: 'Notebook' }).then(
-    () => before.forEach(widget => widget.dispose()));
+    () => before.forEach(widget => widget.dispose()),
+    error => { window.notOpened = String(error); });
+}"""
+_SHOWN = """() => {
+  const shell = window.jupyterapp?.shell;
+  const told = widget => [widget?.title.label, widget?.context?.path, widget?.context?.isReady];
+  return {
+    url: location.href,
+    current: told(shell?.currentWidget),
+    all: shell && [...shell.widgets('main')].map(told),
+    dialogs: [...document.querySelectorAll('.jp-Dialog')].map(each => each.innerText),
+    notOpened: window.notOpened,
+    focus: [document.hasFocus(), document.visibilityState, document.activeElement?.className],
+  };
 }"""
 _CHROMIUM_OPTIONS = (
     "--no-sandbox",
@@ -228,14 +241,18 @@ class Notebook:
             self.open()
 
     def _wait_until_shown(self, with_kernel: bool) -> None:
-        self.page.wait_for_function(
-            """name => {
-              const panel = window.jupyterapp?.shell?.currentWidget;
-              return panel?.context?.path === name && panel.context.isReady;
-            }""",
-            arg=self.name,
-            timeout=1000 * PATIENCE,
-        )
+        try:
+            self.page.wait_for_function(
+                """name => {
+                  const panel = window.jupyterapp?.shell?.currentWidget;
+                  return panel?.context?.path === name && panel.context.isReady;
+                }""",
+                arg=self.name,
+                timeout=1000 * PATIENCE,
+            )
+        except PageTimeoutError as error:
+            shown = self.page.evaluate(_SHOWN)
+            raise AssertionError(f"{self.name} is not shown, but {shown}") from error
         if with_kernel:
             self.wait_for_kernel()
 
