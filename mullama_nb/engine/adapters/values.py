@@ -197,8 +197,11 @@ class ControlVector(_Scaled):
             As for the class.
         """
         try:
-            values = np.array(directions, np.float32)
-        except (TypeError, ValueError) as error:
+            if np.iscomplexobj(directions):
+                raise TypeError("these are complex")
+            with np.errstate(over="ignore"):  # what float32 cannot hold is not finite below
+                values = np.array(directions, np.float32)
+        except (TypeError, ValueError, OverflowError) as error:
             raise ParameterError(f"directions are an array of numbers: {error}") from None
         if values.ndim != 2 or len(values) < 2 or not values.shape[1]:
             raise ParameterError(
