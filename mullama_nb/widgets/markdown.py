@@ -24,6 +24,7 @@ _ALIGNMENT = {"left", "center", "right"}
 _SCHEMES = {"http", "https", "mailto"}
 _NEWLINE = re.compile(r"\r\n|\r|\n")  # what Markdown takes for one
 _LINK = re.compile(rf"(?:{'|'.join(sorted(_SCHEMES))}):", re.IGNORECASE)
+_UNDONE = ("formula", "table_open")  # blocks whose later lines may show that they are none
 _STYLE = re.compile(r'<(t[dh]) style="text-align:(\w+)">')
 
 
@@ -94,9 +95,10 @@ class Draft:
         return _utf16_length(self.html[:same]), self.html[same:]
 
     def _may_join(self, block: Token) -> bool:
-        """Whether more of its only line may make a block a part of the one right above."""
-        lines, (first, _) = _NEWLINE.split(self._last), block.map or (0, 0)
-        return first > 0 and first == len(lines) - 1 and bool(lines[first - 1].strip())
+        """Whether more of its last line may make a block a part of the one right above."""
+        lines, (first, stop) = _NEWLINE.split(self._last), block.map or (0, 0)
+        is_open = first == len(lines) - 1 or (block.type in _UNDONE and stop >= len(lines) - 1)
+        return first > 0 and is_open and bool(lines[first - 1].strip())
 
 
 def _rendered(blocks: Sequence[Token]) -> str:

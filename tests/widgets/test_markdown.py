@@ -203,6 +203,9 @@ _PIECES = st.sampled_from(
 @given(pieces=st.lists(_PIECES, max_size=30))
 @example(pieces=["\\[", "\n", "+ y", "\n\n", "x", "\\]"])
 @example(pieces=["def f(): 'a\n", "$", "$", "$", "$", "$"])
+@example(pieces=["def f(): 'a\n", "$$", "```python\n", "$", "$$"])
+@example(pieces=["x\n", "$$", "\n", "x", "$$", "x"])
+@example(pieces=["x\n", "|x|", "\n", "|---|", "x", "\n", "|x|"])
 @example(pieces=["a\n", "#", "b"])
 @example(pieces=["$$", "\n", "- z", "\n", "$$", "x", "\n", "+ y"])
 def test_what_streams_is_always_what_the_whole_text_gives(pieces: list[str]) -> None:
