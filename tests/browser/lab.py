@@ -58,9 +58,10 @@ _SEND_OR_STOP = re.compile(r"^(Send$|Stop)")
 _SWITCH = """path => {
   const { commands, shell } = window.jupyterapp;
   const before = [...shell.widgets('main')];
-  commands.execute('docmanager:open', { path, factory: 'Notebook' }).then(
-    () => before.forEach(widget => widget.dispose()),
-    error => { window.notOpened = String(error); });
+  commands.execute('docmanager:open', { path, factory: 'Notebook' }).then(panel => {
+    before.forEach(widget => widget.dispose());
+    shell.activateById(panel.id);
+  }).catch(error => { window.notOpened = String(error); });
 }"""
 _SHOWN = """() => {
   const shell = window.jupyterapp?.shell;
