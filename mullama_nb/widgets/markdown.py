@@ -25,6 +25,7 @@ _SCHEMES = {"http", "https", "mailto"}
 _NEWLINE = re.compile(r"\r\n|\r|\n")  # what Markdown takes for one
 _LINK = re.compile(rf"(?:{'|'.join(sorted(_SCHEMES))}):", re.IGNORECASE)
 _UNDONE = ("formula", "table_open")  # blocks whose later lines may show that they are none
+_GO_ON = ("bullet_list_open", "ordered_list_open", "blockquote_open")  # where any text is theirs
 _STYLE = re.compile(r'<(t[dh]) style="text-align:(\w+)">')
 
 
@@ -79,7 +80,7 @@ class Draft:
         blocks = _parser.parse(self._last)
         begins = [i for i, token in enumerate(blocks) if token.level == 0 and token.nesting >= 0]
         split = begins[-1] if begins else 0
-        if split and self._may_join(blocks[split]):
+        if split and self._may_join(blocks[begins[-2]], blocks[split]):
             split = begins[-2]
         settled = _rendered(blocks[:split])
         tail = settled + _rendered(blocks[split:])
@@ -94,10 +95,11 @@ class Draft:
             self._last = _NEWLINE.split(self._last, maxsplit=line)[-1] if line else self._last
         return _utf16_length(self.html[:same]), self.html[same:]
 
-    def _may_join(self, block: Token) -> bool:
+    def _may_join(self, above: Token, block: Token) -> bool:
         """Whether more of its last line may make a block a part of the one right above."""
         lines, (first, stop) = _NEWLINE.split(self._last), block.map or (0, 0)
-        is_open = first == len(lines) - 1 or (block.type in _UNDONE and stop >= len(lines) - 1)
+        is_undone = block.type in _UNDONE or above.type in _GO_ON
+        is_open = first == len(lines) - 1 or (is_undone and stop >= len(lines) - 1)
         return first > 0 and is_open and bool(lines[first - 1].strip())
 
 

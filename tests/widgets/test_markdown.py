@@ -206,6 +206,7 @@ _PIECES = st.sampled_from(
 @example(pieces=["def f(): 'a\n", "$$", "```python\n", "$", "$$"])
 @example(pieces=["x\n", "$$", "\n", "x", "$$", "x"])
 @example(pieces=["x\n", "|x|", "\n", "|---|", "x", "\n", "|x|"])
+@example(pieces=["- z\n", "|x\n", "\t---", "x"])
 @example(pieces=["a\n", "#", "b"])
 @example(pieces=["$$", "\n", "- z", "\n", "$$", "x", "\n", "+ y"])
 def test_what_streams_is_always_what_the_whole_text_gives(pieces: list[str]) -> None:
