@@ -1,8 +1,8 @@
-"""Chats with tiny models, whose answers run to their limit."""
+"""Chats with tiny models, whose answers run to their limit, and workers for their answers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -10,6 +10,9 @@ from conftest import ModelMaker
 from tiny_models import CHATML
 
 from mullama_nb import Chat, Model
+from mullama_nb.history import exploring_elsewhere
+
+from .executing import Pickling
 
 ChatMaker = Callable[..., Chat]
 
@@ -35,3 +38,25 @@ def new_chat(chat_model: Model) -> ChatMaker:
 def chat(new_chat: ChatMaker) -> Chat:
     """A chat that holds nothing yet."""
     return new_chat()
+
+
+@pytest.fixture
+def pool() -> Iterator[Pickling]:
+    """Two workers on threads, which take and give copies."""
+    with Pickling(2) as pool:
+        yield pool
+
+
+@pytest.fixture
+def outcomes(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """All that comes from workers, in that order."""
+    found: list[Any] = []
+
+    def listen(*values: Any, **named: Any) -> Iterator[tuple[int, Any]]:
+        for n, outcome in run_all(*values, **named):
+            found.append(outcome)
+            yield n, outcome
+
+    run_all = exploring_elsewhere.run_all
+    monkeypatch.setattr(exploring_elsewhere, "run_all", listen)
+    return found

@@ -18,10 +18,8 @@ from mullama_nb import Chat, Model, SpawnedPool, Token
 from mullama_nb.errors import ModelMismatchError, TaskError
 from mullama_nb.history import exploring_elsewhere
 
-from .test_explore_elsewhere import QUESTION, assert_equal, outcomes
+from .same_answers import QUESTION, assert_equal
 from .test_lock import check_every_checkpoint
-
-__all__ = ["outcomes"]
 
 OPTIONS: dict[str, Any] = {"max_tokens": 8, "temperature": 1.5, "seed": 4}
 

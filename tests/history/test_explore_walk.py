@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -18,12 +17,6 @@ from .executing import Pickling
 
 _N_PARALLEL = 3
 _STEPS = 8
-
-
-@pytest.fixture
-def pool() -> Iterator[Pickling]:
-    with Pickling(2) as made:
-        yield made
 
 
 class Pair:

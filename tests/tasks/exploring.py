@@ -6,7 +6,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
-from history.test_explore_elsewhere import QUESTION, assert_equal
+from history.same_answers import QUESTION, assert_equal
 from tiny_models import CHATML, make_model
 
 from mullama_nb import Chat, Model
