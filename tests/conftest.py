@@ -20,8 +20,8 @@ from mullama_nb import Model
 # What fails in these says which values disagree, as in the tests themselves.
 pytest.register_assert_rewrite(
     *("async_checks", "browser.axe", "browser.themes", "cell_receiver", "engine.branching"),
-    *("engine.helpers", "history.said_walk", "history.same_answers", "javascript"),
-    *("state.forge", "state.helper", "template_checks", "template_talk"),
+    *("engine.helpers", "history.cell_map.following", "history.said_walk", "javascript"),
+    *("history.same_answers", "state.forge", "state.helper", "template_checks", "template_talk"),
     *("testing.suites.checks.subjects", "tree_walk"),
 )
 
