@@ -22,7 +22,7 @@ pytest.register_assert_rewrite(
     *("async_checks", "browser.axe", "browser.themes", "cell_receiver", "engine.branching"),
     *("engine.helpers", "history.cell_map.following", "history.said_walk", "javascript"),
     *("history.same_answers", "state.forge", "state.helper", "template_checks", "template_talk"),
-    *("testing.suites.checks.subjects", "tree_walk"),
+    "tree_walk",
 )
 
 ModelMaker = Callable[..., Model]
