@@ -172,6 +172,30 @@ def test_the_card_is_beside_the_list_where_a_text_is_cut(timeline: Notebook) -> 
     expect(card).to_be_hidden()
 
 
+def test_the_card_of_a_key_comes_whatever_else_moves(timeline: Notebook) -> None:
+    timeline.evaluate("[chat.ask(f'Sea {n}?', max_tokens=1) for n in range(12)] and None")
+    card = timeline.area(1).locator(".mullama-card")
+    begins = """async list => {
+      const frame = () => new Promise(requestAnimationFrame);
+      while (list.scrollHeight < 1.5 * list.clientHeight) await frame();
+      list.scrollTop = list.scrollHeight;
+      for (let n = 0; n < 3; n++) await frame();
+      const moved = list.scrollTop;
+      const row = list.querySelector("[role=treeitem]");
+      row.focus();  // which scrolls; that is told of later
+      row.dispatchEvent(new KeyboardEvent("keydown", { key: " ", bubbles: true }));
+      return moved !== list.scrollTop;
+    }"""
+    assert timeline.area(1).locator(".mullama-rows").evaluate(begins)
+    expect(card).to_be_visible()
+    asked = rows(timeline).locator(":scope:focus")
+    asked.hover()
+    timeline.page.mouse.move(0, 0)
+    expect(card).to_be_visible()
+    timeline.area(1).locator(".mullama-rows").evaluate("list => { list.scrollTop += 20 }")
+    expect(card).to_be_hidden()  # it would be beside another row
+
+
 def test_a_row_grows_while_tokens_come_and_others_stay(timeline: Notebook) -> None:
     before = rows(timeline).count()
     rows(timeline).first.evaluate("node => { node.kept = true }")

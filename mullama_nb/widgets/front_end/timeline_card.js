@@ -34,18 +34,23 @@ export function makeCard(timeline) {
   let timer;
   /** @type {string | null} */
   let wanted = null;
+  let isOfPointer = false; // else of a key, and the pointer may be anywhere
 
   /** Have the card of a checkpoint come. @param {string} id */
   function ask(id) {
     clearTimeout(timer);
     wanted = id;
+    isOfPointer = false;
     send(model, "look", { checkpoint: id });
   }
 
   /** Have it come if the pointer rests. @param {string} id */
   function askSoon(id) {
     clearTimeout(timer);
-    timer = setTimeout(() => ask(id), REST);
+    timer = setTimeout(() => {
+      ask(id);
+      isOfPointer = true;
+    }, REST);
   }
 
   /** Have it come, or go if it is there. @param {string} id */
@@ -60,6 +65,17 @@ export function makeCard(timeline) {
     sink(card);
   }
 
+  /** The pointer leaves a row. */
+  function leave() {
+    clearTimeout(timer);
+    if (isOfPointer) hide();
+  }
+
+  /** The rows move: one that is still to come finds its own. */
+  function move() {
+    if (!card.hidden) hide();
+  }
+
   /** @param {CardContent} content */
   function show(content) {
     const row = timeline.rows.nodeOf(content.id);
@@ -69,7 +85,7 @@ export function makeCard(timeline) {
     placeBeside(card, body.getBoundingClientRect(), row.getBoundingClientRect());
   }
 
-  return { node: card, askSoon, toggle, hide, show, destroy: hide };
+  return { node: card, askSoon, toggle, hide, leave, move, show, destroy: hide };
 }
 
 /**

@@ -167,7 +167,7 @@ function listeners(timeline, id) {
     onmouseenter: (/** @type {MouseEvent} */ { currentTarget }) => {
       if (isCut(/** @type {HTMLElement} */ (currentTarget))) timeline.card.askSoon(id);
     },
-    onmouseleave: () => timeline.card.hide(),
+    onmouseleave: () => timeline.card.leave(),
     onfocus: () => timeline.focused = id,
     onblur: () => timeline.card.hide(),
   };

@@ -29,7 +29,7 @@ export class Rows {
     this.canvas = element("div", { class: "mullama-canvas" });
     this.node.append(this.canvas);
     this.node.addEventListener("scroll", () => {
-      timeline.card.hide();
+      timeline.card.move();
       this.paint();
     });
     this.isPlaced = false; // the list has no height before it is on the page
