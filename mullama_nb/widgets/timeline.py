@@ -117,10 +117,11 @@ class Timeline(TreeWidget):
     def do_prune(self, checkpoint: str, force: bool = False) -> None:
         """Remove a checkpoint and its descendants."""
         with self.tree.turn():
-            head = self.tree.head
+            before = self.tree.head
             self.tree.prune(checkpoint, force=force)
-            if self.tree.head is not head:  # a piece of a question stands for it in a chat
-                self._target.checkout("HEAD")
+            head = self.tree.head
+            if self.chat is not None and head is not before and head.metadata.cut:
+                self.chat.checkout(head)  # a piece of a question stands for it
 
     def do_look(self, checkpoint: str) -> None:
         """Send the details of a checkpoint."""
