@@ -135,7 +135,9 @@ class Tracks:
                 if node.is_root:
                     new = (each for each in self._behind(node) if self.of(each.id) is None)
                     self._derive([(each, None) for each in new], walked, moved)
-                elif (track := self.of(identifier)) is None or track.number not in walked:
+                    continue
+                # New ones before it come first, one in each round.
+                while (track := self.of(identifier)) is None or track.number not in walked:
                     self._derive([self._first(node)], walked, moved)
         return walked | (moved & self.by_number.keys())
 

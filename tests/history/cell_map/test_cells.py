@@ -84,9 +84,17 @@ CUT_AND_MOVED = [
 ]
 
 
+# At once, a strip loses its end and is split, and another one begins in between.
+CUT_AND_SPLIT = [
+    [(0, 1), (6, 1), (0, 1), (0, 0), (0, 0)],
+    [(0, 0), (5, 33), (6, 33), (0, 0)],
+]
+
+
 @settings(max_examples=15)
 @given(st.lists(STEPS, max_size=5))
 @example(CUT_AND_MOVED)
+@example(CUT_AND_SPLIT)
 def test_changes_may_come_late_and_together(
     tiny: ModelMaker, done: list[list[tuple[int, int]]]
 ) -> None:
