@@ -142,9 +142,10 @@ def _draw_number(axes: Axes, row: int, draw: Draw, chosen: int) -> None:
     axes.plot([draw.next_number] * 2, [row - _HALF, below], ":", color=GREY, linewidth=1.5)
     for colour, width in (("white", 4.5), (GREEN, 2.5)):
         axes.plot([draw.number] * 2, [above, row + _HALF], color=colour, linewidth=width)
+    following = "nothing" if draw.next_text is None else readable(draw.next_text)
     said = (
         (draw.number, above, "bottom", f"{draw.number:.3f}", GREEN),
-        (draw.next_number, below, "top", f"next: {readable(draw.next_text)}", GREY),
+        (draw.next_number, below, "top", f"next: {following}", GREY),
     )
     for x, y, side, text, colour in said:
         is_right = x > 0.5

@@ -164,6 +164,9 @@ def _next_in_words(found: Found) -> str:
     draw = found.draw
     if draw is None:
         return ""
-    text = html.escape(signs(draw.next_text) or "∅")
     number = f"{draw.next_number:.4f}"
+    if draw.next_text is None:
+        nothing = "XTC leaves nothing then that continues the grammar"
+        return f"<p>The next answer would draw {number} here, and {nothing}.</p>"
+    text = html.escape(signs(draw.next_text) or "∅")
     return f"<p>The next answer would draw {number} here: <code>{text}</code>.</p>"

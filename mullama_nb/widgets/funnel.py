@@ -154,10 +154,13 @@ def funnel_message(choice: Choice) -> dict[str, Any]:
             ]
             for bar in lay_out_funnel(choice)
         ],
-        "draw": None
-        if draw is None
-        else [*map(_rounded, (draw.number, draw.next_number)), _text(draw.next_text)],
+        "draw": None if draw is None else _sent_draw(draw),
     }
+
+
+def _sent_draw(draw: Draw) -> list[Any]:
+    text = None if draw.next_text is None else _text(draw.next_text)
+    return [_rounded(draw.number), _rounded(draw.next_number), text]
 
 
 def _sent(segment: Segment) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ from tree_walk import Walk
 from mullama_nb import Chat, Checkpoint, Context, ContextParams, ControlVector, Model, Turn
 from mullama_nb.engine.sampling.choice import Choice
 from mullama_nb.engine.sampling.params import SAMPLERS
-from mullama_nb.errors import ParameterError
+from mullama_nb.errors import GrammarError, ParameterError
 from mullama_nb.history.choice import choice as choice_of
 from mullama_nb.history.chosen_from import _together, first_of_generation
 
@@ -420,6 +421,26 @@ def test_the_next_ordinal_is_what_another_answer_draws(new_chat: ChatMaker) -> N
         second.tokens[0],
         second.choice(0).draw.number,  # type: ignore[union-attr]
     )
+
+
+def test_the_next_ordinal_may_find_nothing(new_chat: ChatMaker) -> None:
+    """XTC in front of all others takes what a grammar allows, if its number has it act."""
+    settings = {"seed": 212, "xtc_probability": 0.5, "xtc_threshold": 0.0}
+    settings |= {"samplers": ["xtc", "temperature"], "grammar": "root ::= [a-z ]+"}
+    found = []
+    for n in range(1, 8):
+        chat = new_chat()
+        with contextlib.suppress(GrammarError):
+            chat.ask("hello there " * n, max_tokens=8, **settings)
+        turn = chat.turns[-1]
+        found += [turn.choice(i) for i in range(len(turn.tokens)) if turn.role == "assistant"]
+    draws = [choice.draw for choice in found]
+    nothing = [draw is not None and draw.next_token is None for draw in draws]
+    assert True in nothing
+    assert False in nothing
+    lost = found[nothing.index(True)]
+    assert lost.draw is not None
+    assert lost.draw.next_text is None
 
 
 def test_what_was_not_chosen_says_so(new_chat: ChatMaker) -> None:

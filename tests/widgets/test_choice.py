@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from conftest import ModelMaker
@@ -12,6 +13,7 @@ from waiting import wait_until
 
 from mullama_nb import Chat
 from mullama_nb.errors import HistoryError, ParameterError
+from mullama_nb.plots.choice import choice as draw
 from mullama_nb.widgets import Choice
 
 
@@ -41,6 +43,18 @@ def test_sends_the_steps_and_the_answer(chat: Chat, choice: Choice) -> None:
     names = [bar[0] for bar in snapshot["found"]["bars"]]
     assert names == ["Model", "Top-k", "Top-p", "Min-p", "Temperature", "Draw"]
     assert snapshot["found"]["draw"][0] == pytest.approx(found.draw.number, abs=1e-6)
+
+
+def test_says_where_the_next_answer_would_find_nothing(choice: Choice) -> None:
+    found = choice.look()
+    assert found.draw is not None
+    assert "XTC" not in choice.draw_html()
+    nothing = replace(found.draw, next_token=None, next_text=None)
+    choice.found = replace(found, draw=nothing)
+    assert "XTC leaves nothing then that continues the grammar" in choice.draw_html()
+    assert choice.take_snapshot()["found"]["draw"][2] is None
+    texts = [text.get_text() for axes in draw(choice.found).axes for text in axes.texts]
+    assert "next: nothing" in texts
 
 
 def test_tokens_are_sent_once_for_each_answer(chat: Chat, choice: Choice) -> None:

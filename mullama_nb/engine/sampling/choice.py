@@ -101,9 +101,10 @@ class Draw:
         The stretch of the token that it draws, ``low <= number < high``.
     next_number : float
         The number of the next sibling ordinal.
-    next_token : int
-        What the next ordinal would have drawn here, with what XTC or a grammar change then.
-    next_text : str
+    next_token : int or None
+        What the next ordinal would have drawn here, with what XTC or a grammar change then. None
+        where they leave nothing.
+    next_text : str or None
     bar : tuple of Stretch
         The 40 longest stretches and the drawn one, from left to right.
     """
@@ -112,8 +113,8 @@ class Draw:
     low: float
     high: float
     next_number: float
-    next_token: int
-    next_text: str
+    next_token: int | None
+    next_text: str | None
     bar: tuple[Stretch, ...]
 
     def __repr__(self) -> str:

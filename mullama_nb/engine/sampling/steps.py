@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 import numpy as np
@@ -108,7 +109,10 @@ def choice_made(
     if found == token and seen.drawn is not None:
         after, seen_after = choosers(sibling + 1), _Seen()
         after.show(seen_after)
-        draw = _draw(seen, seen_after, after.choose(logits, position), told)
+        next_token = None
+        with contextlib.suppress(GrammarError):  # its XTC may leave nothing that continues it
+            next_token = after.choose(logits, position)
+        draw = _draw(seen, seen_after, next_token, told)
         if draw is None:
             notes.append("the C++ library here makes its random numbers in another way")
     how: How = "likeliest" if sampling.temperature == 0 else "drawn"
@@ -201,7 +205,7 @@ def _steps(
     return tuple(steps)
 
 
-def _draw(seen: _Seen, after: _Seen, next_token: int, told: _Told) -> Draw | None:
+def _draw(seen: _Seen, after: _Seen, next_token: int | None, told: _Told) -> Draw | None:
     """What was drawn; None where the number is not the one that the samplers drew."""
     assert seen.drawn is not None
     candidates, selected = seen.drawn
@@ -222,7 +226,8 @@ def _draw(seen: _Seen, after: _Seen, next_token: int, told: _Told) -> Draw | Non
         if high > low
     )
     low, high = float(begins[selected]), float(ends[selected])
-    next_number, next_text = drawn_number(after.seed), told.text(next_token)
+    next_number = drawn_number(after.seed)
+    next_text = None if next_token is None else told.text(next_token)
     return Draw(number, low, high, next_number, next_token, next_text, bar)
 
 

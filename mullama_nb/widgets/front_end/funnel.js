@@ -14,7 +14,7 @@ import { listCandidates } from "./funnel_candidates.js";
  * @typedef {[text: string, share: number]} Removed
  * @typedef {[title: string, detail: string, n: number | null, before: number | null,
  *   segments: Segment[], removed: Removed[]]} Bar
- * @typedef {[number: number, next: number, nextText: string]} Draw
+ * @typedef {[number: number, next: number, nextText: string | null]} Draw
  */
 
 /**

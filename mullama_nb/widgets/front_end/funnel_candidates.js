@@ -41,14 +41,20 @@ function drawInWords({ text, token, bars, draw }) {
   const [low, high] = mine ? [mine[2], mine[3]] : [0, 1];
   const falls = bars[bars.length - 1][4].find((segment) => next >= segment[2] && next < segment[3]);
   const isOther = falls !== undefined && falls[1] !== nextText;
+  const following = nextText === null
+    ? [", and XTC leaves nothing then that continues the grammar."]
+    : [
+      ": ",
+      piece(nextText),
+      isOther ? ", as XTC or a grammar leaves other candidates then." : ".",
+    ];
   return element(
     "p",
     {},
     `${number.toFixed(4)} lies between ${low.toFixed(4)} and ${high.toFixed(4)}, which draws `,
     piece(text),
-    `. The next answer would draw ${next.toFixed(4)} here: `,
-    piece(nextText),
-    isOther ? ", as XTC or a grammar leaves other candidates then." : ".",
+    `. The next answer would draw ${next.toFixed(4)} here`,
+    ...following,
   );
 }
 
