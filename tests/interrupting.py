@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -32,6 +32,15 @@ def _is_swallowed(frame: FrameType | None) -> bool:
     return False
 
 
+def _apart(job: Callable[[], object]) -> Iterator[object]:
+    """Run a job, and forget with it which exception it was handling.
+
+    CPython 3.11 keeps it where a trace function raises in the last line of an ``except``: all later
+    failures on the thread would then be reported as raised "during handling" of that one.
+    """
+    yield job()
+
+
 def run_traced(job: Callable[[], object], at_line: Callable[[FrameType], object]) -> None:
     """Run a job; call a function at each line that this thread, or one that begins, comes to."""
     rest = Worker("rest")
@@ -43,11 +52,11 @@ def run_traced(job: Callable[[], object], at_line: Callable[[FrameType], object]
             at_line(frame)
         return trace
 
-    before = sys.gettrace()
+    before, apart = sys.gettrace(), _apart(job)
     threading.settrace(trace)
     sys.settrace(trace)
     try:
-        job()
+        next(apart)
     finally:
         sys.settrace(before)
         threading.settrace(None)  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sys
 import threading
 import weakref
 
@@ -93,6 +94,7 @@ def test_an_interrupt_at_any_line_of_waiting_leaves_a_worker_that_works() -> Non
     for line in range(1, count_lines(job) + 1):
         interrupt(job, line)
         assert worker.wait(worker.submit(lambda n=line: n), lambda: None) == line
+        assert sys.exc_info() == (None, None, None)
     worker.close()
 
 
