@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from conftest import ModelMaker
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mullama_nb import Context, ContextParams, Model
@@ -65,6 +65,7 @@ def asked(model: Model, **options: Any) -> Any:
 
 @settings(max_examples=12)
 @given(budget=st.integers(0, 12), seed=st.integers(0, 50), temperature=st.sampled_from([0.0, 1.5]))
+@example(budget=10, seed=9, temperature=1.5)
 def test_a_thought_ends_at_its_budget(
     opening: Model, budget: int, seed: int, temperature: float
 ) -> None:
@@ -80,7 +81,8 @@ def test_a_thought_ends_at_its_budget(
     # What follows is what would follow if the mark had been the model's own.
     other = Context(opening, PARAMS)
     other.evaluate(messages=ASKED)
-    other.evaluate([token.id for token in said.tokens[: n + 1]])
+    for token in said.tokens[: n + 1]:  # rows of a batch may differ in their last bits
+        other.evaluate([token.id])
     rest = other.generate(max_tokens=budget + 8 - n, n_said=n + 1, **how)
     assert [token.id for token in rest.tokens] == [token.id for token in said.tokens[n + 1 :]]
     assert parts(rest.tokens) == parts(said.tokens)[n + 1 :]
