@@ -55,7 +55,7 @@ LEFT_OUT := $(CURDIR)/tests/left_out
 test: $(VENV)/test.done $(VENV)/browser.done ## Run the tests, then every notebook against its saved outputs
 	PYTHONPATH='$(LEFT_OUT)' $(PYTEST) --dist worksteal tests
 	$(if $(wildcard notebooks/*.ipynb),PYTHONPATH='$(LEFT_OUT):tests' $(PYTEST) --dist loadfile \
-	  -p hang_guard --nbval --nbval-current-env --nbval-kernel-startup-timeout 600 notebooks)
+	  -p hang_guard -p kernel_sockets --nbval --nbval-current-env --nbval-kernel-startup-timeout 600 notebooks)
 
 quick: $(VENV)/test.done ## Run the quick tests: no demo model, no browser, no slow steps
 	PYTHONPATH='$(LEFT_OUT)' $(PYTEST) --dist worksteal -m "not slow" tests

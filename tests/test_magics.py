@@ -13,6 +13,7 @@ import pytest
 from hang_guard import PATIENCE
 from IPython.core.completer import provisionalcompleter
 from IPython.core.interactiveshell import InteractiveShell
+from kernel_sockets import AsyncKernelManager
 from nbclient import NotebookClient
 from shells import open_shell
 from tiny_models import CHATML, make_model
@@ -290,6 +291,7 @@ def test_a_kernel_runs_the_magics(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     client = NotebookClient(
         notebook,
         kernel_name="here",
+        kernel_manager_class=AsyncKernelManager,
         allow_errors=True,
         startup_timeout=PATIENCE,
         iopub_timeout=PATIENCE,

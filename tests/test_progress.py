@@ -7,6 +7,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from kernel_sockets import AsyncKernelManager
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
 
@@ -103,7 +104,9 @@ def test_a_notebook_keeps_nothing_of_a_bar_that_would_be_compared(fails: bool) -
         new_code_cell("print(len(_instances))"),
     ]
     notebook = new_notebook(cells=cells)
-    NotebookClient(notebook, timeout=None, kernel_name="python3").execute()
+    NotebookClient(
+        notebook, timeout=None, kernel_name="python3", kernel_manager_class=AsyncKernelManager
+    ).execute()
     (shown,) = notebook.cells[0].outputs
     assert shown.output_type == "display_data"
     assert [*shown.data] == ["application/vnd.jupyter.widget-view+json"]  # nbval skips it

@@ -16,6 +16,7 @@ import pytest
 from hang_guard import PATIENCE
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
+from kernel_sockets import AsyncKernelManager
 from nbclient import NotebookClient
 from shells import open_shell
 from tiny_models import CHATML, make_model
@@ -158,7 +159,9 @@ def test_in_a_kernel(tmp_path: Path) -> None:
     path = make_model(tmp_path / "tiny.gguf", "llama", chat_template=CHATML)
     cells = [f"path = {str(path)!r}\n{BEGIN}", ASKS, FAILING[0]]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
-    NotebookClient(notebook, timeout=PATIENCE, allow_errors=True).execute()
+    NotebookClient(
+        notebook, timeout=PATIENCE, allow_errors=True, kernel_manager_class=AsyncKernelManager
+    ).execute()
     interrupted, failed = (cell.outputs[-1] for cell in notebook.cells[1:])
     assert interrupted.ename == "KeyboardInterrupt"
     assert len(interrupted.traceback) == 1

@@ -15,6 +15,7 @@ from hang_guard import PATIENCE
 from history.conftest import ChatMaker
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from kernel_sockets import AsyncKernelManager
 from nbclient import NotebookClient
 from tiny_models import CHATML, make_model
 
@@ -257,6 +258,7 @@ def test_cells_save_and_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     NotebookClient(
         notebook,
         kernel_name="here",
+        kernel_manager_class=AsyncKernelManager,
         allow_errors=True,
         startup_timeout=PATIENCE,
         iopub_timeout=PATIENCE,

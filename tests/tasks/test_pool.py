@@ -18,6 +18,7 @@ import pytest
 import task_functions
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kernel_sockets import AsyncKernelManager
 from nbclient import NotebookClient
 from waiting import wait_until
 
@@ -285,6 +286,8 @@ with SpawnedPool(2) as pool:
     print(sorted(run_all(twice, range(3), pool)), pool.submit(task_functions.square, 5).result())
 """
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
-    NotebookClient(notebook, timeout=None, kernel_name="python3").execute()
+    NotebookClient(
+        notebook, timeout=None, kernel_name="python3", kernel_manager_class=AsyncKernelManager
+    ).execute()
     (output,) = notebook.cells[0].outputs
     assert output.text == "[(0, 0), (1, 2), (2, 4)] 25\n"

@@ -14,7 +14,7 @@ import pytest
 from hang_guard import PATIENCE
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.kernelspec import KernelSpecManager
-from jupyter_client.manager import KernelManager
+from kernel_sockets import KernelManager
 from tiny_models import CHATML, make_model
 
 IPYKERNEL_7_3 = Path(__file__).parents[2] / ".venv" / "ipykernel-7.3"
