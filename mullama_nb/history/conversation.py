@@ -245,8 +245,9 @@ class Conversation:
         workspace = self._workspace
         n_evaluated, is_held = 0, bool(before)
         if before is None:
-            before, at = self.messages_at(workspace.head), self._standing(workspace.head)
-            is_held = before != self.messages_at(at)  # a piece notes what was said before it
+            head, at = workspace.head, self._standing(workspace.head)
+            before = self.messages_at(head)  # a piece notes what was said before it
+            is_held = at is not head and before != self.messages_at(at)
         with workspace.operation(), workspace.going_back_on_error(always=True):
             n_evaluated += self._begin(before, messages, variables)
             at = self._standing(workspace.head)

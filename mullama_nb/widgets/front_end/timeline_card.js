@@ -36,21 +36,23 @@ export function makeCard(timeline) {
   let wanted = null;
   let isOfPointer = false; // else of a key, and the pointer may be anywhere
 
-  /** Have the card of a checkpoint come. @param {string} id */
-  function ask(id) {
+  /**
+   * Have the card of a checkpoint come.
+   *
+   * @param {string} id
+   * @param {boolean} [ofPointer]
+   */
+  function ask(id, ofPointer = false) {
     clearTimeout(timer);
     wanted = id;
-    isOfPointer = false;
+    isOfPointer = ofPointer;
     send(model, "look", { checkpoint: id });
   }
 
   /** Have it come if the pointer rests. @param {string} id */
   function askSoon(id) {
     clearTimeout(timer);
-    timer = setTimeout(() => {
-      ask(id);
-      isOfPointer = true;
-    }, REST);
+    timer = setTimeout(() => ask(id, true), REST);
   }
 
   /** Have it come, or go if it is there. @param {string} id */
