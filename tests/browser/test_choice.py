@@ -20,6 +20,12 @@ step = ChoiceStep("<b>top_k</b>", "<i>", 6, 3, candidates[:3], candidates[3:])
 panel.found = Found(0, texts[0], 3, "drawn", "<script>", candidates, (step,))
 panel.queue_change(panel._message())
 """
+NOTHING = """
+from dataclasses import replace
+nothing = replace(panel.found.draw, next_token=None, next_text=None)
+panel.found = replace(panel.found, draw=nothing)
+panel.queue_change(panel._message())
+"""
 
 
 @pytest.fixture
@@ -44,6 +50,14 @@ def test_goes_from_token_to_token(choice: Notebook) -> None:
     choice.page.keyboard.press("ArrowRight")
     choice.page.keyboard.press("Enter")
     expect(area).to_contain_text("Token 2 of 6")
+
+
+def test_says_where_the_next_answer_would_find_nothing(choice: Notebook) -> None:
+    said = choice.area(2).locator(".mullama-candidates p")
+    expect(said).to_have_text(re.compile(r"The next answer would draw 0\.\d{4} here: "))
+    choice.evaluate(f"exec({NOTHING!r})")
+    ends = r"would draw 0\.\d{4} here, and XTC leaves nothing then that continues the grammar\.$"
+    expect(said).to_have_text(re.compile(ends))
 
 
 def test_keys_go_through_the_steps(choice: Notebook) -> None:
