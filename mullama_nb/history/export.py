@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def as_json(tree: CheckpointTree, conversation: Conversation) -> str:
 def _message_rows(
     tree: CheckpointTree, conversation: Conversation
 ) -> tuple[list[dict[str, Any]], str | None]:
-    """All messages, each after the one before it; and the id of the head's last one."""
+    """All messages, branch by branch; and the id of the head's last one."""
     graph = tree._workspace.graph
     rows: dict[str, dict[str, Any]] = {}
 
@@ -84,7 +85,23 @@ def _message_rows(
         if (name := add(checkpoint)) is not None:
             rows[name]["tags"].append(tag)
     last = add(tree.head)
-    return [*rows.values()], last
+    return _branch_by_branch([*rows.values()]), last
+
+
+def _branch_by_branch(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Messages in the order in which a chat that was made of them lists them, too.
+
+    That of the checkpoints may be another one: an answer may be a piece of another.
+    """
+    following: dict[str | None, list[dict[str, Any]]] = {}
+    for row in rows:
+        following.setdefault(row["parent"], []).append(row)
+    found, stack = list[dict[str, Any]](), following.get(None, [])[::-1]
+    while stack:
+        row = stack.pop()
+        found.append(row)
+        stack += following.get(row["id"], [])[::-1]
+    return found
 
 
 def export(tree: CheckpointTree, conversation: Conversation, path: Path) -> None:

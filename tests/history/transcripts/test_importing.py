@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tiny_models import CHATML, make_model
 
@@ -77,6 +77,8 @@ def walked(model: Model, seed: int, n_steps: int) -> Chat:
 
 @pytest.mark.slow
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(seed=1051, n_steps=12)  # a piece of an answer is the head, and was gone on from
+@example(seed=6322127, n_steps=11)
 @given(st.integers(0, 2**32), st.integers(0, 12))
 def test_an_export_comes_back_as_the_same_tree(
     model: Model, tmp_path: Path, seed: int, n_steps: int
