@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import weakref
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from ..engine.completion import Limits
 from ..engine.decoder import Logits
@@ -13,31 +13,33 @@ from ..engine.request import seeded
 from ..engine.sampling.sampler import log_probability
 from ..errors import GrammarError
 from .message import tokens_said
+from .node import Node
 from .options import recalled
-from .tree import Checkpoint
 from .workspace import Workspace
 
 __all__ = ["first_of_generation", "logits_in_front"]
 
+N = TypeVar("N", bound=Node)
+
 _MOST_BYTES = 2**26  # of the logits that are kept, of the answers that were explored last
 
 _Rows: TypeAlias = dict[tuple[str, int], Logits]  # by answer, and tokens in front
-_kept: weakref.WeakKeyDictionary[Workspace[Checkpoint], _Rows] = weakref.WeakKeyDictionary()
+_kept: weakref.WeakKeyDictionary[Workspace[Any], _Rows] = weakref.WeakKeyDictionary()
 
 
-def logits_in_front(workspace: Workspace[Checkpoint], part: Checkpoint, index: int) -> Logits:
+def logits_in_front(workspace: Workspace[N], part: N, index: int) -> Logits:
     """Return the logits that a token was chosen from, or those that come nearest.
 
     Parameters
     ----------
     workspace : Workspace
-    part : Checkpoint
+    part : Node
         That holds the token.
     index : int
         Of the token in there; at least one token lies in front of it.
     """
     is_generated = part.metadata.is_generated
-    if is_generated and workspace.keeps_snapshots:
+    if workspace.keeps_snapshots:
         logits = _said_again(workspace, part, index)
     elif part.is_ancestor_of(workspace.head):
         logits = workspace.context.logits_at(part.start + index)
@@ -54,31 +56,31 @@ def logits_in_front(workspace: Workspace[Checkpoint], part: Checkpoint, index: i
     return min(found, key=lambda each: abs(log_probability(each, token) - noted))
 
 
-def first_of_generation(part: Checkpoint) -> Checkpoint:
+def first_of_generation(part: N) -> N:
     """Return the first part of what was generated at once, and was cut since."""
     while part.parent is not None and part.metadata.goes_on_from(part.parent.metadata):
         part = part.parent
     return part
 
 
-def _said_again(workspace: Workspace[Checkpoint], part: Checkpoint, index: int) -> Logits:
-    """Evaluate the answer again up to a token, one by one as it was: its state cannot be cut."""
-    context, point = workspace.context, first_of_generation(part).parent
+def _said_again(workspace: Workspace[N], part: N, index: int) -> Logits:
+    """Evaluate a message again up to a token, as it was: its state cannot be cut."""
+    is_generated = part.metadata.is_generated
+    context, point = workspace.context, (first_of_generation(part) if is_generated else part).parent
     assert point is not None
-    own = [token for node in [*part.lineage()][::-1] for token in node.tokens][point.stop :]
+    path = [token for node in [*part.lineage()][::-1] for token in node.tokens]
+    own = path[point.stop : part.start + index]
     with workspace.visit(point):
         workspace.adapters.switch(workspace.adapters.of(part))
-        for token in own[: part.start + index - point.stop]:
-            context.evaluate([token])
+        for tokens in [[token] for token in own] if is_generated else [own]:
+            context.evaluate(tokens)
         try:
             return context.logits
         finally:
             context.rewind(point.stop)
 
 
-def _explored_again(
-    workspace: Workspace[Checkpoint], part: Checkpoint, position: int
-) -> Logits | None:
+def _explored_again(workspace: Workspace[N], part: N, position: int) -> Logits | None:
     """Explore again what was explored with an answer, as rows depend on what shares a batch.
 
     Returns
@@ -96,7 +98,7 @@ def _explored_again(
     return rows.get((first.id, position))
 
 
-def _together(first: Checkpoint) -> list[Checkpoint] | None:
+def _together(first: N) -> list[N] | None:
     """The answers that were explored with one, in order."""
     explored, parent = first.metadata.explored, first.parent
     assert explored is not None
@@ -116,9 +118,9 @@ def _together(first: Checkpoint) -> list[Checkpoint] | None:
 
 
 def _logits_of(
-    workspace: Workspace[Checkpoint],
-    together: Sequence[Checkpoint],
-    first: Checkpoint,
+    workspace: Workspace[N],
+    together: Sequence[N],
+    first: N,
     position: int,
 ) -> _Rows:
     """The logits of several answers: of the first one from a position on, as many as are kept."""

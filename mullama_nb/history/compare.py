@@ -7,8 +7,10 @@ from typing import TypeVar
 
 import numpy as np
 
+from ..engine.decoder import Logits
 from ..engine.sampling.sampler import log_probabilities
 from ..tables import WRAPPED, html_table
+from .chosen_from import logits_in_front
 from .graph import common_ancestor
 from .node import Node
 from .workspace import Workspace
@@ -103,12 +105,9 @@ def _tokens(workspace: Workspace[N], node: N) -> tuple[int, ...]:
     return tuple(token for each in workspace.graph.path(node) for token in each.tokens)
 
 
-def _logits(workspace: Workspace[N], node: N, position: int) -> np.ndarray:
-    """The logits behind the first tokens of a path, the head's own where that has them too."""
+def _logits(workspace: Workspace[N], node: N, position: int) -> Logits:
+    """The logits that the token at a position of a path was chosen from."""
     at = node
-    while at.start >= position and at.parent is not None:
+    while at.start > position and at.parent is not None:
         at = at.parent
-    if at.is_ancestor_of(workspace.head):
-        return workspace.context.logits_at(position)
-    with workspace.visit(at):
-        return workspace.context.logits_at(position)
+    return logits_in_front(workspace, at, position - at.start)

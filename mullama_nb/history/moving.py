@@ -5,7 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 
-from ..engine.context import TokenProbability
+from ..checks import check_integer
+from ..engine.sampling.probability import TokenProbability, likeliest
+from ..errors import ParameterError
+from .chosen_from import logits_in_front
 from .message import chain, last_end, message_parts, messages_back, point_before, token_place
 from .paths import Redo
 from .tree import Checkpoint
@@ -60,7 +63,10 @@ def alternatives(
 ) -> list[TokenProbability]:
     """Return the alternatives to a token; see ``Chat.alternatives``."""
     part, index = token_place(end, token)
-    if part.is_ancestor_of(workspace.head):
-        return workspace.context.top_tokens(k, at=part.start + index)
-    with workspace.visit(part):
-        return workspace.context.top_tokens(k, at=part.start + index)
+    k = check_integer("k", k, 1)
+    if part.start + index == 0:
+        raise ParameterError(
+            "the very first token of a context has no alternatives, as nothing stands before it; "
+            f"give another one than token={token}"
+        )
+    return likeliest(logits_in_front(workspace, part, index), k, workspace.context.model)
