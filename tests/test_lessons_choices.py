@@ -58,7 +58,7 @@ def choices(tree: CheckpointTree) -> Iterator[Choice]:
     """How each token was chosen that was generated in a tree."""
     for end in [*tree]:
         if end.metadata.is_generated and end.tokens:
-            with tree._workspace.visit(end):  # for all of its tokens at once
+            with tree.visit(end):  # for all of its tokens at once
                 for index in range(-len(end.tokens), 0):
                     found = choice(tree._workspace, end, index)
                     assert found.token == end.tokens[index]

@@ -74,6 +74,7 @@ from .tools import Tool, Tools
 from .tree import Checkpoint, CheckpointTree
 from .trimming import trim
 from .turn import Answers, Turn
+from .visiting import look
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -655,7 +656,7 @@ class Chat(Live):
             When fewer than ``depth - 1`` cells are free there.
         """
         reach = Reach(depth, min_p, width)
-        with self.tree.turn(), self.tree.visit("HEAD"):
+        with look(self._workspace, "HEAD"):
             place = self.tree.head if at is None else self._place(at)
             found = look_ahead(self._workspace, place, token, reach)
             return Likely(self, place, token, found.roots, found.n_evaluated)

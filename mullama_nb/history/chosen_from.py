@@ -15,6 +15,7 @@ from ..errors import GrammarError
 from .message import tokens_said
 from .node import Node
 from .options import recalled
+from .visiting import look
 from .workspace import Workspace
 
 __all__ = ["first_of_generation", "logits_in_front"]
@@ -44,7 +45,7 @@ def logits_in_front(workspace: Workspace[N], part: N, index: int) -> Logits:
     elif part.is_ancestor_of(workspace.head):
         logits = workspace.context.logits_at(part.start + index)
     else:
-        with workspace.visit(part):
+        with look(workspace, part):
             logits = workspace.context.logits_at(part.start + index)
     if not (is_generated and part.metadata.explored):
         return logits
@@ -70,7 +71,7 @@ def _said_again(workspace: Workspace[N], part: N, index: int) -> Logits:
     assert point is not None
     path = [token for node in [*part.lineage()][::-1] for token in node.tokens]
     own = path[point.stop : part.start + index]
-    with workspace.visit(point):
+    with look(workspace, point):
         workspace.adapters.switch(workspace.adapters.of(part))
         for tokens in [[token] for token in own] if is_generated else [own]:
             context.evaluate(tokens)
@@ -138,7 +139,7 @@ def _logits_of(
     for node in together:
         limits = Limits(**node.metadata.limits)
         each.append((seeded(recalled(node.metadata.sampling)), limits))
-    with workspace.visit(point), contextlib.suppress(GrammarError):
+    with look(workspace, point), contextlib.suppress(GrammarError):
         workspace.adapters.switch(workspace.adapters.of(first))
         workspace.context.exploration(
             len(each),

@@ -13,6 +13,7 @@ from .forking import fork
 from .message import message_parts, token_place
 from .notes import choice_notes
 from .tree import Checkpoint
+from .visiting import look
 from .workspace import Workspace
 
 __all__ = ["follow", "look_ahead"]
@@ -40,7 +41,7 @@ def look_ahead(
             stand, at, after = before, part.start, part.tokens[:index]
     elif part.is_ancestor_of(workspace.head) and (is_inside or not adapters.used):
         stand = workspace.head
-    with workspace.visit(stand):
+    with look(workspace, stand):
         if after:
             adapters.switch(adapters.of(part))
         return workspace.context.continuations(

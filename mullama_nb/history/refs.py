@@ -20,7 +20,7 @@ _MOST_CANDIDATES = 6
 N = TypeVar("N", bound=Node)
 
 
-def resolve(graph: Graph[N], ref: N | str) -> N:
+def resolve(graph: Graph[N], ref: N | str, head: N) -> N:
     """Return the checkpoint of a ref.
 
     Parameters
@@ -28,6 +28,8 @@ def resolve(graph: Graph[N], ref: N | str) -> N:
     graph : Graph
     ref : Node or str
         ``HEAD``, ``ROOT``, a tag, an id or a prefix of one; the suffix ``~2`` goes back two.
+    head : Node
+        What ``HEAD`` is.
 
     Raises
     ------
@@ -42,8 +44,8 @@ def resolve(graph: Graph[N], ref: N | str) -> N:
         raise RefError(f"a ref is a checkpoint, an id, a tag or HEAD~2, not {ref!r}")
     back = _STEPS_BACK.fullmatch(ref)
     if back is None or ref in graph.tags:
-        return _named(graph, ref)
-    at = _named(graph, back["name"] or "HEAD")
+        return _named(graph, ref, head)
+    at = _named(graph, back["name"] or "HEAD", head)
     for _ in range(int(back["steps"] or 1)):
         if at.parent is None:
             raise RefError(f"{ref!r} goes back further than the tree does")
@@ -51,9 +53,9 @@ def resolve(graph: Graph[N], ref: N | str) -> N:
     return at
 
 
-def _named(graph: Graph[N], name: str) -> N:
+def _named(graph: Graph[N], name: str, head: N) -> N:
     if name == "HEAD":
-        return graph.head
+        return head
     if name == "ROOT":
         return graph.root
     if name in graph.tags:

@@ -13,6 +13,7 @@ from ..engine.scoring import Score
 from ..errors import ParameterError
 from .message import message_parts
 from .tree import Checkpoint
+from .visiting import look
 from .workspace import Workspace
 
 __all__ = ["Nats", "entropy", "mean_surprisal", "perplexity", "surprisal"]
@@ -89,14 +90,14 @@ def _score(workspace: Workspace[Checkpoint], part: Checkpoint) -> Score:
         return Score((), (), ())
     if workspace.keeps_snapshots and part.start:
         # Going to what is kept is exact, and costs less than to repeat the way there.
-        with workspace.visit(before):
+        with look(workspace, before):
             workspace.adapters.switch(workspace.adapters.of(part))
             return context.score(part.tokens)
     first = max(part.start, 1)
     if part.is_ancestor_of(workspace.head):
         score = context.score_held(first, part.stop)
     else:
-        with workspace.visit(part):
+        with look(workspace, part):
             score = context.score_held(first, part.stop)
     if part.start:
         return score

@@ -25,6 +25,7 @@ from .paths import check_steps
 from .refs import check_tag
 from .sizes import KVBytes, MemoryReport, count_bytes, report_memory
 from .undoing import redo, undo
+from .visiting import visit
 from .workspace import Workspace
 
 __all__ = ["Checkpoint", "CheckpointTree"]
@@ -149,7 +150,7 @@ class CheckpointTree(Live):
         Each checkpoint notes what its tokens were evaluated with. A checkout switches to that; undo
         to what was on before the step that it takes back, unless others were set since.
         """
-        return self.context.adapters
+        return self._workspace.adapters_on
 
     @adapters.setter
     def adapters(self, values: Sequence[Adapter]) -> None:
@@ -351,7 +352,7 @@ class CheckpointTree(Live):
 
     def visit(self, ref: Checkpoint | str) -> AbstractContextManager[Checkpoint]:
         """Check out a checkpoint for a ``with`` block, then return to the head."""
-        return self._workspace.visit(ref)
+        return visit(self._workspace, ref)
 
     def tag(self, name: str, ref: Checkpoint | str = "HEAD", *, force: bool = False) -> Checkpoint:
         """Tag a checkpoint with a name.

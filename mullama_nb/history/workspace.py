@@ -12,6 +12,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from ..engine.adapters.values import Adapter
@@ -42,14 +43,28 @@ from .lock import TreeLock
 from .message import keep_said
 from .node import Node
 from .notes import check_notes
-from .paths import Redo
 from .readings import Readings
 from .refs import resolve
 from .stage import Stages
 
-__all__ = ["Workspace"]
+__all__ = ["Away", "Workspace"]
 
 N = TypeVar("N", bound=Node)
+
+
+@dataclass
+class Away(Generic[N]):
+    """Where a thread is that looks elsewhere, while all others find the head where it was.
+
+    Attributes
+    ----------
+    at : Node
+    adapters : tuple of LoRA and ControlVector
+        What is on at the head.
+    """
+
+    at: N
+    adapters: tuple[Adapter, ...]
 
 
 class Workspace(Generic[N]):
@@ -74,6 +89,8 @@ class Workspace(Generic[N]):
     stages : Stages
     owner : weak reference, optional
         The tree on this workspace.
+    away : Away, optional
+        During a look; see ``visiting.look``.
     after_turn : callable, optional
         Called at the end of ``turn``, on its thread and still holding the lock.
     scores : mapping
@@ -94,6 +111,7 @@ class Workspace(Generic[N]):
         self.scores: MutableMapping[N, tuple[int, Score]] = weakref.WeakKeyDictionary()
         self.rows.on_move(self._notify_spilled, self._notify_recalled)
         self.adapters = TreeAdapters(context, self.graph.root, self._notify_adapters)
+        self.away: Away[N] | None = None
         context.mark()
 
     # -- what lies behind the nodes ----------------------------------------------------------
@@ -132,18 +150,51 @@ class Workspace(Generic[N]):
     def head(self) -> N:
         """The current node; the context may hold uncommitted tokens after it."""
         self._follow_if_free()
-        return self.graph.head
+        return self._seen
+
+    @property
+    def _seen(self) -> N:
+        """The head, or where this thread is looking."""
+        return self._here if self.lock.is_mine else self.graph.head
+
+    @property
+    def _here(self) -> N:
+        """The head, or where the thread that holds the lock is looking."""
+        return self.graph.head if self.away is None else self.away.at
+
+    @_here.setter
+    def _here(self, node: N) -> None:
+        if self.away is None:
+            self.graph.head = node
+        else:
+            self.away.at = node
+
+    @property
+    def n_held(self) -> int:
+        """The number of tokens that the context holds, or held before another thread's look.
+
+        Raises
+        ------
+        ContextClosedError
+        """
+        is_here = self.away is None or self.lock.is_mine
+        return self.context.token_count() if is_here else self.graph.head.stop
 
     @property
     def uncommitted(self) -> int:
         """The tokens that the context holds after the head."""
         head = self.head
-        return max(0, self.context.token_count() - head.stop)
+        return max(0, self.n_held - head.stop)
+
+    @property
+    def adapters_on(self) -> tuple[Adapter, ...]:
+        """What the next token after the head is evaluated with."""
+        away = None if self.lock.is_mine else self.away
+        return self.adapters.on if away is None else away.adapters
 
     def resolve(self, ref: N | str) -> N:
         """Return the node of a ref; see ``refs.resolve``."""
-        self._follow_if_free()
-        return resolve(self.graph, ref)
+        return resolve(self.graph, ref, self.head)
 
     def notify(self, event: Event) -> None:
         """Notify observers of an event."""
@@ -221,7 +272,7 @@ class Workspace(Generic[N]):
             Even if the block has committed something by then; that node remains.
         """
         graph = self.graph
-        home, redo, n_made = graph.head, graph.redo, graph.n_made
+        home, redo, n_made = self._here, graph.redo, graph.n_made
         on, are_chosen = self.adapters.on, self.adapters.are_chosen
         try:
             yield
@@ -234,7 +285,7 @@ class Workspace(Generic[N]):
             raise
 
     def _follow_if_free(self) -> None:
-        if self.context.watermark < self.graph.head.stop:
+        if self.context.watermark < self._seen.stop:
             with self.lock.free() as is_free:
                 if is_free:  # else another thread is moving it
                     self._follow_context()
@@ -242,11 +293,11 @@ class Workspace(Generic[N]):
     def _follow_context(self) -> None:
         """Follow what was done to the context directly."""
         kept = self.context.watermark
-        if kept < self.graph.head.stop:
-            self._set_head(self.cut_at(self.graph.head, kept))
+        if kept < self._here.stop:
+            self._set_head(self.cut_at(self._here, kept))
             self.graph.redo = None
             if self.keeps_snapshots and not self.uncommitted:
-                self.rows.keep_state(self.graph.head)
+                self.rows.keep_state(self._here)
 
     def set_adapters(self, values: Sequence[Adapter]) -> None:
         """Set the adapters that what follows the head is evaluated with."""
@@ -254,13 +305,14 @@ class Workspace(Generic[N]):
             self.adapters.choose(values, head)
 
     def _notify_adapters(self) -> None:
-        self.notify(AdaptersChanged(self.graph.head.id))
+        if self.away is None:
+            self.notify(AdaptersChanged(self.graph.head.id))
 
     # -- commit ------------------------------------------------------------------------------
 
     def commit_appended(self) -> N:
         """Commit tokens appended directly to the context; return the head."""
-        head = self.graph.head
+        head = self._here
         if self.context.token_count() <= head.stop:
             return head
         return self.commit({"source": "context"})
@@ -275,7 +327,7 @@ class Workspace(Generic[N]):
         """Make a node of the tokens after the head; see ``CheckpointTree.commit``."""
         check_notes(notes)
         with self.operation():
-            n, head = self.uncommitted, self.graph.head
+            n, head = self.uncommitted, self._here
             if logprobs and len(logprobs) != n:
                 raise ParameterError(f"{len(logprobs)} logprobs do not fit {n} new tokens")
             if not n and not allow_empty:
@@ -285,10 +337,10 @@ class Workspace(Generic[N]):
             began = time.perf_counter()
             segment = self.rows.capture(head) if n else None
             node = self._add(segment, notes, logprobs)
-            self.graph.head, self.graph.redo = node, None
+            self._here, self.graph.redo = node, None
             self.adapters.are_chosen = False
             self.context.mark()
-            self.notify(Committed(node.id, head.id, True))
+            self.notify(Committed(node.id, head.id, self.away is None))
             if segment is not None:
                 self._cut_where_adapters_begin(node, segment)
             if self.stages.are_told:
@@ -317,7 +369,7 @@ class Workspace(Generic[N]):
         """Make a child of the head from rows captured elsewhere; the head stays."""
         check_notes(notes)
         with self.operation():
-            head = self.graph.head
+            head = self._here
             if segment is not None and segment.start != head.stop:
                 raise HistoryError(
                     f"rows that start at token {segment.start} cannot follow the head, "
@@ -348,7 +400,7 @@ class Workspace(Generic[N]):
         """
         check_notes(notes)
         with self.operation():
-            head = self.graph.head
+            head = self._here
             notes = self.adapters.noted(notes, rows.adapters)
             node = self.graph.add(head, tokens, notes, tuple(logprobs))
             self.rows.know(node, rows)
@@ -362,7 +414,7 @@ class Workspace(Generic[N]):
         tokens = () if segment is None else segment.tokens
         if segment is not None:
             notes = self.adapters.noted(notes, segment.adapters[-1][1] if segment.adapters else "")
-        node = self.graph.add(self.graph.head, tokens, notes, tuple(logprobs))
+        node = self.graph.add(self._here, tokens, notes, tuple(logprobs))
         self.rows.assign(node, address)
         return node
 
@@ -405,7 +457,7 @@ class Workspace(Generic[N]):
         adapters : sequence of LoRA and ControlVector, optional
             What is on afterwards. None: what the target was made with.
         """
-        head = self.graph.head
+        head = self._here
         if target is head:
             return
         adapters = self.adapters.of(target) if adapters is None else adapters
@@ -420,42 +472,19 @@ class Workspace(Generic[N]):
         self.adapters.switch(adapters)
 
     def _set_head(self, node: N, lap: Callable[[], Cost] = Cost) -> None:
-        before, self.graph.head = self.graph.head, node
+        before, self._here = self._here, node
         self.adapters.are_chosen = False
         self.context.mark()
-        if before is not node:
+        if before is not node and self.away is None:
             self.notify(Moved(node.id, before.id, *lap()))
 
     def checkout(self, target: N, *, adapters: Sequence[Adapter] | None = None) -> None:
         """Move the context and the head, or neither; clear the redo path; see :meth:`go`."""
         with self.going_back_on_error():
-            if target is self.graph.head:
+            if target is self._here:
                 self.adapters.switch(self.adapters.of(target) if adapters is None else adapters)
             self.go(target, adapters=adapters)
         self.graph.redo = None
-
-    @contextmanager
-    def visit(self, ref: N | str) -> Iterator[N]:
-        """Check out a node for a ``with`` block, then return to the head."""
-        graph = self.graph
-        with self.turn():
-            with self.changing() as home:
-                redo, n_edits = graph.redo, graph.n_edits
-                on, are_chosen = self.adapters.on, self.adapters.are_chosen
-                target = self.resolve(ref)
-                with self.going_back_on_error():
-                    self.go(target)
-            try:
-                yield target
-            finally:
-                with self.changing():
-                    if home in graph:
-                        self.go(home, adapters=on)
-                        self.adapters.switch(on)
-                        self.adapters.are_chosen = are_chosen
-                        if redo is not None and graph.n_edits != n_edits:
-                            redo = Redo.of([node for node in redo if node in graph])
-                        graph.redo = redo
 
     # -- cut, remove and name ----------------------------------------------------------------
 

@@ -67,7 +67,7 @@ def footer_of(chat: Chat) -> dict[str, Any]:
 
 def _n_used(chat: Chat) -> int:
     try:
-        return chat.context.token_count()
+        return chat.head.stop + chat.tree.uncommitted
     except ContextClosedError:
         return 0
 

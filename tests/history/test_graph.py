@@ -87,12 +87,12 @@ def test_refs() -> None:
         nodes[2].id: nodes[2],
         nodes[2].short_id: nodes[2],
     }.items():
-        assert resolve(graph, ref) is node
-    assert resolve(graph, nodes[0]) is nodes[0]
+        assert resolve(graph, ref, graph.head) is node
+    assert resolve(graph, nodes[0], graph.head) is nodes[0]
     other: Graph[Node] = Graph(Node)
     for wrong in ("HEAD~9", "nowhere", "", add(other)):
         with pytest.raises(RefError):
-            resolve(graph, wrong)
+            resolve(graph, wrong, graph.head)
     for wrong in ("HEAD", "a~1", "deadbee", " a"):
         with pytest.raises(ParameterError):
             check_tag(wrong)
@@ -144,7 +144,7 @@ def check(graph: Graph[Node]) -> None:
     above = set(graph.head.lineage())
     for node in everything:
         assert graph.node(node.id) is node
-        assert resolve(graph, node.id) is node
+        assert resolve(graph, node.id, graph.head) is node
         for n in (1, 4, 20):
             same = {each for each in everything if each.id.startswith(node.id[:n])}
             assert set(graph.starting_with(node.id[:n])) == same

@@ -188,7 +188,7 @@ class Contents:
     def n_held(self) -> int | None:
         """How many tokens the context holds; None when it is closed."""
         try:
-            return self._workspace.context.token_count()
+            return self._workspace.n_held
         except ContextClosedError:
             return None
 

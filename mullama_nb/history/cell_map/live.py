@@ -171,8 +171,8 @@ class LiveCells:
     def _uncommitted(self, head: Node) -> tuple[int, ...]:
         context = self._workspace.context
         try:
-            if context.watermark < head.stop:
-                return ()  # it was changed directly, which the tree has not followed yet
+            if context.watermark < head.stop or self._workspace.away is not None:
+                return ()  # changed directly, which the tree has not followed yet, or for a look
             return context.tokens[head.stop :]
         except ContextClosedError:
             return ()
