@@ -73,12 +73,12 @@ def _said_again(workspace: Workspace[N], part: N, index: int) -> Logits:
     own = path[point.stop : part.start + index]
     with look(workspace, point):
         workspace.adapters.switch(workspace.adapters.of(part))
-        for tokens in [[token] for token in own] if is_generated else [own]:
-            context.evaluate(tokens)
         try:
+            for tokens in [[token] for token in own] if is_generated else [own]:
+                context.evaluate(tokens)
             return context.logits
         finally:
-            context.rewind(point.stop)
+            workspace.drop_uncommitted()
 
 
 def _explored_again(workspace: Workspace[N], part: N, position: int) -> Logits | None:

@@ -471,6 +471,12 @@ class Workspace(Generic[N]):
         self.rows.stand_on(target, common, ahead[::-1], self._set_head)
         self.adapters.switch(adapters)
 
+    def drop_uncommitted(self) -> None:
+        """Drop the tokens that the context holds after the head, whose state is as it was."""
+        with self.operation():
+            head = self._here
+            self.rows.stand_on(head, head, (), self._set_head)
+
     def _set_head(self, node: N, lap: Callable[[], Cost] = Cost) -> None:
         before, self._here = self._here, node
         self.adapters.are_chosen = False

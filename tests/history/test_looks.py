@@ -63,7 +63,9 @@ def said(chat: Chat) -> list[Turn]:
 @pytest.mark.parametrize("architecture", EVERY)
 def test_a_look_changes_nothing_and_warns_of_nothing(tiny: ModelMaker, architecture: str) -> None:
     model = tiny(architecture, chat_template=CHATML)
-    chat = Chat(model, "Be brief.", n_ctx=512, n_threads=1, n_threads_batch=1, seed=1, max_tokens=6)
+    chat = Chat(
+        model, "Be brief.", n_ctx=2048, n_threads=1, n_threads_batch=1, seed=1, max_tokens=40
+    )
     turns = said(chat)
     logits, tokens, head, n = chat.context.logits, chat.context.tokens, chat.head, len(chat.tree)
     for name, look in LOOKS.items():
