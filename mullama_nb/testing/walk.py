@@ -363,6 +363,20 @@ def step_at(logits: Logits, token: int) -> Step:
     return Step(own, tuple(top))
 
 
+def _stand_inside(tree: CheckpointTree, place: Checkpoint, n_tokens: int) -> None:
+    """Let the context hold the first tokens of an answer, evaluated one by one as it was."""
+    context = tree.context
+    if context.memory_kind.can_cut:
+        tree.checkout(place)
+        context.rewind(place.start + n_tokens)
+        return
+    assert place.parent is not None
+    tree.checkout(place.parent)
+    context.adapters = context.known_adapters.of(place.metadata.adapters)
+    for token in place.tokens[:n_tokens]:
+        context.evaluate([token])
+
+
 def _own_text(
     entry: Entry,
     by_id: Mapping[str, Entry],
@@ -376,8 +390,7 @@ def _own_text(
     assert sampling is not None
     has_grammar = sampling.grammar is not None or sampling.json_schema is not None
     begin = 0 if has_grammar else index  # a grammar has to be followed from its start
-    tree.checkout(place)
-    context.rewind(place.start + begin)
+    _stand_inside(tree, place, begin)
     limit = len(entry.said) - begin + (index == len(entry.tokens)) * _LOOK_AHEAD
     said = context.generate(
         None,
