@@ -58,7 +58,7 @@ def logits_in_front(workspace: Workspace[N], part: N, index: int) -> Logits:
 
 
 def first_of_generation(part: N) -> N:
-    """Return the first part of what was generated at once, and was cut since."""
+    """Return the first part of what was generated at once, and was cut since; or the part."""
     while part.parent is not None and part.metadata.goes_on_from(part.parent.metadata):
         part = part.parent
     return part
@@ -66,15 +66,14 @@ def first_of_generation(part: N) -> N:
 
 def _said_again(workspace: Workspace[N], part: N, index: int) -> Logits:
     """Evaluate a message again up to a token, as it was: its state cannot be cut."""
-    is_generated = part.metadata.is_generated
-    context, point = workspace.context, (first_of_generation(part) if is_generated else part).parent
+    context, point = workspace.context, first_of_generation(part).parent
     assert point is not None
     path = [token for node in [*part.lineage()][::-1] for token in node.tokens]
     own = path[point.stop : part.start + index]
     with look(workspace, point):
         workspace.adapters.switch(workspace.adapters.of(part))
         try:
-            for tokens in [[token] for token in own] if is_generated else [own]:
+            for tokens in [[token] for token in own] if part.metadata.is_generated else [own]:
                 context.evaluate(tokens)
             return context.logits
         finally:

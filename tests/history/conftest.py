@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,6 +39,18 @@ def new_chat(chat_model: Model) -> ChatMaker:
 def chat(new_chat: ChatMaker) -> Chat:
     """A chat that holds nothing yet."""
     return new_chat()
+
+
+@pytest.fixture
+def loaded(new_chat: ChatMaker, tmp_path: Path) -> Chat:
+    """Two turns from a session file, on one checkpoint that holds all of the messages."""
+    saved = new_chat()
+    saved.ask("first", max_tokens=4)
+    saved.ask("second", max_tokens=4)
+    saved.save_session(tmp_path / "a.session")
+    chat = new_chat()
+    chat.load_session(tmp_path / "a.session")
+    return chat
 
 
 @pytest.fixture

@@ -174,19 +174,13 @@ def test_nothing_is_likely_in_an_empty_chat(chat: Chat) -> None:
         chat.likely()
 
 
-def test_a_message_that_another_holds_can_be_asked_for(new_chat: ChatMaker, tmp_path: Path) -> None:
-    saved = new_chat()
-    saved.ask("first", max_tokens=4)
-    saved.ask("second", max_tokens=4)
-    saved.save_session(tmp_path / "a.session")
-    chat = new_chat()
-    chat.load_session(tmp_path / "a.session")
-    held = [turn for turn in chat.turns if turn.index is not None]
+def test_a_message_that_another_holds_can_be_asked_for(loaded: Chat) -> None:
+    held = [turn for turn in loaded.turns if turn.index is not None]
     assert held
-    before, tokens = chat.head, chat.context.tokens
-    assert chat.likely(**WIDE, at=held[0]).roots
-    assert chat.head is before
-    assert chat.context.tokens == tokens
+    before, tokens = loaded.head, loaded.context.tokens
+    assert loaded.likely(**WIDE, at=held[0]).roots
+    assert loaded.head is before
+    assert loaded.context.tokens == tokens
 
 
 # -- go on --------------------------------------------------------------------------------------

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from conftest import ModelMaker
-from history.conftest import ChatMaker
 from tiny_models import CHATML
 
 from mullama_nb import Chat, Context, Turn
@@ -115,14 +113,8 @@ def test_an_empty_span_has_no_perplexity(chat: Chat, span: tuple[int, int | None
     assert turn.perplexity(-2) == turn.perplexity(4, 6)
 
 
-def test_a_message_that_another_holds_has_no_tokens(new_chat: ChatMaker, tmp_path: Path) -> None:
-    saved = new_chat()
-    saved.ask("first", max_tokens=4)
-    saved.ask("second", max_tokens=4)
-    saved.save_session(tmp_path / "a.session")
-    chat = new_chat()
-    chat.load_session(tmp_path / "a.session")
-    held = next(turn for turn in chat.turns if turn.index is not None)
+def test_a_message_that_another_holds_has_no_tokens(loaded: Chat) -> None:
+    held = next(turn for turn in loaded.turns if turn.index is not None)
     assert held.surprisal.size == held.entropy.size == 0
     with pytest.raises(ParameterError):
         held.perplexity()

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from conftest import ModelMaker
-from history.conftest import ChatMaker
 from tiny_models import CHATML
 
 from mullama_nb import Chat, ControlVector, Turn
@@ -122,19 +120,13 @@ def test_a_visit_is_seen(chat: Chat) -> None:
     assert moves == [(target.id, home.id), (home.id, target.id)]
 
 
-def test_what_a_look_adds_is_no_head(new_chat: ChatMaker, others: Others, tmp_path: Path) -> None:
-    saved = new_chat()
-    saved.ask("first", max_tokens=4)
-    saved.ask("second", max_tokens=4)
-    saved.save_session(tmp_path / "a.session")
-    chat = new_chat()
-    chat.load_session(tmp_path / "a.session")
-    held = next(turn for turn in chat.turns if turn.index is not None)
-    before, heard, found = seen(chat), heard_by(chat), others(chat)
-    chat.likely(2, width=2, at=held)
+def test_what_a_look_adds_is_no_head(loaded: Chat, others: Others) -> None:
+    held = next(turn for turn in loaded.turns if turn.index is not None)
+    before, heard, found = seen(loaded), heard_by(loaded), others(loaded)
+    loaded.likely(2, width=2, at=held)
     assert found
     assert all(each == before for each in found)
-    assert chat.tree.flush()
+    assert loaded.tree.flush()
     added = [event for event in heard if isinstance(event, Committed)]
     assert added
     assert not any(event.is_head for event in added)
