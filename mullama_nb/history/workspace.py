@@ -155,7 +155,8 @@ class Workspace(Generic[N]):
     @property
     def _seen(self) -> N:
         """The head, or where this thread is looking."""
-        return self._here if self.lock.is_mine else self.graph.head
+        away = self.away
+        return self.graph.head if away is None or not self.lock.is_mine else away.at
 
     @property
     def _here(self) -> N:
@@ -189,8 +190,8 @@ class Workspace(Generic[N]):
     @property
     def adapters_on(self) -> tuple[Adapter, ...]:
         """What the next token after the head is evaluated with."""
-        away = None if self.lock.is_mine else self.away
-        return self.adapters.on if away is None else away.adapters
+        away = self.away
+        return self.adapters.on if away is None or self.lock.is_mine else away.adapters
 
     def resolve(self, ref: N | str) -> N:
         """Return the node of a ref; see ``refs.resolve``."""
